@@ -1,0 +1,103 @@
+"""The catalogue: every known check as a value, registered by the decorator on the function that judges it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import ParamSpec
+
+from ..errors import ObservationError
+from ..spec import Feature
+from ..verdicts import Verdict, inconclusive
+
+P = ParamSpec("P")
+
+AREAS = {
+    "TRUST": "Trust",
+    "ACCESS": "Remote access",
+    "CONTROL": "Control plane",
+    "DISCOVERY": "Endpoint discovery",
+    "EASTWEST": "East-west gateways",
+}
+"""Check id prefixes in the order in which reports list them, with the name of the area."""
+
+
+class Profile(Enum):
+    """Core: every conformant mesh must pass. Extended: what a mesh may claim beyond that."""
+
+    CORE = "core"
+    EXTENDED = "extended"
+
+
+class Kind(Enum):
+    """How a check gets its facts: from the snapshot, by sending traffic in its own namespaces, or by breaking something."""
+
+    STATIC = "static"
+    LIVE = "live"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure."""
+
+    id: str
+    title: str
+    kind: Kind
+    spec_url: str
+    profile: Profile = Profile.CORE
+    requires: tuple[Feature, ...] = ()
+    explained_by: tuple[str, ...] = ()
+
+    @property
+    def area(self) -> str:
+        """The middle part of the id, a key of ``AREAS``."""
+        return self.id.split("-")[1]
+
+
+_REGISTERED: dict[str, Check] = {}
+
+
+def check(
+    id: str,
+    title: str,
+    *,
+    spec_url: str,
+    kind: Kind = Kind.STATIC,
+    profile: Profile = Profile.CORE,
+    requires: tuple[Feature, ...] = (),
+    explained_by: tuple[str, ...] = (),
+) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
+    """Register the decorated function as the judge of a check.
+
+    The judge takes observations and returns a verdict; it gets the check's id stamped on. An :class:`ObservationError` raised by it
+    becomes an inconclusive verdict. ``explained_by`` names the checks below this one: where one of them fails for the same
+    clusters, this failure is a symptom.
+    """
+    if id in _REGISTERED:
+        raise ValueError(f"check {id} is registered twice")
+    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by)
+
+    def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
+        @functools.wraps(judge)
+        def stamped(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+            try:
+                verdict = judge(*args, **kwargs)
+            except ObservationError as error:
+                verdict = inconclusive(str(error))
+            return replace(verdict, check=id)
+
+        return stamped
+
+    return register
+
+
+def known_checks() -> dict[str, Check]:
+    """Every known check by id, in report order (area, then number)."""
+    for module in ("trust", "access", "controlplane", "discovery", "eastwest"):
+        importlib.import_module(f"{__package__}.{module}")
+    order = {area: place for place, area in enumerate(AREAS)}
+    return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))

@@ -1,0 +1,115 @@
+"""Judging: from a stream of findings and gaps to one verdict, and the commands that remedies are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import ObservationError
+from ..snapshot import Snapshot
+from ..verdicts import Finding, Verdict, inconclusive, judged
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A fact that could not be had: it makes a verdict inconclusive unless something is known to be wrong anyway."""
+
+    reason: str
+
+
+Found = Finding | Gap
+
+
+def settle(found: Iterable[Found], otherwise: str, *, pairs: Iterable[str] = ()) -> Verdict:
+    """Non-conformant if there is a finding, else inconclusive if there is a gap, else conformant with the reason ``otherwise``."""
+    findings: list[Finding] = []
+    gaps: list[str] = []
+    for item in found:
+        if isinstance(item, Gap):
+            gaps.append(item.reason)
+        else:
+            findings.append(item)
+    if gaps and not findings:
+        distinct = list(dict.fromkeys(gaps))
+        return inconclusive(distinct[0] if len(distinct) == 1 else f"{distinct[0]} (and {len(distinct) - 1} more facts are missing)")
+    return judged(findings, otherwise, pairs=pairs)
+
+
+def each(things: Iterable[T], judge: Callable[[T], Iterator[Found]]) -> Iterator[Found]:
+    """What ``judge`` finds in each of the things; where a fact is missing for one, that is a gap and the others are judged still."""
+    for thing in things:
+        try:
+            yield from judge(thing)
+        except ObservationError as error:
+            yield Gap(str(error))
+
+
+class Commands:
+    """The commands of remedies, with the real contexts, namespaces and names of a mesh, so that they work when typed in."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._namespace = snapshot.spec.istio_namespace
+
+    def context(self, cluster: str) -> str:
+        """The kubeconfig context of a cluster."""
+        return self._snapshot.spec.cluster(cluster).context or cluster
+
+    def kubectl(self, cluster: str, arguments: str, namespace: str = "") -> str:
+        """A kubectl command in a cluster; in no namespace where none is given."""
+        return f"kubectl --context={self.context(cluster)} " + (f"-n {namespace} " if namespace else "") + arguments
+
+    def istio(self, cluster: str, arguments: str) -> str:
+        """A kubectl command in the namespace of the control plane."""
+        return self.kubectl(cluster, arguments, self._namespace)
+
+    def restart_istiod(self, cluster: str) -> str:
+        """Restart the control plane in a cluster."""
+        return self.istio(cluster, "rollout restart deployment -l app=istiod")
+
+    def restart_workloads(self, cluster: str) -> str:
+        """What must be restarted to get new certificates or a new injection."""
+        return self.istio(cluster, "rollout restart deployment") + " (and the workloads of the mesh)"
+
+    def create_remote_secret(self, holder: str, target: str) -> str:
+        """Give the control plane in ``holder`` access to ``target``, under the name that the mesh has for it."""
+        server = self.peer_server(target)
+        where = "" if self._namespace == "istio-system" else f" --namespace={self._namespace} --istioNamespace={self._namespace}"
+        return (
+            f"istioctl create-remote-secret --context={self.context(target)} --name={target}{where}"
+            + (f" --server={server}" if server else "")
+            + f" | kubectl --context={self.context(holder)} apply -f -"
+        )
+
+    def peer_server(self, target: str) -> str:
+        """The address of a cluster's API server for other clusters, where the one in our own kubeconfig is of no use to them."""
+        cluster = self._snapshot.clusters.get(target)
+        if cluster is None:
+            return ""
+        if not is_loopback(cluster.server):
+            return ""
+        for other in self._snapshot:
+            for access in other.access:
+                if access.status == 200 and access.cluster_uid == cluster.uid and cluster.uid:
+                    return access.server
+        for item in cluster.objects.get("EndpointSlice", ()):
+            if item["metadata"].get("labels", {}).get("kubernetes.io/service-name") == "kubernetes":
+                for endpoint in item["endpoints"]:
+                    return f"https://{endpoint['addresses'][0]}:{item['ports'][0]['port']}"
+        return ""
+
+
+def is_loopback(server: str) -> bool:
+    """Whether a server address (``https://127.0.0.1:6443``) leads to the machine that uses it."""
+    host = urlsplit(server).hostname or ""
+    return host == "localhost" or host.startswith("127.") or host in ("::1", "0.0.0.0", "::")
+
+
+def names(clusters: Iterable[str]) -> str:
+    """Cluster names as text: ``a``, ``a and b``, ``a, b and c``."""
+    listed = list(clusters)
+    return listed[0] if len(listed) == 1 else ", ".join(listed[:-1]) + " and " + listed[-1] if listed else "none"

@@ -1,0 +1,75 @@
+"""Links: which control plane watches which cluster, and what came of the credentials for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..snapshot import AccessFacts, KubeconfigFacts, SecretFacts, Snapshot
+
+REMOTE_LABEL = "istio/multiCluster"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One demand: the control plane ``plane``, reading its configuration in ``holder``, watches ``target``."""
+
+    plane: str
+    holder: str
+    target: str
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The clusters that a finding about this link concerns."""
+        return tuple(dict.fromkeys((self.plane, self.holder, self.target)))
+
+    def __str__(self) -> str:
+        return f"{self.plane}-to-{self.target}"
+
+
+def links(snapshot: Snapshot) -> tuple[Link, ...]:
+    """Every link that the mesh needs."""
+    spec = snapshot.spec
+    return tuple(
+        Link(plane.name, spec.config_cluster(plane).name, target.name) for plane in spec.control_planes for target in spec.watched_by(plane)
+    )
+
+
+@dataclass(frozen=True)
+class Held:
+    """A remote secret that serves a link."""
+
+    secret: SecretFacts
+    key: str
+    kubeconfig: KubeconfigFacts
+
+
+def held(snapshot: Snapshot, link: Link) -> tuple[Held, ...]:
+    """The secrets, in istiod's namespace and with its label, whose data key is the target of the link."""
+    return tuple(
+        Held(secret, link.target, secret.kubeconfigs[link.target])
+        for secret in active(snapshot, link.holder)
+        if link.target in secret.kubeconfigs
+    )
+
+
+def accessed(snapshot: Snapshot, link: Link) -> AccessFacts | None:
+    """What came of using the credential of a link; None where there is no credential."""
+    for found in held(snapshot, link):
+        for access in snapshot.clusters[link.holder].access:
+            if (access.namespace, access.secret, access.key) == (found.secret.namespace, found.secret.name, found.key):
+                return access
+    return None
+
+
+def active(snapshot: Snapshot, holder: str) -> Iterator[SecretFacts]:
+    """The remote secrets that an istiod which reads its configuration in ``holder`` sees."""
+    for secret in snapshot.clusters[holder].all_secrets():
+        if secret.namespace == snapshot.spec.istio_namespace and secret.labels.get(REMOTE_LABEL) == "true":
+            yield secret
+
+
+def is_verification(error: str) -> bool:
+    """Whether a TLS error is about the certificate, rather than a connection that somebody closed."""
+    lowered = error.lower()
+    return "certificate" in lowered or "hostname" in lowered or "x509" in lowered

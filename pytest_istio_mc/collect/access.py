@@ -1,0 +1,144 @@
+"""Remote access as istiod has it: each credential of a remote secret is used once, from a pod in the cluster that holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..errors import MeshError
+from ..snapshot import AccessFacts, Review
+from .secrets import Credential
+
+Ask = Callable[[str, dict[str, Any]], Mapping[str, Any]]
+"""``ask(cluster, operation)``: have the probe of that cluster do an operation and return its result; raises ``MeshError``."""
+
+_READ = ("list", "watch")
+NEEDS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("always", "", "services", _READ),
+    ("always", "", "pods", _READ),
+    ("always", "", "nodes", _READ),
+    ("always", "", "namespaces", _READ),
+    ("always", "discovery.k8s.io", "endpointslices", _READ),
+    ("credentials", "", "secrets", _READ),
+    ("mesh-config", "", "configmaps", _READ),
+    ("always", "apiextensions.k8s.io", "customresourcedefinitions", _READ),
+    ("workload-entries", "networking.istio.io", "workloadentries", _READ),
+    ("gateway-api", "gateway.networking.k8s.io", "gateways", _READ),
+    ("serves-proxies", "authentication.k8s.io", "tokenreviews", ("create",)),
+    ("credentials", "authorization.k8s.io", "subjectaccessreviews", ("create",)),
+)
+"""What istiod lists, watches and creates in a remote cluster, and the reason: read in Istio 1.31's ``pkg/kube/multicluster``,
+``pilot/pkg/serviceregistry/kube/controller`` and ``pilot/pkg/credentials/kube``, and granted by its ``istio-reader-clusterrole``."""
+
+_NOWHERE = "istio-mc-no-such-namespace"
+"""Rules are asked for in a namespace without role bindings, so that only cluster-wide rights count."""
+
+
+def probe_access(cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float) -> AccessFacts:
+    """Use one credential from a pod of ``cluster``: reach the server, verify it, authenticate, and ask what it may do."""
+    facts = credential.facts
+    base = AccessFacts(credential.namespace, credential.secret, credential.key, facts.server)
+    reason = _why_not(credential, ask)
+    if reason or ask is None:
+        return replace(base, unprobed=reason)
+
+    def request(path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        assert ask is not None
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        if credential.token:
+            headers["authorization"] = f"Bearer {credential.token}"
+        operation = {
+            "op": "https",
+            "url": facts.server.rstrip("/") + path,
+            "ca_pem": "" if facts.insecure else facts.ca_pem,
+            "server_name": facts.tls_server_name,
+            "headers": headers,
+            "method": "POST" if body else "GET",
+            "body": json.dumps(body) if body else "",
+            "timeout": timeout_seconds,
+        }
+        return ask(cluster, operation)
+
+    try:
+        first = request("/api/v1/namespaces/kube-system")
+        reached = replace(
+            base,
+            connect_error=str(first.get("connect_error") or ""),
+            tls_error=str(first.get("tls_error") or ""),
+            status=int(first.get("status") or 0),
+            seconds=round(float(first.get("seconds") or 0.0), 3),
+        )
+        if reached.connect_error or reached.tls_error:
+            return reached
+        document = _json(first)
+        if reached.status != 200:
+            reached = replace(reached, message=str(document.get("message", ""))[:300])
+        if reached.status == 401:
+            return reached
+        uid = str((document.get("metadata") or {}).get("uid", "")) if reached.status == 200 else ""
+        return replace(reached, cluster_uid=uid, reviews=_reviews(request))
+    except MeshError as error:
+        return replace(base, unprobed=str(error))
+
+
+def granted(rules: Iterable[Mapping[str, Any]], verb: str, group: str, resource: str) -> bool:
+    """Whether RBAC rules allow a verb on every object of a resource."""
+
+    def covers(offered: Iterable[str], wanted: str) -> bool:
+        return wanted in offered or "*" in offered
+
+    return any(
+        covers(rule.get("verbs") or (), verb)
+        and covers(rule.get("apiGroups") or (), group)
+        and covers(rule.get("resources") or (), resource)
+        and not rule.get("resourceNames")
+        for rule in rules
+    )
+
+
+def _reviews(request: Callable[..., Mapping[str, Any]]) -> tuple[Review, ...]:
+    wanted = [Review(verb, resource, group, need=need) for need, group, resource, verbs in NEEDS for verb in verbs]
+    answer = request(
+        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+        {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": _NOWHERE}},
+    )
+    status = _json(answer).get("status") or {}
+    rules = status.get("resourceRules") or ()
+    missing = [review for review in wanted if not granted(rules, review.verb, review.group, review.resource)]
+    # authorizers other than RBAC need not list their rules: there only a review of each single right tells
+    refused = set(missing)
+    if missing and (status.get("incomplete") or answer.get("status") != 201):
+        refused = {review for review in missing if not _allowed(request, review)}
+    return tuple(Review(review.verb, review.resource, review.group, review not in refused, review.need) for review in wanted)
+
+
+def _allowed(request: Callable[..., Mapping[str, Any]], review: Review) -> bool:
+    attributes = {"verb": review.verb, "group": review.group, "resource": review.resource}
+    answer = request(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}},
+    )
+    return bool((_json(answer).get("status") or {}).get("allowed"))
+
+
+def _why_not(credential: Credential, ask: Ask | None) -> str:
+    facts = credential.facts
+    if facts.problem:
+        return f"the kubeconfig {facts.problem}"
+    if not facts.server.startswith("https://"):
+        return f"the server {facts.server!r} is not an https:// address"
+    if facts.auth not in ("token", "none"):
+        return f"the kubeconfig authenticates by {facts.auth}, which is not tried out"
+    if ask is None:
+        return "there is no probe workload in this cluster to try it from"
+    return ""
+
+
+def _json(answer: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.get("body") or "{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,141 @@
+"""What an Envoy holds: its configuration dump, reduced to the endpoints, filter chains and certificates that checks read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..errors import KubeError
+from ..snapshot import Failure, FilterChain, ProxyEndpoint, ProxyFacts
+
+ADMIN_PORT = 15000
+_METADATA = (
+    "CLUSTER_ID", "NETWORK", "MESH_ID", "ISTIO_VERSION", "NAMESPACE", "SERVICE_ACCOUNT", "REQUESTED_NETWORK_VIEW", "PROXY_CONFIG",
+    "DNS_CAPTURE", "ISTIO_PROXY_SHA", "WORKLOAD_NAME", "CLUSTER_DOMAIN", "INSTANCE_IPS",
+)  # fmt: skip
+
+Get = Callable[[int, str], bytes]
+
+
+def read_proxy(namespace: str, pod: str, kind: str, get: Get, host_prefix: str, **known: Any) -> ProxyFacts:
+    """What one proxy holds. ``host_prefix`` (``echo.ns.svc.``) names the service whose endpoints are kept; ``known`` is what the
+    caller knows of the pod. A dump that cannot be read is a recorded failure."""
+    try:
+        dump = json.loads(get(ADMIN_PORT, "/config_dump?include_eds"))
+    except (KubeError, ValueError) as error:
+        status = error.status if isinstance(error, KubeError) else 0
+        return ProxyFacts(namespace, pod, kind, failures=(Failure("/config_dump", str(error), status),), **known)
+    return reduce_dump(namespace, pod, kind, dump, host_prefix, **known)
+
+
+def reduce_dump(namespace: str, pod: str, kind: str, dump: Mapping[str, Any], host_prefix: str, **known: Any) -> ProxyFacts:
+    """The facts in a ``/config_dump?include_eds`` document."""
+    sections = {str(entry.get("@type", "")).rpartition(".")[2]: entry for entry in dump.get("configs") or ()}
+    node = (sections.get("BootstrapConfigDump", {}).get("bootstrap") or {}).get("node") or {}
+    metadata = node.get("metadata") or {}
+    place = node.get("locality") or {}
+    chain, roots = _certificates(sections.get("SecretsConfigDump", {}))
+    chains, errors = _listeners(sections.get("ListenersConfigDump", {}), ports=kind == "east-west")
+    return ProxyFacts(
+        namespace=namespace,
+        pod=pod,
+        kind=kind,
+        metadata={key: metadata[key] for key in _METADATA if key in metadata},
+        locality="/".join(place[key] for key in ("region", "zone", "sub_zone") if place.get(key)),
+        version=str(node.get("user_agent_build_version", {}).get("version", "") or _semantic(node)),
+        clusters=tuple(sorted(name for name in _cluster_names(sections.get("ClustersConfigDump", {})) if _concerns(name, host_prefix))),
+        endpoints=dict(sorted(_endpoints(sections.get("EndpointsConfigDump", {}), host_prefix))),
+        chains=chains,
+        listener_errors=errors,
+        certificate_chain=chain,
+        roots=roots,
+        **known,
+    )
+
+
+def _semantic(node: Mapping[str, Any]) -> str:
+    version = (node.get("user_agent_build_version") or {}).get("version") or {}
+    return ".".join(str(version.get(part, 0)) for part in ("major_number", "minor_number", "patch")) if version else ""
+
+
+def _concerns(cluster: str, host_prefix: str) -> bool:
+    """Whether an Envoy cluster (``outbound|80||host``, ``outbound_.80_._.host``) belongs to the watched service."""
+    separator = "|" if "|" in cluster else "_."
+    return bool(host_prefix) and cluster.rpartition(separator)[2].startswith(host_prefix)
+
+
+def _cluster_names(section: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("static_clusters", "dynamic_active_clusters"):
+        for entry in section.get(key) or ():
+            yield (entry.get("cluster") or {}).get("name", "")
+
+
+def _endpoints(section: Mapping[str, Any], host_prefix: str) -> Iterator[tuple[str, tuple[ProxyEndpoint, ...]]]:
+    for key in ("static_endpoint_configs", "dynamic_endpoint_configs"):
+        for entry in section.get(key) or ():
+            config = entry.get("endpoint_config") or {}
+            if _concerns(config.get("cluster_name", ""), host_prefix):
+                yield config["cluster_name"], tuple(_flat(config))
+
+
+def _flat(config: Mapping[str, Any]) -> Iterator[ProxyEndpoint]:
+    for group in config.get("endpoints") or ():
+        place = group.get("locality") or {}
+        for item in group.get("lb_endpoints") or ():
+            address = ((item.get("endpoint") or {}).get("address") or {}).get("socket_address") or {}
+            metadata = (item.get("metadata") or {}).get("filter_metadata") or {}
+            workload = str((metadata.get("istio") or {}).get("workload", "")).split(";")
+            yield ProxyEndpoint(
+                address=address.get("address", ""),
+                port=int(address.get("port_value", 0)),
+                health=item.get("health_status", "") or "HEALTHY",
+                region=place.get("region", ""),
+                zone=place.get("zone", ""),
+                subzone=place.get("sub_zone", ""),
+                priority=int(group.get("priority", 0)),
+                weight=int(item.get("load_balancing_weight", 0)),
+                tls_mode=str((metadata.get("envoy.transport_socket_match") or {}).get("tlsMode", "")),
+                cluster=workload[4] if len(workload) > 4 else "",
+            )
+
+
+def _listeners(section: Mapping[str, Any], *, ports: bool) -> tuple[dict[str, tuple[FilterChain, ...]], dict[str, str]]:
+    chains: dict[str, tuple[FilterChain, ...]] = {}
+    errors: dict[str, str] = {}
+    for entry in section.get("dynamic_listeners") or ():
+        if (entry.get("error_state") or {}).get("details"):
+            errors[entry.get("name", "")] = entry["error_state"]["details"]
+        listener = (entry.get("active_state") or {}).get("listener") or {}
+        address = (listener.get("address") or {}).get("socket_address") or {}
+        if ports and address.get("port_value"):
+            chains[str(address["port_value"])] = tuple(_chain(chain) for chain in listener.get("filter_chains") or ())
+    return chains, errors
+
+
+def _chain(chain: Mapping[str, Any]) -> FilterChain:
+    configs = [entry.get("typed_config") or {} for entry in chain.get("filters") or ()]
+    return FilterChain(
+        server_names=tuple((chain.get("filter_chain_match") or {}).get("server_names") or ()),
+        cluster=next((str(config["cluster"]) for config in configs if isinstance(config.get("cluster"), str)), ""),
+        terminates_tls="transport_socket" in chain,
+    )
+
+
+def _certificates(section: Mapping[str, Any]) -> tuple[str, str]:
+    secrets = {}
+    for key in ("static_secrets", "dynamic_active_secrets"):
+        for entry in section.get(key) or ():
+            secrets[entry.get("name", "")] = entry.get("secret") or {}
+    chain = (secrets.get("default", {}).get("tls_certificate") or {}).get("certificate_chain")
+    roots = (secrets.get("ROOTCA", {}).get("validation_context") or {}).get("trusted_ca")
+    return _inline(chain), _inline(roots)
+
+
+def _inline(source: Mapping[str, Any] | None) -> str:
+    if not source:
+        return ""
+    if source.get("inline_bytes"):
+        return base64.b64decode(source["inline_bytes"]).decode("utf-8", "replace")
+    return str(source.get("inline_string", ""))

@@ -1,0 +1,128 @@
+"""Diagnosis: which failures are causes and which are their symptoms. Pure; the same verdicts always give the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .checks.catalogue import Check
+from .verdicts import Finding, Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class RootCause:
+    """A failure that no other failure explains: what is wrong, the command that mends it, and the checks that fail because of it."""
+
+    check: str
+    summary: str
+    remedy: str
+    explains: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    fault: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry under ``rootCauses`` in the certificate."""
+        return {
+            "check": self.check,
+            "summary": self.summary,
+            "remedy": self.remedy,
+            "explains": list(self.explains),
+            "clusters": list(self.clusters),
+            "fault": self.fault,
+        }
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One finding of one failing check, or a whole inconclusive check (no finding: the scope is the whole mesh)."""
+
+    check: str
+    finding: Finding | None
+
+    def meets(self, other: _Node) -> bool:
+        """Whether the scopes have a cluster in common; no clusters means the whole mesh."""
+        mine, theirs = (set(node.finding.clusters) if node.finding else set() for node in (self, other))
+        return not mine or not theirs or bool(mine & theirs)
+
+
+def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tuple[RootCause, ...]:
+    """The root causes among ``verdicts`` (by check id), those that explain most first, then in the order of ``checks``.
+
+    A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others, has a
+    finding for the same clusters. Every non-conformant check is a root cause, or in the ``explains`` of one; an inconclusive
+    check is never a cause.
+    """
+    below = checks_below(checks)
+    nodes = [node for check in checks if check in verdicts for node in _nodes(verdicts[check])]
+    causes = [node for node in nodes if node.finding]
+    parents: dict[_Node, list[_Node]] = {
+        node: [cause for cause in causes if cause.check in below[node.check] and node.meets(cause)] for node in nodes
+    }
+    groups: dict[tuple[str, str], list[_Node]] = {}
+    for node in causes:
+        if not parents[node] and node.finding:
+            groups.setdefault((node.check, node.finding.fault or node.finding.summary), []).append(node)
+    place = {check: number for number, check in enumerate(checks)}
+    found = [_root_cause(members, parents, place) for members in groups.values()]
+    return tuple(sorted(found, key=lambda cause: (-len(cause.explains), place[cause.check], cause.fault, cause.summary)))
+
+
+def checks_below(checks: Mapping[str, Check]) -> dict[str, frozenset[str]]:
+    """For each check, every check that can explain its failure, directly or through others.
+
+    Two checks that name each other, directly or in a circle, explain neither one the other.
+    """
+    reached = {check: _reachable(check, checks) for check in checks}
+    return {check: frozenset(other for other in reached[check] if check not in reached.get(other, ())) for check in checks}
+
+
+def symptoms(causes: tuple[RootCause, ...]) -> dict[str, str]:
+    """For each explained check that is not a root cause itself, the check of the first root cause that explains it."""
+    roots = {cause.check for cause in causes}
+    found: dict[str, str] = {}
+    for cause in causes:
+        for check in cause.explains:
+            if check not in roots:
+                found.setdefault(check, cause.check)
+    return found
+
+
+def _nodes(verdict: Verdict) -> Iterator[_Node]:
+    if verdict.outcome is Outcome.NON_CONFORMANT:
+        for finding in dict.fromkeys(verdict.findings):
+            yield _Node(verdict.check, finding)
+    elif verdict.outcome is Outcome.INCONCLUSIVE:
+        yield _Node(verdict.check, None)
+
+
+def _reachable(check: str, checks: Mapping[str, Check]) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [check]
+    while waiting:
+        current = checks.get(waiting.pop())
+        for other in current.explained_by if current else ():
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
+    return frozenset(found)
+
+
+def _root_cause(members: list[_Node], parents: Mapping[_Node, list[_Node]], place: Mapping[str, int]) -> RootCause:
+    explained = set(members)
+    grown = True
+    while grown:
+        more = {node for node, above in parents.items() if node not in explained and any(parent in explained for parent in above)}
+        explained |= more
+        grown = bool(more)
+    first = members[0]
+    findings = [node.finding for node in members if node.finding]
+    summary = findings[0].summary if len(findings) == 1 else f"{findings[0].summary} (and {len(findings) - 1} more of the kind)"
+    return RootCause(
+        check=first.check,
+        summary=summary,
+        remedy="\n".join(dict.fromkeys(finding.remedy for finding in findings if finding.remedy)),
+        explains=tuple(sorted({node.check for node in explained} - {first.check}, key=lambda check: place[check])),
+        clusters=tuple(dict.fromkeys(cluster for finding in findings for cluster in finding.clusters)),
+        fault=findings[0].fault,
+    )

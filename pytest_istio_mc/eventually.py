@@ -1,0 +1,98 @@
+"""Waiting, with the last observation in every time-out message, and the time budgets in one value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Generic, TypeVar
+
+from .errors import MeshError, NotInTime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Every wait in one place, in seconds.
+
+    A *requirement* is part of what a check demands of the mesh; *patience* only says how long we are willing to wait for our own
+    scaffolding. ``scaled`` multiplies all of them; a certificate made with a factor other than 1 says so.
+    """
+
+    cluster_ready: float = 90.0  # patience: apiserver, node and DNS of a lab cluster
+    control_plane_ready: float = 180.0  # patience: istiod and gateways available
+    workload_ready: float = 120.0  # patience: probe pods ready, sidecars included
+    request: float = 5.0  # patience: one probe request
+    kube_request: float = 30.0  # patience: one Kubernetes API request
+    config_propagation: float = 20.0  # requirement: a configuration change is in force in every proxy
+    endpoint_propagation: float = 20.0  # requirement: an endpoint change is in every proxy of the mesh
+    remote_sync: float = 60.0  # requirement: a new remote secret is synced
+    clean_up: float = 60.0  # patience: what a run made is gone again
+
+    def scaled(self, factor: float) -> Timeouts:
+        """All budgets times ``factor``."""
+        return replace(self, **{field.name: getattr(self, field.name) * factor for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Converged(Generic[T]):
+    """A condition that came true: the last observation, and the seconds until it first held and until it had held often enough."""
+
+    value: T
+    first_seconds: float
+    stable_seconds: float
+
+
+def eventually(
+    observe: Callable[[], T],
+    until: Callable[[T], bool],
+    *,
+    within_seconds: float,
+    what: str,
+    times: int = 1,
+    every_seconds: float = 0.1,
+) -> Converged[T]:
+    """Observe until the condition has held ``times`` times in a row.
+
+    A ``MeshError`` raised by ``observe`` counts as an observation that does not hold. Raises :class:`NotInTime` with the last
+    observation.
+    """
+    began = time.monotonic()
+    first = 0.0
+    held = 0
+    while True:
+        seen: object
+        try:
+            value = observe()
+            seen = value
+            good = until(value)
+        except MeshError as error:
+            seen, good = error, False
+        now = time.monotonic() - began
+        if good:
+            held += 1
+            if held == 1:
+                first = now
+            if held >= times:
+                return Converged(value, first, now)
+        else:
+            held = 0
+        if now >= within_seconds:
+            raise NotInTime(what, f"not so within {within_seconds:g} s", f"last seen: {seen}")
+        time.sleep(min(every_seconds, max(0.0, within_seconds - now)))
+
+
+def consistently(observe: Callable[[], T], holds: Callable[[T], bool], *, for_seconds: float, what: str, every_seconds: float = 0.1) -> T:
+    """Observe for the whole time and demand that the condition always holds; how absence is checked.
+
+    Raises :class:`NotInTime` with the observation that broke it.
+    """
+    began = time.monotonic()
+    while True:
+        value = observe()
+        if not holds(value):
+            raise NotInTime(what, f"did not stay so for {for_seconds:g} s", f"seen: {value}")
+        if time.monotonic() - began >= for_seconds:
+            return value
+        time.sleep(every_seconds)

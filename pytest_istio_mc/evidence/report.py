@@ -1,0 +1,268 @@
+"""The certificate: a versioned document that lists every known check, and says what a run found, why, and how to repeat it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..checks.catalogue import Check, Profile
+from ..diagnose import diagnose
+from ..errors import MeshError
+from ..mesh import Mesh
+from ..progress import StepTime
+from ..settings import Settings
+from ..spec import API_VERSION, ClusterSpec
+from ..verdicts import Evidence, Outcome, Verdict
+
+KIND = "ConformanceReport"
+SCHEMA = "conformance-report.schema.json"
+EVIDENCE_CHARACTERS = 4000
+"""How much of each piece of evidence a certificate quotes for a check that is not conformant."""
+
+
+class Result:
+    """The words of ``result``; part of the report format."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILURE = "failure"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a run found: the verdict of every check that ran, by id, with durations, and what was measured on the way.
+
+    ``not_run`` says for each claimed check without a verdict why there is none. ``problem`` is why the run as a whole could not
+    find out (the mesh could not be built); then nothing is conformant.
+    """
+
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    durations: Mapping[str, float] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    convergence: Sequence[Mapping[str, Any]] = ()
+    steps: Sequence[StepTime] = ()
+    began: datetime | None = None
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def build_report(settings: Settings, checks: Mapping[str, Check], outcomes: Outcomes, mesh: Mesh | None, *, version: str) -> dict[str, Any]:
+    """The certificate as plain JSON, in a fixed order: the same outcomes always give the same document."""
+    entries = [_entry(check, settings, outcomes) for check in checks.values()]
+    causes = diagnose(outcomes.verdicts, checks)
+    document: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "result": _result(entries, outcomes.problem),
+        "topology": settings.topology,
+        "date": _timestamp(outcomes.began),
+        "tool": {"name": "pytest-istio-mc", "version": version, "knownChecks": len(checks)},
+        "mesh": _mesh(settings, mesh),
+        "options": settings.to_dict(),
+        "overrides": list(settings.overrides),
+        "profiles": {profile.value: _profile(profile, entries, outcomes.problem) for profile in _claimed_profiles(settings)},
+        "rootCauses": [cause.to_dict() for cause in causes],
+        "checks": entries,
+        "convergence": sorted((dict(entry) for entry in outcomes.convergence), key=lambda entry: (entry["check"], entry["what"])),
+        "timing": {
+            "seconds": round(outcomes.seconds, 3),
+            "steps": [{"name": step.name, "beganSeconds": step.began_seconds, "seconds": step.seconds} for step in outcomes.steps],
+        },
+        "reproduce": settings.reproduce(),
+    }
+    if outcomes.problem:
+        document["problem"] = outcomes.problem
+    return document
+
+
+def result_sentence(report: Mapping[str, Any]) -> str:
+    """What the result means, in one sentence with the figures."""
+    claimed = [entry for entry in report["checks"] if entry["claimed"]]
+    count = {outcome: sum(entry["verdict"] == outcome.value for entry in claimed) for outcome in Outcome}
+    ran = [entry for entry in claimed if entry["ran"]]
+    match report["result"]:
+        case Result.SUCCESS:
+            return f"all {len(claimed)} claimed checks ran and are conformant"
+        case Result.FAILURE:
+            causes = len(report["rootCauses"])
+            return (
+                f"{count[Outcome.NON_CONFORMANT]} of {len(claimed)} claimed checks are not conformant, "
+                f"from {causes} root cause{'s' if causes != 1 else ''}"
+            )
+        case Result.PARTIAL:
+            return f"{len(claimed) - len(ran)} of {len(claimed)} claimed checks did not run; this is no certificate"
+    if "problem" in report:
+        return f"the mesh could not be provisioned: {report['problem'].splitlines()[0]}"
+    return f"{sum(_is(entry, Outcome.INCONCLUSIVE) for entry in ran)} of {len(claimed)} checks could not find out"
+
+
+def validate(report: Mapping[str, Any]) -> None:
+    """Raise :class:`MeshError` where the document does not fit the JSON Schema that ships beside this module."""
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(schema())
+    problems = sorted(validator.iter_errors(report), key=lambda problem: list(problem.absolute_path))
+    if problems:
+        first = problems[0]
+        where = "/".join(str(part) for part in first.absolute_path) or "the document"
+        raise MeshError("certificate", "does not fit its schema", f"{where}: {first.message}", advice="report this as a defect")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the certificate."""
+    text = Path(__file__).with_name(SCHEMA).read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
+    """The certificate as YAML, or as JSON where the suffix is ``.json``."""
+    if suffix == ".json":
+        return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    import yaml
+
+    text: str = yaml.safe_dump(report, sort_keys=False, allow_unicode=True, width=140)
+    return text
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Validate and write the certificate, whole or not at all; :class:`MeshError` where the disk refuses it."""
+    validate(report)
+    text = to_text(report, path.suffix)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise MeshError(
+            f"certificate {path}", "cannot be written", str(error), advice="make room, or give --mesh-report=FILE elsewhere"
+        ) from error
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A certificate that :func:`write_report` wrote; :class:`MeshError` where the file is something else."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MeshError(f"certificate {path}", "cannot be read", str(error)) from error
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise MeshError(f"certificate {path}", f"is not a {KIND}", advice="give a file that --mesh-report wrote")
+    validate(document)
+    return document
+
+
+def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, Any]:
+    verdict = outcomes.verdicts.get(check.id)
+    standing = settings.standing(check)
+    if verdict is not None:
+        outcome, reason = verdict.outcome, verdict.reason
+        claimed = standing.claimed and outcome is not Outcome.NOT_APPLICABLE
+    elif standing.obstacle:
+        outcome, reason, claimed = Outcome.NOT_APPLICABLE, standing.obstacle, standing.claimed
+    else:
+        why = "the mesh could not be provisioned" if outcomes.problem else outcomes.not_run.get(check.id) or "it was not selected"
+        outcome, reason, claimed = Outcome.INCONCLUSIVE, f"not run: {why}", True
+    bad = outcome in (Outcome.NON_CONFORMANT, Outcome.INCONCLUSIVE)
+    return {
+        "id": check.id,
+        "title": check.title,
+        "profile": check.profile.value,
+        "kind": check.kind.value,
+        "specUrl": check.spec_url,
+        "claimed": claimed,
+        "ran": verdict is not None,
+        "verdict": outcome.value,
+        "reason": reason,
+        "duration_seconds": round(outcomes.durations.get(check.id, 0.0), 3),
+        "pairs": list(verdict.pairs) if verdict else [],
+        "findings": [
+            {
+                "summary": finding.summary,
+                "clusters": list(finding.clusters),
+                "expected": finding.expected,
+                "seen": finding.seen,
+                "remedy": finding.remedy,
+                "fault": finding.fault,
+            }
+            for finding in (verdict.findings if verdict else ())
+        ],
+        "evidence": [_evidence(item, quote=bad) for item in (verdict.evidence if verdict else ())],
+    }
+
+
+def _evidence(item: Evidence, *, quote: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": item.name, "mediaType": item.media_type, "characters": len(item.text)}
+    if quote:
+        entry["text"] = item.text[:EVIDENCE_CHARACTERS]
+    return entry
+
+
+def _is(entry: Mapping[str, Any], outcome: Outcome) -> bool:
+    return bool(entry["verdict"] == outcome.value)
+
+
+def _result(entries: Iterable[Mapping[str, Any]], problem: str) -> str:
+    claimed = [entry for entry in entries if entry["claimed"]]
+    ran = [entry for entry in claimed if entry["ran"]]
+    if any(_is(entry, Outcome.NON_CONFORMANT) for entry in ran):
+        return Result.FAILURE
+    if problem or not ran or any(_is(entry, Outcome.INCONCLUSIVE) for entry in ran):
+        return Result.INCONCLUSIVE
+    return Result.SUCCESS if len(ran) == len(claimed) else Result.PARTIAL
+
+
+def _claimed_profiles(settings: Settings) -> tuple[Profile, ...]:
+    return (Profile.CORE, Profile.EXTENDED) if settings.profile is Profile.EXTENDED else (Profile.CORE,)
+
+
+def _profile(profile: Profile, entries: Iterable[Mapping[str, Any]], problem: str) -> dict[str, Any]:
+    mine = [entry for entry in entries if entry["profile"] == profile.value]
+    counts: dict[str, Any] = {outcome.value: sum(_is(entry, outcome) for entry in mine) for outcome in Outcome}
+    return {
+        "result": _result(mine, problem),
+        "statistics": counts,
+        "notRun": [entry["id"] for entry in mine if entry["claimed"] and not entry["ran"]],
+    }
+
+
+def _mesh(settings: Settings, mesh: Mesh | None) -> dict[str, Any]:
+    spec = mesh.spec if mesh else settings.spec
+    return {
+        "meshId": spec.mesh_id,
+        "trustDomain": spec.trust_domain,
+        "provider": mesh.provider if mesh else settings.provider,
+        "runId": mesh.run_id if mesh else "",
+        "notes": list(mesh.notes) if mesh else [],
+        "clusters": [_cluster(cluster, mesh) for cluster in spec],
+    }
+
+
+def _cluster(cluster: ClusterSpec, mesh: Mesh | None) -> dict[str, Any]:
+    return {
+        "name": cluster.name,
+        "role": cluster.role.value,
+        "network": cluster.network,
+        "controlPlane": cluster.control_plane or cluster.name,
+        "locality": str(cluster.locality),
+        "versions": dict(sorted(mesh.versions.get(cluster.name, {}).items())) if mesh else {},
+    }
+
+
+def _timestamp(moment: datetime | None) -> str:
+    return (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,6 @@
+"""Kube: one cluster's Kubernetes API, JSON in and out; the only importer of ``kubernetes``."""
+
+from .client import Kube
+from .exec import ExecSession
+
+__all__ = ["ExecSession", "Kube"]

@@ -1,0 +1,112 @@
+"""Apply: many manifests to one cluster, in as few steps after each other as their meaning allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ..errors import KubeError, NotInTime
+from ..eventually import eventually
+
+if TYPE_CHECKING:
+    from .client import Kube
+
+Manifest = Mapping[str, Any]
+
+PATIENCE_SECONDS = 15.0
+_AT_ONCE = 6
+
+# Pods of these mount and impersonate what the other manifests make; a pod that comes too early is tried again only seconds later.
+_WORKLOADS = {"Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job", "CronJob", "Pod"}
+
+_NOT_READY_YET = (
+    "failed calling webhook",  # the webhook's server is starting
+    "storage is (re)initializing",  # a CRD has just been accepted
+    "the server could not find the requested resource",  # the same, a moment earlier
+    "page not found",
+    "does not serve it",
+    "the object has been modified",
+)
+
+
+def apply(kube: Kube, manifests: Sequence[Manifest], namespace: str, field_manager: str, patience_seconds: float) -> None:
+    """What :meth:`Kube.apply` promises."""
+    definitions = [manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"]
+    defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in definitions}
+    namespaces, others, workloads, custom = [], [], [], []
+    for manifest in manifests:
+        if manifest["kind"] == "Namespace":
+            namespaces.append(manifest)
+        elif manifest["kind"] in _WORKLOADS:
+            workloads.append(manifest)
+        elif _group_and_kind(manifest) in defined:
+            custom.append(manifest)
+        elif manifest["kind"] != "CustomResourceDefinition":
+            others.append(manifest)
+
+    def one(manifest: Manifest) -> KubeError | None:
+        return _until_accepted(kube, manifest, namespace, field_manager, patience_seconds)
+
+    with ExitStack() as stack:
+        # Definitions take the apiserver a second; the rest need not queue behind them.
+        slow = stack.enter_context(ThreadPoolExecutor(_AT_ONCE // 2, thread_name_prefix=f"define in {kube.name}"))
+        quick = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"apply to {kube.name}"))
+        defining = slow.map(one, definitions)
+        for group in (namespaces, others, workloads):
+            _raise_first(quick.map(one, group))
+        _raise_first(defining)
+        _wait_served(kube, definitions, patience_seconds)
+        _raise_first(quick.map(one, custom))
+
+
+def _group_and_kind(manifest: Manifest) -> tuple[str, str]:
+    return str(manifest["apiVersion"]).rpartition("/")[0], str(manifest["kind"])
+
+
+def _until_accepted(kube: Kube, manifest: Manifest, namespace: str, field_manager: str, patience_seconds: float) -> KubeError | None:
+    """Apply one manifest; the error where it is refused for good, or for longer than our patience."""
+
+    def attempt() -> KubeError | None:
+        try:
+            kube.apply_one(manifest, namespace, field_manager)
+        except KubeError as error:
+            return error
+        return None
+
+    what = f"{manifest['kind']} {manifest['metadata']['name']} is accepted"
+    try:
+        return eventually(attempt, lambda error: not _may_pass(error), within_seconds=patience_seconds, what=what, every_seconds=0.05).value
+    except NotInTime as error:
+        return KubeError(f'cluster "{kube.name}"', what, f"{error.step}, {error.detail}")
+
+
+def _may_pass(error: KubeError | None) -> bool:
+    return error is not None and error.status in (404, 409, 429, 500) and any(text in error.detail for text in _NOT_READY_YET)
+
+
+def _wait_served(kube: Kube, definitions: Sequence[Manifest], patience_seconds: float) -> None:
+    """Wait until every kind that was defined is served, which is what *Established* is for."""
+    wanted: dict[str, set[str]] = {}
+    for crd in definitions:
+        for version in crd["spec"]["versions"]:
+            if version["served"]:
+                wanted.setdefault(f"/apis/{crd['spec']['group']}/{version['name']}", set()).add(crd["spec"]["names"]["plural"])
+    for prefix, plurals in wanted.items():
+        eventually(
+            lambda prefix=prefix, plurals=plurals: plurals - {entry["name"] for entry in kube.get_path(prefix)["resources"]},  # type: ignore[misc]
+            lambda missing: not missing,
+            within_seconds=patience_seconds,
+            what=f'cluster "{kube.name}": {prefix} serves {", ".join(sorted(plurals))}',
+            every_seconds=0.05,
+        )
+
+
+def _raise_first(errors: Iterable[KubeError | None]) -> None:
+    """Raise the first error, with the number of others."""
+    found = [error for error in errors if error is not None]
+    if len(found) > 1:
+        found[0].detail += f"; {len(found) - 1} other objects were refused, too"
+    if found:
+        raise found[0]

@@ -1,0 +1,127 @@
+"""Availability: waits for Deployments with a watch, and says which pod waits for what where it takes too long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import KubeError, NotInTime
+
+if TYPE_CHECKING:
+    from .client import Kube
+
+_LOG_LINES = 10
+
+
+def wait_available(kube: Kube, kind_and_name: Sequence[tuple[str, str]], namespace: str, within_seconds: float) -> None:
+    """What :meth:`Kube.wait_available` promises."""
+    if odd := [kind for kind, _ in kind_and_name if kind != "Deployment"]:
+        raise ValueError(f"only Deployments can be waited for, not {', '.join(odd)}")
+    waiting = {name for _, name in kind_and_name}
+    deadline = time.monotonic() + within_seconds
+    while waiting:
+        collection = kube.get_path(f"/apis/apps/v1/namespaces/{namespace}/deployments")
+        waiting -= {entry["metadata"]["name"] for entry in collection["items"] if is_available(entry)}
+        left = deadline - time.monotonic()
+        if not waiting:
+            return
+        if left <= 0:
+            raise _not_in_time(kube, namespace, sorted(waiting), within_seconds)
+        try:
+            for change, deployment in kube.watch("Deployment", namespace, collection["metadata"]["resourceVersion"], within_seconds=left):
+                if change == "ERROR":
+                    break  # the version is too old: list again
+                if change != "DELETED" and is_available(deployment):
+                    waiting.discard(deployment["metadata"]["name"])
+                if not waiting or time.monotonic() >= deadline:
+                    break
+        except KubeError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise _not_in_time(kube, namespace, sorted(waiting), within_seconds) from error
+
+
+def is_available(deployment: Mapping[str, Any]) -> bool:
+    """Whether the Deployment as last changed has rolled out with all its replicas available."""
+    status = deployment.get("status", {})
+    replicas = deployment["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == replicas
+        and status.get("availableReplicas", 0) == replicas
+    )
+
+
+def _not_in_time(kube: Kube, namespace: str, names: Sequence[str], within_seconds: float) -> NotInTime:
+    reasons: list[str] = []
+    log: list[str] = []
+    for name in names:
+        try:
+            reasons.append(f"{name}: " + "; ".join(_reasons(kube, namespace, name, log)))
+        except KubeError as error:
+            reasons.append(f"{name}: and its pods could not be read: {error}")
+    return NotInTime(
+        f'cluster "{kube.name}": {", ".join(names)} in namespace {namespace}',
+        f"not available after {within_seconds:g} s",
+        " | ".join(reasons),
+        log_tail=log,
+        advice=f"kubectl --context={kube.context} -n {namespace} describe pods",
+    )
+
+
+def _reasons(kube: Kube, namespace: str, name: str, log: list[str]) -> Iterator[str]:
+    deployment = kube.read("Deployment", name, namespace)
+    if deployment is None:
+        yield "there is no such Deployment"
+        return
+    labels = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+    pods = kube.list("Pod", namespace, labels=labels)
+    events = kube.list("Event", namespace)
+    if not pods:
+        yield "no pod was made"
+        replica_sets = [entry["metadata"]["name"] for entry in kube.list("ReplicaSet", namespace, labels=labels)]
+        yield from _last_event(events, [name, *replica_sets])
+    for pod in pods:
+        pod_name = pod["metadata"]["name"]
+        yield f"pod {pod_name} is {pod['status'].get('phase')}"
+        yield from _container_states(pod)
+        yield from _last_event(events, [pod_name])
+        log.extend(_log_of_first_unready(kube, namespace, pod))
+
+
+def _container_states(pod: Mapping[str, Any]) -> Iterator[str]:
+    status = pod["status"]
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        for kind, details in container.get("state", {}).items():
+            if kind == "running" and container.get("ready"):
+                continue
+            told = [details.get("reason", ""), details.get("message", "")]
+            if "exitCode" in details:
+                told.append(f"exit code {details['exitCode']}")
+            text = ", ".join(filter(None, told))
+            if not (kind == "terminated" and details.get("exitCode") == 0):
+                unready = "running but not ready" if kind == "running" else kind
+                yield f"container {container['name']} {unready}" + (f" ({text})" if text else "")
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            yield f"not scheduled: {condition.get('message', condition.get('reason', ''))}"
+
+
+def _last_event(events: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    mine = [event for event in events if event["involvedObject"].get("name") in names]
+    if mine:
+        last = max(mine, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        yield f"last event: {last.get('reason')}: {last.get('message')}"
+
+
+def _log_of_first_unready(kube: Kube, namespace: str, pod: Mapping[str, Any]) -> Iterator[str]:
+    for status in pod["status"].get("containerStatuses", []):
+        if not status.get("ready"):
+            previous = "running" not in status.get("state", {}) and status.get("restartCount", 0) > 0
+            try:
+                text = kube.logs(namespace, pod["metadata"]["name"], status["name"], tail_lines=_LOG_LINES, previous=previous)
+            except KubeError:
+                continue  # a container that has never run has no log
+            yield from (f"{pod['metadata']['name']}/{status['name']}: {line}" for line in text.splitlines())
+            return

@@ -1,0 +1,150 @@
+"""PortForward: HTTP to a port of a pod, as if from inside it, through the Kubernetes API."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import threading
+from collections import defaultdict, deque
+from typing import Any
+
+from ..errors import KubeError
+from .channels import Channels
+from .connection import Connection
+
+# One stream a port, the first two bytes of each repeat the port (Kubernetes' kubelet, portforward/websocket.go).
+_PROTOCOLS = ("v4.channel.k8s.io",)
+_DATA, _ERROR = 0, 1
+
+
+class PodHttp:
+    """GET requests to pods' own ports, with kept connections: one a request in flight, per pod and port."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._idle: defaultdict[tuple[str, str, int], deque[_Tunnel]] = defaultdict(deque)
+
+    def get(self, namespace: str, pod: str, port: int, path: str, timeout_seconds: float) -> bytes:
+        """The body of the answer; :class:`KubeError` where it is not 2xx (with its status) or did not come."""
+        key = (namespace, pod, port)
+        thing = f"{self._connection.thing}: pod {namespace}/{pod}"
+        step = f"GET localhost:{port}{path}"
+        while True:
+            with self._lock:
+                idle = self._idle[key]
+                tunnel, fresh = (idle.pop(), False) if idle else (None, True)
+            if tunnel is None:
+                tunnel = _Tunnel(self._connection, namespace, pod, port, timeout_seconds)
+            try:
+                status, body = tunnel.get(path, timeout_seconds)
+            except (OSError, http.client.HTTPException) as error:
+                tunnel.close()
+                if not fresh and not isinstance(error, TimeoutError):
+                    continue  # a kept connection may have been closed meanwhile: that says nothing about the pod
+                detail = "; ".join(filter(None, [str(error) or type(error).__name__, tunnel.complaint]))
+                raise KubeError(thing, step, detail) from error
+            with self._lock:
+                self._idle[key].append(tunnel)
+            if not 200 <= status < 300:
+                raise KubeError(thing, step, f"HTTP {status}: {body[:300].decode(errors='replace')}", status=status)
+            return body
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        with self._lock:
+            tunnels = [tunnel for idle in self._idle.values() for tunnel in idle]
+            self._idle.clear()
+        for tunnel in tunnels:
+            tunnel.close()
+
+
+class _Tunnel:
+    """One forwarded TCP connection with HTTP on it."""
+
+    def __init__(self, connection: Connection, namespace: str, pod: str, port: int, timeout_seconds: float) -> None:
+        self.complaint = ""
+        self._incoming = _Incoming()
+        self._skip = {_DATA: 2, _ERROR: 2}
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+        websocket = connection.websocket(path, [("ports", str(port))], _PROTOCOLS, timeout_seconds=timeout_seconds)
+        self._channels = Channels(websocket, f"port {port} of {namespace}/{pod}", self._on_data, self._incoming.end)
+        self._http = http.client.HTTPConnection("localhost", port)
+        self._http.auto_open = 0
+        self._http.sock = self
+
+    def get(self, path: str, timeout_seconds: float) -> tuple[int, bytes]:
+        """One request and its answer."""
+        self._incoming.timeout_seconds = timeout_seconds
+        self._http.request("GET", path)
+        answer = self._http.getresponse()
+        return answer.status, answer.read()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channels.close()
+
+    def sendall(self, data: bytes) -> None:
+        """What ``http.client`` needs of a socket: write."""
+        self._channels.send(_DATA, bytes(data))
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What ``http.client`` needs of a socket: read."""
+        return io.BufferedReader(self._incoming.reader(), 1 << 16)
+
+    def _on_data(self, channel: int, data: bytes) -> None:
+        if skip := self._skip.get(channel, 0):
+            self._skip[channel] = max(0, skip - len(data))
+            data = data[skip:]
+        if channel == _DATA and data:
+            self._incoming.feed(data)
+        elif channel == _ERROR and data:
+            self.complaint += data.decode(errors="replace").strip()
+            self._incoming.end(self.complaint)
+
+
+class _Incoming:
+    """Bytes handed from the connection's thread to the one that reads the answer."""
+
+    def __init__(self) -> None:
+        self.timeout_seconds = 10.0
+        self._condition = threading.Condition()
+        self._chunks: deque[memoryview] = deque()
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        with self._condition:
+            self._chunks.append(memoryview(data))
+            self._condition.notify()
+
+    def end(self, reason: str) -> None:
+        with self._condition:
+            self._ended = True
+            self._condition.notify()
+
+    def read_into(self, buffer: memoryview) -> int:
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._chunks or self._ended, self.timeout_seconds):
+                raise TimeoutError(f"no answer within {self.timeout_seconds:g} s")
+            if not self._chunks:
+                return 0
+            chunk = self._chunks.popleft()
+            size = min(len(chunk), len(buffer))
+            buffer[:size] = chunk[:size]
+            if size < len(chunk):
+                self._chunks.appendleft(chunk[size:])
+            return size
+
+    def reader(self) -> io.RawIOBase:
+        return _Reader(self)
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, incoming: _Incoming) -> None:
+        self._incoming = incoming
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._incoming.read_into(memoryview(buffer))

@@ -1,0 +1,36 @@
+"""Doctor: whether this machine can carry the lab, one line and one fix each, before anything is started."""
+
+from __future__ import annotations
+
+from . import host, kernel, toolchain
+from .cache import cache_home
+from .components import go_modules
+from .host import GIB, Examined
+
+__all__ = ["Examined", "examine", "require"]
+
+NODE_BYTES = GIB // 2  # what a cluster writes: etcd, logs, container file systems; its images are hard links
+
+
+def examine(clusters: int = 2) -> tuple[Examined, ...]:
+    """Everything that a lab of so many clusters needs of this machine. Takes a fraction of a second and leaves nothing behind."""
+    home = cache_home()
+    built = toolchain.cached() is not None
+    disk = host.space({home: clusters * NODE_BYTES}) if built else host.disk(home, go_modules())
+    return (
+        host.root(),
+        host.python(),
+        host.architecture(),
+        host.runc(),
+        host.iptables(),
+        host.programs(),
+        Examined("go", True, "not needed, everything is built") if built else host.go(),
+        *kernel.examine(home),
+        host.memory(clusters),
+        disk,
+    )
+
+
+def require(clusters: int) -> None:
+    """Raise :class:`~pytest_istio_mc.errors.ProvisionError` that lists everything this machine lacks for so many clusters, with fixes."""
+    host.require(examine(clusters), f"cannot carry a lab of {clusters} clusters")

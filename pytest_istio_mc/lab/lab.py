@@ -1,0 +1,223 @@
+"""Lab: starts, finds and ends labs; what the provider and ``istio-mc lab`` use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from ..errors import ProvisionError, UsageProblem
+from ..progress import Progress
+from ..spec import MeshSpec
+from .cache import cache_home
+from .journal import SupervisorLock
+from .plan import LabPlan, plan_nodes
+from .process import tail_of
+from .supervisor import CONTROL, LOG, PLAN
+
+if TYPE_CHECKING:
+    from .toolchain import Toolchain
+
+_GOING_DOWN_SECONDS = 30.0
+
+
+def labs_folder() -> Path:
+    """Where labs keep their files: on the toolchain's file system, because images are hard-linked (``ISTIO_MC_CACHE`` moves it)."""
+    return cache_home() / "labs"
+
+
+class Lab:
+    """A lab that runs: its plan, and the process that owns it. ``stop`` ends it; so does the end of the process that started it."""
+
+    def __init__(self, plan: LabPlan, process: subprocess.Popen[str] | None = None) -> None:
+        self.plan = plan
+        self._process = process
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig with one context a cluster."""
+        return self.plan.kubeconfig
+
+    def order(self, order: str, **details: str) -> Any:
+        """Send the supervisor an order and return its answer; :class:`ProvisionError` where it refuses or is gone."""
+        folder = os.open(self.plan.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(10)
+                connection.connect(f"/proc/self/fd/{folder}/{CONTROL}")
+                with connection.makefile("rw") as stream:
+                    stream.write(json.dumps({"order": order, **details}) + "\n")
+                    stream.flush()
+                    answer = json.loads(stream.readline() or "{}")
+        except (OSError, ValueError) as error:
+            raise ProvisionError(f'lab "{self.plan.name}"', f"order {order}", str(error)) from error
+        finally:
+            os.close(folder)
+        if not answer.get("ok"):
+            raise ProvisionError(f'lab "{self.plan.name}"', f"order {order} refused", str(answer.get("error")))
+        return answer["result"]
+
+    def detach(self) -> None:
+        """Let the lab live on when this process ends."""
+        self.order("detach")
+        self.plan = replace(self.plan, detached=True)
+
+    def stop(self) -> None:
+        """End the lab and wait until nothing of it is left."""
+        with suppress(ProvisionError, FileNotFoundError):
+            self.order("stop")
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.stdin and self._process.stdin.close()
+            try:
+                self._process.wait(_GOING_DOWN_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        _wait_gone(self.plan)
+
+
+def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float, detached: bool = False) -> Lab:
+    """Start a lab with a cluster for each of the spec's; returns when all nodes are ready.
+
+    Raises :class:`UsageProblem` where a lab of that name runs already, :class:`ProvisionError` where a cluster does not come up;
+    then nothing of the lab is left.
+    """
+    home = labs_folder() / name
+    plan = LabPlan(name, home, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec), detached=detached)
+    lock = _make_home(plan)
+    (home / PLAN).write_text(json.dumps({"plan": plan.to_dict(), "within_seconds": within_seconds, "spec": spec.to_dict()}))
+    with (home / LOG).open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            cwd="/",
+            env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
+            pass_fds=[lock.descriptor] if lock.descriptor is not None else [],
+        )
+    lock.release()
+    lab = Lab(plan, process)
+    try:
+        _await_ready(lab, process, progress)
+    except BaseException:
+        lab.stop()
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    return lab
+
+
+def _make_home(plan: LabPlan) -> SupervisorLock:
+    """Make the lab's folder and take its lock, under the lock that keeps sweeps away meanwhile."""
+    with labs_lock():
+        try:
+            plan.home.mkdir(parents=True, mode=0o700)
+        except FileExistsError:
+            raise UsageProblem(
+                f'lab "{plan.name}"',
+                "exists already",
+                advice=f"istio-mc lab down --name {plan.name}, or istio-mc sweep if nothing runs there any more",
+            ) from None
+        lock = SupervisorLock(plan.home)
+        lock.take()
+        return lock
+
+
+def labs_lock() -> FileLock:
+    """The lock under which lab folders are made and swept."""
+    labs_folder().mkdir(parents=True, exist_ok=True)
+    return FileLock(labs_folder() / ".lock")
+
+
+def _await_ready(lab: Lab, process: subprocess.Popen[str], progress: Progress) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "note":
+            progress.note(event["text"])
+        elif event["event"] == "ready":
+            return
+        elif event["event"] == "failed":
+            raise ProvisionError(
+                event["thing"],
+                event["step"],
+                event["detail"],
+                advice=event.get("advice", ""),
+                log_tail=event.get("log_tail", ()),
+            )
+    raise ProvisionError(
+        f'lab "{lab.plan.name}"',
+        "its supervisor ended before the clusters were ready",
+        f"exit code {process.wait()}",
+        log_tail=tail_of(lab.plan.home / LOG),
+    )
+
+
+def running() -> Iterator[Lab]:
+    """The labs whose supervisor is alive, by name."""
+    for home in _homes():
+        if is_alive(home) and (lab := _read(home)):
+            yield lab
+
+
+def find(name: str) -> Lab:
+    """The running lab of that name; :class:`UsageProblem` with the names that would have been right."""
+    labs = {lab.plan.name: lab for lab in running()}
+    if name not in labs:
+        known = ", ".join(sorted(labs)) or "none runs"
+        raise UsageProblem(f'lab "{name}"', "is not running", f"running: {known}", advice="istio-mc lab list")
+    return labs[name]
+
+
+def is_alive(home: Path) -> bool:
+    """Whether a supervisor holds that lab."""
+    lock = SupervisorLock(home)
+    try:
+        free = lock.take()
+    except FileNotFoundError:
+        return False
+    lock.release()
+    return not free
+
+
+def dead_homes() -> Iterator[Path]:
+    """The folders of labs whose supervisor is gone."""
+    for home in _homes():
+        if not is_alive(home):
+            yield home
+
+
+def _homes() -> list[Path]:
+    folder = labs_folder()
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def _read(home: Path) -> Lab | None:
+    try:
+        return Lab(LabPlan.from_dict(json.loads((home / PLAN).read_text())["plan"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _wait_gone(plan: LabPlan) -> None:
+    from ..eventually import eventually
+
+    eventually(
+        lambda: plan.home.exists() and is_alive(plan.home),
+        lambda alive: not alive,
+        within_seconds=_GOING_DOWN_SECONDS,
+        what=f'lab "{plan.name}" is gone',
+    )

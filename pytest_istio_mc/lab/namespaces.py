@@ -1,0 +1,95 @@
+"""Namespaces without names: a holder process keeps them, everything else joins it, and its end is the end of all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ProvisionError
+from .journal import Entry, Journal
+from .process import child_of, start_time_of
+
+# The holder is process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap the orphans that end up with it; /run is
+# private so that sockets, lock files and the CNI's network namespaces vanish with the mount namespace.
+_INIT = 'trap "" CHLD; mount -t tmpfs -o mode=0755 tmpfs /run && : > "$0" && exec sleep infinity'
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Network, mount and PID namespaces of their own, kept by process ``init`` (its pid on the host)."""
+
+    name: str
+    init: int
+    keeper: subprocess.Popen[bytes]
+
+    @classmethod
+    def create(cls, name: str, home: Path, journal: Journal) -> Namespaces:
+        """Make the namespaces; they end with the caller (parent-death signal), whatever ends it.
+
+        Must be called from a thread that lives as long as the lab: the parent-death signal is tied to that thread
+        (prctl(2), PR_SET_PDEATHSIG).
+        """
+        ready = home / f"{name}.namespaces"
+        log = home / f"{name}.namespaces.log"
+        command = ["setpriv", "--pdeathsig", "KILL", "--"]
+        command += ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        command += ["--propagation", "private", "--", "sh", "-c", _INIT, str(ready)]
+        with log.open("wb") as output:
+            keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
+        journal.add(Entry("process", f"namespaces of {name}", keeper.pid, start_time_of(keeper.pid) or 0))
+        deadline = time.monotonic() + 10
+        while not ready.exists():
+            if keeper.poll() is not None or time.monotonic() > deadline:
+                keeper.kill()
+                raise ProvisionError(
+                    f'"{name}"',
+                    "namespaces could not be made",
+                    log.read_text(errors="replace").strip() or "no answer within 10 s",
+                    advice="run `istio-mc lab doctor`; the lab needs root and a kernel with namespaces",
+                )
+            time.sleep(0.002)
+        init = child_of(keeper.pid)
+        if init is None:
+            raise ProvisionError(f'"{name}"', "namespaces ended as soon as they were made")
+        journal.add(Entry("process", f"process 1 of {name}", init, start_time_of(init) or 0))
+        return cls(name, init, keeper)
+
+    def command(self, *words: str | Path) -> list[str]:
+        """The command line that runs ``words`` inside."""
+        return ["nsenter", "-t", str(self.init), "--net", "--mount", "--pid", "--", *map(str, words)]
+
+    def run(self, words: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        """Run a short command inside and return its output; :class:`ProvisionError` with what it said where it fails.
+
+        It keeps the host's PID namespace, so that pids in ``stdin`` mean what they mean to the caller.
+        """
+        command = ["nsenter", "-t", str(self.init), "--net", "--mount", "--", *map(str, words)]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False, env=env)
+        if done.returncode:
+            raise ProvisionError(f'"{self.name}"', f"`{' '.join(map(str, words))}` failed", done.stderr.strip() or stdin[-300:])
+        return done.stdout
+
+    def end(self) -> None:
+        """End every process inside; network devices, mounts and namespaces go with them."""
+        try:
+            os.kill(self.init, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.keeper.wait(30)
+
+
+def enter_network(pid: int) -> None:
+    """Move the calling thread into the network namespace of a process: sockets that it makes from now on belong there."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    clone_newnet = 0x40000000
+    with open(f"/proc/{pid}/ns/net") as namespace:
+        if libc.setns(namespace.fileno(), clone_newnet):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), f"/proc/{pid}/ns/net")

@@ -1,0 +1,142 @@
+"""Node: the components of one lab cluster, control plane and kubelet side, and their command lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import ProvisionError
+from . import node_files
+from .namespaces import Namespaces
+from .plan import LabPlan, NodePlan
+from .process import Component
+
+
+def prepare(plan: LabPlan, node: NodePlan) -> None:
+    """Write the node's configuration and give it a containerd root with all images, hard-linked from the prepared one.
+
+    Layers never change and are shared; containerd writes to its databases, so these are copied.
+    """
+    home = plan.folder(node)
+    runc = shutil.which("runc")
+    if runc is None:
+        raise ProvisionError(f'cluster "{node.name}"', "runc is not on PATH", advice="apt-get install runc")
+    node_files.write(plan, node, runc)
+    copied = home / "containerd"
+    subprocess.run(["cp", "-al", str(plan.containerd_root), str(copied)], check=True, capture_output=True, text=True)
+    for database in copied.rglob("*.db"):
+        original = plan.containerd_root / database.relative_to(copied)
+        database.unlink()
+        shutil.copy2(original, database)
+
+
+class Node:
+    """The components of one cluster, each a :class:`Component` inside the cluster's namespaces."""
+
+    def __init__(self, plan: LabPlan, node: NodePlan, inside: Namespaces) -> None:
+        self.plan = plan
+        self.node = node
+        self.inside = inside
+        home = plan.folder(node)
+        environment = dict(os.environ, PATH=f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", HOME="/root")
+        commands: dict[str, Callable[[Path], list[str]]] = {
+            "etcd": self._etcd,
+            "kube-apiserver": self._apiserver,
+            "kube-controller-manager": self._controller_manager,
+            "kube-scheduler": self._scheduler,
+            "containerd": self._containerd,
+            "kubelet": self._kubelet,
+            "kube-proxy": self._kube_proxy,
+        }
+        self.components = {
+            name: Component(
+                node.name,
+                name,
+                inside.command(plan.bin / name, *command(home)),
+                home / "log" / f"{name}.log",
+                environment,
+            )
+            for name, command in commands.items()
+        }
+
+    def start(self, *names: str) -> None:
+        """Start the named components."""
+        for name in names:
+            self.components[name].start()
+
+    def require_alive(self) -> None:
+        """Raise :class:`ProvisionError` where a started component has ended."""
+        for component in self.components.values():
+            component.require_alive()
+
+    def _etcd(self, home: Path) -> list[str]:
+        return [
+            f"--data-dir={home / 'etcd'}",
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ]
+
+    def _apiserver(self, home: Path) -> list[str]:
+        return [
+            "--etcd-servers=http://127.0.0.1:2379",
+            f"--service-cluster-ip-range={self.node.service_range}",
+            "--secure-port=6443",
+            f"--advertise-address={self.node.node_address}",
+            f"--tls-cert-file={home / 'kube-apiserver.crt'}",
+            f"--tls-private-key-file={home / 'kube-apiserver.key'}",
+            f"--client-ca-file={home / 'ca.crt'}",
+            f"--cert-dir={home}",
+            f"--service-account-key-file={home / 'service-account.key'}",
+            f"--service-account-signing-key-file={home / 'service-account.key'}",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            f"--kubelet-client-certificate={home / 'admin.crt'}",
+            f"--kubelet-client-key={home / 'admin.key'}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]
+
+    def _controller_manager(self, home: Path) -> list[str]:
+        return [
+            f"--kubeconfig={home / 'kube-controller-manager.kubeconfig'}",
+            f"--service-account-private-key-file={home / 'service-account.key'}",
+            f"--root-ca-file={home / 'ca.crt'}",
+            f"--cluster-signing-cert-file={home / 'ca.crt'}",
+            f"--cluster-signing-key-file={home / 'ca.key'}",
+            f"--cert-dir={home}",
+            # One administrator's identity for all controllers: with an account each, the first of them start about 6 s later.
+            "--use-service-account-credentials=false",
+            "--leader-elect=false",
+        ]
+
+    def _scheduler(self, home: Path) -> list[str]:
+        return [f"--kubeconfig={home / 'kube-scheduler.kubeconfig'}", f"--cert-dir={home}", "--leader-elect=false"]
+
+    def _containerd(self, home: Path) -> list[str]:
+        return ["--config", str(home / "containerd.toml"), "--log-level", "info"]
+
+    def _kubelet(self, home: Path) -> list[str]:
+        locality = self.node.locality
+        labels = {
+            "topology.kubernetes.io/region": locality.region,
+            "topology.kubernetes.io/zone": locality.zone,
+            "topology.istio.io/subzone": locality.subzone,
+        }
+        return [
+            f"--config={home / 'kubelet.json'}",
+            f"--kubeconfig={home / 'kubelet.kubeconfig'}",
+            f"--root-dir={home / 'kubelet'}",
+            f"--cert-dir={home / 'kubelet-pki'}",
+            f"--hostname-override={self.node.name}",
+            f"--node-ip={self.node.node_address}",
+            "--node-labels=" + ",".join(f"{key}={value}" for key, value in labels.items() if value),
+        ]
+
+    def _kube_proxy(self, home: Path) -> list[str]:
+        return [f"--config={home / 'kube-proxy.json'}"]

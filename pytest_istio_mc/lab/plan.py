@@ -1,0 +1,123 @@
+"""LabPlan: everything that is decided before a lab starts — names, addresses, folders — as frozen values and plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageProblem
+from ..spec import Locality, MeshSpec
+
+MOST_CLUSTERS = 60
+"""How many clusters the address plan has room for in one lab."""
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One cluster of one node. ``number`` counts from 1 and gives it its own address ranges in this lab.
+
+    Addresses come from the benchmarking range 198.18.0.0/15 (RFC 2544) and 10.0.0.0/8; they exist only inside the lab's own
+    network namespaces, so that any number of labs may use the same ones.
+    """
+
+    name: str
+    number: int
+    network: str
+    locality: Locality
+
+    @property
+    def node_address(self) -> str:
+        """The node's address in the fabric; its apiserver listens there on 6443, for the other clusters too."""
+        return f"198.18.{self.number}.2"
+
+    @property
+    def gateway_address(self) -> str:
+        """The fabric's end of the node's link."""
+        return f"198.18.{self.number}.1"
+
+    @property
+    def load_balancer_prefix(self) -> str:
+        """The first three octets of the range that the load-balancer allocator hands out."""
+        return f"198.19.{self.number}"
+
+    @property
+    def load_balancer_range(self) -> str:
+        """The range of load-balancer addresses, routed to this node."""
+        return f"{self.load_balancer_prefix}.0/24"
+
+    @property
+    def pod_range(self) -> str:
+        """Pod addresses of this cluster."""
+        return f"10.{10 + self.number}.0.0/16"
+
+    @property
+    def service_range(self) -> str:
+        """Service addresses of this cluster, known only inside it."""
+        return f"10.{100 + self.number}.0.0/16"
+
+    @property
+    def service_prefix(self) -> str:
+        """The first three octets of the service range: ``.1`` is the apiserver, ``.10`` is DNS."""
+        return f"10.{100 + self.number}.0"
+
+    @property
+    def peer_server(self) -> str:
+        """The apiserver's URL as pods of other clusters reach it."""
+        return f"https://{self.node_address}:6443"
+
+
+@dataclass(frozen=True)
+class LabPlan:
+    """A lab: its name, the folder that holds all its files, the toolchain it runs, and its clusters."""
+
+    name: str
+    home: Path
+    bin: Path
+    cni: Path
+    containerd_root: Path
+    nodes: tuple[NodePlan, ...]
+    detached: bool = False
+
+    def neighbours(self, node: NodePlan) -> tuple[NodePlan, ...]:
+        """The other clusters of the same network: their pods and this one's reach each other directly."""
+        return tuple(other for other in self.nodes if other.network == node.network and other is not node)
+
+    def folder(self, node: NodePlan) -> Path:
+        """Where that cluster's files are."""
+        return self.home / node.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig with one context a cluster, named as the cluster, through the forwarders on 127.0.0.1."""
+        return self.home / "kubeconfig.yaml"
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup parent of all pods of this lab."""
+        return f"/istio-mc-{self.home.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON for the supervisor."""
+        document = asdict(self)
+        return document | {key: str(document[key]) for key in ("home", "bin", "cni", "containerd_root")}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> LabPlan:
+        """The plan that :meth:`to_dict` wrote."""
+        paths = {key: Path(document[key]) for key in ("home", "bin", "cni", "containerd_root")}
+        nodes = tuple(NodePlan(**{**node, "locality": Locality(**node["locality"])}) for node in document["nodes"])
+        return cls(name=document["name"], nodes=nodes, detached=document["detached"], **paths)
+
+
+def plan_nodes(spec: MeshSpec) -> tuple[NodePlan, ...]:
+    """A node for each cluster of the mesh, in the spec's order."""
+    clusters: Sequence[Any] = spec.clusters
+    if len(clusters) > MOST_CLUSTERS:
+        raise UsageProblem(
+            "lab",
+            f"{len(clusters)} clusters asked for, one lab has room for {MOST_CLUSTERS}",
+            advice="give fewer clusters in --mesh-spec",
+        )
+    return tuple(NodePlan(cluster.name, number, cluster.network, cluster.locality) for number, cluster in enumerate(clusters, 1))

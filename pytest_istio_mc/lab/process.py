@@ -1,0 +1,108 @@
+"""Component: one long-running program of a lab, its log file, and what its last lines said when it died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import ProvisionError
+
+LOG_TAIL_LINES = 15
+
+
+class Component:
+    """A program that must keep running; ``command`` is started once, its output goes to ``log``."""
+
+    def __init__(self, owner: str, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.owner = owner
+        self.name = name
+        self.command = [str(word) for word in command]
+        self.log = log
+        self._env = dict(env or os.environ)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the program; its command line is the first line of its log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            log.write((" ".join(self.command) + "\n").encode())
+            log.flush()
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._env
+            )
+
+    def require_alive(self) -> None:
+        """Raise :class:`ProvisionError` with the last log lines where the program has ended."""
+        status = self._process.poll() if self._process else None
+        if status is not None:
+            raise ProvisionError(
+                f'cluster "{self.owner}"',
+                f"{self.name} ended with {_ending(status)}",
+                f"log: {self.log}",
+                advice="read the log lines; `istio-mc lab doctor` checks what this machine lacks",
+                log_tail=self.tail(),
+            )
+
+    def tail(self, lines: int = LOG_TAIL_LINES) -> tuple[str, ...]:
+        """The last lines of the log, long ones cut."""
+        return tail_of(self.log, lines)
+
+    @property
+    def wrapper_pid(self) -> int:
+        """The pid of the process that was started (the ``nsenter`` in front of the program)."""
+        if self._process is None:
+            raise ProvisionError(f'cluster "{self.owner}"', f"{self.name} has not been started")
+        return self._process.pid
+
+    def pid(self) -> int:
+        """The program's own pid on the host: the child of the ``nsenter`` that joined the namespaces."""
+        return child_of(self.wrapper_pid) or self.wrapper_pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the program a signal."""
+        os.kill(self.pid(), number)
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until the program has ended."""
+        if self._process is not None:
+            self._process.wait(timeout_seconds)
+
+
+def tail_of(log: Path, lines: int = LOG_TAIL_LINES) -> tuple[str, ...]:
+    """The last lines of a log file, each cut at 300 characters; empty where there is no file."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ()
+    return tuple(line[:300] for line in text.splitlines()[-lines:])
+
+
+def child_of(pid: int) -> int | None:
+    """The first child of a process, or None while it has none."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return None
+    return int(children[0]) if children else None
+
+
+def start_time_of(pid: int) -> int | None:
+    """When a running process started, in clock ticks since boot (proc(5), stat): tells it from a later one with its pid.
+
+    None where there is no such process, or where it has ended and only waits for its parent to notice.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(fields[18])
+
+
+def _ending(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"

@@ -1,0 +1,195 @@
+"""Supervisor: the process that owns a lab. It starts the clusters, keeps them, and takes everything down when it ends.
+
+Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on standard output what it does
+(a JSON line each) until the clusters are ready, and from then on obeys the control socket. Standard input is its lifeline: when
+that closes because whoever started it is gone, the lab goes, too. A detached lab has no lifeline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ..errors import MeshError
+from . import cgroups, network, node, pki
+from .cluster import LabCluster, first_error
+from .forward import Forwarder
+from .journal import Entry, Journal
+from .namespaces import Namespaces
+from .plan import LabPlan, NodePlan
+
+PLAN = "plan.json"
+PORTS = "ports.json"
+CONTROL = "control.sock"
+LOG = "supervisor.log"
+
+
+class Supervisor:
+    """One lab, from plan to nothing left."""
+
+    def __init__(self, plan: LabPlan, within_seconds: float) -> None:
+        self.plan = plan
+        self._within_seconds = within_seconds
+        self._journal = Journal(plan.home)
+        self._fabric: Namespaces | None = None
+        self._inside: dict[str, Namespaces] = {}
+        self._clusters: dict[str, LabCluster] = {}
+        self._ended = threading.Event()
+        self._lifeline = not plan.detached
+
+    def start(self) -> None:
+        """Make the namespaces and the network, then start all clusters side by side.
+
+        The namespaces must be made by the main thread: they end with the thread that made them.
+        """
+        plan = self.plan
+        network.modules()
+        self._journal.add(Entry("cgroup", plan.cgroup))
+        cgroups.create(*(f"{plan.cgroup}/{item.name}" for item in plan.nodes))
+        self._fabric = Namespaces.create("fabric", plan.home, self._journal)
+        for item in plan.nodes:
+            self._inside[item.name] = Namespaces.create(item.name, plan.home, self._journal)
+        network.link(plan, self._fabric, self._inside)
+        forwarder = Forwarder(self._fabric.init, {item.name: (item.node_address, 6443) for item in plan.nodes})
+        forwarder.start()
+        (plan.home / PORTS).write_text(json.dumps(forwarder.ports))
+        errors: list[MeshError] = []
+        with ThreadPoolExecutor(len(plan.nodes)) as pool:
+            for outcome in [pool.submit(self._start_cluster, item, forwarder.ports[item.name]) for item in plan.nodes]:
+                try:
+                    outcome.result()
+                except MeshError as error:
+                    errors.append(error)
+        if errors:
+            raise first_error(errors)
+        pki.write_shared_kubeconfig(plan, forwarder.ports)
+
+    def _start_cluster(self, item: NodePlan, port: int) -> None:
+        self.plan.folder(item).mkdir()
+        pki.write(self.plan, item, port)
+        node.prepare(self.plan, item)
+        cluster = LabCluster(self.plan, item, self._inside[item.name], port)
+        self._clusters[item.name] = cluster
+        cluster.start(self._within_seconds, tell_note, self._ended)
+
+    def serve(self) -> None:
+        """Obey until the lifeline closes, a signal comes, or the control socket says to stop."""
+        threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._serve_control, name="control", daemon=True).start()
+
+    def wait(self) -> None:
+        """Wait for the end."""
+        self._ended.wait()
+
+    def end(self) -> None:
+        """Ask for the end; any thread, any signal handler."""
+        self._ended.set()
+
+    def stop(self) -> None:
+        """End all processes, then remove cgroups. The caller removes the folder."""
+        for cluster in self._clusters.values():
+            cluster.stop()
+        for inside in (*self._inside.values(), *([self._fabric] if self._fabric else [])):
+            inside.end()
+        cgroups.remove(self.plan.cgroup)
+
+    def _watch_lifeline(self) -> None:
+        while os.read(0, 4096):
+            pass
+        if self._lifeline:
+            self.end()
+
+    def _serve_control(self) -> None:
+        folder = os.open(self.plan.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            # Through the folder's descriptor: a socket's own path may only be 107 bytes long (unix(7)).
+            listener.bind(f"/proc/self/fd/{folder}/{CONTROL}")
+            listener.listen(16)
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rw") as stream:
+            for line in stream:
+                try:
+                    answer = {"ok": True, "result": self._obey(json.loads(line))}
+                except (MeshError, OSError, KeyError, ValueError) as error:
+                    answer = {"ok": False, "error": str(error) or repr(error)}
+                stream.write(json.dumps(answer) + "\n")
+                stream.flush()
+
+    def _obey(self, order: Mapping[str, Any]) -> Any:
+        match order["order"]:
+            case "status":
+                return {
+                    name: {component: item.pid() for component, item in cluster.components.components.items()}
+                    for name, cluster in self._clusters.items()
+                }
+            case "stop":
+                self.end()
+                return None
+            case "detach":
+                self._lifeline = False
+                return None
+            case "signal":
+                component = self._clusters[order["cluster"]].components.components[order["component"]]
+                component.signal(signal.Signals[order["signal"]])
+                return None
+            case "start":
+                self._clusters[order["cluster"]].components.start(order["component"])
+                return None
+        raise ValueError(f"unknown order {order['order']!r}")
+
+
+def tell(**event: object) -> None:
+    """One event for whoever started this process; nobody may be listening any more."""
+    try:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def tell_note(text: str) -> None:
+    """A line of progress."""
+    tell(event="note", text=text)
+
+
+def main(folder: str) -> int:
+    """Own the lab in ``folder`` until its end; 0 when it was up and went down in good order, 1 when it could not start."""
+    home = Path(folder)
+    document = json.loads((home / PLAN).read_text())
+    supervisor = Supervisor(LabPlan.from_dict(document["plan"]), document["within_seconds"])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.end())
+    supervisor.serve()
+    status = 0
+    try:
+        supervisor.start()
+        tell(event="ready")
+        supervisor.wait()
+    except MeshError as error:
+        tell(event="failed", thing=error.thing, step=error.step, detail=error.detail, advice=error.advice, log_tail=error.log_tail)
+        status = 1
+    except Exception:
+        tell(event="failed", thing=f"lab {home.name}", step="starting failed", detail=traceback.format_exc())
+        status = 1
+    finally:
+        supervisor.stop()
+        shutil.rmtree(home, ignore_errors=True)
+    return status
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1]))

@@ -1,0 +1,302 @@
+"""Observations: what probes saw, as frozen values; who asked whom, who answered, what failed and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Protocol(Enum):
+    """What a request speaks; the words are the probe's."""
+
+    HTTP = "http"
+    HTTP2 = "http2"
+    TCP = "tcp"
+
+
+class Ending(Enum):
+    """How an attempt ended, seen from the side that made it; the words are the probe's."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  # the connection was refused (RST to the SYN)
+    RESET = "reset"  # an established connection was reset
+    CLOSED = "closed"  # the peer closed without an answer
+    ALERT = "alert"  # the peer sent a TLS alert
+    NOT_TLS = "not-tls"  # the peer answered a handshake with something else
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"  # no route to the address
+    UNRESOLVED = "unresolved"  # the name has no address
+    PROTOCOL = "protocol"  # the answer breaks its protocol
+    UNVERIFIED = "unverified"  # the peer's certificate does not lead to the given roots
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether the other side said no, as opposed to saying nothing."""
+        return self in (Ending.REFUSED, Ending.RESET, Ending.CLOSED, Ending.ALERT)
+
+
+class ClientCertificate(Enum):
+    """Which certificate a raw TLS client shows: its own of the mesh, one with the same name from a foreign root, or none."""
+
+    MESH = "mesh"
+    FOREIGN = "foreign"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who answered, in its own words. ``caller`` is the SPIFFE URI that the answerer's sidecar took from the client certificate,
+    ``server`` the SPIFFE URI that it showed itself; both empty where it saw no mutual TLS, or over TCP."""
+
+    cluster: str
+    namespace: str
+    pod: str
+    version: str
+    role: str
+    port: int
+    protocol: str
+    caller: str = ""
+    server: str = ""
+
+    @classmethod
+    def from_probe(cls, document: Mapping[str, Any]) -> Answer:
+        """The answer that a probe's server wrote."""
+        last = forwarded_certificates(str(document.get("xfcc", "")))[-1:]
+        named = {key: str(document.get(key, "")) for key in ("cluster", "namespace", "pod", "version", "role", "protocol")}
+        identities = last[0] if last else {}
+        return cls(**named, port=int(document.get("port", 0)), caller=identities.get("URI", ""), server=identities.get("By", ""))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: when (seconds since the epoch), from which cluster's client, to what, who answered, or what failed.
+
+    ``status`` is 0 for TCP and where no answer came. ``error`` is the failure, or the body of an answer that no probe gave (Envoy
+    explains itself there). ``flags`` are Envoy's response flags where an access log gave them.
+    """
+
+    when: float
+    source: str
+    source_pod: str
+    host: str
+    port: int
+    protocol: Protocol
+    ending: Ending
+    status: int = 0
+    latency_seconds: float = 0.0
+    new_connection: bool = True
+    answer: Answer | None = None
+    error: str = ""
+    flags: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether a probe answered, with status 200 where the protocol has one."""
+        return self.answer is not None and self.status in (0, 200)
+
+    @property
+    def failure(self) -> str:
+        """What went wrong, in a few words; empty for a request that succeeded."""
+        if self.succeeded:
+            return ""
+        text = " ".join(self.error.split())[:240]
+        return f"{self.status} {text}".strip() if self.ending is Ending.ANSWERED else f"{self.ending.value}: {text}"
+
+
+@dataclass(frozen=True)
+class PeerCertificate:
+    """The certificate that the other side of a handshake showed: its SPIFFE URIs, all its names, and other public facts."""
+
+    uris: tuple[str, ...]
+    names: tuple[str, ...]
+    subject: str
+    issuer: str
+    sha256: str
+    not_after: str
+    chain_length: int
+
+
+@dataclass(frozen=True)
+class TlsHandshake:
+    """A raw TLS attempt past the client's sidecar, with the request sent inside, if any.
+
+    ``completed`` is the client's view: a TLS 1.3 server refuses a client certificate after it. ``verified`` says whether the peer's
+    chain led to the mesh's root, ``verify_error`` why not.
+    """
+
+    source: str
+    address: str
+    port: int
+    sni: str
+    certificate: ClientCertificate
+    ending: Ending
+    connected: bool = False
+    completed: bool = False
+    verified: bool = False
+    verify_error: str = ""
+    version: str = ""
+    alpn: str = ""
+    peer: PeerCertificate | None = None
+    status: int = 0
+    answer: Answer | None = None
+    error: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        name = f"SNI {self.sni}" if self.sni else "no SNI"
+        what = f"TLS from {self.source} to {self.address}:{self.port} with {name} and {_CERTIFICATES[self.certificate]}"
+        return f"{what}: {_outcome(self.ending, self.answer, self.status, self.error)}"
+
+
+@dataclass(frozen=True)
+class Plaintext:
+    """Bytes without TLS, past the client's sidecar, and what came back until the other side closed or fell silent."""
+
+    source: str
+    address: str
+    port: int
+    ending: Ending
+    connected: bool = False
+    received: str = ""
+    answer: Answer | None = None
+    error: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        came = _outcome(self.ending, self.answer, 0, self.error or repr(self.received[:80]))
+        return f"plaintext from {self.source} to {self.address}:{self.port}: {came}"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A TCP connection past the client's sidecar, opened and closed again; ``ANSWERED`` where it was opened."""
+
+    source: str
+    address: str
+    port: int
+    ending: Ending
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """Where other networks reach this one: an address and port of an east-west gateway Service, and the cluster it is in."""
+
+    cluster: str
+    network: str
+    service: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Path:
+    """How raw connections get from a client to the servers of a cluster: through an east-west gateway, or straight to a pod."""
+
+    source: str
+    target: str
+    address: str
+    port: int
+    gateway: GatewayAddress | None = None
+
+    def __str__(self) -> str:
+        way = f"gateway {self.gateway.service} of {self.gateway.network}" if self.gateway else "pod"
+        return f"{self.source} to {self.target} ({way} {self.address}:{self.port})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Attempts that must not get through, and their twins: the same way with the right credentials, which must.
+
+    Without a twin that got through, that nothing else did proves nothing. ``path`` is None where no way is known.
+    """
+
+    source: str
+    target: str
+    path: Path | None
+    forbidden: tuple[TlsHandshake | Plaintext, ...] = ()
+    twins: tuple[TlsHandshake | Plaintext, ...] = ()
+
+    @property
+    def pair(self) -> str:
+        """The pair of clusters, as reports name it."""
+        return f"{self.source} to {self.target}"
+
+    @property
+    def twin(self) -> TlsHandshake | Plaintext | None:
+        """The first twin that the target cluster answered."""
+        return next((twin for twin in self.twins if twin.answer is not None and twin.answer.cluster == self.target), None)
+
+
+@dataclass(frozen=True)
+class NamedCall:
+    """A handshake with a gateway that named a service, a port and perhaps a subset, as sidecars do, and a request inside it."""
+
+    gateway: GatewayAddress
+    service: str
+    port: int
+    subset: str
+    handshake: TlsHandshake
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What became of a pod that was asked for: ``way`` is ``admitted`` (a dry run through the webhooks), ``running`` or ``opted-out``.
+
+    The other fields are what the sidecar was given; ``error`` is the API server's refusal.
+    """
+
+    cluster: str
+    way: str
+    pod: str
+    injected: bool = False
+    cluster_id: str = ""
+    network: str = ""
+    mesh_id: str = ""
+    revision: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ConfigInForce:
+    """Whether a piece of configuration that was applied in ``config_cluster`` is in force in the client's proxy in ``source``.
+
+    ``seen`` is what the client got; ``None`` in ``in_force`` means that it got neither of the two answers that would tell.
+    """
+
+    source: str
+    config_cluster: str
+    in_force: bool | None
+    seen: str
+    seconds: float = 0.0
+
+
+_CERTIFICATES = {
+    ClientCertificate.MESH: "its mesh certificate",
+    ClientCertificate.FOREIGN: "a certificate of the same name from a foreign root",
+    ClientCertificate.NONE: "no certificate",
+}
+
+
+def _outcome(ending: Ending, answer: Answer | None, status: int, error: str) -> str:
+    if answer is not None:
+        return f"answered by {answer.pod} in {answer.cluster}, port {answer.port}"
+    if ending is Ending.ANSWERED:
+        return f"completed, status {status}" if status else "completed"
+    return f"{ending.value} ({' '.join(error.split())[:160]})"
+
+
+def forwarded_certificates(header: str) -> tuple[dict[str, str], ...]:
+    """The elements of an ``x-forwarded-client-cert`` header, oldest first (Envoy, "HTTP header manipulation").
+
+    Istio's inbound listener appends, so that only the last element is the word of the workload's own sidecar.
+    """
+    elements: list[dict[str, str]] = []
+    for element in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', header):
+        pairs = re.findall(r'\s*([A-Za-z]+)=("(?:\\.|[^"\\])*"|[^;]*);?', element)
+        elements.append({key: value.strip('"') for key, value in pairs})
+    return tuple(elements)

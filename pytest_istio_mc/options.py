@@ -1,0 +1,177 @@
+"""Options: what ``pytest --help`` shows under "mesh", each with its environment variable and its ini twin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from .providers import Provider
+    from .settings import Given, Settings
+
+T = TypeVar("T")
+
+ACTIVATING = ("topology", "replay", "list", "plan")
+"""The options that wake the plugin; without one of them it does nothing."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: ``--mesh-NAME``, ``MESH_NAME`` and the ini setting ``mesh_NAME``."""
+
+    name: str
+    help: str
+    metavar: str = ""
+
+    @property
+    def flag(self) -> str:
+        """Its spelling on the command line."""
+        return "--mesh-" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return "MESH_" + self.name.upper()
+
+    @property
+    def setting(self) -> str:
+        """Its ini setting, and its attribute among pytest's options."""
+        return "mesh_" + self.name
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is given without a value."""
+        return not self.metavar
+
+
+OPTIONS = (
+    Option(
+        "topology",
+        "Certify a mesh of this topology, for instance multi-network-multi-primary. A comma list or 'all' takes several. "
+        "Without it (or --mesh-replay) this plugin does nothing.",
+        "NAME",
+    ),
+    Option(
+        "provider",
+        "Where the clusters come from: 'lab' (default) builds real ones on this machine and removes them again, 'attach' uses "
+        "clusters that exist already, with Istio on them.",
+        "NAME",
+    ),
+    Option(
+        "contexts", "For attach: which kubeconfig context is which cluster of the mesh, as east=prod-a,west=prod-b.", "CLUSTER=CONTEXT,…"
+    ),
+    Option("kubeconfig", "For attach: the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).", "FILE"),
+    Option("spec", "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles. Default: two clusters.", "FILE"),
+    Option("report", "Where to write the certificate, .yaml or .json (default: mesh-report.yaml).", "FILE"),
+    Option("baseline", "An earlier certificate: say what became worse since, and fail if something did.", "FILE"),
+    Option("profile", "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).", "NAME"),
+    Option("checks", "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. The certificate is then partial.", "ID,…"),
+    Option("disruptive", "Allow checks that break things and heal them on clusters that are not the lab's."),
+    Option("keep", "Leave the lab or the probes running at the end, and say how to reach and how to remove them."),
+    Option("snapshot", "Save what the static checks read into this new folder, secrets redacted.", "DIR"),
+    Option("replay", "Run the static checks on a folder that --mesh-snapshot wrote: no cluster, no network.", "DIR"),
+    Option("self_test", "Prove for each check that it can fail (lab only)."),
+    Option("list", "Print every known check with its sentence, profile, requirements and documentation, and stop."),
+    Option("plan", "Print what a run would do, create and remove, and which checks apply, and stop."),
+    Option("timeout_factor", "Multiply every time budget; a certificate made with another factor than 1 says so.", "X"),
+    Option("probe_image", "The image with a Python 3 that the probe pods run (default: the provider's own choice).", "IMAGE"),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option and its ini twin."""
+    group = parser.getgroup("mesh", "mesh: certify an Istio multi-cluster mesh (each also as MESH_… variable and mesh_… ini setting)")
+    for option in OPTIONS:
+        summary = f"{option.help} [{option.variable}, ini {option.setting}]".replace("%", "%%")
+        if option.is_switch:
+            group.addoption(option.flag, dest=option.setting, action="store_true", default=None, help=summary)
+            parser.addini(option.setting, option.help, type="bool", default=None)
+        else:
+            group.addoption(option.flag, dest=option.setting, default=None, metavar=option.metavar, help=summary)
+            parser.addini(option.setting, option.help, type="string", default=None)
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether this pytest run is about a mesh. Cheap: imports nothing.
+
+    An option of ours on the command line that would have no effect is a mistake worth stopping for: ``pytest.UsageError``.
+    """
+    if any(_text(config, option, os.environ) for option in OPTIONS if option.name in ACTIVATING):
+        return True
+    idle = [option.flag for option in OPTIONS if getattr(config.option, option.setting, None)]
+    if idle:
+        raise pytest.UsageError(
+            f"{', '.join(idle)}: nothing to do without --mesh-topology=NAME (or --mesh-replay, --mesh-list, --mesh-plan)"
+        )
+    return False
+
+
+def asked_for(config: pytest.Config, name: str) -> bool:
+    """Whether the option ``name`` was given anywhere."""
+    return any(_text(config, option, os.environ) for option in OPTIONS if option.name == name)
+
+
+def read_settings(config: pytest.Config) -> tuple[Settings, Provider]:
+    """The validated settings of this run and its provider; ``pytest.UsageError`` where they make no sense."""
+    from . import providers, topologies
+    from .errors import UsageProblem
+    from .provision import Replay
+    from .settings import settings_from
+
+    hook = config.pluginmanager.hook
+    known = _merged(providers.known(), *hook.pytest_mesh_providers(config=config))
+    try:
+        settings = settings_from(
+            read_given(config, os.environ),
+            os.environ,
+            providers=known,
+            topologies=_merged(topologies.known(), *hook.pytest_mesh_topologies(config=config)),
+        )
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from problem
+    return settings, Replay(settings.replay) if settings.replay else known[settings.provider]
+
+
+def _merged(*registries: Mapping[str, T]) -> dict[str, T]:
+    return {name: entry for registry in registries for name, entry in registry.items()}
+
+
+def read_given(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, Given]:
+    """What was given, by option name, the command line before the environment before the ini file."""
+    from .settings import Given
+
+    started = config.invocation_params.dir
+    folders = {"command line": started, "environment": started, "ini": config.inipath.parent if config.inipath else started}
+    given: dict[str, Given] = {}
+    for option in OPTIONS:
+        found = _text(config, option, environment)
+        if found:
+            text, source = found
+            given[option.name] = Given(text, source, Path(folders[source]))
+    return given
+
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off", "")
+
+
+def _text(config: pytest.Config, option: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    typed = getattr(config.option, option.setting, None)
+    if typed is not None:
+        return ("true" if option.is_switch else str(typed)), "command line"
+    if option.variable in environment:
+        text = environment[option.variable].strip()
+        if not option.is_switch:
+            return (text, "environment") if text else None
+        if text.lower() not in _TRUE + _FALSE:
+            raise pytest.UsageError(f"{option.variable}={text}: is a switch; valid are: {', '.join(_TRUE + _FALSE[:-1])}")
+        return ("true", "environment") if text.lower() in _TRUE else None
+    value = config.getini(option.setting)
+    if option.is_switch:
+        return ("true", "ini") if value else None
+    return (str(value), "ini") if value else None

@@ -1,0 +1,1 @@
+"""Probes: small workloads in every cluster that send, answer and report facts; they never judge."""

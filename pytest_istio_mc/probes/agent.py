@@ -1,0 +1,175 @@
+"""The probe that runs in pods: ``serve`` answers who it is, ``session`` does what it is told and reports what happened.
+
+Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as the package ``probe``
+(this file, ``operations.py`` and ``http2.py``) and run as ``python3 -m probe.agent``. It observes and never judges.
+
+``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
+version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
+
+``session`` reads one JSON operation a line from standard input (``{"id": 1, "op": "http", ...}``), runs them side by side and
+writes one line for each as it ends: ``{"id": 1, "result": {...}}``, or ``"failed"`` where the operation itself makes no sense.
+The operations are those of ``operations.OPERATIONS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+
+from . import http2
+
+TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+LONGEST_LINE = 65536
+
+
+def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[str, Any]:
+    """What a server says about itself and about how it was asked."""
+    own = {key: os.environ.get("ISTIO_MC_" + key.upper(), "") for key in ("cluster", "namespace", "pod", "version", "role")}
+    return {**own, "port": port, "protocol": protocol, "path": path, "peer": peer, "xfcc": xfcc}
+
+
+def answer_http(sock: socket.socket, port: int, peer: str) -> None:
+    """HTTP/1.1 with kept-alive connections."""
+    stream = sock.makefile("rb")
+    while True:
+        request = stream.readline(LONGEST_LINE).split()
+        if not request:
+            return
+        headers: dict[str, str] = {}
+        while True:
+            line = stream.readline(LONGEST_LINE)
+            if line in (b"\r\n", b"\n", b""):
+                break
+            name, _, value = line.decode("latin-1").partition(":")
+            key = name.strip().lower()
+            headers[key] = headers[key] + "," + value.strip() if key in headers else value.strip()
+        status, keep = "200 OK", headers.get("connection", "").lower() != "close"
+        if len(request) != 3 or not request[2].startswith(b"HTTP/1.") or "transfer-encoding" in headers:
+            status, keep = "400 Bad Request", False
+        else:
+            stream.read(int(headers.get("content-length") or 0))
+        path = request[1].decode("latin-1") if len(request) > 1 else ""
+        body = json.dumps(identity(port, "HTTP/1.1", path, peer, headers.get("x-forwarded-client-cert", ""))).encode()
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        head += "\r\n" if keep else "connection: close\r\n\r\n"
+        sock.sendall(head.encode() + (b"" if request[0] == b"HEAD" else body))
+        if not keep:
+            return
+
+
+def answer_http2(sock: socket.socket, port: int, peer: str) -> None:
+    """HTTP/2 with prior knowledge."""
+
+    def answer(request: http2.Message) -> tuple[int, bytes]:
+        xfcc = request.header("x-forwarded-client-cert")
+        return 200, json.dumps(identity(port, "HTTP/2", request.header(":path"), peer, xfcc)).encode()
+
+    http2.serve(sock, answer)
+
+
+def answer_tcp(sock: socket.socket, port: int, peer: str) -> None:
+    """A JSON line for every line."""
+    for line in sock.makefile("rb"):
+        sock.sendall(json.dumps(identity(port, "TCP", line.decode("latin-1").strip(), peer, "")).encode() + b"\n")
+
+
+ANSWERS = {"http": answer_http, "http2": answer_http2, "tcp": answer_tcp}
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on all addresses, both families where the kernel has IPv6."""
+    try:
+        sock = socket.socket(socket.AF_INET6)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("::", port))
+    except OSError:
+        sock = socket.socket(socket.AF_INET)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", port))
+    sock.listen(512)
+    return sock
+
+
+def serve(ports: list[str]) -> None:
+    """Listen on ``PORT=PROTOCOL ...``, say so on standard output (port 0 becomes the real one), and answer for ever."""
+
+    def handle(sock: socket.socket, peer: str, port: int, protocol: str) -> None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ANSWERS[protocol](sock, port, peer)
+        except (OSError, ValueError):
+            pass  # a client that went away or spoke something else; it has seen the connection close
+        finally:
+            sock.close()
+
+    def accept(listener: socket.socket, port: int, protocol: str) -> None:
+        while True:
+            sock, peer = listener.accept()
+            threading.Thread(target=handle, args=(sock, peer[0], port, protocol), daemon=True).start()
+
+    threads = []
+    for entry in ports:
+        wanted, _, protocol = entry.partition("=")
+        if protocol not in ANSWERS:
+            raise SystemExit(f"{entry!r} is not PORT=PROTOCOL; protocols are {', '.join(ANSWERS)}")
+        listener = listen(int(wanted))
+        port = int(listener.getsockname()[1])
+        print(f"listening {port}={protocol}", flush=True)
+        threads.append(threading.Thread(target=accept, args=(listener, port, protocol), daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def service_domain() -> str:
+    """The domain of Kubernetes services where this runs (``cluster.local``), from the search list that the kubelet gave the pod."""
+    try:
+        with open("/etc/resolv.conf") as lines:  # noqa: PTH123 - pathlib is slow to import
+            names = [name for line in lines if line.startswith("search") for name in line.split()[1:]]
+    except OSError:
+        names = []
+    return next((name[4:].rstrip(".") for name in names if name.startswith("svc.")), "cluster.local")
+
+
+def session() -> NoReturn:
+    """Run the operations that arrive on standard input, side by side, until it closes; what still runs then is abandoned."""
+    from .operations import OPERATIONS, explain  # serving does not need them
+
+    lock = threading.Lock()
+
+    def write(line: dict[str, Any]) -> None:
+        with lock:
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+
+    def run(operation: dict[str, Any]) -> None:
+        try:
+            line = {"id": operation.get("id"), "result": OPERATIONS[operation["op"]](operation)}
+        except Exception as error:  # whatever it is belongs to this operation, and the session must go on
+            line = {"id": operation.get("id"), "failed": explain(error)}
+        write(line)
+
+    hello = {"python": sys.version.split()[0], "cluster": os.environ.get("ISTIO_MC_CLUSTER", ""), "domain": service_domain()}
+    write({"id": None, "hello": hello})
+    for text in sys.stdin:
+        if text.strip():
+            threading.Thread(target=run, args=(json.loads(text),), daemon=True).start()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"] and sys.argv[2:]:
+        serve(sys.argv[2:])
+    elif sys.argv[1:] == ["session"]:
+        session()
+    else:
+        raise SystemExit("usage: agent serve PORT=PROTOCOL ... | session")

@@ -1,0 +1,151 @@
+"""Sessions: one long-lived exec into each client pod, over which any number of operations run at the same time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ..errors import MeshError, ObservationError
+
+
+class Exec(Protocol):
+    """What a session needs of an exec: lines in, lines out (``kube.ExecSession``)."""
+
+    def send(self, line: str) -> None:
+        """Write one line to the program's standard input."""
+
+    def receive(self, timeout_seconds: float) -> str | None:
+        """One line of its standard output, or None when none came in time; raises ``KubeError`` when it has ended."""
+
+    def close(self) -> None:
+        """End the program."""
+
+
+class Session:
+    """Operations for one client pod. Opened by the first ``ask``; opened anew by the next one after it broke."""
+
+    def __init__(self, pod: str, open_exec: Callable[[], Exec], *, open_seconds: float = 20.0) -> None:
+        self._pod = pod
+        self._open_exec = open_exec
+        self._open_seconds = open_seconds
+        self._lock = threading.Lock()
+        self._exec: Exec | None = None
+        self._hello: Mapping[str, Any] = {}
+        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._last_id = 0
+
+    def ask(self, operation: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
+        """Have the probe run the operation and return its result.
+
+        Raises :class:`ObservationError` when the pod cannot be reached, refuses the operation, or says nothing in time. An operation
+        is never sent twice.
+        """
+        future: Future[dict[str, Any]] = Future()
+        with self._lock:
+            running = self._opened()
+            self._last_id += 1
+            number = self._last_id
+            self._waiting[number] = future
+        try:
+            running.send(json.dumps({**operation, "id": number}))
+            reply = future.result(timeout_seconds)
+        except FutureTimeout:
+            raise self._failed(operation, f"no result within {timeout_seconds:g} s") from None
+        except ObservationError:
+            raise
+        except MeshError as error:
+            raise self._failed(operation, str(error)) from error
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if "result" not in reply:
+            raise self._failed(operation, str(reply.get("failed", reply)))
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the probe said of itself when the session was opened: ``python``, ``cluster``, DNS ``domain``."""
+        with self._lock:
+            self._opened()
+            return self._hello
+
+    def close(self) -> None:
+        """End the probe's session, if one is open; operations that still run fail."""
+        with self._lock:
+            self._drop("the session was closed")
+
+    def _opened(self) -> Exec:
+        if self._exec is not None:
+            return self._exec
+        try:
+            running = self._open_exec()
+            line = running.receive(self._open_seconds)
+        except MeshError as error:
+            raise self._failed({"op": "session"}, str(error)) from error
+        if line is None:
+            running.close()
+            raise self._failed({"op": "session"}, f"the probe did not say hello within {self._open_seconds:g} s")
+        self._hello = json.loads(line).get("hello", {})
+        self._exec = running
+        threading.Thread(target=self._read, args=(running,), name=f"probe {self._pod}", daemon=True).start()
+        return running
+
+    def _read(self, running: Exec) -> None:
+        while self._exec is running:
+            try:
+                line = running.receive(1.0)
+            except MeshError as error:
+                with self._lock:
+                    if self._exec is running:
+                        self._drop(str(error))
+                return
+            if line is None:
+                continue
+            reply = json.loads(line)
+            with self._lock:
+                future = self._waiting.pop(reply.get("id"), None)
+            if future is not None:
+                future.set_result(reply)
+
+    def _drop(self, why: str) -> None:
+        running, self._exec = self._exec, None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.set_exception(self._failed({"op": "session"}, f"ended while operations were running: {why}"))
+        if running is not None:
+            running.close()
+
+    def _failed(self, operation: Mapping[str, Any], detail: str) -> ObservationError:
+        return ObservationError(
+            self._pod, f"probe operation {operation.get('op', '?')}", detail, advice="is the client pod running, and may you exec into it?"
+        )
+
+
+class Sessions:
+    """The sessions of all client pods, by cluster; a context manager that closes them."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = dict(sessions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __getitem__(self, cluster: str) -> Session:
+        try:
+            return self._sessions[cluster]
+        except KeyError:
+            known = ", ".join(self._sessions) or "none"
+            raise ObservationError(f'cluster "{cluster}"', "probe session", f"no client pod; clusters with one: {known}") from None
+
+    def close(self) -> None:
+        """Close all of them."""
+        for session in self._sessions.values():
+            session.close()

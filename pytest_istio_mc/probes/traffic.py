@@ -1,0 +1,234 @@
+"""Traffic: what the client pods can be asked to send, as methods that return observations and judge nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ..errors import ObservationError
+from ..eventually import Timeouts
+from ..mesh import Mesh, Probes
+from ..observations import (
+    Answer,
+    ClientCertificate,
+    Connection,
+    Ending,
+    PeerCertificate,
+    Plaintext,
+    Protocol,
+    Request,
+    TlsHandshake,
+)
+from . import manifests
+from .sessions import Session, Sessions
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+MISS_PROBABILITY = 1e-6
+"""How likely a reach sample may miss an instance that gets its even share; with twenty healthy runs a day, once in a lifetime."""
+
+ISTIO_ALPN = ("istio-http/1.1", "istio")
+"""What a sidecar names in its handshake, so that a PERMISSIVE port takes it for mutual TLS (Istio, pilot/pkg/networking/util)."""
+
+
+class Traffic:
+    """Sends from the client pods of a mesh. A context manager; any thread may use it."""
+
+    def __init__(self, mesh: Mesh, sessions: Sessions, timeouts: Timeouts) -> None:
+        if mesh.probes is None:
+            raise ObservationError("traffic", "needs probe workloads", "the mesh has none")
+        self.mesh = mesh
+        self.probes: Probes = mesh.probes
+        self.timeouts = timeouts
+        self._sessions = sessions
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sessions in the client pods."""
+        self._sessions.close()
+
+    def ask(self, cluster: str, operation: Mapping[str, Any], *, timeout_seconds: float | None = None) -> dict[str, Any]:
+        """Have the client in ``cluster`` run an operation of the agent; its result as it is.
+
+        Raises :class:`ObservationError` where the client cannot be reached or does not understand.
+        """
+        rounds = math.ceil(int(operation.get("count", 1)) / max(1, int(operation.get("concurrency", 1))))
+        patience = float(operation.get("timeout", self.timeouts.request)) * rounds + self.timeouts.request
+        return self._sessions[cluster].ask({"timeout": self.timeouts.request, **operation}, timeout_seconds=timeout_seconds or patience)
+
+    def host(self, service: str, namespace: str = "") -> str:
+        """The name by which clients call a service, short enough to be right whatever the cluster's domain."""
+        return f"{service}.{namespace or self.probes.namespace}"
+
+    def sni(self, cluster: str, service: str, port: int, subset: str = "", namespace: str = "") -> str:
+        """The server name with which a sidecar asks a gateway for a service (``outbound_.<port>_.<subset>_.<host>``)."""
+        domain = self._sessions[cluster].hello().get("domain", "cluster.local")
+        return f"outbound_.{port}_.{subset}_.{self.host(service, namespace)}.svc.{domain}"
+
+    def requests(
+        self,
+        source: str,
+        host: str,
+        port: int,
+        protocol: Protocol = Protocol.HTTP,
+        *,
+        count: int = 1,
+        concurrency: int = 1,
+        keep_alive: bool = False,
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Request, ...]:
+        """Requests from the client in ``source`` through its sidecar, every one recorded, none repeated; oldest first."""
+        operation: dict[str, Any] = {"op": protocol.value, "host": host, "port": port, "count": count, "concurrency": concurrency}
+        operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {})}
+        pod = self.probes.client(source).name
+        return tuple(
+            Request(
+                when=record["when"],
+                source=source,
+                source_pod=pod,
+                host=host,
+                port=port,
+                protocol=protocol,
+                ending=Ending(record["ending"]),
+                status=record["status"],
+                latency_seconds=record["seconds"],
+                new_connection=record["new"],
+                answer=_answer(record),
+                error=record["error"] or record.get("body", ""),
+            )
+            for record in self.ask(source, operation)["requests"]
+        )
+
+    def reach(self, protocol: Protocol = Protocol.HTTP, *, count: int | None = None) -> tuple[Request, ...]:
+        """Requests from every cluster's client to the probe service, as many as it takes to see every cluster (``sample_size``)."""
+        clusters = [cluster.name for cluster in self.mesh.spec.data_planes]
+        port = {Protocol.HTTP: manifests.HTTP, Protocol.TCP: manifests.TCP, Protocol.HTTP2: manifests.HTTP2}[protocol]
+        number = count or sample_size(len(clusters))
+        host = self.host(self.probes.service)
+        # two at a time: more would let one slow answer hide how even the spread is, fewer would only take longer
+        sent = self.from_each(clusters, lambda source: self.requests(source, host, port, protocol, count=number, concurrency=2))
+        return tuple(request for requests in sent for request in requests)
+
+    def tls(
+        self,
+        source: str,
+        address: str,
+        port: int,
+        *,
+        sni: str,
+        certificate: ClientCertificate = ClientCertificate.MESH,
+        foreign: Mapping[str, str] | None = None,
+        alpn: Sequence[str] = ISTIO_ALPN,
+        host: str = "",
+    ) -> TlsHandshake:
+        """A TLS handshake past the sidecar, then a GET for ``host`` if one is named. ``foreign`` = {cert_pem, key_pem} goes with
+        ``ClientCertificate.FOREIGN``."""
+        shown: Any = {ClientCertificate.MESH: "mesh", ClientCertificate.FOREIGN: foreign, ClientCertificate.NONE: None}[certificate]
+        operation = {"op": "tls", "address": address, "port": port, "sni": sni, "alpn": list(alpn), "certificate": shown}
+        operation |= {"ca_pem": "mesh", "request": {"host": host} if host else None}
+        result = self.ask(source, operation, timeout_seconds=3 * self.timeouts.request)
+        return TlsHandshake(
+            source=source,
+            address=address,
+            port=port,
+            sni=sni,
+            certificate=certificate,
+            ending=Ending(result["ending"]),
+            connected=result["connected"],
+            completed=result["completed"],
+            verified=result["verified"],
+            verify_error=result["verify_error"],
+            version=result["version"],
+            alpn=result["alpn"],
+            peer=peer_certificate(result["peer"]),
+            status=result["status"],
+            answer=_answer(result),
+            error=result["error"] or result.get("body", ""),
+            seconds=result["seconds"],
+        )
+
+    def plaintext(self, source: str, address: str, port: int, host: str) -> Plaintext:
+        """An HTTP request in plaintext past the sidecar."""
+        data = f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        result = self.ask(source, {"op": "plain", "address": address, "port": port, "data": data})
+        return Plaintext(
+            source=source,
+            address=address,
+            port=port,
+            ending=Ending(result["ending"]),
+            connected=result["connected"],
+            received=result["received"],
+            answer=_answer(result),
+            error=result["error"],
+            seconds=result["seconds"],
+        )
+
+    def connect(self, source: str, address: str, port: int, *, timeout_seconds: float | None = None) -> Connection:
+        """A TCP connection past the sidecar."""
+        operation = {"op": "connect", "address": address, "port": port, "timeout": timeout_seconds or self.timeouts.request}
+        result = self.ask(source, operation)
+        return Connection(source, address, port, Ending(result["ending"]), result["error"], result["seconds"])
+
+    def from_each(self, items: Sequence[S], send: Callable[[S], T]) -> list[T]:
+        """``send`` for every item at the same time; results in order."""
+        with ThreadPoolExecutor(max_workers=max(1, min(16, len(items))), thread_name_prefix="traffic") as pool:
+            return list(pool.map(send, items))
+
+
+def open_traffic(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts) -> Traffic:
+    """Traffic from the client pods of a mesh; a session is opened into each when it is first needed."""
+    if mesh.probes is None:
+        raise ObservationError("traffic", "needs probe workloads", "the mesh has none")
+    namespace = mesh.probes.namespace
+    sessions = {}
+    for pod in mesh.probes.pods:
+        if pod.role == "client":
+            sessions[pod.cluster] = _session(kubes[pod.cluster], pod.cluster, namespace, pod.name)
+    return Traffic(mesh, Sessions(sessions), timeouts)
+
+
+def sample_size(instances: int, miss_probability: float = MISS_PROBABILITY) -> int:
+    """How many requests it takes to see each of so many instances with an even share, but for ``miss_probability``."""
+    if instances < 2:
+        return 1
+    return math.ceil(math.log(miss_probability / instances) / math.log(1 - 1 / instances))
+
+
+def peer_certificate(chain: Sequence[str]) -> PeerCertificate | None:
+    """The public facts of a PEM chain, leaf first; None for an empty one."""
+    if not chain:
+        return None
+    from ..certificates import facts
+
+    leaf = facts(chain[0])
+    return PeerCertificate(
+        uris=leaf.spiffe_ids,
+        names=leaf.names,
+        subject=leaf.subject,
+        issuer=leaf.issuer,
+        sha256=leaf.sha256,
+        not_after=leaf.not_after.isoformat(),
+        chain_length=len(chain),
+    )
+
+
+def _session(kube: Kube, cluster: str, namespace: str, pod: str) -> Session:
+    command = [*manifests.AGENT, "session"]
+    return Session(f'cluster "{cluster}": pod {namespace}/{pod}', lambda: kube.open_exec(namespace, pod, manifests.CONTAINER, command))
+
+
+def _answer(record: Mapping[str, Any]) -> Answer | None:
+    return Answer.from_probe(record["answer"]) if record.get("answer") else None

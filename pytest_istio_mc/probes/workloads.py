@@ -1,0 +1,228 @@
+"""Workloads: the probes of one run put into every cluster side by side, and taken away again."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import MeshError, ProvisionError
+from ..eventually import Timeouts, eventually
+from ..mesh import Mesh, ProbePod, Probes
+from ..progress import Progress
+from ..spec import MeshSpec
+from . import manifests
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A namespace that some run made: ``owner`` is ``host/pid`` of the process that made it, ``started`` seconds since the epoch."""
+
+    cluster: str
+    namespace: str
+    run_id: str
+    owner: str
+    started: float
+
+    @property
+    def owner_is_dead(self) -> bool:
+        """Whether its process ran on this machine and does no more; never true for a run of another machine."""
+        host, _, pid = self.owner.rpartition("/")
+        if host != socket.gethostname() or not pid.isdigit():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+@contextmanager
+def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress, *, remove: bool = True) -> Iterator[Mesh]:
+    """The mesh with probes in every cluster that runs workloads, all of them ready; their namespaces are gone at the end.
+
+    ``remove=False`` leaves them to whoever ends the clusters. Raises :class:`ProvisionError` or ``KubeError`` naming the cluster.
+    """
+    name = f"istio-mc-{mesh.run_id}"
+    spec = mesh.spec
+    versions = [f"v{place}" for place, _ in enumerate(spec, 1)]
+    config_clusters = {spec.config_cluster(plane).name for plane in spec.control_planes}
+
+    def deploy(cluster: str) -> tuple[ProbePod, ...]:
+        kube = kubes[cluster]
+        version = f"v{[entry.name for entry in spec].index(cluster) + 1}"
+        objects = manifests.workloads(cluster, version, mesh.probe_image, excluded_ports(spec, kubes, cluster))
+        if cluster in config_clusters:
+            objects += manifests.policies(versions)
+        kube.apply(run_namespace(kube, name, mesh.run_id))
+        kube.apply(*objects, namespace=name)
+        deployments = [("Deployment", f"{manifests.SERVICE}-{version}"), ("Deployment", manifests.CLIENT)]
+        kube.wait_available(deployments, name, within_seconds=timeouts.workload_ready)
+        return probe_pods(kube, cluster, name)
+
+    clusters = [cluster.name for cluster in spec.data_planes]
+    with removed_at_end({cluster: kubes[cluster] for cluster in clusters}, name, timeouts, progress, remove=remove):
+        with progress.step(f"probes ready in {', '.join(clusters)}"):
+            pods = side_by_side(deploy, clusters)
+        found = tuple(pod for cluster_pods in pods for pod in cluster_pods)
+        yield replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
+
+
+@contextmanager
+def own_namespace(
+    mesh: Mesh, kubes: Mapping[str, Kube], purpose: str, timeouts: Timeouts, progress: Progress, *, remove: bool = True
+) -> Iterator[str]:
+    """An empty namespace of this run for one check, in every cluster with workloads; yields its name and removes it at the end."""
+    name = f"istio-mc-{mesh.run_id}-{purpose}"
+    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    with removed_at_end({cluster: kubes[cluster] for cluster in clusters}, name, timeouts, progress, remove=remove):
+        side_by_side(lambda cluster: kubes[cluster].apply(run_namespace(kubes[cluster], name, mesh.run_id)), clusters)
+        yield name
+
+
+@contextmanager
+def removed_at_end(
+    kubes: Mapping[str, Kube], namespace: str, timeouts: Timeouts, progress: Progress, *, remove: bool = True
+) -> Iterator[None]:
+    """Remove the namespace from all these clusters at the end, whatever happened; a failure to do so is reported beside the first."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            if remove:
+                _remove_everywhere(kubes, namespace, timeouts)
+        except MeshError as second:
+            error.add_note(f"and namespace {namespace} could not be removed: {second}")
+        raise
+    if remove:
+        with progress.step(f"namespace {namespace} removed"):
+            _remove_everywhere(kubes, namespace, timeouts)
+
+
+def leftovers(kube: Kube) -> tuple[Leftover, ...]:
+    """The namespaces in this cluster that runs of this tool made, whether they still go on or not."""
+    found = []
+    for item in kube.list("Namespace", labels=manifests.RUN_LABEL):
+        metadata = item["metadata"]
+        notes = metadata.get("annotations") or {}
+        started = notes.get(manifests.STARTED_ANNOTATION, "0")
+        found.append(
+            Leftover(
+                cluster=kube.name,
+                namespace=metadata["name"],
+                run_id=metadata["labels"][manifests.RUN_LABEL],
+                owner=notes.get(manifests.OWNER_ANNOTATION, ""),
+                started=float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0,
+            )
+        )
+    return tuple(found)
+
+
+def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
+    """Delete a namespace and wait until it is gone; :class:`~pytest_istio_mc.errors.NotInTime` says what holds it."""
+    kube.delete("Namespace", namespace)
+    eventually(
+        lambda: kube.read("Namespace", namespace),
+        lambda item: item is None,
+        within_seconds=within_seconds,
+        every_seconds=0.25,
+        what=f'cluster "{kube.name}": namespace {namespace} to be gone',
+    )
+
+
+def run_namespace(kube: Kube, name: str, run_id: str) -> manifests.Manifest:
+    """The manifest of a namespace of this run, labelled the way in which this cluster's mesh injects."""
+    notes = {manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}", manifests.STARTED_ANNOTATION: f"{time.time():.0f}"}
+    return manifests.namespace(name, run_id, injection_labels(kube), notes)
+
+
+def injection_labels(kube: Kube) -> dict[str, str]:
+    """The namespace labels that ask for sidecars here: ``istio-injection=enabled`` where a webhook heeds it, else a revision.
+
+    A tag is preferred to a bare revision, as Istio's "Canary Upgrades" page recommends. Where the webhooks cannot be read, the plain label.
+    """
+    plain = {"istio-injection": "enabled"}
+    revisions: list[tuple[bool, str]] = []
+    try:
+        configurations = kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector")
+    except MeshError:
+        return plain
+    for configuration in configurations:
+        labels = configuration["metadata"].get("labels") or {}
+        for webhook in configuration.get("webhooks") or ():
+            rules = (webhook.get("namespaceSelector") or {}).get("matchExpressions") or ()
+            if any(rule["key"] == "istio-injection" and "enabled" in (rule.get("values") or ()) for rule in rules):
+                return plain
+        if labels.get("istio.io/tag") or labels.get("istio.io/rev"):
+            revisions.append(("istio.io/tag" not in labels, labels.get("istio.io/tag") or labels["istio.io/rev"]))
+    return {"istio.io/rev": min(revisions)[1]} if revisions else plain
+
+
+def excluded_ports(spec: MeshSpec, kubes: Mapping[str, Kube], cluster: str) -> list[int]:
+    """The ports on which this cluster's client bypasses its sidecar: gateways, policy ports, and the API servers of other clusters."""
+    ports = {manifests.EAST_WEST, manifests.PERMISSIVE, manifests.STRICT, 443, 6443}
+    ports |= {port for kube in kubes.values() if (port := urlsplit(kube.server).port)}
+    with contextlib.suppress(MeshError):  # who may not read secrets cannot use them from the probe either
+        for secret in kubes[cluster].list("Secret", spec.istio_namespace, labels="istio/multiCluster=true"):
+            for value in (secret.get("data") or {}).values():
+                for server in re.findall(r"server:\s*[\"']?(https?://\S+?)[\"']?\s", _decoded(value) + "\n"):
+                    with contextlib.suppress(ValueError):
+                        ports.add(urlsplit(server).port or 443)
+    return sorted(ports)
+
+
+def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]:
+    """The ready probe pods of one cluster; :class:`ProvisionError` where one has no address."""
+    pods = []
+    for item in kube.list("Pod", namespace, labels=manifests.ROLE_LABEL):
+        metadata, status, spec = item["metadata"], item.get("status") or {}, item["spec"]
+        if metadata.get("deletionTimestamp"):
+            continue
+        if not status.get("podIP"):
+            raise ProvisionError(f'cluster "{cluster}": pod {metadata["name"]}', "has no address", f"phase {status.get('phase')}")
+        pods.append(
+            ProbePod(
+                cluster=cluster,
+                role=metadata["labels"][manifests.ROLE_LABEL],
+                name=metadata["name"],
+                ip=status["podIP"],
+                node=spec.get("nodeName", ""),
+                version=metadata["labels"].get("version", ""),
+                service_account=spec.get("serviceAccountName", ""),
+            )
+        )
+    return tuple(sorted(pods, key=lambda pod: (pod.role, pod.name)))
+
+
+def side_by_side(work: Callable[[str], T], clusters: Iterable[str]) -> list[T]:
+    """The work for every cluster at the same time; results in order. The first failure is raised once all have ended."""
+    names = list(clusters)
+    with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="probes") as pool:
+        return list(pool.map(work, names))
+
+
+def _remove_everywhere(kubes: Mapping[str, Kube], namespace: str, timeouts: Timeouts) -> None:
+    side_by_side(lambda cluster: remove_namespace(kubes[cluster], namespace, timeouts.clean_up), kubes)
+
+
+def _decoded(value: Any) -> str:
+    try:
+        return base64.b64decode(str(value)).decode("utf-8", "replace")
+    except ValueError:
+        return ""

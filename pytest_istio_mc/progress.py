@@ -1,0 +1,54 @@
+"""Progress of long work: one line a step, with the time it took, and the record of all steps for the report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One finished step: when it began, in seconds since the first one, and how long it took."""
+
+    name: str
+    began_seconds: float
+    seconds: float
+
+
+class Progress:
+    """Prints what is going on through ``emit`` (one line a call) and remembers it; any thread may call it."""
+
+    def __init__(self, emit: Callable[[str], None] = lambda line: None) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._zero = time.monotonic()
+        self._steps: list[StepTime] = []
+
+    def note(self, text: str) -> None:
+        """Print one line, with the seconds since the work began in front."""
+        with self._lock:
+            self._emit(f"{time.monotonic() - self._zero:6.1f}s  {text}")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step; print it when it has ended well. An exception passes through unprinted: it speaks for itself."""
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        with self._lock:
+            self._steps.append(StepTime(name, round(began - self._zero, 3), round(took, 3)))
+            self._emit(f"{time.monotonic() - self._zero:6.1f}s  {name} ({took:.1f} s)")
+
+    @property
+    def steps(self) -> tuple[StepTime, ...]:
+        """The steps that have ended, in the order in which they ended."""
+        with self._lock:
+            return tuple(self._steps)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since this progress was made."""
+        return time.monotonic() - self._zero

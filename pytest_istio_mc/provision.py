@@ -1,0 +1,188 @@
+"""Provisioning of one certification: clusters and mesh, then probes, then the snapshot; undone in reverse."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+from .errors import MeshError
+from .mesh import Mesh
+from .progress import Progress
+from .run import connected
+from .settings import DEFAULT_PROVIDER, REPLAY, Settings
+
+if TYPE_CHECKING:
+    from .providers import Provider, ProvisionRequest
+    from .snapshot import Snapshot
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A provider that brings its own observations: no probes are deployed, and nothing is collected from the clusters."""
+
+    def record(self, mesh: Mesh, progress: Progress) -> Snapshot:
+        """What the static checks shall read."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A mesh that is ready to be judged, and its snapshot. ``no_probes`` says why there are no probes in it; empty where there are."""
+
+    mesh: Mesh
+    snapshot: Snapshot
+    no_probes: str = ""
+
+
+class Undo:
+    """An exit stack that never lets a clean-up error hide another error, or keep the rest from being cleaned up."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.problems: list[str] = []
+
+    def enter(self, what: str, manager: AbstractContextManager[T]) -> T:
+        """Enter ``manager``; when it is left and fails, ``problems`` says so in the name of ``what``."""
+        value = manager.__enter__()
+
+        def leave(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+            try:
+                manager.__exit__(kind, error, trace)
+            except Exception as problem:
+                if problem is not error:
+                    self.problems.append(f"{what}: {problem}")
+
+        self._stack.push(leave)
+        return value
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Undo everything, in reverse."""
+        self._stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+@contextmanager
+def prepared_mesh(
+    provider: Provider, settings: Settings, run_id: str, folder: Path, progress: Progress, problems: list[str]
+) -> Iterator[Prepared]:
+    """Provide the mesh, deploy the probes, record the snapshot into ``folder``; at the end remove what was made.
+
+    Clean-up errors are added to ``problems``, whether or not there was another error before them.
+    """
+    from .providers import ProvisionRequest
+
+    request = ProvisionRequest(
+        spec=settings.spec,
+        run_id=run_id,
+        timeouts=settings.timeouts,
+        keep=settings.keep,
+        declared=settings.spec_file is not None,
+        probe_image=settings.probe_image,
+    )
+    undo = Undo()
+    failed: BaseException | None = None
+    try:
+        mesh = undo.enter("the mesh", provider.provide(request, progress))
+        if isinstance(provider, Recorder):
+            prepared = Prepared(mesh, provider.record(mesh, progress))
+        else:
+            prepared = _observed(mesh, settings, undo, progress)
+        prepared.snapshot.save(folder)
+        yield prepared
+    except BaseException as error:
+        failed = error
+        raise
+    finally:
+        undo.close(failed)
+        problems.extend(undo.problems)
+
+
+def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) -> Prepared:
+    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken."""
+    from .collect import collect
+    from .probes import workloads
+
+    no_probes = ""
+    remove = not settings.keep and mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
+    kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
+    try:
+        mesh = undo.enter("the probes", workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove))
+    except MeshError as error:
+        no_probes = str(error)
+        progress.note(f"no probes: {no_probes}")
+    return Prepared(mesh, collect(mesh, progress), no_probes)
+
+
+class Replay:
+    """The provider of a run on a recorded snapshot: no cluster, no network."""
+
+    name = REPLAY
+    summary = "reads a recorded snapshot; no cluster, no network"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
+        """The mesh that was recorded."""
+        snapshot = self.record(None, progress)
+        yield Mesh(
+            spec=snapshot.spec,
+            run_id=snapshot.run_id,
+            provider=self.name,
+            probe_image=snapshot.probes.image if snapshot.probes else "",
+            notes=(f"read from a snapshot recorded at {snapshot.recorded_at}",),
+            probes=snapshot.probes,
+        )
+
+    def record(self, mesh: Mesh | None, progress: Progress) -> Snapshot:
+        """The recorded snapshot."""
+        from .snapshot import Snapshot
+
+        return Snapshot.load(self._folder)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM (a cancelled CI job) end the run as Ctrl-C does, so that everything is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"ended by signal {signal.Signals(number).name}")
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def finishing(warn: Callable[[str], None]) -> Iterator[None]:
+    """Let clean-up finish: the first Ctrl-C (or SIGTERM) meanwhile only says so, the second one gives up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise KeyboardInterrupt
+        warn("still cleaning up; interrupt once more to leave things behind (istio-mc sweep removes them)")
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

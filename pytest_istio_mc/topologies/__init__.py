@@ -1,0 +1,73 @@
+"""Topologies: the shapes of mesh that can be built and certified; each is one module that reads like its page on istio.io."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..eventually import Timeouts
+from ..progress import Progress
+from ..spec import MeshSpec
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+    from .istio import IstioDistribution
+
+
+TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True)
+class ClusterAccess:
+    """A running cluster that a topology installs into.
+
+    ``peer_server`` is the apiserver's URL as pods of the other clusters reach it (``https://198.18.x.y:6443``).
+    """
+
+    name: str
+    kubeconfig: str
+    context: str
+    peer_server: str
+    kube: Kube
+
+
+class Topology(Protocol):
+    """A shape of mesh: what it is called, where Istio documents it, and how it is built."""
+
+    @property
+    def name(self) -> str:
+        """What ``--mesh-topology`` takes."""
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+
+    @property
+    def documentation(self) -> str:
+        """The page on istio.io."""
+
+    def default_spec(self, clusters: int = 2) -> MeshSpec:
+        """The spec of this topology with so many clusters."""
+
+    def check(self, spec: MeshSpec) -> None:
+        """Raise :class:`UsageProblem`, with a sentence for each thing, where the spec is not of this topology."""
+
+    def install(
+        self,
+        spec: MeshSpec,
+        clusters: Mapping[str, ClusterAccess],
+        istio: IstioDistribution,
+        progress: Progress,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        """Build the mesh in empty clusters; returns when it is in force, :class:`MeshError` names the cluster that failed."""
+
+
+def known() -> dict[str, Topology]:
+    """Every topology, by name."""
+    from .multi_network_multi_primary import MultiNetworkMultiPrimary
+
+    topologies: list[Topology] = [MultiNetworkMultiPrimary()]
+    return {topology.name: topology for topology in topologies}

@@ -1,0 +1,47 @@
+"""The address plan of a lab."""
+
+from __future__ import annotations
+
+import ipaddress
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc.errors import UsageProblem
+from pytest_istio_mc.lab.plan import MOST_CLUSTERS, LabPlan, plan_nodes
+from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec
+
+
+def mesh_of(count: int, networks: int) -> MeshSpec:
+    clusters = (ClusterSpec(f"c{n}", f"network{n % networks}", locality=Locality(f"region{n}", "a")) for n in range(1, count + 1))
+    return MeshSpec("multi-network-multi-primary", tuple(clusters))
+
+
+def test_no_two_ranges_of_a_lab_overlap() -> None:
+    nodes = plan_nodes(mesh_of(MOST_CLUSTERS, 2))
+    ranges = [
+        ipaddress.ip_network(text)
+        for node in nodes
+        for text in (node.pod_range, node.service_range, node.load_balancer_range, f"198.18.{node.number}.0/24")
+    ]
+
+    assert not [(a, b) for a, b in combinations(ranges, 2) if a.overlaps(b)]
+
+
+def test_neighbours_share_a_network() -> None:
+    nodes = plan_nodes(mesh_of(4, 2))
+    plan = LabPlan("x", Path("/x"), Path("/b"), Path("/c"), Path("/r"), nodes)
+
+    assert [other.name for other in plan.neighbours(nodes[0])] == ["c3"]
+
+
+def test_a_plan_survives_the_way_to_its_supervisor() -> None:
+    plan = LabPlan("x", Path("/x"), Path("/b"), Path("/c"), Path("/r"), plan_nodes(mesh_of(2, 2)), detached=True)
+
+    assert LabPlan.from_dict(plan.to_dict()) == plan
+
+
+def test_more_clusters_than_addresses_are_refused() -> None:
+    with pytest.raises(UsageProblem, match=f"room for {MOST_CLUSTERS}"):
+        plan_nodes(mesh_of(MOST_CLUSTERS + 1, 2))
