@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from .checks.catalogue import Check
 from .items import verdict_of, worst
 from .run import CHECK
 from .verdicts import Verdict, inconclusive
@@ -52,10 +51,9 @@ class Gathered:
         recorded = getattr(report, "mesh_check", None)
         return recorded["check"] if recorded else self._checks.get(report.nodeid.partition("@")[0])
 
-    def why_not_run(self, checks: Mapping[str, Check], otherwise: str) -> dict[str, str]:
-        """Why each check has no verdict, as far as it is known; ``otherwise`` for tests that were to run and did not."""
-        planned = {check: otherwise for check in self._checks.values() if otherwise and check not in self.verdicts}
-        return {check: reason for check, reason in (planned | self.not_run).items() if check in checks}
+    def why_not_run(self, otherwise: str) -> dict[str, str]:
+        """Why each check that was to run has no verdict: the reason of its skip, or ``otherwise``."""
+        return {check: self.not_run.get(check, otherwise) for check in self._checks.values() if check not in self.verdicts}
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

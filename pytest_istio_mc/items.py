@@ -14,6 +14,7 @@ import pytest
 from .checks.catalogue import Check, Kind
 from .errors import Inconclusive, NonConformant
 from .evidence import allure
+from .options import SUITES, names_suites
 from .run import CHECK, RECORDED, Recorded, Run
 from .verdicts import Outcome, Verdict, inconclusive
 
@@ -21,7 +22,6 @@ MARKER = "mesh_check"
 MESH_FIXTURES = frozenset({"mesh", "snapshot", "kubes", "traffic"})
 """A test that uses one of these needs a mesh, whether it is marked or not."""
 
-SUITES = Path(__file__).parent / "suites"
 _KINDS = tuple(Kind)
 
 
@@ -32,9 +32,21 @@ class Items:
         self._run = run
         self.lock_file = lock_file
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+        """Give the modules of our suites the id that they have in a checkout: ``suites/trust/test_roots.py``.
+
+        pytest derives ids from the place of the file, so an installed package would have other ones in every environment, and
+        histories, baselines and reruns would not match.
+        """
+        try:
+            inside = module_path.resolve().relative_to(SUITES.resolve())
+        except ValueError:
+            return None
+        return pytest.Module.from_parent(parent, path=module_path, nodeid=f"suites/{inside.as_posix()}")
+
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Find the check of the item, and give it the same id in a checkout, in a wheel and under xdist."""
-        _name_stably(item)
+        """Find the check of the item."""
         marker = item.get_closest_marker(MARKER)
         if marker is None:
             return
@@ -56,7 +68,8 @@ class Items:
         if unwanted:
             config.hook.pytest_deselected(items=unwanted)
             items[:] = [item for item in items if item not in unwanted]
-        items.sort(key=lambda item: _KINDS.index(item.stash[CHECK].kind) if CHECK in item.stash else 0)
+        places = {id: (_KINDS.index(check.kind), place) for place, (id, check) in enumerate(self._run.checks.items())}
+        items.sort(key=lambda item: places[item.stash[CHECK].id] if CHECK in item.stash else (0, -1))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -175,21 +188,6 @@ def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) ->
     item.user_properties[:] = [*kept, *wanted.items()]
 
 
-def _name_stably(item: pytest.Item) -> None:
-    """Give items of our suites the node id that they have in a checkout: ``suites/trust/test_roots.py::test_…``.
-
-    pytest derives node ids from the place of the file, so an installed package would have other ids in every environment, and
-    histories, baselines and reruns would not match.
-    """
-    try:
-        inside = item.path.resolve().relative_to(SUITES.resolve())
-    except ValueError:
-        return
-    _, separator, names = item.nodeid.partition("::")
-    # xdist sets the same attribute for --dist=loadgroup; pytest has no public way
-    item._nodeid = f"suites/{inside.as_posix()}{separator}{names}"  # type: ignore[attr-defined]
-
-
 def _demand_one_test_each(items: Iterable[pytest.Item]) -> None:
     functions = Counter((item.stash[CHECK].id, item.nodeid.partition("[")[0]) for item in items if CHECK in item.stash)
     tests = Counter(id for id, _ in functions)
@@ -211,8 +209,7 @@ def _demand_all_checks(items: list[pytest.Item], checks: Iterable[Check]) -> Non
 def _asked_for_all(config: pytest.Config) -> bool:
     if getattr(config.option, "ignore", None) or getattr(config.option, "ignore_glob", None) or getattr(config.option, "deselect", None):
         return False
-    started = config.invocation_params.dir
-    return any(argument == "pytest_istio_mc.suites" or (started / argument).resolve() == SUITES.resolve() for argument in config.args)
+    return names_suites(config, whole=True)
 
 
 def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

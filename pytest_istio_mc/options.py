@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SUITES = Path(__file__).parent / "suites"
+SUITES_PACKAGE = "pytest_istio_mc.suites"
+
 ACTIVATING = ("topology", "replay", "list", "plan")
 """The options that wake the plugin; without one of them it does nothing."""
 
@@ -108,6 +111,18 @@ def is_active(config: pytest.Config) -> bool:
         raise pytest.UsageError(
             f"{', '.join(idle)}: nothing to do without --mesh-topology=NAME (or --mesh-replay, --mesh-list, --mesh-plan)"
         )
+    return False
+
+
+def names_suites(config: pytest.Config, *, whole: bool = False) -> bool:
+    """Whether an argument of this run names our suites, or (not ``whole``) something in them."""
+    for argument in config.args:
+        name = argument.partition("::")[0]
+        if name == SUITES_PACKAGE or (name.startswith(SUITES_PACKAGE + ".") and not whole):
+            return True
+        path = (config.invocation_params.dir / name).resolve()
+        if path == SUITES.resolve() or (path.is_relative_to(SUITES.resolve()) and not whole):
+            return True
     return False
 
 

@@ -24,12 +24,13 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(kind: type[T], document: Mapping[str, Any]) -> T:
     """The dataclass ``kind`` that :func:`to_plain` wrote; unknown keys are ignored, so that older readers read newer files."""
-    hints = _hints(kind)
+    known: Any = kind
+    hints = _hints(known)
     return kind(**{name: _read(hints[name], entry) for name, entry in document.items() if name in hints})
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}}
 
 

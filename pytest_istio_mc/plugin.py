@@ -38,3 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from . import session
 
         session.take_part(config, *options.read_settings(config))
+    elif options.names_suites(config):
+        raise pytest.UsageError(
+            "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary (builds one on this machine), "
+            "or --mesh-replay=DIR; --mesh-list prints every check"
+        )

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,7 +52,11 @@ def take_part(config: pytest.Config, settings: Settings, provider: Provider) -> 
         run.attach(worker["mesh_run"])
         items.lock_file = Path(worker["mesh_run"]["lock_file"])
         return
-    owner = Owner(config, run, items, provider)
+    try:
+        baseline = report.read_report(settings.baseline) if settings.baseline else None
+    except MeshError as error:
+        raise pytest.UsageError(f"--mesh-baseline: {error}") from error
+    owner = Owner(config, run, items, provider, baseline)
     config.pluginmanager.register(owner, "mesh_owner")
     config.add_cleanup(owner.clean_up)
     if config.pluginmanager.hasplugin("xdist"):
@@ -64,10 +68,13 @@ def take_part(config: pytest.Config, settings: Settings, provider: Provider) -> 
 class Owner:
     """The hooks of the process that owns the mesh: the only process, or the controller of xdist."""
 
-    def __init__(self, config: pytest.Config, run: Run, items: Items, provider: Provider) -> None:
+    def __init__(
+        self, config: pytest.Config, run: Run, items: Items, provider: Provider, baseline: Mapping[str, Any] | None
+    ) -> None:
         self._config = config
         self._run = run
         self._provider = provider
+        self._baseline = baseline
         self._gathered = Gathered()
         self._progress = Progress(self._print)
         self._undo = ExitStack()
@@ -129,7 +136,7 @@ class Owner:
         """Clean up (after xdist has ended its workers), write the certificate, and settle the exit code."""
         self.clean_up()
         if self._wanted:
-            self._certify("the run was interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "")
+            self._certify("the run was interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run stopped before it")
             session.exitstatus = self._exit_status(int(exitstatus))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -164,12 +171,12 @@ class Owner:
         """End the session: pytest would not come to its summary, so the certificate is written and shown here."""
         self._problem = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
         _write(self._config, "the mesh could not be provisioned", [*_told(error), *self._cleaning()])
-        self._certify("")
+        self._certify("the mesh could not be provisioned")
         self._write_certificate()
         self._wanted = False
         pytest.exit("the mesh could not be provisioned", returncode=COULD_NOT_FIND_OUT)
 
-    def _certify(self, otherwise: str) -> None:
+    def _certify(self, why_not_run: str) -> None:
         """Build and write the certificate; where the disk refuses it, it goes to the terminal instead of being lost."""
         settings, gathered = self._run.settings, self._gathered
         self._report = report.build_report(
@@ -178,7 +185,7 @@ class Owner:
             report.Outcomes(
                 verdicts=gathered.verdicts,
                 durations=gathered.durations,
-                not_run=gathered.why_not_run(self._run.checks, otherwise),
+                not_run=gathered.why_not_run(why_not_run),
                 convergence=gathered.convergence,
                 steps=self._progress.steps,
                 began=self._began,
@@ -194,8 +201,8 @@ class Owner:
         except MeshError as error:
             _write(self._config, "the certificate could not be written", [str(error), *report.to_text(self._report).splitlines()])
             self._problems.append(str(error))
-        if settings.baseline:
-            self._differences = compare.compare(report.read_report(settings.baseline), self._report)
+        if self._baseline:
+            self._differences = compare.compare(self._baseline, self._report)
         self._finish_allure()
 
     def _finish_allure(self) -> None:

@@ -150,13 +150,13 @@ def settings_from(
     """
     replay = given.get("replay")
     provider = REPLAY if replay else _provider(given, providers)
-    spec, spec_file = _replayed_spec(replay, given) if replay else _wanted_spec(given, topologies)
     if provider in (DEFAULT_PROVIDER, REPLAY):
         _refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig")
-    elif provider == ATTACH or "contexts" in given:
-        spec = _with_contexts(spec, given, environment)
     if replay:
-        _refuse_with(given, "--mesh-replay", "provider", "keep", "disruptive", "snapshot", "probe_image")
+        _refuse_with(given, "--mesh-replay", "provider", "keep", "disruptive", "snapshot", "probe_image", "spec")
+    spec, spec_file = _replayed_spec(replay, given) if replay else _wanted_spec(given, topologies)
+    if provider == ATTACH or (provider not in (DEFAULT_PROVIDER, REPLAY) and "contexts" in given):
+        spec = _with_contexts(spec, given, environment)
     if "self_test" in given:
         raise UsageProblem(
             "--mesh-self-test", "no check of this version ships its own sabotage yet", advice=f"leave it out; {_NOTHING_STARTED}"

@@ -51,7 +51,7 @@ class FakeTopology:
 
     def check(self, spec: MeshSpec) -> None:
         if len(spec.networks) < 2:
-            raise UsageProblem("--mesh-spec", "fake-topology needs two networks")
+            raise UsageProblem("--mesh-spec", "fake-topology needs two networks", advice="give each cluster its own")
 
     def install(self, spec: MeshSpec, clusters: object, istio: object, progress: Progress) -> None:
         raise NotImplementedError

@@ -10,14 +10,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.lab import toolchain
 
 TOKEN = "administrator-of-the-test"
+
+
+def programs() -> Path:
+    """The folder with the lab's programs; the test that asks is skipped where they have not been built."""
+    tools = toolchain.cached()
+    if tools is None:
+        pytest.skip("the toolchain is not built: istio-mc lab build")
+    return tools.bin
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_a_leaf_of_a_foreign_root_is_refused(root: Authority, intermediate: Auth
     foreign = certificates.make_root("Foreign Root")
     client = certificates.make_leaf(certificates.make_intermediate(foreign, "foreign"), spiffe_id=SPIFFE)
 
-    with pytest.raises(ssl.SSLError, match="certificate verify failed|CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
         _handshake(server, client, root, tmp_path)
 
 

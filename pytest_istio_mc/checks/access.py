@@ -49,14 +49,22 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
         if is_loopback(server):
             yield Finding(
                 f"the remote secret for {link.target} in {link.holder} names {server}, which is istiod's own pod",
-                link.scope, "an address that pods in " + link.holder + " reach", server, _with_server(create), "rs-localhost",
-            )  # fmt: skip
+                link.scope,
+                "an address that pods in " + link.holder + " reach",
+                server,
+                _with_server(create),
+                "rs-localhost",
+            )
             return
         if not server.startswith("https://"):
             yield Finding(
                 f"the remote secret for {link.target} in {link.holder} names {server}, not an https:// address",
-                link.scope, "https://HOST:PORT", server, _with_server(create), "rs-scheme",
-            )  # fmt: skip
+                link.scope,
+                "https://HOST:PORT",
+                server,
+                _with_server(create),
+                "rs-scheme",
+            )
             return
     access = accessed(snapshot, link)
     if access is None:
@@ -77,15 +85,21 @@ def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) ->
     if here:
         return Finding(
             f"the API server of {link.target} does not answer anybody: what {link.plane} knows of {link.target} is frozen",
-            (link.target,), f"{access.server} answers", f"from {link.holder}: {error}; from here: {here}",
-            f"start the API server of {link.target}; then {commands.kubectl(link.target, 'get --raw=/readyz')}", "res-api-lost-later",
-        )  # fmt: skip
+            (link.target,),
+            f"{access.server} answers",
+            f"from {link.holder}: {error}; from here: {here}",
+            f"{commands.kubectl(link.target, 'get --raw=/readyz')}  # start the API server of {link.target} until this says ok",
+            "res-api-lost-later",
+        )
     return Finding(
         f"pods in {link.holder} cannot connect to the API server of {link.target} at {access.server}",
-        link.scope, f"{access.server} answers", error,
-        f"allow {link.holder} to reach {access.server} (firewall, authorised networks, private endpoint), or name an address that it "
-        f"can reach: {_with_server(commands.create_remote_secret(link.holder, link.target))}", "rs-unreachable",
-    )  # fmt: skip
+        link.scope,
+        f"{access.server} answers",
+        error,
+        f"{_with_server(commands.create_remote_secret(link.holder, link.target))}  # with an address that {link.holder} reaches, or "
+        f"open {access.server} for it (firewall, authorised networks, private endpoint)",
+        "rs-unreachable",
+    )
 
 
 def _wrong_cluster(snapshot: Snapshot, link: Link, access: AccessFacts, create: str) -> Iterator[Found]:
@@ -136,9 +150,12 @@ def _unverified(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     elif is_verification(access.tls_error):
         yield Finding(
             f"the CA in the remote secret for {link.target} in {link.holder} did not issue the certificate of {access.server}",
-            link.scope, "a certificate of the CA in the secret, for that address", access.tls_error,
-            Commands(snapshot).create_remote_secret(link.holder, link.target), "rs-ca-mismatch",
-        )  # fmt: skip
+            link.scope,
+            "a certificate of the CA in the secret, for that address",
+            access.tls_error,
+            Commands(snapshot).create_remote_secret(link.holder, link.target),
+            "rs-ca-mismatch",
+        )
     elif access.tls_error:
         yield Gap(f"access from {link.holder} to {link.target}: {access.tls_error}")
 
@@ -175,21 +192,33 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     if token and end and end <= snapshot.moment:
         yield Finding(
             f"the token with which {link.holder} reads {link.target} {left(end, snapshot.moment)}",
-            link.scope, "a valid token", f"ended {end.isoformat()}; HTTP {access.status}: {access.message}", create, "rs-token-expired",
-        )  # fmt: skip
+            link.scope,
+            "a valid token",
+            f"ended {end.isoformat()}; HTTP {access.status}: {access.message}",
+            create,
+            "rs-token-expired",
+        )
         return
     if access.status == 401:
         yield Finding(
             f"{link.target} refuses the token with which {link.holder} reads it, though it has not expired: its ServiceAccount or "
             "token Secret is gone, or the signing key was changed",
-            link.scope, "HTTP 200", f"HTTP 401: {access.message}", create, "rs-token-revoked",
-        )  # fmt: skip
+            link.scope,
+            "HTTP 200",
+            f"HTTP 401: {access.message}",
+            create,
+            "rs-token-revoked",
+        )
         return
     if token and end and end - snapshot.moment <= margin(token_lifetime(token)):
         yield Finding(
             f"the token with which {link.holder} reads {link.target} {left(end, snapshot.moment)}",
-            link.scope, f"valid for another {margin(token_lifetime(token))} at least", f"ends {end.isoformat()}", create, "rs-token-expires-soon",
-        )  # fmt: skip
+            link.scope,
+            f"valid for another {margin(token_lifetime(token))} at least",
+            f"ends {end.isoformat()}",
+            create,
+            "rs-token-expires-soon",
+        )
     if access.unprobed or access.connect_error or access.tls_error:
         reason = access.unprobed or access.connect_error or access.tls_error
         yield Gap(f"the token with which {link.holder} reads {link.target} was not tried: {reason}")

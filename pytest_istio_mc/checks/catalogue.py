@@ -97,7 +97,8 @@ def check(
 
 def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
-    for module in ("trust", "access", "controlplane", "discovery", "eastwest"):
+    static = ("trust", "access", "controlplane", "discovery", "eastwest")
+    for module in (*static, "trust_live", "controlplane_live", "discovery_live", "eastwest_live"):
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))

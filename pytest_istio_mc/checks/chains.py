@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from ..certificates import CertificateFacts, facts, split_pem
 from ..errors import ObservationError
-
-if TYPE_CHECKING:
-    from cryptography.x509 import Certificate as X509
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What one certificate says. ``signs`` is whether it may sign others: CA flag and, where there is a key usage, certificate signing."""
+    """One certificate: what it says, and its PEM text."""
 
-    subject: str
-    issuer: str
-    sha256: str
-    public_key: str
-    not_before: datetime
-    not_after: datetime
-    authority: bool
-    signs: bool
-    uris: tuple[str, ...]
-    x509: X509 = field(compare=False, repr=False)
+    facts: CertificateFacts
+    pem: str
+
+    @property
+    def subject(self) -> str:
+        """Whom it is for; empty on workload certificates, which have a SPIFFE identity instead."""
+        return self.facts.subject
+
+    @property
+    def issuer(self) -> str:
+        """Who signed it."""
+        return self.facts.issuer
+
+    @property
+    def sha256(self) -> str:
+        """Its fingerprint."""
+        return self.facts.sha256
 
     @property
     def short(self) -> str:
@@ -36,14 +39,24 @@ class Certificate:
         return self.sha256[:12]
 
     @property
-    def self_signed(self) -> bool:
-        """Whether it is its own issuer."""
-        return self.subject == self.issuer and signed_by(self, self)
+    def not_after(self) -> datetime:
+        """When it expires."""
+        return self.facts.not_after
 
     @property
     def lifetime_seconds(self) -> float:
         """How long it is valid in all."""
-        return (self.not_after - self.not_before).total_seconds()
+        return (self.facts.not_after - self.facts.not_before).total_seconds()
+
+    @property
+    def signs(self) -> bool:
+        """Whether it may sign others: CA flag and, where there is a key usage, certificate signing."""
+        return self.facts.is_ca and (not self.facts.key_usage or "key_cert_sign" in self.facts.key_usage)
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it is its own issuer."""
+        return self.facts.self_issued and signed_by(self, self)
 
 
 @dataclass(frozen=True)
@@ -61,47 +74,21 @@ class Path:
 
 @lru_cache(maxsize=4096)
 def parse(pem: str) -> tuple[Certificate, ...]:
-    """The certificates in a PEM text, in their order; :class:`ObservationError` where it holds something else."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    if "-----BEGIN CERTIFICATE-----" not in pem:
-        return ()
+    """The certificates in a PEM text, in their order; :class:`ObservationError` where one cannot be read."""
     try:
-        loaded = x509.load_pem_x509_certificates(pem.encode())
+        return tuple(Certificate(facts(one), one) for one in split_pem(pem))
     except ValueError as error:
         raise ObservationError("certificate", "is not readable PEM", str(error)) from error
-    found = []
-    for one in loaded:
-        constraints = _extension(one, x509.BasicConstraints)
-        usage = _extension(one, x509.KeyUsage)
-        names = _extension(one, x509.SubjectAlternativeName)
-        authority = constraints is not None and constraints.ca
-        spki = one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        found.append(
-            Certificate(
-                subject=one.subject.rfc4514_string(),
-                issuer=one.issuer.rfc4514_string(),
-                sha256=hashlib.sha256(one.public_bytes(Encoding.DER)).hexdigest(),
-                public_key=hashlib.sha256(spki).hexdigest(),
-                not_before=one.not_valid_before_utc,
-                not_after=one.not_valid_after_utc,
-                authority=authority,
-                signs=authority and (usage is None or usage.key_cert_sign),
-                uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)) if names is not None else (),
-                x509=one,
-            )
-        )
-    return tuple(found)
 
 
 @lru_cache(maxsize=65536)
 def signed_by(child: Certificate, parent: Certificate) -> bool:
     """Whether the parent's key signed the child and their names agree; validity in time is not looked at."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.x509 import load_pem_x509_certificate
 
     try:
-        child.x509.verify_directly_issued_by(parent.x509)
+        load_pem_x509_certificate(child.pem.encode()).verify_directly_issued_by(load_pem_x509_certificate(parent.pem.encode()))
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
@@ -126,12 +113,3 @@ def climb(leaf: Certificate, intermediates: Sequence[Certificate], roots: Sequen
 def describe(certificates: Sequence[Certificate]) -> str:
     """Fingerprints and subjects, for *expected* and *seen* texts."""
     return ", ".join(f"{one.subject or '(no subject)'} (sha256 {one.short}…)" for one in certificates) or "none"
-
-
-def _extension(one: X509, kind: type) -> object:
-    from cryptography.x509 import ExtensionNotFound
-
-    try:
-        return one.extensions.get_extension_for_class(kind).value
-    except ExtensionNotFound:
-        return None

@@ -57,8 +57,9 @@ def _other_mesh(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]
             (cluster.name,),
             expected=f"meshID {expected}",
             seen="; ".join(f"{source}: {value}" for source, value in wrong.items()),
-            remedy=f"istioctl install --context={Commands(snapshot).context(cluster.name)} with values.global.meshID={expected}, then "
-            + Commands(snapshot).restart_workloads(cluster.name),
+            remedy=f"istioctl install --context={Commands(snapshot).context(cluster.name)} --set values.global.meshID={expected} && "
+            + Commands(snapshot).restart_workloads(cluster.name)
+            + "  # with the other settings of this installation",
             fault="cp-mesh-id-mismatch",
         )
 
@@ -104,8 +105,9 @@ def _same_name(snapshot: Snapshot, clusters: list[ClusterSnapshot]) -> Iterator[
                 tuple(used_by),
                 expected="a clusterName of its own in each cluster",
                 seen="; ".join(f"{cluster}: {name}" for cluster in used_by),
-                remedy=f"istioctl install --context={context} with values.global.multiCluster.clusterName={odd[0]}; "
-                + Commands(snapshot).restart_workloads(odd[0]),
+                remedy=f"istioctl install --context={context} --set values.global.multiCluster.clusterName={odd[0]} && "
+                + Commands(snapshot).restart_workloads(odd[0])
+                + "  # with the other settings of this installation",
                 fault="cp-cluster-name-duplicate",
             )
 
@@ -130,8 +132,9 @@ def _other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]
         seen="; ".join(f"{source}: {name}" for source, name in sorted(wrong.items())),
         remedy=commands.restart_workloads(cluster.name)
         if stale
-        else f"istioctl install --context={commands.context(cluster.name)} with values.global.multiCluster.clusterName={cluster.name}; "
-        + commands.restart_workloads(cluster.name),
+        else f"istioctl install --context={commands.context(cluster.name)} --set values.global.multiCluster.clusterName={cluster.name} && "
+        + commands.restart_workloads(cluster.name)
+        + "  # with the other settings of this installation",
         fault="cp-cluster-id-differs",
     )
 
@@ -151,7 +154,8 @@ def _secret_under_other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> It
             (cluster.name, target),
             expected=f"data key {target}",
             seen=f"data key {access.key}, server {access.server}",
-            remedy=f"{commands.istio(cluster.name, f'delete secret {access.secret}')} && {commands.create_remote_secret(cluster.name, target)}",
+            remedy=commands.istio(cluster.name, f"delete secret {access.secret}")
+            + f" && {commands.create_remote_secret(cluster.name, target)}",
             fault="cp-cluster-id-vs-secret",
         )
 
@@ -197,7 +201,7 @@ def _other_network(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Fou
             (*sharing, cluster.name),
             expected=f"{NETWORK_LABEL}={expected}",
             seen=f"{NETWORK_LABEL}={label}",
-            remedy=f"{command}; {commands.restart_workloads(cluster.name)}",
+            remedy=f"{command} && {commands.restart_workloads(cluster.name)}",
             fault="cp-network-same-name" if sharing else "cp-ns-network-wrong",
         )
     yield from _injected_network(snapshot, cluster, expected, label)
@@ -236,7 +240,8 @@ def _injected_network(snapshot: Snapshot, cluster: ClusterSnapshot, expected: st
         seen="; ".join(f"{source}: {network or '(none)'}" for source, network in sorted(wrong.items())),
         remedy=Commands(snapshot).restart_workloads(cluster.name)
         if stale
-        else f"istioctl install --context={context} with values.global.network={expected}; "
-        + Commands(snapshot).restart_workloads(cluster.name),
+        else f"istioctl install --context={context} --set values.global.network={expected} && "
+        + Commands(snapshot).restart_workloads(cluster.name)
+        + "  # with the other settings of this installation",
         fault="cp-network-injector-differs",
     )

@@ -83,8 +83,8 @@ def _authority_expires(snapshot: Snapshot, authority: Authority) -> Iterator[Fou
             (authority.cluster,),
             expected=f"valid for another {margin(timedelta(seconds=link.lifetime_seconds))} at least",
             seen=f"not after {link.not_after.isoformat()}",
-            remedy=f"{first}, then: {create} | {commands.kubectl(authority.cluster, 'apply -f -')} && "
-            f"{commands.restart_istiod(authority.cluster)}; {commands.restart_workloads(authority.cluster)}",
+            remedy=f"{create} | {commands.kubectl(authority.cluster, 'apply -f -')} && "
+            f"{commands.restart_istiod(authority.cluster)} && {commands.restart_workloads(authority.cluster)}  # first: {first}",
             fault=("trust-root-" if root else "trust-intermediate-") + ("expired" if ended else "expires-soon"),
         )
 
@@ -107,7 +107,7 @@ def _leaf_expires(snapshot: Snapshot, cluster: ClusterSnapshot, proxy: ProxyFact
             scope,
             expected=f"renewed at half of its {timedelta(seconds=leaf.lifetime_seconds)}",
             seen=f"not after {leaf.not_after.isoformat()}",
-            remedy=f"{logs}; then {restart}",
+            remedy=f"{logs}; {restart}",
             fault="trust-leaf-expired" if ended else "trust-leaf-not-renewed",
         )
     used: list[Certificate] = list(climb(leaf, chain[1:], parse(proxy.roots)).links[1:])

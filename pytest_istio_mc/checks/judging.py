@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ObservationError
-from ..snapshot import Snapshot
+from ..snapshot import Snapshot, labels_of, name_of
 from ..verdicts import Finding, Verdict, inconclusive, judged
 
 T = TypeVar("T")
@@ -49,7 +51,10 @@ def each(things: Iterable[T], judge: Callable[[T], Iterator[Found]]) -> Iterator
 
 
 class Commands:
-    """The commands of remedies, with the real contexts, namespaces and names of a mesh, so that they work when typed in."""
+    """The commands of remedies, with the real contexts, namespaces and names of a mesh, so that they work when typed in.
+
+    A remedy is shell as it stands; what a person has to do or know besides is in a comment behind it.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -68,12 +73,36 @@ class Commands:
         return self.kubectl(cluster, arguments, self._namespace)
 
     def restart_istiod(self, cluster: str) -> str:
-        """Restart the control plane in a cluster."""
-        return self.istio(cluster, "rollout restart deployment -l app=istiod")
+        """Restart the control plane in a cluster and wait for it."""
+        restart = self.istio(cluster, "rollout restart deployment -l app=istiod")
+        return f"{restart} && {self.istio(cluster, 'rollout status deployment -l app=istiod --timeout=3m')}"
 
     def restart_workloads(self, cluster: str) -> str:
-        """What must be restarted to get new certificates or a new injection."""
-        return self.istio(cluster, "rollout restart deployment") + " (and the workloads of the mesh)"
+        """Restart the gateways and everything in injected namespaces, so that it gets new certificates or a new injection."""
+        commands = [self.istio(cluster, "rollout restart deployment -l 'app!=istiod'")]
+        found = self._snapshot.clusters.get(cluster)
+        own = self._snapshot.probes.namespace if self._snapshot.probes else ""
+        for item in found.objects.get("Namespace", ()) if found else ():
+            labels = labels_of(item)
+            if name_of(item) not in (self._namespace, own) and (labels.get("istio-injection") == "enabled" or "istio.io/rev" in labels):
+                commands.append(self.kubectl(cluster, "rollout restart deployment", name_of(item)))
+        return " && ".join(commands)
+
+    def apply(self, cluster: str, manifest: Mapping[str, Any], namespace: str) -> str:
+        """Apply a manifest."""
+        return self.kubectl(cluster, f"apply -f - <<'EOF'\n{json.dumps(manifest)}\nEOF", namespace)
+
+    def set_mesh_config(self, cluster: str, change: Callable[[dict[str, Any]], None]) -> str:
+        """Patch the mesh configuration of the control plane in a cluster, as it was recorded, with one change."""
+        import yaml
+
+        for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ()):
+            if "mesh" in item["data"]:
+                mesh = yaml.safe_load(item["data"]["mesh"]) or {}
+                change(mesh)
+                patch = json.dumps({"data": {"mesh": yaml.safe_dump(mesh)}})
+                return self.istio(cluster, f"patch configmap {name_of(item)} --type=merge -p {shlex.quote(patch)}")
+        return self.istio(cluster, "edit configmap istio")
 
     def create_remote_secret(self, holder: str, target: str) -> str:
         """Give the control plane in ``holder`` access to ``target``, under the name that the mesh has for it."""
@@ -106,7 +135,7 @@ class Commands:
 def is_loopback(server: str) -> bool:
     """Whether a server address (``https://127.0.0.1:6443``) leads to the machine that uses it."""
     host = urlsplit(server).hostname or ""
-    return host == "localhost" or host.startswith("127.") or host in ("::1", "0.0.0.0", "::")
+    return host == "localhost" or host.startswith("127.") or host in ("::1", "0.0.0.0", "::")  # noqa: S104
 
 
 def names(clusters: Iterable[str]) -> str:

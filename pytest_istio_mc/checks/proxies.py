@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..snapshot import ClusterSnapshot, IstiodFacts, Object, ProxyFacts, Snapshot, name_of, namespace_of
+from ..snapshot import ClusterSnapshot, IstiodFacts, ProxyFacts, Snapshot, name_of, namespace_of
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .authority import serving
 from .catalogue import check
 from .judging import Commands, Found, Gap, each, settle
+from .passthrough import duplicate_gateways
 
 STALE = timedelta(seconds=30)
 """A configuration that a proxy has neither accepted nor refused for this long is stuck; proxies answer within milliseconds."""
@@ -24,7 +25,7 @@ _TYPES = {"Cluster": "clusters", "Listener": "listeners", "RouteConfiguration": 
     "Every proxy is connected to an istiod of its own control plane and has accepted its latest configuration.",
     spec_url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/",
     requires=(Feature.CROSS_CLUSTER,),
-    explained_by=("MC-TRUST-003", "MC-TRUST-005"),
+    explained_by=("MC-TRUST-003", "MC-TRUST-005", "MC-EASTWEST-002"),
 )
 def proxies_in_sync(snapshot: Snapshot) -> Verdict:
     """``syncz`` of every replica: rejections (NACK) and pushes without an answer, for all proxies, and presence for ours."""
@@ -43,7 +44,9 @@ def _rejections(snapshot: Snapshot, plane: ClusterSnapshot) -> Iterator[Found]:
     if not plane.istiods:
         commands = Commands(snapshot)
         served = [cluster.name for cluster in snapshot.spec.served_by(snapshot.spec.cluster(plane.name))]
-        pods = [item for item in plane.listed("Pod", snapshot.spec.istio_namespace) if item["metadata"].get("labels", {}).get("app") == "istiod"]
+        pods = [
+            item for item in plane.listed("Pod", snapshot.spec.istio_namespace) if item["metadata"].get("labels", {}).get("app") == "istiod"
+        ]
         yield Finding(
             f"no istiod runs in {plane.name}: its proxies keep what they have, nothing new reaches them",
             tuple(dict.fromkeys((plane.name, *served))),
@@ -90,19 +93,20 @@ def _rejection(
     snapshot: Snapshot, plane: ClusterSnapshot, row: Mapping[str, Any], kind: str, error: str, scope: tuple[str, ...]
 ) -> Finding:
     cluster = row.get("cluster_id", "")
-    pod, _, namespace = row["proxy"].rpartition(".")
-    culprits = _duplicate_gateways(plane, snapshot)
+    pod = row["proxy"].rpartition(".")[0]
+    config = snapshot.spec.config_cluster(snapshot.spec.cluster(plane.name)).name
+    culprits = duplicate_gateways(snapshot.clusters[config])
     router = row.get("proxy_type") == "router" and kind == "listeners"
     commands = Commands(snapshot)
     if router and culprits:
-        keep, *others = culprits
+        # the first is the one to keep
         remedy = " && ".join(
-            commands.kubectl(plane.name, f"delete gateways.networking.istio.io {name_of(one)}", namespace_of(one)) for one in others
+            commands.kubectl(config, f"delete gateways.networking.istio.io {name_of(one)}", namespace_of(one)) for one in culprits[1:]
         )
         why = f": gateways {', '.join(name_of(one) for one in culprits)} open the same port for the same hosts"
     else:
         why = ""
-        remedy = f"{commands.istio(plane.name, 'logs -l app=istiod --tail=500')} | grep {pod}; correct or delete the configuration it names"
+        remedy = f"{commands.istio(plane.name, 'logs -l app=istiod --tail=500')} | grep {pod}  # names the configuration to correct"
     return Finding(
         f"proxy {row['proxy']} in {cluster} rejects its {kind}{why}",
         scope,
@@ -111,22 +115,6 @@ def _rejection(
         remedy=remedy,
         fault="ew-lds-nack" if router else "proxy-nack",
     )
-
-
-def _duplicate_gateways(plane: ClusterSnapshot, snapshot: Snapshot) -> list[Object]:
-    """The oldest Gateway (by name) that shares port, hosts and selector with others, and those others."""
-    config = snapshot.clusters[snapshot.spec.config_cluster(snapshot.spec.cluster(plane.name)).name]
-    seen: dict[tuple[Any, ...], list[Object]] = {}
-    for item in config.objects.get("Gateway.networking.istio.io", ()):
-        selector = tuple(sorted((item["spec"].get("selector") or {}).items()))
-        for server in item["spec"].get("servers") or ():
-            for host in server.get("hosts") or ():
-                key = (selector, (server.get("port") or {}).get("number"), host.rpartition("/")[2])
-                if item not in seen.setdefault(key, []):
-                    seen[key].append(item)
-    # the one that the documentation installs is the one to keep
-    order = sorted(max(seen.values(), key=len, default=[]), key=lambda item: (name_of(item) != "cross-network-gateway", name_of(item)))
-    return order if len(order) > 1 else []
 
 
 def _disconnected(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]:
@@ -162,6 +150,6 @@ def _lost(snapshot: Snapshot, cluster: str, plane: str, proxy: ProxyFacts, elsew
         tuple(dict.fromkeys((cluster, plane))),
         expected=f"connected to an istiod of {plane} under the cluster id {cluster}",
         seen=elsewhere or "in no replica's syncz",
-        remedy=f"{logs}; then {commands.kubectl(cluster, f'delete pod {proxy.pod}', proxy.namespace)}",
+        remedy=f"{logs}; {commands.kubectl(cluster, f'delete pod {proxy.pod}', proxy.namespace)}",
         fault="proxy-wrong-istiod" if elsewhere else "proxy-disconnected",
     )

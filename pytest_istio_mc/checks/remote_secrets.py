@@ -20,6 +20,7 @@ REMOTE_SECRETS = "https://istio.io/latest/docs/setup/install/multicluster/multi-
     "Every control plane holds exactly one usable remote secret for each other member, under that member's name.",
     spec_url=REMOTE_SECRETS,
     requires=(Feature.SHARED_SERVICES,),
+    explained_by=("MC-CONTROL-002",),
 )
 def remote_secrets(snapshot: Snapshot) -> Verdict:
     """Looks in istiod's namespace for the label ``istio/multiCluster=true`` and a data key equal to the cluster's name."""
@@ -41,14 +42,22 @@ def _unusable_secret(snapshot: Snapshot, link: Link) -> Iterator[Found]:
         if item.kubeconfig.problem:
             yield Finding(
                 f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder} {item.kubeconfig.problem}",
-                link.scope, "a kubeconfig", item.kubeconfig.problem, create, "rs-malformed",
-            )  # fmt: skip
+                link.scope,
+                "a kubeconfig",
+                item.kubeconfig.problem,
+                create,
+                "rs-malformed",
+            )
         elif item.kubeconfig.auth in ("exec", "auth-provider", "file") and not _insecure_allowed(snapshot, link.plane):
             yield Finding(
                 f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder} authenticates by "
                 f"{item.kubeconfig.auth}, which istiod refuses",
-                link.scope, "a bearer token or an embedded client certificate", item.kubeconfig.auth, create, "rs-exec-auth",
-            )  # fmt: skip
+                link.scope,
+                "a bearer token or an embedded client certificate",
+                item.kubeconfig.auth,
+                create,
+                "rs-exec-auth",
+            )
     if found:
         return
     yield _absent_secret(snapshot, link, expected, create)
@@ -64,28 +73,42 @@ def _absent_secret(snapshot: Snapshot, link: Link, expected: str, create: str) -
             delete = commands.kubectl(link.holder, f"delete secret {secret.name}", secret.namespace)
             return Finding(
                 f"the remote secret for {link.target} in {link.holder} is in namespace {secret.namespace}; istiod watches {namespace}",
-                link.scope, expected, f"{secret.namespace}/{secret.name}", f"{create} && {delete}", "rs-wrong-namespace",
-            )  # fmt: skip
+                link.scope,
+                expected,
+                f"{secret.namespace}/{secret.name}",
+                f"{create} && {delete}",
+                "rs-wrong-namespace",
+            )
     for secret in every:
         if link.target in secret.kubeconfigs and secret.namespace == namespace:
             value = secret.labels.get(REMOTE_LABEL)
             return Finding(
                 f"the remote secret for {link.target} in {link.holder} lacks the label {REMOTE_LABEL}=true, so istiod does not see it",
-                link.scope, expected, f"{secret.name} with {REMOTE_LABEL}={value}" if value else f"{secret.name} without the label",
-                commands.istio(link.holder, f"label secret {secret.name} {REMOTE_LABEL}=true --overwrite"), "rs-unlabelled",
-            )  # fmt: skip
+                link.scope,
+                expected,
+                f"{secret.name} with {REMOTE_LABEL}={value}" if value else f"{secret.name} without the label",
+                commands.istio(link.holder, f"label secret {secret.name} {REMOTE_LABEL}=true --overwrite"),
+                "rs-unlabelled",
+            )
     misnamed = _leads_to(snapshot, link)
     if misnamed is not None:
         delete = commands.istio(link.holder, f"delete secret {misnamed.secret}")
         return Finding(
             f"the secret {misnamed.secret} in {link.holder} calls the cluster {misnamed.key}; it calls itself {link.target}",
-            link.scope, expected, f"key {misnamed.key}, leading to {link.target}", f"{delete} && {create}", "cp-cluster-id-vs-secret",
-        )  # fmt: skip
+            link.scope,
+            expected,
+            f"key {misnamed.key}, leading to {link.target}",
+            f"{delete} && {create}",
+            "cp-cluster-id-vs-secret",
+        )
     return Finding(
         f"{link.holder} has no remote secret for {link.target}",
-        link.scope, expected, ", ".join(f"{secret.name} (keys {', '.join(secret.keys)})" for secret in every if secret.kubeconfigs) or "none",
-        create, "rs-missing",
-    )  # fmt: skip
+        link.scope,
+        expected,
+        ", ".join(f"{secret.name} (keys {', '.join(secret.keys)})" for secret in every if secret.kubeconfigs) or "none",
+        create,
+        "rs-missing",
+    )
 
 
 def _leads_to(snapshot: Snapshot, link: Link) -> AccessFacts | None:
@@ -127,7 +150,9 @@ def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
                 (holder, key) if key in members else (holder,),
                 expected=f"one secret with the key {key}",
                 seen=", ".join(secrets),
-                remedy=commands.istio(holder, f"delete secret {' '.join(name for name in secrets if name != f'istio-remote-secret-{key}')}"),
+                remedy=commands.istio(
+                    holder, f"delete secret {' '.join(name for name in secrets if name != f'istio-remote-secret-{key}')}"
+                ),
                 fault="rs-duplicate",
             )
         uid = next((reached[(secret, key)] for secret in secrets if (secret, key) in reached), "")

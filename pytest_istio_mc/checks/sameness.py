@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +13,7 @@ from ..snapshot import Object, Snapshot, is_east_west_service, name_of, namespac
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import check
-from .judging import Commands, Found, Gap, names, settle
+from .judging import Commands, Found, Gap, settle
 
 IGNORED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 """Namespaces whose services Istio keeps within a cluster by default, or that belong to Kubernetes itself."""
@@ -24,7 +26,7 @@ IGNORED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
     requires=(Feature.SHARED_SERVICES,),
 )
 def namespace_sameness(snapshot: Snapshot) -> Verdict:
-    """Ports are compared by number, name's protocol and appProtocol; node ports, target ports and addresses may differ."""
+    """Ports are compared by number, name and protocol; node ports, target ports and addresses may differ."""
     copies: dict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
     gaps: list[Found] = []
     for cluster in snapshot:
@@ -65,33 +67,46 @@ def protocol_of(port: Mapping[str, Any]) -> str:
 
 def _differences(snapshot: Snapshot, namespace: str, name: str, found: Mapping[str, Object]) -> Iterator[Found]:
     reference, *others = found
-    commands = Commands(snapshot)
     for other in others:
-        pair = (reference, other)
-        ports = [{port["port"]: protocol_of(port) for port in found[cluster]["spec"].get("ports") or ()} for cluster in pair]
-        headless = [found[cluster]["spec"].get("clusterIP") == "None" for cluster in pair]
-        remedy = (
-            commands.kubectl(reference, f"get service {name} -o yaml", namespace)
-            + f" > {name}.yaml; take clusterIP, clusterIPs, nodePort, uid and resourceVersion out of it; "
-            + commands.kubectl(other, f"apply -f {name}.yaml", namespace)
+        yield from _pair(snapshot, f"{name}.{namespace}", (reference, found[reference]), (other, found[other]))
+
+
+def _pair(snapshot: Snapshot, service: str, first: tuple[str, Object], second: tuple[str, Object]) -> Iterator[Found]:
+    (reference, right), (other, left) = first, second
+    name, _, namespace = service.partition(".")
+    commands = Commands(snapshot)
+
+    def finding(what: str, expected: object, seen: object, remedy: str, fault: str) -> Finding:
+        return Finding(
+            f"service {service} has {what} in {reference} and {other}",
+            (reference, other),
+            expected=f"as in {reference}: {expected}",
+            seen=f"{other}: {seen}",
+            remedy=remedy,
+            fault=fault,
         )
 
-        def finding(
-            what: str, values: tuple[object, object], fault: str, other: str = other, pair: tuple[str, str] = pair, remedy: str = remedy
-        ) -> Finding:
-            return Finding(
-                f"service {name}.{namespace} has {what} in {names(pair)}",
-                pair,
-                expected=f"as in {reference}: {values[0]}",
-                seen=f"{other}: {values[1]}",
-                remedy=remedy,
-                fault=fault,
-            )
-
-        if headless[0] != headless[1]:
-            shown = ["headless" if one else "with a cluster IP" for one in headless]
-            yield finding("a cluster IP in one and none in the other", (shown[0], shown[1]), "svc-headless-mixed")
-        if ports[0].keys() != ports[1].keys():
-            yield finding("different port numbers", (sorted(ports[0]), sorted(ports[1])), "svc-port-number")
-        elif ports[0] != ports[1]:
-            yield finding("different protocols", (ports[0], ports[1]), "svc-protocol")
+    headless = [item["spec"].get("clusterIP") == "None" for item in (right, left)]
+    if headless[0] != headless[1]:
+        words = ["headless" if one else "with a cluster IP" for one in headless]
+        delete = commands.kubectl(other, f"delete service {name}", namespace)
+        yield finding(
+            "a cluster IP in only one",
+            words[0],
+            words[1],
+            f"{delete}  # and create it {words[0]} again",
+            "svc-headless-mixed",
+        )
+    ports = [{port["port"]: port for port in item["spec"].get("ports") or ()} for item in (right, left)]
+    wanted = [{key: value for key, value in port.items() if key != "nodePort"} for port in right["spec"].get("ports") or ()]
+    change = json.dumps([{"op": "replace", "path": "/spec/ports", "value": wanted}], separators=(",", ":"))
+    patch = commands.kubectl(other, f"patch service {name} --type=json -p {shlex.quote(change)}", namespace)
+    protocols = [{number: protocol_of(port) for number, port in by_number.items()} for by_number in ports]
+    titles = [{number: port.get("name", "") for number, port in by_number.items()} for by_number in ports]
+    if ports[0].keys() != ports[1].keys():
+        yield finding("different port numbers", sorted(ports[0]), sorted(ports[1]), patch, "svc-port-number")
+    elif protocols[0] != protocols[1]:
+        yield finding("different protocols", protocols[0], protocols[1], patch, "svc-protocol")
+    elif titles[0] != titles[1]:
+        # istiod merges endpoints of several clusters by the name of the port
+        yield finding("different port names", titles[0], titles[1], patch, "svc-port-name")

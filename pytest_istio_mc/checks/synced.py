@@ -71,7 +71,7 @@ def _replica_not_synced(snapshot: Snapshot, link: Link, istiod: IstiodFacts) -> 
         expected="synced",
         seen=status or "known are " + (", ".join(istiod.clusters) or "no remote clusters"),
         remedy=Commands(snapshot).istio(link.plane, f"logs {istiod.pod} --tail=200")
-        + f" | grep -i {link.target}; then {Commands(snapshot).restart_istiod(link.plane)}",
+        + f" | grep -i {link.target}; {Commands(snapshot).restart_istiod(link.plane)}",
         fault="rs-not-registered" if status is None else "rs-not-synced",
     )
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-from ..snapshot import ProxyFacts, SecretFacts, Snapshot, name_of, namespace_of
+from ..snapshot import ProxyFacts, Snapshot, name_of, namespace_of
 from ..spec import Feature
 from ..verdicts import Finding, Verdict, not_applicable
-from .authority import ROOT_CONFIG_MAP, Authority, authorities, authority_of, keys_of, serving
+from .authority import ROOT_CONFIG_MAP, Authority, authorities, authority_of, serving
+from .cacerts import FILES, PLUG_IN_CA
+from .cacerts import well_formed_cacerts as well_formed_cacerts
 from .catalogue import check
-from .chains import Certificate, climb, describe, parse, signed_by
+from .chains import climb, describe, parse
 from .expiry import nothing_expires as nothing_expires
 from .judging import Commands, Found, Gap, each, names, settle
 
-PLUG_IN_CA = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/"
 TROUBLESHOOTING = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
 TRUST_DOMAINS = "https://istio.io/latest/docs/tasks/security/authorization/authz-td-migration/"
 IDENTITY = "https://istio.io/latest/docs/concepts/security/#istio-identity"
-
-_FILES = "--from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.pem --from-file=cert-chain.pem"
 
 
 @check(
@@ -33,59 +31,66 @@ _FILES = "--from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.p
 def common_root(snapshot: Snapshot) -> Verdict:
     """Every control plane's signing certificate verifies against the roots of every other one."""
     found = tuple(authorities(snapshot))
-    pairs = [(a, b) for a in found for b in found if a is not b]
-    reference = _most_common_root(found)
-    settled = settle(
-        each(found, lambda authority: _differs(snapshot, authority, reference)),
-        f"{len(found)} control planes share the root {describe(reference)}",
-        pairs=(f"{a.cluster}-to-{b.cluster}" for a, b in pairs),
+    roots = tuple(dict.fromkeys(root for authority in found for root in authority.roots))
+    return settle(
+        each([found], lambda every: _strangers(snapshot, every)),
+        f"{len(found)} control planes trust each other's certificates under {describe(roots)}",
+        pairs=(f"{a.cluster}-to-{b.cluster}" for a in found for b in found if a is not b),
     )
-    return settled
 
 
-def _most_common_root(found: Sequence[Authority]) -> tuple[Certificate, ...]:
-    counted = Counter(root for authority in found for root in dict.fromkeys(authority.roots) if _reaches(authority, (root,)))
-    return (counted.most_common(1)[0][0],) if counted else ()
+def _accepts(trusting: Authority, other: Authority) -> bool:
+    """Whether what one authority signs is accepted under the roots of another one."""
+    if other.signing is None:
+        return any(root in trusting.roots for root in other.roots)
+    return climb(other.signing, other.chain, trusting.roots).root is not None
 
 
-def _reaches(authority: Authority, roots: Sequence[Certificate]) -> bool:
-    if authority.signing is None:
-        return any(root in authority.roots for root in roots)
-    return climb(authority.signing, authority.chain, roots).root is not None
+def _strangers(snapshot: Snapshot, found: Sequence[Authority]) -> Iterator[Found]:
+    """One finding for each authority that has to change, so that the fewest have to."""
+    for authority in found:
+        if not authority.roots:
+            yield Gap(f'cluster "{authority.cluster}": there is no root certificate to compare')
+    known = [authority for authority in found if authority.roots]
+    apart = {(a.cluster, b.cluster) for a in known for b in known if a is not b and not (_accepts(a, b) and _accepts(b, a))}
+    while apart:
+        counted = Counter(first for first, _ in apart)
+        # of two that differ, the later in the spec is the one to change
+        odd = max(reversed(known), key=lambda authority: counted[authority.cluster])
+        partners = [authority for authority in known if (odd.cluster, authority.cluster) in apart]
+        yield _stranger(snapshot, odd, partners)
+        apart = {pair for pair in apart if odd.cluster not in pair}
 
 
-def _differs(snapshot: Snapshot, authority: Authority, reference: tuple[Certificate, ...]) -> Iterator[Found]:
-    if not authority.roots:
-        yield Gap(f'cluster "{authority.cluster}": there is no root certificate to compare')
-        return
-    trusted_by_it = any(root in authority.roots for root in reference)
-    if _reaches(authority, reference) and trusted_by_it:
-        return
-    others = tuple(plane.name for plane in snapshot.spec.control_planes if plane.name != authority.cluster)
+def _stranger(snapshot: Snapshot, odd: Authority, partners: Sequence[Authority]) -> Finding:
+    others = tuple(partner.cluster for partner in partners)
+    reference = partners[0].roots
     commands = Commands(snapshot)
-    own_proxy_roots = {root for proxy in snapshot.clusters[authority.cluster].proxies for root in parse(proxy.roots)}
-    half_way = len(own_proxy_roots) > 1 and any(root in own_proxy_roots for root in reference)
-    replace = commands.istio(authority.cluster, f"create secret generic cacerts {_FILES} --dry-run=client -o yaml")
-    apply = f"{replace} | {commands.kubectl(authority.cluster, 'apply -f -')} && {commands.restart_istiod(authority.cluster)}"
-    if half_way:
-        yield Finding(
-            f"the root CA of {authority.cluster} was replaced while its pods, or {names(others)}, still trust the old root only",
-            (authority.cluster, *others),
-            expected=f"both roots in every cluster before the first certificate under the new one: {describe(reference)}",
-            seen=f"{authority.cluster} signs under {describe(authority.roots)}; its proxies trust {describe(tuple(own_proxy_roots))}",
-            remedy=f"put both roots into root-cert.pem of every cluster, then in each: {apply}; {commands.restart_workloads(authority.cluster)}",
+    replace = commands.istio(odd.cluster, f"create secret generic cacerts {FILES} --dry-run=client -o yaml")
+    apply = f"{replace} | {commands.kubectl(odd.cluster, 'apply -f -')} && {commands.restart_istiod(odd.cluster)}"
+    half_way = next((one for one in (odd, *partners) if _half_replaced(snapshot, one.cluster)), None)
+    if half_way is not None:
+        return Finding(
+            f"the root CA of {half_way.cluster} was replaced while other pods still trust the old root only",
+            (half_way.cluster, *(one.cluster for one in (odd, *partners) if one is not half_way)),
+            expected="both roots in every cluster before the first certificate under the new one",
+            seen=f"{odd.cluster} trusts {describe(odd.roots)}; {names(others)} {describe(reference)}",
+            remedy=f"{apply} && {commands.restart_workloads(odd.cluster)}  # in every cluster, with both roots in root-cert.pem",
             fault="trust-root-rotation-half",
         )
-        return
-    yield Finding(
-        f"{authority.cluster} and {names(others)} share no root CA",
-        (authority.cluster, *others),
+    return Finding(
+        f"{odd.cluster} and {names(others)} share no root CA",
+        (odd.cluster, *others),
         expected=f"a signing certificate that chains to {describe(reference)}",
-        seen=f"{authority.cluster} trusts {describe(authority.roots)}",
-        remedy=f"issue the intermediate of {authority.cluster} from the common root, then: {apply}; "
-        + commands.restart_workloads(authority.cluster),
+        seen=f"{odd.cluster} trusts {describe(odd.roots)}",
+        remedy=f"{apply} && {commands.restart_workloads(odd.cluster)}  # with an intermediate issued from the common root",
         fault="trust-different-roots",
     )
+
+
+def _half_replaced(snapshot: Snapshot, cluster: str) -> bool:
+    """Whether proxies of one cluster trust different roots: some were started before its root was replaced, some after."""
+    return len({frozenset(parse(proxy.roots)) for proxy in snapshot.clusters[cluster].proxies if proxy.roots}) > 1
 
 
 @check(
@@ -109,129 +114,15 @@ def _self_signed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
     if authority.plugged_in or authority.external:
         return
     commands = Commands(snapshot)
-    create = commands.istio(authority.cluster, f"create secret generic cacerts {_FILES}")
+    create = commands.istio(authority.cluster, f"create secret generic cacerts {FILES}")
     yield Finding(
         f"{authority.cluster} runs on its own self-signed CA: the secret cacerts is missing",
         (authority.cluster,),
         expected=f"secret {snapshot.spec.istio_namespace}/cacerts with an intermediate of the common root",
         seen=f"secret istio-ca-secret with {describe(authority.roots)}" if authority.secret else "neither cacerts nor istio-ca-secret",
-        remedy=f"{create} && {commands.restart_istiod(authority.cluster)}; {commands.restart_workloads(authority.cluster)}",
+        remedy=f"{create} && {commands.restart_istiod(authority.cluster)} && {commands.restart_workloads(authority.cluster)}",
         fault="trust-no-cacerts",
     )
-
-
-@check(
-    "MC-TRUST-003",
-    "The secret cacerts is well-formed: all files, key matches certificate, chain complete and in order, certificates allowed to sign.",
-    spec_url=PLUG_IN_CA,
-    requires=(Feature.CROSS_CLUSTER,),
-)
-def well_formed_cacerts(snapshot: Snapshot) -> Verdict:
-    """What istiod demands of ``cacerts`` at its start (``keycertbundle.go``), and what peers demand of the chain it hands out."""
-    found = [authority for authority in authorities(snapshot) if authority.plugged_in]
-    if not found:
-        return not_applicable("no control plane has a cacerts secret; create one to have it checked")
-    return settle(each(found, lambda one: _malformed(snapshot, one)), f"cacerts of {names(one.cluster for one in found)} is sound")
-
-
-def _malformed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
-    secret = authority.secret
-    assert secret is not None
-    keys = keys_of(secret)
-    commands = Commands(snapshot)
-    command = commands.istio(authority.cluster, f"create secret generic cacerts {_FILES} --dry-run=client -o yaml")
-    apply = f"{command} | {commands.kubectl(authority.cluster, 'apply -f -')} && {commands.restart_istiod(authority.cluster)}"
-
-    def finding(summary: str, expected: str, seen: str, first: str, fault: str) -> Finding:
-        return Finding(f"cacerts of {authority.cluster} {summary}", (authority.cluster,), expected, seen, f"{first}, then: {apply}", fault)
-
-    files = (keys.certificate, keys.private_key, keys.chain, keys.root)
-    absent = [key for key in dict.fromkeys(files) if key not in secret.keys]
-    if absent:
-        yield finding(
-            f"lacks {names(absent)}", ", ".join(dict.fromkeys(files)), ", ".join(secret.keys), "add the missing file", "trust-cacerts-incomplete"
-        )
-        return
-    yield from _unreadable(secret, authority, finding)
-    signing, path = authority.signing, authority.path
-    if signing is None or path is None:
-        return
-    if secret.public_keys.get(keys.private_key) not in (None, signing.public_key):
-        yield finding(
-            f"holds a {keys.private_key} that is not the key of {keys.certificate}",
-            f"the key of public key {signing.public_key[:12]}…",
-            f"public key {secret.public_keys[keys.private_key][:12]}…",
-            "export certificate and key as a pair again",
-            "trust-key-mismatch",
-        )
-    for one in dict.fromkeys((signing, *path.links)):
-        if not one.signs:
-            yield finding(
-                f"holds a certificate that may not sign others: {one.subject or one.short}",
-                "CA:TRUE, and keyCertSign where there is a key usage",
-                f"CA:{str(one.authority).upper()}, may sign certificates: {one.signs}",
-                "issue it as an intermediate CA",
-                "trust-ca-is-leaf",
-            )
-    if path.root is None:
-        yield finding(
-            f"holds a chain that stops at {path.last.subject}: its issuer {path.last.issuer} is in neither {keys.chain} nor {keys.root}",
-            f"a chain from {signing.subject} to {describe(authority.roots)}",
-            " <- ".join(one.subject for one in path.links),
-            f"append {path.last.issuer} to {keys.chain}",
-            "trust-chain-broken",
-        )
-        return
-    yield from _badly_ordered(authority, keys.chain, finding)
-    for root in authority.roots:
-        if not root.self_signed:
-            yield finding(
-                f"has an intermediate in {keys.root}: {root.subject} is not self-signed",
-                "self-signed root certificates only",
-                f"issued by {root.issuer}",
-                f"put the root itself into {keys.root}",
-                "trust-root-is-intermediate",
-            )
-
-
-def _unreadable(secret: SecretFacts, authority: Authority, finding: _Make) -> Iterator[Found]:
-    keys = keys_of(secret)
-    for key, problem in secret.problems.items():
-        yield finding(f"has a {key} that {problem}", "an unencrypted PEM private key", problem, f"write {key} anew", "trust-cacerts-malformed")
-    for key in dict.fromkeys((keys.certificate, keys.chain, keys.root)):
-        if not parse(secret.certificates.get(key, "")):
-            yield finding(f"has no certificate in {key}", "PEM certificates", "none", f"write {key} anew", "trust-cacerts-malformed")
-
-
-def _badly_ordered(authority: Authority, chain_key: str, finding: _Make) -> Iterator[Found]:
-    chain, signing = authority.chain, authority.signing
-    # a root that signs itself needs no chain above it
-    if signing is None or signing in authority.roots:
-        return
-    if signing not in chain:
-        yield finding(
-            f"has a {chain_key} without the signing certificate, so peers cannot build the chain",
-            f"{chain_key} that begins with {signing.subject}",
-            describe(chain),
-            f"put ca-cert.pem first into {chain_key}",
-            "trust-chain-broken",
-        )
-        return
-    in_order = chain[0] == signing and all(signed_by(lower, upper) for lower, upper in zip(chain, chain[1:], strict=False))
-    if not in_order:
-        yield finding(
-            f"has a {chain_key} that is not in order",
-            "each certificate followed by its issuer, the signing certificate first",
-            describe(chain),
-            f"sort {chain_key}",
-            "trust-chain-order",
-        )
-
-
-class _Make(Protocol):
-    """The shape of the function that words a finding about one ``cacerts``."""
-
-    def __call__(self, summary: str, expected: str, seen: str, first: str, fault: str) -> Finding: ...
 
 
 @check(
@@ -244,12 +135,8 @@ class _Make(Protocol):
 def distributed_root(snapshot: Snapshot) -> Verdict:
     """What istiod hands out as the root is what it signs under, in every namespace with workloads of the mesh."""
     clusters = [cluster.name for cluster in snapshot.spec.data_planes]
-    count = sum(
-        1 for name in clusters for item in snapshot.clusters[name].objects.get("ConfigMap", ()) if name_of(item) == ROOT_CONFIG_MAP
-    )
-    return settle(
-        each(clusters, lambda name: _stale_root(snapshot, name)), f"{count} ConfigMaps in {len(clusters)} clusters hold the root"
-    )
+    count = sum(1 for name in clusters for item in snapshot.clusters[name].objects.get("ConfigMap", ()) if name_of(item) == ROOT_CONFIG_MAP)
+    return settle(each(clusters, lambda name: _stale_root(snapshot, name)), f"{count} ConfigMaps in {len(clusters)} clusters hold the root")
 
 
 def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
@@ -276,8 +163,8 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
             tuple(dict.fromkeys((name, plane.name))),
             expected=describe(authority.roots),
             seen=f"{namespace}: {describe(seen)}",
-            remedy=f"{commands.restart_istiod(plane.name)}; {commands.restart_workloads(name)} (to keep old certificates valid "
-            "meanwhile, put both roots into root-cert.pem of cacerts first)",
+            remedy=f"{commands.restart_istiod(plane.name)} && {commands.restart_workloads(name)}  # old certificates stay valid meanwhile "
+            "if root-cert.pem of cacerts holds both roots",
             fault="trust-root-rotation-half",
         )
     needed = {snapshot.spec.istio_namespace, *((snapshot.probes.namespace,) if snapshot.probes else ())}
@@ -333,7 +220,6 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
         return
     commands = Commands(snapshot)
     odd, right = (first, second) if domains[second] == snapshot.spec.trust_domain else (second, first)
-    change = f"sed 's/trustDomain: {domains[odd]}/trustDomain: {domains[right]}/'"
     yield Finding(
         f"identities of {second} are spiffe://{domains[second]}/, those of {first} spiffe://{domains[first]}/, "
         "and not both name the other as an alias",
@@ -341,8 +227,8 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
         expected="one trust domain, or trustDomainAliases in both clusters",
         seen=f"{first}: {domains[first]} (aliases {', '.join(aliases[first]) or 'none'}); "
         f"{second}: {domains[second]} (aliases {', '.join(aliases[second]) or 'none'})",
-        remedy=f"{commands.istio(odd, 'get configmap istio -o yaml')} | {change} | {commands.kubectl(odd, 'apply -f -')} && "
-        f"{commands.restart_istiod(odd)}; {commands.restart_workloads(odd)}",
+        remedy=f"{commands.set_mesh_config(odd, lambda mesh: mesh.update(trustDomain=domains[right]))} && "
+        f"{commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}",
         fault="trust-domain-mismatch",
     )
 
@@ -376,7 +262,7 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
             scope,
             expected="a workload certificate",
             seen="no SDS secret called default",
-            remedy=f"{commands.kubectl(cluster, f'logs {proxy.pod} -c istio-proxy --tail=50', proxy.namespace)}; then {restart}",
+            remedy=f"{commands.kubectl(cluster, f'logs {proxy.pod} -c istio-proxy --tail=50', proxy.namespace)}; {restart}",
             fault="trust-no-leaf",
         )
         return
@@ -401,12 +287,12 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
         )
     domain = trust_domain(snapshot, plane.name) or snapshot.spec.trust_domain_of(snapshot.spec.cluster(cluster))
     identity = f"spiffe://{domain}/ns/{proxy.namespace}/sa/{proxy.service_account or 'default'}"
-    if identity not in chain[0].uris:
+    if identity not in chain[0].facts.spiffe_ids:
         yield Finding(
             f"proxy {proxy.pod} in {cluster} is not who it should be",
             scope,
             expected=identity,
-            seen=", ".join(chain[0].uris) or "no SPIFFE identity",
+            seen=", ".join(chain[0].facts.spiffe_ids) or "no SPIFFE identity",
             remedy=restart,
             fault="trust-identity-wrong",
         )

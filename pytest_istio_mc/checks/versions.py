@@ -45,7 +45,9 @@ def supported_skew(snapshot: Snapshot) -> Verdict:
         yield from each([planes], lambda all_planes: _primaries(snapshot, all_planes))
         yield from each(planes, lambda plane: _proxies(snapshot, plane))
 
-    return settle(everything(), f"istiod {', '.join(versions)} in {len(planes)} clusters serves {proxies} proxies within the supported skew")
+    return settle(
+        everything(), f"istiod {', '.join(versions)} in {len(planes)} clusters serves {proxies} proxies within the supported skew"
+    )
 
 
 def _unknown(plane: ClusterSnapshot) -> Iterator[Found]:
@@ -72,7 +74,7 @@ def _primaries(snapshot: Snapshot, planes: list[ClusterSnapshot]) -> Iterator[Fo
                 (name, newest),
                 expected=f"at most {PRIMARY_SKEW} minor version apart",
                 seen=f"{name} {_text(min(minors))}, {newest} {_text(max(known[newest]))}",
-                remedy=f"istioctl upgrade --context={Commands(snapshot).context(name)} (one minor version at a time)",
+                remedy=f"istioctl upgrade --context={Commands(snapshot).context(name)}  # one minor version at a time",
                 fault="up-primaries-skew",
             )
 

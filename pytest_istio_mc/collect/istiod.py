@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import KubeError
 from ..snapshot import Failure, IstiodFacts
-from .objects import environment
 
 DEBUG_PORTS = (8080, 15014)
 """Where istiod serves ``/debug``; a port-forward arrives there as localhost, which istiod lets in without a token."""
@@ -31,9 +30,13 @@ Get = Callable[[int, str], bytes]
 
 
 def read_istiod(pod: Mapping[str, Any], get: Get, namespaces: Sequence[str]) -> IstiodFacts:
-    """Everything recorded of one replica. ``namespaces`` are those whose endpoint shards are kept in full; the others become digests."""
+    """Everything recorded of one replica, from its (trimmed) pod and by asking it.
+
+    ``namespaces`` are those whose endpoint shards are kept in full; the others become digests.
+    """
     name = str(pod["metadata"]["name"])
-    container = next((entry for entry in pod["spec"].get("containers") or () if entry.get("name") == "discovery"), {})
+    containers: Iterable[Mapping[str, Any]] = pod["spec"].get("containers") or ()
+    container = next((entry for entry in containers if entry.get("name") == "discovery"), {})
     debug: dict[str, Any] = {}
     failures: list[Failure] = []
     for endpoint in DEBUG_ENDPOINTS:
@@ -52,7 +55,7 @@ def read_istiod(pod: Mapping[str, Any], get: Get, namespaces: Sequence[str]) -> 
         pod=name,
         ready=conditions.get("Ready") == "True",
         version=version,
-        environment=container["env"] if isinstance(container.get("env"), dict) else environment(container),
+        environment=container.get("env") or {},
         debug=debug,
         metrics=metrics,
         failures=tuple(failures),
@@ -80,7 +83,7 @@ def reduce_shards(document: Mapping[str, Any], namespaces: Sequence[str]) -> dic
     reduced: dict[str, Any] = {}
     for host, by_namespace in document.items():
         for namespace, entry in by_namespace.items():
-            shards = {}
+            shards: dict[str, Any] = {}
             for shard, endpoints in (entry.get("Shards") or {}).items():
                 facts = sorted(map(_endpoint, endpoints or ()), key=lambda item: (item["address"], item["port"], item["name"]))
                 if namespace in namespaces:

@@ -116,7 +116,7 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _service(item: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy", "externalName")
+    keys = ("type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy", "externalName", "loadBalancerClass")
     return {"spec": _only(item.get("spec"), *keys), "status": _only(item.get("status"), "loadBalancer")}
 
 

@@ -176,7 +176,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
     elif standing.obstacle:
         outcome, reason, claimed = Outcome.NOT_APPLICABLE, standing.obstacle, standing.claimed
     else:
-        why = "the mesh could not be provisioned" if outcomes.problem else outcomes.not_run.get(check.id) or "it was not selected"
+        why = outcomes.not_run.get(check.id, "it was not selected")
         outcome, reason, claimed = Outcome.INCONCLUSIVE, f"not run: {why}", True
     bad = outcome in (Outcome.NON_CONFORMANT, Outcome.INCONCLUSIVE)
     return {

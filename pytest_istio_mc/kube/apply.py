@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubeError, NotInTime
@@ -18,7 +17,8 @@ Manifest = Mapping[str, Any]
 PATIENCE_SECONDS = 15.0
 _AT_ONCE = 6
 
-# Pods of these mount and impersonate what the other manifests make; a pod that comes too early is tried again only seconds later.
+# Pods of these mount and impersonate what the other manifests make, and read what the CRDs define; what comes too early is tried again
+# by others only seconds later.
 _WORKLOADS = {"Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job", "CronJob", "Pod"}
 
 _NOT_READY_YET = (
@@ -35,30 +35,23 @@ def apply(kube: Kube, manifests: Sequence[Manifest], namespace: str, field_manag
     """What :meth:`Kube.apply` promises."""
     definitions = [manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"]
     defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in definitions}
-    namespaces, others, workloads, custom = [], [], [], []
+    namespaces, others, late = [], [], []
     for manifest in manifests:
         if manifest["kind"] == "Namespace":
             namespaces.append(manifest)
-        elif manifest["kind"] in _WORKLOADS:
-            workloads.append(manifest)
-        elif _group_and_kind(manifest) in defined:
-            custom.append(manifest)
+        elif manifest["kind"] in _WORKLOADS or _group_and_kind(manifest) in defined:
+            late.append(manifest)
         elif manifest["kind"] != "CustomResourceDefinition":
             others.append(manifest)
 
     def one(manifest: Manifest) -> KubeError | None:
         return _until_accepted(kube, manifest, namespace, field_manager, patience_seconds)
 
-    with ExitStack() as stack:
-        # Definitions take the apiserver a second; the rest need not queue behind them.
-        slow = stack.enter_context(ThreadPoolExecutor(_AT_ONCE // 2, thread_name_prefix=f"define in {kube.name}"))
-        quick = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"apply to {kube.name}"))
-        defining = slow.map(one, definitions)
-        for group in (namespaces, others, workloads):
-            _raise_first(quick.map(one, group))
-        _raise_first(defining)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"apply to {kube.name}") as pool:
+        _raise_first(pool.map(one, [*namespaces, *definitions]))
+        _raise_first(pool.map(one, others))
         _wait_served(kube, definitions, patience_seconds)
-        _raise_first(quick.map(one, custom))
+        _raise_first(pool.map(one, late))
 
 
 def _group_and_kind(manifest: Manifest) -> tuple[str, str]:

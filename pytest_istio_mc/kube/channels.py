@@ -46,7 +46,7 @@ class Channels:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._closing = False
         self._ended = False
-        self._frames = _Frames()
+        self._frames = Frames()
         self._socket.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -181,7 +181,7 @@ def frame(code: int, payload: bytes) -> bytes:
     return head + mask + masked
 
 
-class _Frames:
+class Frames:
     """Server frames out of bytes as they arrive; fragments are put together."""
 
     def __init__(self) -> None:

@@ -39,13 +39,16 @@ class PodHttp:
             try:
                 status, body = tunnel.get(path, timeout_seconds)
             except (OSError, http.client.HTTPException) as error:
-                tunnel.close()
+                tunnel.end()
                 if not fresh and not isinstance(error, TimeoutError):
                     continue  # a kept connection may have been closed meanwhile: that says nothing about the pod
                 detail = "; ".join(filter(None, [str(error) or type(error).__name__, tunnel.complaint]))
                 raise KubeError(thing, step, detail) from error
-            with self._lock:
-                self._idle[key].append(tunnel)
+            if tunnel.usable:
+                with self._lock:
+                    self._idle[key].append(tunnel)
+            else:
+                tunnel.end()
             if not 200 <= status < 300:
                 raise KubeError(thing, step, f"HTTP {status}: {body[:300].decode(errors='replace')}", status=status)
             return body
@@ -56,7 +59,7 @@ class PodHttp:
             tunnels = [tunnel for idle in self._idle.values() for tunnel in idle]
             self._idle.clear()
         for tunnel in tunnels:
-            tunnel.close()
+            tunnel.end()
 
 
 class _Tunnel:
@@ -64,6 +67,7 @@ class _Tunnel:
 
     def __init__(self, connection: Connection, namespace: str, pod: str, port: int, timeout_seconds: float) -> None:
         self.complaint = ""
+        self.usable = True
         self._incoming = _Incoming()
         self._skip = {_DATA: 2, _ERROR: 2}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
@@ -78,11 +82,15 @@ class _Tunnel:
         self._incoming.timeout_seconds = timeout_seconds
         self._http.request("GET", path)
         answer = self._http.getresponse()
+        self.usable = not answer.will_close
         return answer.status, answer.read()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the connection."""
         self._channels.close()
+
+    def close(self) -> None:
+        """What ``http.client`` needs of a socket: it closes its end when an answer will be the last, before it has read it."""
 
     def sendall(self, data: bytes) -> None:
         """What ``http.client`` needs of a socket: write."""

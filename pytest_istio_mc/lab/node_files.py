@@ -110,6 +110,8 @@ def _kubelet(plan: LabPlan, home: Path, node: NodePlan) -> dict[str, Any]:
         "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "maxPods": 250,
         "serializeImagePulls": False,
+        # Watching each secret and map costs a new pod a second and a failed mount before the watch is there.
+        "configMapAndSecretChangeDetectionStrategy": "Get",
         "makeIPTablesUtilChains": False,
         "podLogsDir": str(home / "pod-logs"),
         "volumePluginDir": str(home / "volume-plugins"),

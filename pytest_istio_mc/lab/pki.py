@@ -6,9 +6,8 @@ import base64
 import datetime
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -69,7 +68,7 @@ def write(plan: LabPlan, node: NodePlan, port: int) -> None:
         (home / f"{client}.kubeconfig").write_text(json.dumps(_kubeconfig([(node.name, server_url, ca, pair)])))
 
 
-def write_shared_kubeconfig(plan: LabPlan, ports: Mapping[str, int]) -> None:
+def write_shared_kubeconfig(plan: LabPlan) -> None:
     """Write the kubeconfig with a context for each cluster, for administrators on the host."""
     merged: dict[str, Any] = _kubeconfig([])
     for node in plan.nodes:

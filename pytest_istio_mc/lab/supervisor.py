@@ -1,7 +1,7 @@
 """Supervisor: the process that owns a lab. It starts the clusters, keeps them, and takes everything down when it ends.
 
 Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on standard output what it does
-(a JSON line each) until the clusters are ready, and from then on obeys the control socket. Standard input is its lifeline: when
+(a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and from then on obeys the control socket. Standard input is its lifeline: when
 that closes because whoever started it is gone, the lab goes, too. A detached lab has no lifeline.
 """
 
@@ -29,7 +29,6 @@ from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
 PLAN = "plan.json"
-PORTS = "ports.json"
 CONTROL = "control.sock"
 LOG = "supervisor.log"
 
@@ -45,6 +44,8 @@ class Supervisor:
         self._inside: dict[str, Namespaces] = {}
         self._clusters: dict[str, LabCluster] = {}
         self._ended = threading.Event()
+        self._count_lock = threading.Lock()
+        self._silent = len(plan.nodes)
         self._lifeline = not plan.detached
 
     def start(self) -> None:
@@ -62,7 +63,10 @@ class Supervisor:
         network.link(plan, self._fabric, self._inside)
         forwarder = Forwarder(self._fabric.init, {item.name: (item.node_address, 6443) for item in plan.nodes})
         forwarder.start()
-        (plan.home / PORTS).write_text(json.dumps(forwarder.ports))
+        for item in plan.nodes:
+            plan.folder(item).mkdir()
+            pki.write(plan, item, forwarder.ports[item.name])
+        pki.write_shared_kubeconfig(plan)
         errors: list[MeshError] = []
         with ThreadPoolExecutor(len(plan.nodes)) as pool:
             for outcome in [pool.submit(self._start_cluster, item, forwarder.ports[item.name]) for item in plan.nodes]:
@@ -72,15 +76,18 @@ class Supervisor:
                     errors.append(error)
         if errors:
             raise first_error(errors)
-        pki.write_shared_kubeconfig(plan, forwarder.ports)
 
     def _start_cluster(self, item: NodePlan, port: int) -> None:
-        self.plan.folder(item).mkdir()
-        pki.write(self.plan, item, port)
         node.prepare(self.plan, item)
         cluster = LabCluster(self.plan, item, self._inside[item.name], port)
         self._clusters[item.name] = cluster
-        cluster.start(self._within_seconds, tell_note, self._ended)
+        cluster.start(self._within_seconds, tell_note, self._one_answers, self._ended)
+
+    def _one_answers(self) -> None:
+        with self._count_lock:
+            self._silent -= 1
+            if not self._silent:
+                tell(event="answering")
 
     def serve(self) -> None:
         """Obey until the lifeline closes, a signal comes, or the control socket says to stop."""

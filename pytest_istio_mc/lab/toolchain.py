@@ -122,6 +122,9 @@ class _Build:
             with self._progress.step(f"{title} done"):
                 part.make(folder)
             self._durations.record(part.name, time.monotonic() - began)
+        older = [str(entry.folder) for entry in self._cache.entries() if entry.key != self._key]
+        if older:
+            self._progress.note(f"toolchain: earlier builds stay, for labs that still use them; remove by hand: {' '.join(older)}")
         python = ".".join(str(number) for number in sys.version_info[:3])
         return {
             "parts": {part.name: part.digest for part in parts},

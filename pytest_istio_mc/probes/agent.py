@@ -1,7 +1,7 @@
 """The probe that runs in pods: ``serve`` answers who it is, ``session`` does what it is told and reports what happened.
 
 Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as the package ``probe``
-(this file, ``operations.py`` and ``http2.py``) and run as ``python3 -m probe.agent``. It observes and never judges.
+(this file and those that it imports, ``manifests.AGENT_FILES``) and run as ``python3 -m probe.agent``. It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
 version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
@@ -38,9 +38,9 @@ def answer_http(sock: socket.socket, port: int, peer: str) -> None:
     """HTTP/1.1 with kept-alive connections."""
     stream = sock.makefile("rb")
     while True:
+        if not stream.peek(1)[:1].isalpha():
+            return  # closed, or not HTTP at all: whoever tries TLS here must not wait for an answer
         request = stream.readline(LONGEST_LINE).split()
-        if not request:
-            return
         headers: dict[str, str] = {}
         while True:
             line = stream.readline(LONGEST_LINE)
@@ -141,7 +141,8 @@ def service_domain() -> str:
 
 def session() -> NoReturn:
     """Run the operations that arrive on standard input, side by side, until it closes; what still runs then is abandoned."""
-    from .operations import OPERATIONS, explain  # serving does not need them
+    from .operations import OPERATIONS  # serving does not need them
+    from .outcomes import explain
 
     lock = threading.Lock()
 

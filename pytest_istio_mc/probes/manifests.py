@@ -25,6 +25,8 @@ STARTED_ANNOTATION = "istio-mc.dev/started"
 AGENT = ("python3", "-S", "-B", "-m", "probe.agent")
 """How to run the agent in a probe container; ``serve`` or ``session`` follows. Images need ``python3`` on their PATH, no more."""
 
+AGENT_FILES = ("agent.py", "operations.py", "handshakes.py", "outcomes.py", "http2.py")
+
 EAST_WEST = 15443
 MESH_CERTIFICATE = "/etc/istio-output-certs"
 _AGENT_HOME = "/istio-mc"
@@ -36,7 +38,7 @@ _POLICY_PORTS = (("http-permissive", PERMISSIVE, "http"), ("http-strict", STRICT
 def agent_files() -> dict[str, str]:
     """The files of the package ``probe`` that runs in the pods, by name."""
     home = resources.files(__package__)
-    return {name: home.joinpath(name).read_text(encoding="utf-8") for name in ("agent.py", "operations.py", "http2.py")}
+    return {name: home.joinpath(name).read_text(encoding="utf-8") for name in AGENT_FILES}
 
 
 def namespace(name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Manifest:

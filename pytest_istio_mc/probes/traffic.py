@@ -89,10 +89,12 @@ class Traffic:
         keep_alive: bool = False,
         path: str = "/",
         headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
     ) -> tuple[Request, ...]:
         """Requests from the client in ``source`` through its sidecar, every one recorded, none repeated; oldest first."""
         operation: dict[str, Any] = {"op": protocol.value, "host": host, "port": port, "count": count, "concurrency": concurrency}
         operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {})}
+        operation["timeout"] = timeout_seconds or self.timeouts.request
         pod = self.probes.client(source).name
         return tuple(
             Request(
@@ -112,14 +114,18 @@ class Traffic:
             for record in self.ask(source, operation)["requests"]
         )
 
-    def reach(self, protocol: Protocol = Protocol.HTTP, *, count: int | None = None) -> tuple[Request, ...]:
+    def reach(self, protocol: Protocol = Protocol.HTTP, *, timeout_seconds: float | None = None) -> tuple[Request, ...]:
         """Requests from every cluster's client to the probe service, as many as it takes to see every cluster (``sample_size``)."""
         clusters = [cluster.name for cluster in self.mesh.spec.data_planes]
         port = {Protocol.HTTP: manifests.HTTP, Protocol.TCP: manifests.TCP, Protocol.HTTP2: manifests.HTTP2}[protocol]
-        number = count or sample_size(len(clusters))
+        number = sample_size(len(clusters))
         host = self.host(self.probes.service)
-        # two at a time: more would let one slow answer hide how even the spread is, fewer would only take longer
-        sent = self.from_each(clusters, lambda source: self.requests(source, host, port, protocol, count=number, concurrency=2))
+
+        def send(source: str) -> tuple[Request, ...]:
+            # a few at a time, so that clusters that swallow requests do not make the rest wait for each of them in turn
+            return self.requests(source, host, port, protocol, count=number, concurrency=4, timeout_seconds=timeout_seconds)
+
+        sent = self.from_each(clusters, send)
         return tuple(request for requests in sent for request in requests)
 
     def tls(

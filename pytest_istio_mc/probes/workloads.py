@@ -19,7 +19,7 @@ from ..errors import MeshError, ProvisionError
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
-from ..spec import MeshSpec
+from ..spec import Feature, MeshSpec
 from . import manifests
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
         with progress.step(f"probes ready in {', '.join(clusters)}"):
             pods = side_by_side(deploy, clusters)
         found = tuple(pod for cluster_pods in pods for pod in cluster_pods)
-        yield replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
+        probed = replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
+        _settle(probed, kubes, timeouts, progress)
+        yield probed
 
 
 @contextmanager
@@ -215,6 +217,32 @@ def side_by_side(work: Callable[[str], T], clusters: Iterable[str]) -> list[T]:
     names = list(clusters)
     with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="probes") as pool:
         return list(pool.map(work, names))
+
+
+def _settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress) -> None:
+    """Give the new endpoints the time that the mesh may take to spread them, so that no check judges a mesh that is still on its way.
+
+    Whatever the end, it is only noted: the checks judge.
+    """
+    from .traffic import open_traffic  # here, because traffic needs what this module made
+
+    shared = Feature.SHARED_SERVICES in mesh.spec.features
+    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    wanted = {(source, target) for source in clusters for target in clusters if shared or source == target}
+    try:
+        with open_traffic(mesh, kubes, timeouts) as traffic:
+            converged = eventually(
+                lambda: traffic.reach(timeout_seconds=1.0),
+                lambda requests: (
+                    all(request.succeeded for request in requests)
+                    and wanted <= {(request.source, request.answer.cluster) for request in requests if request.answer}
+                ),
+                within_seconds=timeouts.endpoint_propagation,
+                what="every client to reach the servers of every cluster",
+            )
+            progress.note(f"every client reaches the servers of every cluster, {converged.first_seconds:.1f} s after the pods were ready")
+    except MeshError as error:
+        progress.note(f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why")
 
 
 def _remove_everywhere(kubes: Mapping[str, Kube], namespace: str, timeouts: Timeouts) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import MeshError
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
@@ -64,6 +65,7 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress, 
     located = with_contexts(spec, {cluster.name: cluster.name for cluster in spec}, str(running.kubeconfig))
     try:
         _install(topology, located, running, tools, timeouts, progress)
+        running.wait_ready()
         yield (
             running,
             Mesh(
@@ -76,8 +78,11 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress, 
                 versions={cluster.name: dict(tools.versions) for cluster in spec},
             ),
         )
-    except BaseException:
+    except BaseException as error:
+        failure = running.failure
         running.stop()
+        if failure and isinstance(error, MeshError):
+            raise failure from error
         raise
     if not running.plan.detached:
         with progress.step("lab taken down"):

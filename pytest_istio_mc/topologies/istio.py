@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IstioDistribution:
-    """An Istio to install: its ``istioctl``, its images, and the Helm values (``settings``) that these images need.
+    """An Istio to install: its ``istioctl``, its images, and what these need in every IstioOperator's ``spec`` (``settings``).
 
     ``cache`` is a folder for rendered manifests; any number of runs may share it.
     """
@@ -47,40 +47,49 @@ class IstioDistribution:
 
 def control_plane(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution) -> Manifest:
     """The IstioOperator of a primary's istiod, as "Install Multi-Primary on different networks" has it."""
-    values = {
-        "global": {
-            "meshID": spec.mesh_id_of(cluster),
-            "multiCluster": {"clusterName": cluster.name},
-            "network": cluster.network,
-        }
-    }
-    document = _operator("istiod", "minimal", spec, istio, values)
-    document["spec"]["meshConfig"] = {"trustDomain": spec.trust_domain_of(cluster)}
-    return document
+    return _operator(
+        "istiod",
+        spec,
+        istio,
+        {
+            "profile": "minimal",
+            "meshConfig": {"trustDomain": spec.trust_domain_of(cluster)},
+            "values": {
+                "global": {
+                    "meshID": spec.mesh_id_of(cluster),
+                    "multiCluster": {"clusterName": cluster.name},
+                    "network": cluster.network,
+                }
+            },
+        },
+    )
 
 
 def east_west_gateway(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution) -> Manifest:
     """The IstioOperator of a network's east-west gateway, as Istio's ``samples/multicluster/gen-eastwest-gateway.sh`` writes it."""
     ports = {"status-port": 15021, "tls": 15443, "tls-istiod": 15012, "tls-webhook": 15017}
-    values = {
-        "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
-        "global": {"network": cluster.network},
+    gateway = {
+        "name": EAST_WEST_GATEWAY,
+        "enabled": True,
+        "label": {"istio": "eastwestgateway", "app": EAST_WEST_GATEWAY, NETWORK_LABEL: cluster.network},
+        "k8s": {
+            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": cluster.network}],
+            "service": {"ports": [{"name": name, "port": port, "targetPort": port} for name, port in ports.items()]},
+        },
     }
-    document = _operator("eastwest", "empty", spec, istio, values)
-    document["spec"]["components"] = {
-        "ingressGateways": [
-            {
-                "name": EAST_WEST_GATEWAY,
-                "enabled": True,
-                "label": {"istio": "eastwestgateway", "app": EAST_WEST_GATEWAY, NETWORK_LABEL: cluster.network},
-                "k8s": {
-                    "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": cluster.network}],
-                    "service": {"ports": [{"name": name, "port": port, "targetPort": port} for name, port in ports.items()]},
-                },
-            }
-        ]
-    }
-    return document
+    return _operator(
+        "eastwest",
+        spec,
+        istio,
+        {
+            "profile": "empty",
+            "components": {"ingressGateways": [gateway]},
+            "values": {
+                "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
+                "global": {"network": cluster.network},
+            },
+        },
+    )
 
 
 def cross_network_gateway(spec: MeshSpec) -> Manifest:
@@ -172,19 +181,19 @@ def load_balancer_addresses(kube: Kube, namespace: str, service: str) -> list[st
     return [entry.get("ip") or entry.get("hostname", "") for entry in ingress]
 
 
-def _operator(name: str, profile: str, spec: MeshSpec, istio: IstioDistribution, values: Mapping[str, Any]) -> Manifest:
-    ours = _merged(istio.settings, values)
+def _operator(name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]) -> Manifest:
+    """An IstioOperator document: what every one has, over it the distribution's settings, over them ``ours``."""
+    common = {
+        "namespace": spec.istio_namespace,
+        "hub": istio.hub,
+        "tag": istio.tag,
+        "values": {"global": {"istioNamespace": spec.istio_namespace}},
+    }
     return {
         "apiVersion": "install.istio.io/v1alpha1",
         "kind": "IstioOperator",
         "metadata": {"name": name, "namespace": spec.istio_namespace},
-        "spec": {
-            "profile": profile,
-            "namespace": spec.istio_namespace,
-            "hub": istio.hub,
-            "tag": istio.tag,
-            "values": _merged(ours, {"global": {"istioNamespace": spec.istio_namespace}}),
-        },
+        "spec": _merged(_merged(common, istio.settings), ours),
     }
 
 

@@ -62,17 +62,17 @@ class MultiNetworkMultiPrimary:
         self.check(spec)
         build = _Build(spec, clusters, istio, progress, timeouts)
         everywhere = [(cluster.name, cluster) for cluster in spec]
-        with progress.step("namespaces and CA certificates"):
-            side_by_side(build.establish_trust, everywhere)
-        with progress.step("control planes, remote secrets and east-west gateways"):
-            side_by_side(build.install_cluster, everywhere)
+        with progress.step("CA certificates and control planes"):
+            side_by_side(build.install_control_plane, everywhere)
+        with progress.step("remote secrets and east-west gateways"):
+            side_by_side(build.join, everywhere)
         with progress.step("endpoint discovery across clusters"):
             side_by_side(build.verify, everywhere)
 
 
 @dataclass(frozen=True)
 class _Build:
-    """One installation under way; the steps are the sections of the documentation page."""
+    """One installation under way; the methods are the sections of the documentation page."""
 
     spec: MeshSpec
     clusters: Mapping[str, ClusterAccess]
@@ -81,22 +81,21 @@ class _Build:
     timeouts: Timeouts
     root: certificates.Authority = field(default_factory=lambda: certificates.make_root("Root CA"))
 
-    def establish_trust(self, cluster: ClusterSpec) -> None:
-        """Before you begin, "Configure Trust", and "Set the default network": an intermediate CA in a labelled namespace."""
+    def install_control_plane(self, cluster: ClusterSpec) -> None:
+        """ "Configure Trust", "Set the default network" and "Configure as a primary"; istiod then starts while we go on."""
         intermediate = certificates.make_intermediate(self.root, f"Intermediate CA of {cluster.name}")
-        files = certificates.cacerts_files(intermediate, self.root)
         self.clusters[cluster.name].kube.apply(
             _namespace(self.spec.istio_namespace, {istio.NETWORK_LABEL: cluster.network}),
-            _secret("cacerts", self.spec.istio_namespace, files),
+            _secret("cacerts", self.spec.istio_namespace, certificates.cacerts_files(intermediate, self.root)),
+            *istio.render(self.istio, istio.control_plane(self.spec, cluster, self.istio)),
         )
 
-    def install_cluster(self, cluster: ClusterSpec) -> None:
-        """All sections that concern one cluster, in an order in which nothing waits for what could be done meanwhile."""
+    def join(self, cluster: ClusterSpec) -> None:
+        """What connects one cluster with the others, as soon as it can be done."""
+        self.enable_endpoint_discovery(cluster)
         kube = self.clusters[cluster.name].kube
         namespace = self.spec.istio_namespace
         within = self.timeouts.control_plane_ready
-        kube.apply(*istio.render(self.istio, istio.control_plane(self.spec, cluster, self.istio)))
-        self.enable_endpoint_discovery(cluster)
         kube.wait_available([("Deployment", "istiod")], namespace, within_seconds=within)
         # The gateway's pod is injected, and the Gateway is validated, by the istiod that has just become available.
         gateway = istio.render(self.istio, istio.east_west_gateway(self.spec, cluster, self.istio))

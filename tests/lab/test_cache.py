@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.lab.cache import MANIFEST, BuildCache, cache_home
 from pytest_istio_mc.progress import Progress
 
@@ -106,9 +107,7 @@ def replace_manifest(folder: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_broken_entry_is_found_out_and_built_anew(
-    cache: BuildCache, builder: Builder, spoil: Callable[[Path], None], said: str
-) -> None:
+def test_a_broken_entry_is_found_out_and_built_anew(cache: BuildCache, builder: Builder, spoil: Callable[[Path], None], said: str) -> None:
     lines: list[str] = []
     entry = cache.obtain(KEY, builder, Progress())
     spoil(entry.folder)
@@ -136,11 +135,20 @@ def test_a_build_that_fails_leaves_nothing(cache: BuildCache, builder: Builder) 
     assert cache.obtain(KEY, builder, Progress()).folder.is_dir()
 
 
+def test_a_folder_that_cannot_be_written_to_is_named_with_the_way_out(tmp_path: Path, builder: Builder) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ProvisionError, match="cannot be written to") as caught:
+        BuildCache(tmp_path / "file" / "cache").obtain(KEY, builder, Progress())
+    assert "ISTIO_MC_CACHE" in caught.value.advice
+
+
 # A run in a process of its own that builds an entry until the file "go" appears.
 RUN = """
 import sys
 from pathlib import Path
 from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.lab.cache import BuildCache, note_scratch
 from pytest_istio_mc.progress import Progress
 

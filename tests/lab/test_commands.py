@@ -94,8 +94,8 @@ def sleepers(seconds: str) -> list[int]:
 @pytest.mark.lab
 def test_a_command_and_its_children_end_when_we_are_killed(tmp_path: Path) -> None:
     seconds = f"6000.{os.getpid()}"
-    ours = f"from pathlib import Path; from pytest_istio_mc.lab.commands import run; run(['sh', '-c', 'sleep {seconds} & wait'], log=Path('{tmp_path}/log'))"
-    caller = subprocess.Popen([sys.executable, "-c", ours])
+    ours = "import sys, pathlib, pytest_istio_mc.lab.commands as c; c.run(['sh', '-c', sys.argv[1]], log=pathlib.Path(sys.argv[2]))"
+    caller = subprocess.Popen([sys.executable, "-c", ours, f"sleep {seconds} & wait", str(tmp_path / "log")])
     eventually(lambda: sleepers(seconds), lambda found: len(found) == 1, within_seconds=10, what="the command")
 
     caller.send_signal(signal.SIGKILL)

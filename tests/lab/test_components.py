@@ -49,7 +49,9 @@ def test_no_two_programs_have_one_file() -> None:
 def test_kubernetes_and_istio_call_themselves_what_go_mod_names() -> None:
     mesh = next(module for module in go_modules() if module.name == "mesh")
 
-    assert mesh.stamps["k8s.io/component-base/version.gitVersion"] == required_version("mesh", "k8s.io/kubernetes") == versions()["kubernetes"]
+    assert (
+        mesh.stamps["k8s.io/component-base/version.gitVersion"] == required_version("mesh", "k8s.io/kubernetes") == versions()["kubernetes"]
+    )
     assert mesh.stamps["istio.io/istio/pkg/version.buildVersion"] == versions()["istio"]
     assert required_version("mesh", "istio.io/istio").endswith(mesh.stamps["istio.io/istio/pkg/version.buildGitRevision"])
 

@@ -1,10 +1,9 @@
-"""Doctor: it examines this machine, in a moment, and says what to do."""
+"""Doctor: it really examines this machine, and says what to do."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,21 @@ from pytest_istio_mc.lab import doctor, host, kernel
 from pytest_istio_mc.lab.host import GIB, Examined
 
 NAMES = {
-    "root", "python", "architecture", "runc", "iptables", "programs", "go",
-    "namespaces", "veth", "bridge", "iptables rules", "overlayfs", "cgroups", "memory", "disk",
+    "root",
+    "python",
+    "architecture",
+    "runc",
+    "iptables",
+    "programs",
+    "go",
+    "namespaces",
+    "veth",
+    "bridge",
+    "iptables rules",
+    "overlayfs",
+    "cgroups",
+    "memory",
+    "disk",
 }
 
 
@@ -46,7 +58,7 @@ def test_a_machine_that_carries_the_lab_is_found_good() -> None:
 
 
 @pytest.mark.lab
-def test_the_examination_is_quick_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_examination_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path))
 
     def left() -> list[object]:
@@ -56,11 +68,9 @@ def test_the_examination_is_quick_and_leaves_nothing_behind(monkeypatch: pytest.
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
         return ["examined" in links, "EXAMINED" in rules, groups, mounts, list(tmp_path.iterdir())]
 
-    began = time.process_time()
     doctor.examine()
 
     assert left() == [False, False, [], [], []]
-    assert time.process_time() - began < 2
 
 
 def test_missing_programs_are_named_with_the_package_to_install(no_programs: None) -> None:

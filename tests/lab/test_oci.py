@@ -20,8 +20,9 @@ def sha256(data: bytes) -> str:
 
 def blob(layout: Path, descriptor: dict[str, Any]) -> bytes:
     """The blob of a descriptor, which must have the digest and the size that the descriptor says."""
-    data = (layout / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
-    assert sha256(data) == descriptor["digest"]
+    digest: str = descriptor["digest"]
+    data = (layout / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+    assert sha256(data) == digest
     assert len(data) == descriptor["size"]
     return data
 

@@ -6,11 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pytest_istio_mc.certificates import Authority, make_intermediate, make_leaf, make_root
 from pytest_istio_mc.probes.manifests import agent_files
+from pytest_istio_mc.probes.sessions import Session
+
+from .loopback import LocalExec
 
 IDENTITY = {
     "ISTIO_MC_CLUSTER": "east",
@@ -19,45 +24,68 @@ IDENTITY = {
     "ISTIO_MC_VERSION": "v1",
     "ISTIO_MC_ROLE": "server",
 }
+CLIENT_ID = "spiffe://cluster.local/ns/istio-mc-test/sa/client"
+SERVER_ID = "spiffe://cluster.local/ns/istio-mc-test/sa/helloworld"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The agent's program: how it is started in a pod, and the environment of its container."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """The root and intermediate of a mesh, and the folder with a client's certificate as the sidecar writes it."""
+
+    root: Authority
+    intermediate: Authority
+    mesh_certificate: Path
 
 
 @pytest.fixture(scope="session")
-def agent_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the package ``probe`` as the ConfigMap mounts it."""
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """A mesh's certificates."""
+    root = make_root("mesh root")
+    intermediate = make_intermediate(root, "mesh intermediate")
+    home = tmp_path_factory.mktemp("istio-output-certs")
+    client = make_leaf(intermediate, spiffe_id=CLIENT_ID)
+    for name, text in (("cert-chain.pem", client.chain), ("key.pem", client.key), ("root-cert.pem", root.certificate)):
+        (home / name).write_text(text)
+    return Authorities(root, intermediate, home)
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) -> Agent:
+    """The package ``probe`` in a folder of its own, as the ConfigMap mounts it, with nothing of this environment to help it."""
     home = tmp_path_factory.mktemp("agent")
     (home / "probe").mkdir()
     for name, text in agent_files().items():
         (home / "probe" / name).write_text(text)
-    return home
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(home), "TMPDIR": str(home), **IDENTITY}
+    environment["ISTIO_MC_MESH_CERTIFICATE"] = str(authorities.mesh_certificate)
+    return Agent((sys.executable, "-S", "-B", "-m", "probe.agent"), environment)
 
 
 @pytest.fixture(scope="session")
-def agent_command() -> list[str]:
-    """How the agent is started in a pod, with this interpreter."""
-    return [sys.executable, "-S", "-B", "-m", "probe.agent"]
-
-
-@pytest.fixture(scope="session")
-def agent_environment(agent_home: Path) -> dict[str, str]:
-    """The environment of a server's container, and nothing of this process's that could help the agent."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(agent_home), **IDENTITY}
-
-
-@pytest.fixture(scope="session")
-def server(agent_command: list[str], agent_environment: dict[str, str]) -> Iterator[dict[str, int]]:
+def server(agent: Agent) -> Iterator[dict[str, int]]:
     """A serving agent: its ports by protocol."""
-    process = subprocess.Popen(
-        [*agent_command, "serve", "0=http", "0=tcp", "0=http2"], stdout=subprocess.PIPE, text=True, env=agent_environment
-    )
-    try:
+    command = [*agent.command, "serve", "0=http", "0=tcp", "0=http2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=agent.environment) as process:
         assert process.stdout is not None
         ports = {}
         for _ in range(3):
             port, _, protocol = process.stdout.readline().split()[1].partition("=")
             ports[protocol] = int(port)
         yield ports
-    finally:
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+
+
+@pytest.fixture
+def session(agent: Agent) -> Iterator[Session]:
+    """A session with an agent of its own."""
+    session = Session("pod client", lambda: LocalExec([*agent.command, "session"], agent.environment))
+    yield session
+    session.close()

@@ -1,0 +1,66 @@
+# Each target works without arguments on a fresh Debian or Ubuntu machine, and says what it is doing.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: certify test lint unit lab-tests bench clean help
+
+help:
+	@echo "make certify   build a two-cluster Istio mesh on this machine, judge it, write mesh-report.yaml (needs root)"
+	@echo "make test      lint, unit tests, and the tests on real labs (needs root)"
+	@echo "make lint      ruff, mypy, vulture"
+	@echo "make unit      the tests that need neither root nor a lab"
+	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
+
+certify: .venv/ready host
+	$(BIN)/pytest --mesh-topology=multi-network-multi-primary
+
+test: lint host
+	@echo "== lab binaries (built once, then cached)"
+	$(BIN)/istio-mc lab build
+	@echo "== tests"
+	$(BIN)/pytest -ra
+
+unit: .venv/ready
+	$(BIN)/pytest -ra -m "not lab"
+
+lab-tests: .venv/ready host
+	$(BIN)/pytest -ra -m lab
+
+lint: .venv/ready
+	@echo "== ruff"
+	$(BIN)/ruff check .
+	@echo "== mypy"
+	$(BIN)/mypy
+	@echo "== vulture"
+	$(BIN)/vulture
+
+bench: .venv/ready host
+	$(BIN)/python -m bench
+
+.venv/ready: pyproject.toml
+	@echo "== Python environment in .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; give another one: make PYTHON=python3.12 …"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv \
+	  || { echo "Python cannot make environments here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -e '.[lab,allure,dev]'
+	@touch $@
+
+# What the lab needs from the system: installed where we may, else named.
+host:
+	@missing=""; \
+	command -v runc >/dev/null || missing="$$missing runc"; \
+	command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || missing="$$missing iptables"; \
+	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing="$$missing iproute2"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends$$missing; \
+	else \
+	  echo "the lab needs$$missing; on Debian and Ubuntu: sudo apt-get install$$missing"; exit 1; \
+	fi
+.PHONY: host
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,169 @@
+"""The same mesh by hand: the commands of Istio's page "Install Multi-Primary on different networks", one after the other.
+
+It ends with that page's verification: a loop of requests from each cluster, looking whether both versions answer. The clusters are
+the lab's, so that only the work above Kubernetes is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_istio_mc import certificates, topologies
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.lab import images, lab, toolchain
+from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.spec import ClusterSpec, MeshSpec
+from pytest_istio_mc.topologies import istio
+
+from .certification import TOPOLOGY
+
+_ANSWERING = """
+import http.server, os
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.environ["VERSION"].encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("", 5000), Answer).serve_forever()
+"""
+_ASKING = 'import urllib.request; print(urllib.request.urlopen("http://helloworld.sample:5000/hello", timeout=5).read().decode())'
+REQUESTS = 20
+
+
+def measure() -> Iterator[tuple[str, float]]:
+    """Each step by hand with its seconds; fails where the mesh does not answer from both clusters."""
+    tools = toolchain.ensure(Progress())
+    spec = topologies.known()[TOPOLOGY].default_spec()
+    began = time.monotonic()
+    running = lab.start(spec, f"by-hand-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready)
+    try:
+        running.wait_ready()
+        yield "clusters ready", time.monotonic() - began
+        distribution = istio.IstioDistribution(tools.bin / "istioctl", images.ISTIO_HUB, images.ISTIO_TAG, tools.home, LAB_SETTINGS)
+        with tempfile.TemporaryDirectory() as folder:
+            hand = _Hand(spec, running, tools, distribution, Path(folder))
+            for name, step in (
+                ("CA certificates", hand.trust),
+                ("istioctl install", hand.install),
+                ("east-west gateways", hand.gateways),
+                ("remote secrets", hand.remote_secrets),
+                ("sample applications", hand.sample),
+                ("request loop", hand.verify),
+            ):
+                step_began = time.monotonic()
+                step()
+                yield name, time.monotonic() - step_began
+        yield "whole", time.monotonic() - began
+    finally:
+        running.stop()
+
+
+@dataclass(frozen=True)
+class _Hand:
+    spec: MeshSpec
+    running: lab.Lab
+    tools: toolchain.Toolchain
+    distribution: istio.IstioDistribution
+    folder: Path
+
+    def trust(self) -> None:
+        root = certificates.make_root()
+        for cluster in self.spec:
+            home = self.folder / cluster.name
+            home.mkdir()
+            files = certificates.cacerts_files(certificates.make_intermediate(root, cluster.name), root)
+            for name, content in files.items():
+                (home / name).write_bytes(content)
+            self.kubectl(cluster, "create", "namespace", "istio-system")
+            self.kubectl(cluster, "label", "namespace", "istio-system", f"topology.istio.io/network={cluster.network}")
+            sources = [f"--from-file={home / name}" for name in files]
+            self.kubectl(cluster, "create", "secret", "generic", "cacerts", "-n", "istio-system", *sources)
+
+    def install(self) -> None:
+        for cluster in self.spec:
+            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=istio.control_plane(self.spec, cluster, self.distribution))
+
+    def gateways(self) -> None:
+        for cluster in self.spec:
+            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=istio.east_west_gateway(self.spec, cluster, self.distribution))
+            self.kubectl(cluster, "apply", "-f", "-", stdin=istio.cross_network_gateway(self.spec))
+
+    def remote_secrets(self) -> None:
+        for cluster, node in zip(self.spec, self.running.plan.nodes, strict=True):
+            secret = self.istioctl(cluster, "create-remote-secret", f"--name={cluster.name}", f"--server={node.peer_server}")
+            for other in self.spec:
+                if other is not cluster:
+                    self.kubectl(other, "apply", "-f", "-", stdin=secret)
+
+    def sample(self) -> None:
+        for number, cluster in enumerate(self.spec, 1):
+            self.kubectl(cluster, "create", "namespace", "sample")
+            self.kubectl(cluster, "label", "namespace", "sample", "istio-injection=enabled")
+            self.kubectl(cluster, "apply", "-n", "sample", "-f", "-", stdin=_sample(f"v{number}"))
+        for cluster in self.spec:
+            self.kubectl(cluster, "wait", "-n", "sample", "--for=condition=Available", "deploy", "--all", "--timeout=120s")
+
+    def verify(self) -> None:
+        everybody = {f"v{number}" for number, _ in enumerate(self.spec, 1)}
+        for cluster in self.spec:
+            command = ["exec", "-n", "sample", "deploy/curl", "-c", "curl", "--", "python3", "-c", _ASKING]
+            answered = {self.kubectl(cluster, *command).strip() for _ in range(REQUESTS)}
+            if answered != everybody:
+                raise SystemExit(f"by hand: from {cluster.name} only {sorted(answered)} answered in {REQUESTS} requests")
+
+    def kubectl(self, cluster: ClusterSpec, *arguments: str, stdin: Any = None) -> str:
+        return self._run("kubectl", f"--context={cluster.name}", arguments, stdin)
+
+    def istioctl(self, cluster: ClusterSpec, *arguments: str, stdin: Any = None) -> str:
+        return self._run("istioctl", f"--context={cluster.name}", arguments, stdin)
+
+    def _run(self, program: str, context: str, arguments: tuple[str, ...], stdin: Any) -> str:
+        done = subprocess.run(
+            [str(self.tools.bin / program), f"--kubeconfig={self.running.kubeconfig}", context, *arguments],
+            input=stdin if isinstance(stdin, str) else json.dumps(stdin),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if done.returncode:
+            raise SystemExit(f"by hand: {program} {' '.join(arguments)}: {done.stderr[-2000:]}")
+        return done.stdout
+
+
+def _sample(version: str) -> dict[str, Any]:
+    def deployment(name: str, labels: dict[str, str], program: str) -> dict[str, Any]:
+        container = {
+            "name": name.partition("-")[0],
+            "image": images.PYTHON,
+            "args": ["-c", program],
+            "env": [{"name": "VERSION", "value": version}],
+        }
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": labels}, "template": pod},
+        }
+
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "helloworld"},
+        "spec": {"selector": {"app": "helloworld"}, "ports": [{"name": "http", "port": 5000}]},
+    }
+    hello = deployment(f"helloworld-{version}", {"app": "helloworld", "version": version}, _ANSWERING)
+    curl = deployment("curl", {"app": "curl"}, "import time; time.sleep(1e9)")
+    return {"apiVersion": "v1", "kind": "List", "items": [service, hello, curl]}

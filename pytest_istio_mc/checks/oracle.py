@@ -1,0 +1,145 @@
+"""The oracle: which endpoints of the probe service every proxy must hold, derived from the spec and the clusters' own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..errors import ObservationError
+from ..snapshot import EAST_WEST_PORT, NETWORK_LABEL, ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
+from ..spec import ClusterSpec, MeshSpec
+
+GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
+_LOCALITY_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of the probe service that is ready, as its own cluster's EndpointSlices say it."""
+
+    cluster: str
+    pod: str
+    address: str
+    port: int
+    locality: str
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One address of an east-west gateway, as its own cluster's Services say it. Hostnames stay names."""
+
+    cluster: str
+    network: str
+    address: str
+    port: int
+    service: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One endpoint that a proxy must hold: where it leads to and in which locality; ``gateway`` if another network is behind it."""
+
+    address: str
+    port: int
+    locality: str
+    targets: tuple[str, ...]
+    gateway: bool
+
+
+def expected_endpoints(
+    spec: MeshSpec, source: ClusterSpec, instances: Mapping[str, tuple[Instance, ...]], gateways: tuple[Gateway, ...]
+) -> tuple[Expected, ...]:
+    """What a proxy in ``source`` must hold for one port of a service with these instances.
+
+    Pods where the target is on the source's network; otherwise the addresses of the target cluster's gateways (of its network's,
+    where it has none of its own), in the locality of the instances behind them. Federated meshes share nothing.
+    """
+    found: dict[tuple[str, int, str, bool], list[str]] = {}
+    for target in spec.data_planes:
+        if spec.federated and target.name != source.name:
+            continue
+        for instance in instances.get(target.name, ()):
+            if target.network == source.network:
+                found.setdefault((instance.address, instance.port, instance.locality, False), []).append(target.name)
+                continue
+            for gateway in gateways_to(target, gateways):
+                found.setdefault((gateway.address, gateway.port, instance.locality, True), []).append(target.name)
+    return tuple(
+        Expected(address, port, locality, tuple(dict.fromkeys(targets)), gateway)
+        for (address, port, locality, gateway), targets in sorted(found.items())
+    )
+
+
+def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gateway, ...]:
+    """The gateways that lead to a cluster from other networks: its own, else those of its network."""
+    own = tuple(gateway for gateway in gateways if gateway.cluster == target.name and gateway.network == target.network)
+    return own or tuple(gateway for gateway in gateways if gateway.network == target.network)
+
+
+def ready_instances(snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str) -> tuple[Instance, ...]:
+    """The ready instances of the probe service in a cluster, on the port of that name."""
+    probes = snapshot.require_probes()
+    nodes = {name_of(node): locality_of(node) for node in cluster.listed("Node")}
+    found = []
+    for item in cluster.listed("EndpointSlice", probes.namespace):
+        if labels_of(item).get("kubernetes.io/service-name") != probes.service or item["addressType"] == "FQDN":
+            continue
+        for port in item["ports"]:
+            if (port.get("name") or "") != port_name:
+                continue
+            for endpoint in item["endpoints"]:
+                if (endpoint.get("conditions") or {}).get("ready") is not False:
+                    locality = nodes.get(endpoint.get("nodeName", ""), "")
+                    found.append(Instance(cluster.name, endpoint["target"], endpoint["addresses"][0], port["port"], locality))
+    return tuple(sorted(found, key=lambda instance: (instance.address, instance.port)))
+
+
+def locality_of(node: Object) -> str:
+    """Region, zone and subzone of a node, as Istio writes them."""
+    return "/".join(value for label in _LOCALITY_LABELS if (value := labels_of(node).get(label, "")))
+
+
+def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
+    """Number and name of every TCP port of the probe service, as the first cluster that has it says."""
+    probes = snapshot.require_probes()
+    for cluster in snapshot:
+        item = cluster.found("Service", probes.service, probes.namespace)
+        if item is not None:
+            return tuple(
+                (port["port"], port.get("name", "")) for port in item["spec"].get("ports") or () if port.get("protocol", "TCP") == "TCP"
+            )
+    raise ObservationError(f"service {probes.service}.{probes.namespace}", "is in no cluster", advice="deploy the probes again")
+
+
+def gateway_addresses(snapshot: Snapshot) -> tuple[Gateway, ...]:
+    """Every address of every Service that is labelled as the gateway of its cluster's network."""
+    found: list[Gateway] = []
+    for cluster in snapshot.spec.data_planes:
+        for service in snapshot.clusters[cluster.name].east_west_services():
+            network = labels_of(service).get(NETWORK_LABEL, "")
+            if network:
+                found.extend(_addresses(cluster.name, network, service))
+    return tuple(found)
+
+
+def external_addresses(service: Object) -> tuple[str, ...]:
+    """The addresses by which a Service can be reached from outside its cluster: load balancer and external IPs."""
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    addresses = [entry.get("ip") or entry.get("hostname") for entry in ingress]
+    return tuple(address for address in (*addresses, *(service["spec"].get("externalIPs") or ())) if address)
+
+
+def gateway_port(service: Object) -> int:
+    """The port that peers use: 15443, or what the label ``networking.istio.io/gatewayPort`` says; its node port on NodePort Services."""
+    label = labels_of(service).get(GATEWAY_PORT_LABEL, "")
+    port = int(label) if label.isdigit() else EAST_WEST_PORT
+    if service["spec"].get("type") == "NodePort":
+        for entry in service["spec"].get("ports") or ():
+            if entry.get("port") == port and entry.get("nodePort"):
+                return int(entry["nodePort"])
+    return port
+
+
+def _addresses(cluster: str, network: str, service: Object) -> Iterator[Gateway]:
+    for address in external_addresses(service):
+        yield Gateway(cluster, network, address, gateway_port(service), f"{namespace_of(service)}/{name_of(service)}")

@@ -1,0 +1,18 @@
+"""Whether requests reach the instances of every cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_istio_mc.checks import discovery_live
+from pytest_istio_mc.fixtures.expect import Expect
+from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.probes.traffic import MISS_PROBABILITY, Traffic
+
+
+@pytest.mark.mesh_check("MC-DISCOVERY-003")
+def test_every_workload_reaches_every_clusters_instances(mesh: Mesh, traffic: Traffic, expect: Expect) -> None:
+    """Enough requests from every cluster to see the instances of every cluster answer, each told by its identity."""
+    requests = traffic.reach()
+
+    expect(discovery_live.every_cluster_reached(mesh, requests, MISS_PROBABILITY))

@@ -1,0 +1,213 @@
+"""The certificate: its rules, its schema, its order, and that it is written whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_istio_mc.checks.catalogue import Profile
+from pytest_istio_mc.errors import MeshError
+from pytest_istio_mc.evidence import report
+from pytest_istio_mc.evidence.report import Outcomes, build_report, read_report, result_sentence, to_text, validate, write_report
+from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.progress import StepTime
+from pytest_istio_mc.settings import Settings
+from pytest_istio_mc.verdicts import Evidence, Finding, Outcome, Verdict, conformant, inconclusive, non_conformant, not_applicable
+from tests.fake_mesh import CHECKS, FakeTopology
+
+SPEC = FakeTopology().default_spec(2)
+SETTINGS = Settings("fake-topology", "lab", SPEC)
+MESH = Mesh(SPEC, "run1", "lab", "python:1", notes=("a note",), versions={"cluster1": {"kubernetes": "v1.36.1", "istio": "1.31.1"}})
+BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+APPLICABLE = ("MC-TRUST-901", "MC-ACCESS-901", "MC-DISCOVERY-901", "MC-EASTWEST-901")
+
+
+def certify(verdicts: dict[str, Verdict], settings: Settings = SETTINGS, **more: Any) -> dict[str, Any]:
+    """A certificate of these verdicts."""
+    stamped = {id: replace(verdict, check=id) for id, verdict in verdicts.items()}
+    return build_report(settings, CHECKS, Outcomes(verdicts=stamped, began=BEGAN, **more), MESH, version="0.1.0")
+
+
+def healthy(**but: Verdict) -> dict[str, Verdict]:
+    """All applicable checks conformant, but for some (``access=…``)."""
+    wanted = {id: conformant("as it should be") for id in APPLICABLE}
+    return wanted | {f"MC-{area.upper()}-901": verdict for area, verdict in but.items()}
+
+
+def entry(document: dict[str, Any], id: str) -> dict[str, Any]:
+    """The entry of one check."""
+    return next(found for found in document["checks"] if found["id"] == id)
+
+
+WRONG = non_conformant([Finding("no secret", ("cluster1",), "one", "none", "kubectl apply", "remote-secret-missing")])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "result"),
+    [
+        (healthy(), "success"),
+        (healthy(access=WRONG), "failure"),
+        (healthy(access=inconclusive("403")), "inconclusive"),
+        (healthy(access=WRONG, discovery=inconclusive("403")), "failure"),
+        ({id: verdict for id, verdict in healthy().items() if "TRUST" not in id}, "partial"),
+        (healthy(access=not_applicable("makes no sense here")), "success"),
+        ({}, "inconclusive"),
+        (dict.fromkeys(APPLICABLE, not_applicable("nothing applies")), "inconclusive"),
+    ],
+    ids=["good", "wrong", "unknown", "wrong-before-unknown", "missing", "one-not-applicable", "nothing-ran", "nothing-applies"],
+)
+def test_the_result_follows_the_rules(verdicts: dict[str, Verdict], result: str) -> None:
+    document = certify(verdicts)
+
+    validate(document)
+    assert document["result"] == result
+    assert document["profiles"]["core"]["result"] == result
+    assert result_sentence(document)
+
+
+def test_a_problem_of_the_whole_run_is_inconclusive() -> None:
+    document = certify({}, problem="clusters did not start\n  next: doctor", not_run=dict.fromkeys(APPLICABLE, "no mesh"))
+
+    validate(document)
+    assert document["result"] == "inconclusive"
+    assert result_sentence(document) == "the mesh could not be provisioned: clusters did not start"
+
+
+def test_every_known_check_is_listed_in_the_order_of_the_catalogue() -> None:
+    document = certify(dict(reversed(healthy().items())))
+
+    assert [found["id"] for found in document["checks"]] == list(CHECKS)
+    assert entry(document, "MC-DISCOVERY-902")["reason"] == "this mesh has not: two or more clusters on one network"
+    assert entry(document, "MC-EASTWEST-902")["claimed"] is False
+
+
+def test_the_same_outcomes_give_the_same_bytes() -> None:
+    verdicts = healthy(access=WRONG)
+
+    assert to_text(certify(verdicts)) == to_text(certify(dict(reversed(verdicts.items()))))
+
+
+def test_the_extended_profile_claims_more() -> None:
+    extended = replace(SETTINGS, profile=Profile.EXTENDED)
+
+    partial = certify(healthy(), extended)
+    whole = certify(healthy() | {"MC-EASTWEST-902": conformant("healed")}, extended)
+
+    assert (partial["result"], partial["profiles"]["core"]["result"], partial["profiles"]["extended"]["notRun"]) == (
+        "partial",
+        "success",
+        ["MC-EASTWEST-902"],
+    )
+    assert (whole["result"], list(whole["profiles"])) == ("success", ["core", "extended"])
+
+
+def test_a_replay_is_never_more_than_partial() -> None:
+    static = {id: verdict for id, verdict in healthy().items() if "EASTWEST" not in id}
+
+    document = certify(static, replace(SETTINGS, replay=Path("recorded")))
+
+    assert document["result"] == "partial"
+    assert entry(document, "MC-EASTWEST-901")["verdict"] == "not-applicable"
+    assert entry(document, "MC-EASTWEST-901")["reason"].startswith("needs a mesh")
+
+
+def test_evidence_is_quoted_only_where_something_is_wrong_and_only_its_beginning() -> None:
+    long = Evidence("dump", "x" * 10_000, "text/plain")
+
+    document = certify(healthy(trust=conformant("fine").with_evidence(long), access=WRONG.with_evidence(long)))
+
+    assert entry(document, "MC-TRUST-901")["evidence"] == [{"name": "dump", "mediaType": "text/plain", "characters": 10_000}]
+    assert len(entry(document, "MC-ACCESS-901")["evidence"][0]["text"]) == report.EVIDENCE_CHARACTERS
+
+
+def test_it_says_how_long_things_took_and_what_was_overridden() -> None:
+    slow = replace(SETTINGS, timeout_factor=3.0)
+    converged = [{"check": "MC-TRUST-901", "what": "a", "first_seconds": 0.5, "stable_seconds": 1.0}]
+
+    document = certify(healthy(), slow, steps=[StepTime("clusters ready", 0.1, 7.5)], seconds=12.3456, convergence=converged)
+
+    validate(document)
+    assert document["timing"] == {"seconds": 12.346, "steps": [{"name": "clusters ready", "beganSeconds": 0.1, "seconds": 7.5}]}
+    assert document["overrides"] == ["every time budget was multiplied by 3 (--mesh-timeout-factor)"]
+    assert document["convergence"] == converged
+    assert document["date"] == "2026-11-21T09:00:00Z"
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_it_is_read_back_as_it_was_written(tmp_path: Path, suffix: str) -> None:
+    document = certify(healthy(access=WRONG))
+
+    write_report(document, tmp_path / f"r{suffix}")
+
+    assert read_report(tmp_path / f"r{suffix}") == document
+    assert [path.name for path in tmp_path.iterdir()] == [f"r{suffix}"]
+    text = (tmp_path / f"r{suffix}").read_text()
+    assert (json.loads if suffix == ".json" else yaml.safe_load)(text) == document
+
+
+def test_a_document_that_does_not_fit_its_schema_is_not_written(tmp_path: Path) -> None:
+    document = certify(healthy()) | {"result": "fine"}
+
+    with pytest.raises(MeshError, match="result: 'fine' is not one of"):
+        write_report(document, tmp_path / "r.yaml")
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda document: document.pop("checks"),
+        lambda document: document.update(checks=[]),
+        lambda document: document.update(surprise=1),
+        lambda document: document["checks"][0].update(verdict="passed"),
+        lambda document: document["checks"][0].update(ran=False),
+        lambda document: document["checks"][0].update(id="TRUST-1"),
+        lambda document: entry(document, "MC-ACCESS-901").update(findings=[]),
+        lambda document: document["rootCauses"][0].pop("remedy"),
+        lambda document: document.update(kind="Report"),
+        lambda document: document.update(date="yesterday"),
+    ],
+)
+def test_the_schema_refuses(spoil: Any) -> None:
+    document = copy.deepcopy(certify(healthy(access=WRONG)))
+    spoil(document)
+
+    with pytest.raises(MeshError, match="does not fit its schema"):
+        validate(document)
+
+
+@pytest.mark.parametrize("content", ["kind: Other", "[1]", "a: [", "\xff\xfe"])
+def test_other_files_are_no_certificates(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.yaml").write_bytes(content.encode("latin-1"))
+
+    with pytest.raises(MeshError, match=r"certificate .*r\.yaml"):
+        read_report(tmp_path / "r.yaml")
+
+
+def test_a_folder_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(MeshError, match=r"cannot be written .*No such file.*\n  next: make room"):
+        write_report(certify(healthy()), tmp_path / "gone" / "r.yaml")
+
+
+VERDICTS = st.sampled_from((conformant("ok"), WRONG, inconclusive("?"), not_applicable("no"), None))
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(CHECKS, VERDICTS)), st.sampled_from(Profile))
+def test_success_means_that_every_claimed_check_ran_and_is_conformant(found: dict[str, Verdict | None], profile: Profile) -> None:
+    document = certify({id: verdict for id, verdict in found.items() if verdict}, replace(SETTINGS, profile=profile))
+
+    validate(document)
+    claimed = [check for check in document["checks"] if check["claimed"]]
+    passed = [check for check in claimed if check["ran"] and check["verdict"] == Outcome.CONFORMANT.value]
+    assert (document["result"] == "success") == bool(claimed and len(passed) == len(claimed))
+    assert (document["result"] == "failure") == any(check["verdict"] == "non-conformant" for check in claimed)

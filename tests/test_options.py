@@ -1,0 +1,258 @@
+"""Options: where they come from, and that nonsense is refused with what would have been valid before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
+from pytest_istio_mc.errors import UsageProblem
+from pytest_istio_mc.options import OPTIONS
+from pytest_istio_mc.settings import Given, Settings, settings_from
+from pytest_istio_mc.spec import Feature
+
+from .certifying import CERTIFY, report_of, without_mesh_environment, write_suite
+from .fake_mesh import SPEC_URL, FakeProvider, FakeTopology
+
+PROVIDERS = {"lab": FakeProvider(), "attach": FakeProvider(), "fake": FakeProvider()}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> object:
+    with without_mesh_environment(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """A kubeconfig with three contexts."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump({"kind": "Config", "contexts": [{"name": name} for name in ("prod-a", "prod-b", "other")]}))
+    return path
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    """A mesh spec file with contexts."""
+    path = tmp_path / "mesh.yaml"
+    clusters = [{"name": name, "network": f"net-{name}", "context": f"prod-{name[0]}"} for name in ("alpha", "beta")]
+    path.write_text(yaml.safe_dump({"topology": "fake-topology", "clusters": clusters}))
+    return path
+
+
+def read(folder: Path, environment: dict[str, str] | None = None, **texts: object) -> Settings:
+    """The settings of these options, all from the command line."""
+    wanted = {"topology": "fake-topology", "report": "r.yaml", **texts}
+    given = {name: Given(str(text), "command line", folder) for name, text in wanted.items()}
+    return settings_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology()})
+
+
+def test_the_lab_is_the_default_and_needs_nothing_but_a_topology(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+
+    assert (settings.topology, settings.provider, settings.profile) == ("fake-topology", "lab", Profile.CORE)
+    assert [cluster.name for cluster in settings.spec] == ["cluster1", "cluster2"]
+    assert settings.overrides == ()
+
+
+def test_all_is_the_one_topology_there_is(tmp_path: Path) -> None:
+    assert read(tmp_path, topology="all").topology == "fake-topology"
+    assert read(tmp_path, topology="fake-topology,fake-topology").topology == "fake-topology"
+
+
+def test_contexts_name_the_clusters(tmp_path: Path, kubeconfig: Path) -> None:
+    settings = read(tmp_path, provider="attach", contexts="east=prod-a, west=prod-b", kubeconfig=kubeconfig)
+
+    assert [(cluster.name, cluster.context) for cluster in settings.spec] == [("east", "prod-a"), ("west", "prod-b")]
+    assert settings.spec.kubeconfig == str(kubeconfig)
+
+
+def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(tmp_path: Path, kubeconfig: Path) -> None:
+    settings = read(tmp_path, {"KUBECONFIG": f"{kubeconfig}:{kubeconfig}"}, provider="attach", contexts="east=prod-a,west=prod-b")
+
+    assert settings.spec.kubeconfig == f"{kubeconfig}:{kubeconfig}"
+
+
+def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(tmp_path: Path, spec_file: Path, kubeconfig: Path) -> None:
+    own = read(tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig)
+    overruled = read(tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig, contexts="beta=other")
+
+    assert [cluster.context for cluster in own.spec] == ["prod-a", "prod-b"]
+    assert [cluster.context for cluster in overruled.spec] == ["prod-a", "other"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topology": "ring"}, 'no topology is called "ring".*valid are: fake-topology, all'),
+        ({"topology": "fake-topology,ring,star"}, 'no topology is called "ring, star"'),
+        ({"topology": ","}, 'no topology is called ","'),
+        ({"provider": "kind"}, 'no provider is called "kind".*valid are: attach, fake, lab'),
+        ({"contexts": "a=b"}, "--mesh-contexts: makes no sense together with the provider lab.*--mesh-provider=attach"),
+        ({"kubeconfig": "x"}, "--mesh-kubeconfig: makes no sense together with the provider lab"),
+        ({"provider": "attach"}, "no context for cluster cluster1, cluster2.*--mesh-contexts=cluster1=CONTEXT,cluster2=CONTEXT"),
+        ({"provider": "attach", "contexts": "east"}, '"east" is not cluster=context.*write east=prod-a,west=prod-b'),
+        ({"provider": "attach", "contexts": "east=a,east=b"}, 'cluster "east" is given twice'),
+        ({"provider": "attach", "contexts": "east=a,west=a", "kubeconfig": "kubeconfig"}, 'context "a" is given for 2 clusters'),
+        ({"provider": "attach", "contexts": "a=b,c=d", "kubeconfig": "absent"}, "--mesh-kubeconfig: .*absent cannot be read"),
+        ({"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "kubeconfig"}, "no context x, y.*valid are: other, prod-a, prod-b"),
+        ({"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "list.yaml"}, "is not a kubeconfig"),
+        ({"provider": "attach", "contexts": "gamma=other", "spec": "mesh.yaml"}, '"gamma" is not in the mesh.*valid are: alpha, beta'),
+        ({"spec": "absent.yaml"}, "--mesh-spec: .*absent.yaml cannot be read"),
+        ({"spec": "broken.yaml"}, "--mesh-spec: .*broken.yaml is neither YAML nor JSON"),
+        ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
+        ({"spec": "ring.yaml"}, 'ring.yaml describes "ring", --mesh-topology says "fake-topology".*--mesh-topology=ring'),
+        ({"spec": "flat.yaml"}, "fake-topology needs two networks"),
+        ({"profile": "gold"}, 'no profile is called "gold".*valid are: core, extended'),
+        ({"timeout_factor": "0"}, '"0" is not a number above 0'),
+        ({"timeout_factor": "-1"}, "is not a number above 0"),
+        ({"timeout_factor": "nan"}, "is not a number above 0"),
+        ({"timeout_factor": "inf"}, "is not a number above 0"),
+        ({"timeout_factor": "twice"}, '"twice" is not a number'),
+        ({"report": "r.html"}, "r.html does not say its format.*valid are: .yaml, .yml, .json"),
+        ({"report": "no/such/r.yaml"}, "the folder .*no/such does not exist.*mkdir -p"),
+        ({"report": "folder.yaml"}, "folder.yaml is a folder"),
+        ({"baseline": "absent.yaml"}, "--mesh-baseline: .*absent.yaml is not a readable file"),
+        ({"snapshot": "full"}, "--mesh-snapshot: .*full exists already and is not an empty folder"),
+        ({"snapshot": "mesh.yaml"}, "exists already and is not an empty folder"),
+        ({"probe_image": "python 3"}, '"python 3" is not an image reference'),
+        ({"checks": "MC-NONE-001"}, '"MC-NONE-001" is no check and no area.*MC-TRUST'),
+        ({"checks": ","}, "is no check and no area"),
+        ({"self_test": "true"}, "--mesh-self-test: no check of this version"),
+        ({"replay": "absent"}, "--mesh-replay: .*absent is not a folder"),
+        ({"replay": "full"}, "full"),
+    ],
+)
+def test_nonsense_is_refused_with_what_would_have_been_valid(
+    tmp_path: Path, kubeconfig: Path, spec_file: Path, options: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "list.yaml").write_text("[]")
+    for name, topology, network in (("ring", "ring", "two"), ("flat", "fake-topology", "one")):
+        clusters = [{"name": "a", "network": "one"}, {"name": "b", "network": network}]
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"topology": topology, "clusters": clusters}))
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+
+    with pytest.raises(UsageProblem) as caught:
+        read(tmp_path, **options)
+
+    text = " ".join(str(caught.value).split())
+    import re
+
+    assert re.search(message, text), text
+    assert "\n  next: " in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+
+    with pytest.raises(UsageProblem, match="is not writable"):
+        read(tmp_path)
+
+
+def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:
+    settings = read(tmp_path, keep="true", timeout_factor="2", checks="MC-TRUST")
+
+    assert settings.reproduce() == (
+        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-report=r.yaml --mesh-keep "
+        "--mesh-timeout-factor=2 --mesh-checks=MC-TRUST"
+    )
+    assert settings.reproduce(checks="MC-TRUST-001").endswith("--mesh-timeout-factor=2 --mesh-checks=MC-TRUST-001")
+    assert settings.overrides == ("every time budget was multiplied by 2 (--mesh-timeout-factor)",)
+    assert settings.timeouts.request == 10.0
+
+
+def check(kind: Kind = Kind.STATIC, profile: Profile = Profile.CORE, *requires: Feature) -> Check:
+    """A check of that kind."""
+    return Check("MC-TRUST-999", "a check", kind, SPEC_URL, profile, requires)
+
+
+def test_how_checks_stand(tmp_path: Path) -> None:
+    lab, other = read(tmp_path), read(tmp_path, provider="fake", profile="extended")
+    allowed = read(tmp_path, provider="fake", profile="extended", disruptive="true")
+
+    assert lab.standing(check()) == other.standing(check()) == lab.standing(check(Kind.FAULT))
+    assert (lab.standing(check()).claimed, lab.standing(check()).obstacle) == (True, "")
+    assert not lab.standing(check(Kind.STATIC, Profile.EXTENDED)).claimed
+    assert other.standing(check(Kind.STATIC, Profile.EXTENDED)).obstacle == ""
+    assert lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT)).obstacle == "this mesh has not: two or more clusters on one network"
+    assert other.standing(check(Kind.FAULT)).claimed
+    assert "--mesh-disruptive" in other.standing(check(Kind.FAULT)).obstacle
+    assert allowed.standing(check(Kind.FAULT)).obstacle == ""
+
+
+def test_the_command_line_comes_before_the_environment_before_the_ini_file(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(pytester)
+    pytester.makeini("[pytest]\nmesh_topology = fake-topology\nmesh_provider = fake\nmesh_timeout_factor = 2\nmesh_keep = true\n")
+    arguments = ("-p", "tests.fake_mesh")
+
+    pytester.runpytest(*arguments)
+    assert report_of(pytester)["options"]["timeoutFactor"] == 2
+    assert report_of(pytester)["options"]["keep"] is True
+
+    monkeypatch.setenv("MESH_TIMEOUT_FACTOR", "3")
+    monkeypatch.setenv("MESH_KEEP", "no")
+    pytester.runpytest(*arguments)
+    assert report_of(pytester)["options"]["timeoutFactor"] == 3
+    assert report_of(pytester)["options"]["keep"] is False
+
+    pytester.runpytest(*arguments, "--mesh-timeout-factor=4", "--mesh-keep")
+    report = report_of(pytester)
+    assert (report["options"]["timeoutFactor"], report["options"]["keep"]) == (4, True)
+    assert report["overrides"] == ["every time budget was multiplied by 4 (--mesh-timeout-factor)"]
+
+
+def test_paths_in_the_ini_file_count_from_there(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(pytester)
+    pytester.makeini("[pytest]\nmesh_report = certificates/mine.json\n")
+    pytester.mkdir("certificates")
+    monkeypatch.chdir(pytester.mkdir("deeper"))
+
+    result = pytester.runpytest_subprocess(*CERTIFY, "--rootdir=..", "../test_suite.py", "-c", "../tox.ini")
+
+    assert result.ret == 0
+    assert (pytester.path / "certificates" / "mine.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mesh-provider=attach",), "*--mesh-provider: nothing to do without --mesh-topology=NAME*"),
+        (("--mesh-topology=ring",), '*no topology is called "ring"*'),
+        (("--mesh-topology=fake-topology", "--mesh-timeout-factor=x"), "*is not a number above 0*"),
+        (("--mesh-topology=fake-topology", "--mesh-provider=fake", "--mesh-baseline=baseline.yaml"), "*is not a ConformanceReport*"),
+    ],
+)
+def test_pytest_says_so_and_ends_with_its_usage_code(pytester: pytest.Pytester, arguments: tuple[str, ...], message: str) -> None:
+    write_suite(pytester)
+    (pytester.path / "baseline.yaml").write_text("kind: Other")
+
+    result = pytester.runpytest("-p", "tests.fake_mesh", *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_a_switch_in_the_environment_must_be_yes_or_no(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESH_LIST", "perhaps")
+
+    result = pytester.runpytest("-p", "tests.fake_mesh")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*MESH_LIST=perhaps: is a switch; valid are: 1, true, yes*"])
+
+
+def test_every_option_has_a_help_text_a_variable_and_an_ini_twin(pytester: pytest.Pytester) -> None:
+    text = " ".join(pytester.runpytest("--help").stdout.str().split())
+
+    for option in OPTIONS:
+        assert option.flag in text
+        assert f"[{option.variable}, ini {option.setting}]" in text.replace(f"[{option.variable}, ini\n", f"[{option.variable}, ini ")
+        assert f"{option.setting} ({'bool' if option.is_switch else 'string'})" in text
