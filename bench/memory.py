@@ -32,11 +32,11 @@ def measure() -> Iterator[tuple[str, float]]:
 
 
 def _same_cluster(pid: int) -> Iterator[int]:
-    namespace = os.readlink(f"/proc/{pid}/ns/pid")
+    namespace = Path(f"/proc/{pid}/ns/pid").readlink()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.readlink(entry / "ns" / "pid") == namespace:
+                if (entry / "ns" / "pid").readlink() == namespace:
                     yield int(entry.name)
             except OSError:
                 continue  # it has ended meanwhile

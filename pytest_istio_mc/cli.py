@@ -157,7 +157,7 @@ def _down(parsed: argparse.Namespace) -> int:
 def _list(parsed: argparse.Namespace) -> int:
     from .lab import lab
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": running.plan.name,
             "clusters": [node.name for node in running.plan.nodes],
@@ -251,10 +251,10 @@ def _sweep_clusters(kubeconfig: str, *, dry_run: bool) -> list[object]:
     for entry in document.get("contexts", []):
         kube = Kube(entry["name"], kubeconfig, entry["name"])
         try:
-            for namespace in workloads.leftovers(kube):
+            for leftover in workloads.leftovers(kube):
                 if not dry_run:
-                    kube.delete("Namespace", namespace)
-                found.append(f"namespace {namespace} in context {entry['name']}")
+                    kube.delete("Namespace", leftover.namespace)
+                found.append(f"{leftover} in context {entry['name']}")
         finally:
             kube.close()
     return found

@@ -107,16 +107,17 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) ->
     """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken."""
     from .collect import collect
     from .probes import workloads
+    from .probes.traffic import open_traffic
 
-    no_probes = ""
     remove = not settings.keep and mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
     kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
     try:
         mesh = undo.enter("the probes", workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove))
     except MeshError as error:
-        no_probes = str(error)
-        progress.note(f"no probes: {no_probes}")
-    return Prepared(mesh, collect(mesh, progress), no_probes)
+        progress.note(f"no probes: {error}")
+        return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
+    with open_traffic(mesh, kubes, settings.timeouts) as traffic:
+        return Prepared(mesh, collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts))
 
 
 class Replay:

@@ -18,11 +18,13 @@ import pytest
 from pytest_istio_mc.checks import catalogue
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
 from pytest_istio_mc.errors import ProvisionError, UsageProblem
+from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, Feature, MeshSpec
+from pytest_istio_mc.topologies import TIMEOUTS
 
 SPEC_URL = "https://istio.io/latest/docs/"
 
@@ -53,7 +55,9 @@ class FakeTopology:
         if len(spec.networks) < 2:
             raise UsageProblem("--mesh-spec", "fake-topology needs two networks", advice="give each cluster its own")
 
-    def install(self, spec: MeshSpec, clusters: object, istio: object, progress: Progress) -> None:
+    def install(
+        self, spec: MeshSpec, clusters: object, istio: object, progress: Progress, *, timeouts: Timeouts = TIMEOUTS
+    ) -> None:
         raise NotImplementedError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ PROVIDERS = {"lab": FakeProvider(), "attach": FakeProvider(), "fake": FakeProvid
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> object:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with without_mesh_environment(monkeypatch):
         yield
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,7 +16,7 @@ from .certifying import BROKEN, CERTIFY, HEALTHY, entry_of, good, report_of, wit
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> object:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with without_mesh_environment(monkeypatch):
         yield
 
@@ -351,7 +352,7 @@ def test_junit_carries_id_verdict_and_reason(pytester: pytest.Pytester) -> None:
 
     pytester.runpytest(*CERTIFY, "--junit-xml=junit.xml")
 
-    root = ElementTree.parse(pytester.path / "junit.xml").getroot()
+    root = ET.parse(pytester.path / "junit.xml").getroot()
     cases = {case.get("name"): case for case in root.iter("testcase")}
     properties = {name: {entry.get("name"): entry.get("value") for entry in case.iter("property")} for name, case in cases.items()}
     assert properties["test_secrets"] == {

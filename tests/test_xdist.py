@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,34 +13,33 @@ pytest.importorskip("xdist")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> object:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with without_mesh_environment(monkeypatch):
         yield
 
 
 @pytest.fixture
-def log(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> object:
+def log(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """What the fake provider did, as lines."""
     path = pytester.path / "log"
     monkeypatch.setenv("FAKE_LOG", str(path))
     return lambda: path.read_text().splitlines() if path.exists() else []
 
 
-def test_the_controller_owns_the_mesh_and_workers_attach(pytester: pytest.Pytester, log: object) -> None:
+def test_the_controller_owns_the_mesh_and_workers_attach(pytester: pytest.Pytester, log: Callable[[], list[str]]) -> None:
     write_suite(
         pytester,
         more="""
         import os
         from pathlib import Path
 
-        @pytest.mark.parametrize("number", range(6))
-        def test_who(mesh, snapshot, number, worker_id):
+        def test_who(mesh, snapshot, worker_id):
             with Path("seen").open("a") as stream:
                 stream.write(f"{worker_id} {os.getpid()} {mesh.run_id} {snapshot.run_id}\\n")
         """,
     )
 
-    result = pytester.runpytest_subprocess(*CERTIFY, "-n2", "--dist=worksteal")
+    result = pytester.runpytest_subprocess(*CERTIFY, "-n2", "--dist=each")
 
     assert result.ret == 0
     done = log()
@@ -73,7 +73,7 @@ def test_node_ids_verdicts_and_diagnosis_are_the_same_with_and_without_workers(p
     assert first == second
 
 
-def test_a_typing_error_builds_no_clusters(pytester: pytest.Pytester, log: object) -> None:
+def test_a_typing_error_builds_no_clusters(pytester: pytest.Pytester, log: Callable[[], list[str]]) -> None:
     write_suite(pytester)
 
     nothing = pytester.runpytest_subprocess(*CERTIFY, "-n2", "-k", "nothing_is_called_so")
@@ -86,7 +86,9 @@ def test_a_typing_error_builds_no_clusters(pytester: pytest.Pytester, log: objec
     assert log() == []
 
 
-def test_a_worker_that_dies_leaves_its_check_inconclusive_and_the_rest_goes_on(pytester: pytest.Pytester, log: object) -> None:
+def test_a_worker_that_dies_leaves_its_check_inconclusive_and_the_rest_goes_on(
+    pytester: pytest.Pytester, log: Callable[[], list[str]]
+) -> None:
     write_suite(pytester, HEALTHY | {"discovery": "__import__('os')._exit(7)"})
 
     result = pytester.runpytest_subprocess(*CERTIFY, "-n2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -80,18 +81,16 @@ def _may_pass(error: KubeError | None) -> bool:
 
 
 def _wait_served(kube: Kube, definitions: Sequence[Manifest], patience_seconds: float) -> None:
-    """Wait until every kind that was defined is served, which is what *Established* is for."""
-    wanted: dict[str, set[str]] = {}
+    """Wait until every kind that was defined can be listed: being established, or in the discovery documents, comes earlier."""
     for crd in definitions:
-        for version in crd["spec"]["versions"]:
-            if version["served"]:
-                wanted.setdefault(f"/apis/{crd['spec']['group']}/{version['name']}", set()).add(crd["spec"]["names"]["plural"])
-    for prefix, plurals in wanted.items():
+        spec = crd["spec"]
+        version = next(version["name"] for version in spec["versions"] if version["storage"])
+        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
         eventually(
-            lambda prefix=prefix, plurals=plurals: plurals - {entry["name"] for entry in kube.get_path(prefix)["resources"]},  # type: ignore[misc]
-            lambda missing: not missing,
+            functools.partial(kube.get_path, path, limit="1"),
+            bool,
             within_seconds=patience_seconds,
-            what=f'cluster "{kube.name}": {prefix} serves {", ".join(sorted(plurals))}',
+            what=f'cluster "{kube.name}": {crd["metadata"]["name"]} is served',
             every_seconds=0.05,
         )
 

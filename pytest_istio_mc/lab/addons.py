@@ -40,7 +40,7 @@ def coredns(node: NodePlan) -> list[tuple[str, dict[str, Any]]]:
         "containers": [container],
         "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
     }
-    objects = [
+    objects: list[tuple[str, str, str, str, dict[str, Any]]] = [
         ("/api/v1/namespaces/kube-system/serviceaccounts", "v1", "ServiceAccount", "coredns", {}),
         (
             f"{_RBAC}/clusterroles",

@@ -43,6 +43,6 @@ def remove(parent: str) -> list[Path]:
     removed = []
     for folder in folders(parent):
         for path, _, _ in os.walk(folder, topdown=False):
-            os.rmdir(path)
+            Path(path).rmdir()
         removed.append(folder)
     return removed

@@ -63,7 +63,7 @@ class LabCluster:
         self.inside.end()
 
     def _apiserver_ready(self) -> bool:
-        return self.api.request("GET", "/readyz") == "ok"
+        return bool(self.api.request("GET", "/readyz") == "ok")
 
     def _containerd_ready(self) -> bool:
         log = self.components.components["containerd"].log

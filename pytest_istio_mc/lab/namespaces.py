@@ -89,7 +89,7 @@ def enter_network(pid: int) -> None:
 
     libc = ctypes.CDLL(None, use_errno=True)
     clone_newnet = 0x40000000
-    with open(f"/proc/{pid}/ns/net") as namespace:
+    with Path(f"/proc/{pid}/ns/net").open() as namespace:
         if libc.setns(namespace.fileno(), clone_newnet):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), f"/proc/{pid}/ns/net")

@@ -57,8 +57,7 @@ def _filter(plan: LabPlan) -> str:
     for node in plan.nodes:
         rules.append(f"-A FORWARD -d {node.node_address} -p tcp --dport 6443 -j ACCEPT")
         rules.append(f"-A FORWARD -d {node.load_balancer_range} -j ACCEPT")
-        for other in plan.neighbours(node):
-            rules.append(f"-A FORWARD -s {node.pod_range} -d {other.pod_range} -j ACCEPT")
+        rules += [f"-A FORWARD -s {node.pod_range} -d {other.pod_range} -j ACCEPT" for other in plan.neighbours(node)]
     rules += ["-A FORWARD -j REJECT --reject-with icmp-net-unreachable", "COMMIT", ""]
     return "\n".join(rules)
 

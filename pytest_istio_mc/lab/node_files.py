@@ -52,6 +52,7 @@ def _cni(home: Path, node: NodePlan) -> dict[str, Any]:
 def _containerd(plan: LabPlan, home: Path, runc: str) -> str:
     quoted = json.dumps
     return f"""version = 3
+imports = []
 root = {quoted(str(home / "containerd"))}
 state = "/run/containerd"
 disabled_plugins = {quoted(list(_UNUSED_CONTAINERD_PLUGINS))}

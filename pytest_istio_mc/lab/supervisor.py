@@ -1,8 +1,9 @@
 """Supervisor: the process that owns a lab. It starts the clusters, keeps them, and takes everything down when it ends.
 
-Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on standard output what it does
-(a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and from then on obeys the control socket. Standard input is its lifeline: when
-that closes because whoever started it is gone, the lab goes, too. A detached lab has no lifeline.
+Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on
+standard output what it does (a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and from then on
+obeys the control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too. A
+detached lab has no lifeline.
 """
 
 from __future__ import annotations

@@ -52,6 +52,10 @@ class Sender:
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self.sock is not None:
+            try:
+                self.sock.shutdown(socket.SHUT_RDWR)  # whatever still reads from it would keep it open
+            except OSError:
+                pass  # it is down already
             self.sock.close()
             self.sock = None
 

@@ -21,8 +21,10 @@ READS = {"east": "east", "west": "west"}
 def injections() -> list[Injection]:
     found = []
     for cluster in MESH.spec:
-        for way in ("admitted", "running"):
-            found.append(Injection(cluster.name, way, f"{way}-{cluster.name}", True, cluster.name, cluster.network, "mesh1", "default"))
+        found += [
+            Injection(cluster.name, way, f"{way}-{cluster.name}", True, cluster.name, cluster.network, "mesh1", "default")
+            for way in ("admitted", "running")
+        ]
         found.append(Injection(cluster.name, "opted-out", "opted-out"))
     return found
 

@@ -110,11 +110,11 @@ def test_a_network_that_was_not_called_is_a_gap(judge) -> None:  # type: ignore[
 
 
 def gateway_trials() -> list[Trial]:
-    turned_away = [
+    """Trials in which not even a handshake was completed without a known name."""
+    return [
         replace(trial, forbidden=tuple(replace(one, completed=False) if not isinstance(one, Plaintext) else one for one in trial.forbidden))
         for trial in trials(MESH)
     ]
-    return turned_away
 
 
 def test_a_gateway_that_knows_only_its_services_is_conformant() -> None:

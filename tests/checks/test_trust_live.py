@@ -13,7 +13,10 @@ from pytest_istio_mc.verdicts import Outcome
 from .live_mesh import answer, failed, handshake, mesh, refused, request, requests, spiffe, trials
 
 MESH = mesh()
-TLS_ERROR = "upstream connect error or disconnect/reset before headers. transport failure reason: TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end"
+TLS_ERROR = (
+    "upstream connect error or disconnect/reset before headers. transport failure reason: "
+    "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end"
+)
 JUDGES = pytest.mark.parametrize("judge", [trust_live.plaintext_refused, trust_live.foreign_certificate_refused])
 
 

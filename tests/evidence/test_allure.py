@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ pytest.importorskip("allure_pytest")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> object:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with without_mesh_environment(monkeypatch):
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,3 +90,10 @@ def session(agent: Agent) -> Iterator[Session]:
     session = Session("pod client", lambda: LocalExec([*agent.command, "session"], agent.environment))
     yield session
     session.close()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]

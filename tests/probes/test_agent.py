@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ PROTOCOLS = {"http": "HTTP/1.1", "tcp": "TCP", "http2": "HTTP/2"}
 @pytest.fixture(scope="module")
 def server_leaf(authorities: Authorities) -> Leaf:
     return make_leaf(authorities.intermediate, spiffe_id=SERVER_ID)
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
 
 
 @pytest.fixture

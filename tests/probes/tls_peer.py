@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socket import AF_INET, SOCK_STREAM, socket
 
-from pytest_istio_mc.certificates import Authority, Leaf
+from pytest_istio_mc.certificates import Authority, Leaf, facts
 
 
 @dataclass
@@ -70,7 +70,6 @@ def _answer(connection: ssl.SSLSocket) -> None:
         if not piece:
             return
         received += piece
-    shown = connection.getpeercert() or {}
-    uris = [value for kind, value in shown.get("subjectAltName", ()) if kind == "URI"]
-    body = json.dumps({"cluster": "west", "pod": "helloworld-v2", "port": 5999, "xfcc": f"URI={uris[0]}"}).encode()
+    shown = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
+    body = json.dumps({"cluster": "west", "pod": "helloworld-v2", "port": 5999, "xfcc": f"URI={facts(shown).spiffe_ids[0]}"}).encode()
     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)

@@ -1,0 +1,102 @@
+"""Nothing at all is wrong with a healthy mesh, nor with what only looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_istio_mc import certificates
+from pytest_istio_mc.verdicts import Outcome
+from tests.fake_clusters import PROBES, SYSTEM, FakeMesh, cacerts, encoded
+from tests.static_checks import STATIC, judge_all
+
+ONE_REPLICA = {"MC-ACCESS-007"}
+"""Not applicable where every control plane has one replica."""
+
+
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_every_static_check_is_conformant_on_a_healthy_mesh(clusters: int) -> None:
+    verdicts = judge_all(FakeMesh(clusters).record())
+
+    assert {id: verdict.outcome for id, verdict in verdicts.items()} == {
+        id: Outcome.NOT_APPLICABLE if id in ONE_REPLICA else Outcome.CONFORMANT for id in STATIC
+    }, "\n".join(f"{verdict.check}: {verdict.reason}" for verdict in verdicts.values())
+
+
+def a_longer_chain_in_one_cluster(mesh: FakeMesh) -> None:
+    middle = certificates._make_authority("Policy CA", "istio-mc", mesh.root, certificates.DAY * 700, 1)
+    issuing = certificates.make_intermediate(middle, "cluster2")
+    mesh[2].remove("Secret", "cacerts", SYSTEM)
+    mesh[2].objects["Secret"].append(cacerts(issuing, mesh.root))
+
+
+def another_node_port(mesh: FakeMesh) -> None:
+    mesh[2].find("Service", "echo", PROBES)["spec"]["ports"][0]["nodePort"] = 31999
+
+
+def an_expired_root_that_nobody_uses(mesh: FakeMesh) -> None:
+    old = certificates.make_root("Old Root", valid=certificates.DAY / 1440)
+    for n in (1, 2):
+        both = mesh.root.certificate + old.certificate
+        mesh[n].find("Secret", "cacerts", SYSTEM)["data"]["root-cert.pem"] = encoded(both)
+        for item in mesh[n].objects["ConfigMap"]:
+            if item["metadata"]["name"] == "istio-ca-root-cert":
+                item["data"] = {"root-cert.pem": both}
+        for pod in (f"client-{n}", f"server-{n}", f"gateway-{n}"):
+            secrets = mesh[n].dump(pod)["configs"][4]["dynamic_active_secrets"]
+            secrets[1]["secret"]["validation_context"]["trusted_ca"]["inline_bytes"] = encoded(both)
+
+
+def a_newer_patch_release(mesh: FakeMesh) -> None:
+    mesh[2].answers[("istiod-2", 15014, "/version")] = "1.31.4-abc-Clean"
+
+
+def unhealthy_endpoints_as_istio_1_31_sends_them(mesh: FakeMesh) -> None:
+    entry = mesh[1].dump("client-1")["configs"][2]["dynamic_endpoint_configs"][0]["endpoint_config"]["endpoints"][0]
+    entry["lb_endpoints"].append(
+        {"endpoint": {"address": {"socket_address": {"address": "10.1.0.99", "port_value": 8080}}}, "health_status": "UNHEALTHY"}
+    )
+
+
+def services_of_kubernetes_that_differ(mesh: FakeMesh) -> None:
+    for n, port in ((1, 53), (2, 54)):
+        for namespace, name in (("kube-system", "kube-dns"), ("default", "kubernetes")):
+            service = {"metadata": {"name": name, "namespace": namespace}, "spec": {"ports": [{"name": "a", "port": port}]}}
+            mesh[n].objects["Service"].append(service)
+
+
+def a_gateway_port_of_another_name(mesh: FakeMesh) -> None:
+    mesh[1].find("Service", "istio-eastwestgateway", SYSTEM)["spec"]["ports"][0]["name"] = "mtls"
+
+
+def a_newer_push_that_is_not_answered_yet(mesh: FakeMesh) -> None:
+    resource = next(iter(mesh[1].istiod("syncz")[0]["resources"].values()))
+    resource |= {"sent": "b", "acked": "a", "sentTime": "2999-01-01T00:00:00Z"}
+
+
+def an_istio_label_on_another_secret(mesh: FakeMesh) -> None:
+    mesh[1].objects["Secret"].append({"metadata": {"name": "helm", "namespace": SYSTEM}, "type": "helm.sh/release.v1", "data": {}})
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        a_longer_chain_in_one_cluster,
+        another_node_port,
+        an_expired_root_that_nobody_uses,
+        a_newer_patch_release,
+        unhealthy_endpoints_as_istio_1_31_sends_them,
+        services_of_kubernetes_that_differ,
+        a_gateway_port_of_another_name,
+        a_newer_push_that_is_not_answered_yet,
+        an_istio_label_on_another_secret,
+    ],
+)
+def test_what_only_looks_wrong_is_not_blamed(control: Callable[[FakeMesh], None]) -> None:
+    mesh = FakeMesh()
+    control(mesh)
+
+    verdicts = judge_all(mesh.record())
+
+    assert [f"{verdict.check}: {verdict.reason}" for verdict in verdicts.values() if verdict.outcome is Outcome.NON_CONFORMANT] == []
