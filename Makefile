@@ -3,13 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: certify test lint unit lab-tests bench clean help
+.PHONY: certify test lint unit lab-tests faults record bench clean help
 
 help:
 	@echo "make certify   build a two-cluster Istio mesh on this machine, judge it, write mesh-report.yaml (needs root)"
 	@echo "make test      lint, unit tests, and the tests on real labs (needs root)"
 	@echo "make lint      ruff, mypy, vulture"
 	@echo "make unit      the tests that need neither root nor a lab"
+	@echo "make faults    seed real faults into a real mesh: each must be named, and mended by the printed remedy (needs root)"
+	@echo "make record    the same, and keep the snapshots in tests/recorded"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
 certify: .venv/ready host
@@ -25,7 +27,14 @@ unit: .venv/ready
 	$(BIN)/pytest -ra -m "not lab"
 
 lab-tests: .venv/ready host
-	$(BIN)/pytest -ra -m lab
+	$(BIN)/pytest -ra -m "lab and not faults"
+
+faults: .venv/ready host
+	$(BIN)/istio-mc lab build
+	$(BIN)/pytest -ra -m faults -s --durations=0
+
+record: export RECORD = 1
+record: faults
 
 lint: .venv/ready
 	@echo "== ruff"

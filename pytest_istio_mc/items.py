@@ -23,6 +23,7 @@ MESH_FIXTURES = frozenset({"mesh", "snapshot", "kubes", "traffic"})
 """A test that uses one of these needs a mesh, whether it is marked or not."""
 
 _KINDS = tuple(Kind)
+_NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
 
 
 class Items:
@@ -123,6 +124,8 @@ class Items:
 
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
         """Show the verdict's own word with ``-v``, and a question mark where a check could not find out."""
+        if report.when == "setup" and report.skipped and _NOT_APPLICABLE in getattr(report, "user_properties", ()):
+            return "skipped", "s", "NOT APPLICABLE"
         verdict = verdict_of(report)
         if verdict is None or report.when != "call":
             return None

@@ -136,7 +136,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Provider]:
     from . import providers, topologies
     from .errors import UsageProblem
     from .provision import Replay
-    from .settings import settings_from
+    from .validation import settings_from
 
     hook = config.pluginmanager.hook
     known = _merged(providers.known(), *hook.pytest_mesh_providers(config=config))

@@ -120,6 +120,10 @@ class Owner:
             )
         except Exception as error:
             self._give_up(error)
+        except BaseException:
+            if self._config.pluginmanager.hasplugin("dsession"):
+                self._conclude_early("the run was interrupted")
+            raise
         else:
             self._mesh = self._run.mesh = prepared.mesh
             self._run.snapshot_folder, self._run.no_probes = folder, prepared.no_probes
@@ -140,7 +144,9 @@ class Owner:
             session.exitstatus = self._exit_status(int(exitstatus))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, object, object]:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> Generator[None, object, object]:
         """Root causes before pytest's list of failures, and only the causes in that list; the certificate after it."""
         if self._report is not None:
             _write(self._config, "mesh diagnosis", terminal.diagnosis(self._report))
@@ -149,6 +155,8 @@ class Owner:
             causes = [entry for entry in self._failed if self._gathered.check_of(entry) not in explained]
             if self._failed:
                 terminalreporter.stats["failed"] = causes
+        elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            terminalreporter.write_line(f"no check was selected, so nothing was provisioned. All of them: {self._run.settings.reproduce()}")
         return (yield)
 
     @pytest.hookimpl(specname="pytest_terminal_summary", trylast=True)
@@ -168,13 +176,17 @@ class Owner:
         self._run.mesh = None
 
     def _give_up(self, error: Exception) -> None:
-        """End the session: pytest would not come to its summary, so the certificate is written and shown here."""
+        """Say what went wrong, and end the session."""
         self._problem = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
         _write(self._config, "the mesh could not be provisioned", [*_told(error), *self._cleaning()])
-        self._certify("the mesh could not be provisioned")
+        self._conclude_early("the mesh could not be provisioned")
+        pytest.exit("the mesh could not be provisioned", returncode=COULD_NOT_FIND_OUT)
+
+    def _conclude_early(self, why: str) -> None:
+        """Certify where pytest will not come to its summary. Whatever happens, no older certificate is left to be taken for this run's."""
+        self._certify(why)
         self._write_certificate()
         self._wanted = False
-        pytest.exit("the mesh could not be provisioned", returncode=COULD_NOT_FIND_OUT)
 
     def _certify(self, why_not_run: str) -> None:
         """Build and write the certificate; where the disk refuses it, it goes to the terminal instead of being lost."""

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 PROBES = "istio-mc-test"
 HOST = f"echo.{PROBES}.svc.cluster.local"
 SYSTEM = "istio-system"
-TOKEN = "eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl"  # noqa: S105 - not one that anybody accepts
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl"
 
 
 def jwt(**claims: Any) -> str:
@@ -40,13 +40,11 @@ def encoded(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
-def meta(name: str, namespace: str = "", **labels: str) -> Json:
+def meta(name: str, namespace: str = "") -> Json:
     """Object metadata."""
     found: Json = {"name": name, "uid": f"uid-{name}", "managedFields": [{"manager": "kubectl"}]}
     if namespace:
         found["namespace"] = namespace
-    if labels:
-        found["labels"] = {key.replace("__", "/").replace("_", "."): value for key, value in labels.items()}
     return found
 
 
@@ -60,6 +58,7 @@ class FakeCluster:
     objects: dict[str, list[Json]] = field(default_factory=dict)
     answers: dict[tuple[str, int, str], Any] = field(default_factory=dict)
     tokens: dict[str, list[Json]] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
     unreachable: str = ""
     blocked_from: tuple[str, ...] = ()
     requests: list[str] = field(default_factory=list)
@@ -92,9 +91,9 @@ class FakeCluster:
 
     def list(self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Json]:
         self._alive()
+        if kind in self.refused:
+            raise KubeError(f'cluster "{self.name}"', f"list {kind}", "forbidden", status=403)
         found = self.objects.get(kind, [])
-        if isinstance(found, KubeError):
-            raise found
         if namespace is not None:
             found = [item for item in found if item["metadata"].get("namespace") == namespace]
         if labels:
@@ -119,9 +118,7 @@ class FakeCluster:
     def find(self, kind: str, name: str, namespace: str = "") -> Json:
         """One object, to break it."""
         return next(
-            item
-            for item in self.objects[kind]
-            if item["metadata"]["name"] == name and item["metadata"].get("namespace", "") == namespace
+            item for item in self.objects[kind] if item["metadata"]["name"] == name and item["metadata"].get("namespace", "") == namespace
         )
 
     def remove(self, kind: str, name: str, namespace: str = "") -> Json:
@@ -173,10 +170,11 @@ class FakeMesh:
     @property
     def mesh(self) -> Mesh:
         """The mesh as the provider hands it over, with probes."""
-        pods = []
-        for n in range(1, len(self.clusters) + 1):
-            for role in ("client", "server"):
-                pods.append(ProbePod(f"cluster{n}", role, f"{role}-{n}", f"10.{n}.0.{7 if role == 'client' else 5}", service_account=role))
+        pods = [
+            ProbePod(f"cluster{n}", role, f"{role}-{n}", f"10.{n}.0.{last}", service_account=role)
+            for n in range(1, len(self.clusters) + 1)
+            for role, last in (("client", 7), ("server", 5))
+        ]
         return Mesh(self.spec, "test", "fake", "python", probes=Probes(PROBES, "echo", "python", tuple(pods)))
 
     def record(self, *, ask: Callable[[str, Json], Mapping[str, Any]] | None = None) -> Snapshot:
@@ -234,16 +232,19 @@ def remote_secret(target: FakeCluster, token: str = "", *, key: str = "", server
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {"name": "c", "cluster": {"server": server or target.peer_server, "certificate-authority-data": encoded(ca or f"CA of {target.name}")}}
+            {
+                "name": "c",
+                "cluster": {"server": server or target.peer_server, "certificate-authority-data": encoded(ca or f"CA of {target.name}")},
+            }
         ],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         "current-context": "c",
         "users": [{"name": "c", "user": user or {"token": token or reader_token(target)}}],
     }
     key = key or target.name
-    secret = {"metadata": meta(f"istio-remote-secret-{key}", SYSTEM, istio__multiCluster="true"), "type": "Opaque"}
-    secret["metadata"]["annotations"] = {"networking.istio.io/cluster": key, "kubectl.kubernetes.io/last-applied-configuration": token}
-    return {**secret, "data": {key: encoded(json.dumps(kubeconfig))}}
+    metadata = meta(f"istio-remote-secret-{key}", SYSTEM) | {"labels": {"istio/multiCluster": "true"}}
+    metadata["annotations"] = {"networking.istio.io/cluster": key, "kubectl.kubernetes.io/last-applied-configuration": token}
+    return {"metadata": metadata, "type": "Opaque", "data": {key: encoded(json.dumps(kubeconfig))}}
 
 
 def cacerts(intermediate: certificates.Authority, root: certificates.Authority) -> Json:
@@ -291,8 +292,24 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> None:
         ],
         "Deployment.apps": [],
         "Pod": [
-            _pod(cluster, f"istiod-{n}", SYSTEM, "istiod", 2, [{"name": "discovery", "env": [{"name": "CLUSTER_ID", "value": cluster.name}]}], app="istiod"),
-            _pod(cluster, f"gateway-{n}", SYSTEM, "istio-eastwestgateway-service-account", 3, [{"name": "istio-proxy"}], istio="eastwestgateway"),
+            _pod(
+                cluster,
+                f"istiod-{n}",
+                SYSTEM,
+                "istiod",
+                2,
+                [{"name": "discovery", "env": [{"name": "CLUSTER_ID", "value": cluster.name}]}],
+                app="istiod",
+            ),
+            _pod(
+                cluster,
+                f"gateway-{n}",
+                SYSTEM,
+                "istio-eastwestgateway-service-account",
+                3,
+                [{"name": "istio-proxy"}],
+                istio="eastwestgateway",
+            ),
             _pod(cluster, f"client-{n}", PROBES, "client", 7, [{"name": "probe"}, {"name": "istio-proxy"}], app="client"),
             _pod(cluster, f"server-{n}", PROBES, "server", 5, [{"name": "probe"}, {"name": "istio-proxy"}], app="echo"),
         ],
@@ -365,7 +382,8 @@ def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
     }
     types = ("cluster.v3.Cluster", "listener.v3.Listener", "endpoint.v3.ClusterLoadAssignment")
     resources = {
-        f"type.googleapis.com/envoy.config.{name}": {"sent": "a", "acked": "a", "sentTime": "2026-01-01T00:00:00.123456789Z"} for name in types
+        f"type.googleapis.com/envoy.config.{name}": {"sent": "a", "acked": "a", "sentTime": "2026-01-01T00:00:00.123456789Z"}
+        for name in types
     }
     n = cluster.number
     rows = ((f"client-{n}", PROBES, "sidecar"), (f"server-{n}", PROBES, "sidecar"), (f"gateway-{n}", SYSTEM, "router"))

@@ -58,4 +58,4 @@ def findings(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
 
 def texts(finding: Finding) -> str:
     """Everything that a finding says."""
-    return " ".join((finding.summary, finding.expected, finding.seen, finding.remedy))
+    return f"{finding.summary} {finding.expected} {finding.seen} {finding.remedy}"

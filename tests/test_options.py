@@ -12,8 +12,9 @@ import yaml
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.options import OPTIONS
-from pytest_istio_mc.settings import Given, Settings, settings_from
+from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
+from pytest_istio_mc.validation import settings_from
 
 from .certifying import CERTIFY, report_of, without_mesh_environment, write_suite
 from .fake_mesh import SPEC_URL, FakeProvider, FakeTopology
@@ -163,7 +164,10 @@ def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path
         "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-report=r.yaml --mesh-keep "
         "--mesh-timeout-factor=2 --mesh-checks=MC-TRUST"
     )
-    assert settings.reproduce(checks="MC-TRUST-001").endswith("--mesh-timeout-factor=2 --mesh-checks=MC-TRUST-001")
+    assert settings.reproduce(checks="MC-TRUST-001") == (
+        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-keep "
+        "--mesh-timeout-factor=2 --mesh-checks=MC-TRUST-001"
+    )
     assert settings.overrides == ("every time budget was multiplied by 2 (--mesh-timeout-factor)",)
     assert settings.timeouts.request == 10.0
 

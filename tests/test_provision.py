@@ -79,17 +79,18 @@ class WithoutRecord:
 
 
 def test_a_mesh_without_working_probes_still_gets_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def deployed(*_: object, **__: object) -> Iterator[Mesh]:
+    def deployed(*_: object, **__: object) -> None:
         raise ProvisionError('cluster "cluster1"', "probe pods not ready")
-        yield
 
     monkeypatch.setattr("pytest_istio_mc.probes.workloads.deployed", deployed)
-    monkeypatch.setattr("pytest_istio_mc.collect.collect", FakeProvider().record)
+    def collect(mesh: Mesh, progress: Progress, **_: object) -> Snapshot:
+        return FakeProvider().record(mesh, progress)
+
+    monkeypatch.setattr("pytest_istio_mc.collect.collect", collect)
     monkeypatch.setattr("pytest_istio_mc.provision.connected", lambda mesh, timeouts: recorded("kubes", []))
     said: list[str] = []
 
-    with prepared_mesh(WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(said.append), []) as prepared:  # type: ignore[arg-type]
+    with prepared_mesh(WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(said.append), []) as prepared:
         assert prepared.no_probes == 'cluster "cluster1": probe pods not ready'
 
     assert any("no probes" in line for line in said)

@@ -72,13 +72,13 @@ def _shard(snapshot: Snapshot, plane: ClusterSnapshot, istiod: IstiodFacts, targ
         if missing or frozen:
             yield Finding(
                 f"istiod {istiod.pod} of {plane.name} "
-                + (f"lacks {len(missing)} of {len(wanted)}" if missing else f"still has {len(frozen)} vanished")
+                + (f"still has {len(frozen)} vanished" if frozen else f"lacks {len(missing)} of {len(wanted)}")
                 + f" endpoints of {probes.service} in {target.name}",
                 scope,
                 expected=_addresses(wanted),
                 seen=_addresses(seen) or "none",
                 remedy=commands.istio(plane.name, f"delete pod {istiod.pod}"),
-                fault="shards-missing" if missing else "shards-frozen",
+                fault="shards-frozen" if frozen else "shards-missing",
             )
         yield from _unusable(snapshot, target, {key: seen[key] for key in wanted if key in seen}, wanted, scope)
 

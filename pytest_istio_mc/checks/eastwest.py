@@ -234,8 +234,9 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
             fault="ew-gateway-port-label" if override else "ew-port-missing",
         )
         return
-    yield from east_west_config(snapshot, cluster, service)
-    yield from passes(snapshot, cluster, service)
+    wrong = list(east_west_config(snapshot, cluster, service))
+    # a wrong configuration is why the listener is wrong
+    yield from wrong or passes(snapshot, cluster, service)
 
 
 def _port(service: Object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..mesh import Mesh
+from ..mesh import Mesh, ProbePod
 from ..observations import Connection, GatewayAddress, NamedCall, Plaintext, TlsHandshake, Trial
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
@@ -71,28 +71,53 @@ def _no_gateway(mesh: Mesh, network: str) -> Finding:
     kind=Kind.LIVE,
     requires=MULTI_NETWORK,
     spec_url=GUIDE + "#expose-services-in-cluster1",
-    explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-TRUST-008", "MC-CONTROL-005", *TRUST_BELOW),
+    explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-CONTROL-005", *TRUST_BELOW),
 )
 def names_lead_to_services(mesh: Mesh, gateways: Sequence[GatewayAddress], calls: Sequence[NamedCall]) -> Verdict:
     """Subsets without a pod behind the gateway must not be answered: it may not pass requests on to other networks."""
     found: list[Found] = list(_uncovered(mesh, gateways, calls))
-    for call in calls:
-        found += _led(mesh, call)
+    for way in dict.fromkeys((call.handshake.source, call.gateway) for call in calls):
+        found += _at(mesh, [call for call in calls if (call.handshake.source, call.gateway) == way])
     return settle(found, f"{len(calls)} names at {len(gateways)} gateways led where they should", pairs=_crossing_names(mesh))
 
 
+def _pods(mesh: Mesh, call: NamedCall) -> list[ProbePod]:
+    """The pods behind the gateway to which the name of this call belongs."""
+    inside = {cluster.name for cluster in mesh.spec.data_planes if cluster.network == call.gateway.network}
+    role = "client" if call.service == "client" else "server"
+    return [pod for pod in probes_of(mesh).pods if pod.cluster in inside and pod.role == role and call.subset in ("", pod.version)]
+
+
+def _at(mesh: Mesh, calls: Sequence[NamedCall]) -> Iterator[Found]:
+    """What is wrong at one gateway, seen from one cluster; one finding where it answers no name at all."""
+    known = [call for call in calls if _pods(mesh, call)]
+    if known and not any(call.handshake.answer for call in known):
+        first = known[0]
+        source, gateway = first.handshake.source, first.gateway
+        yield Finding(
+            f"{source}: the gateway of {gateway.network} at {gateway.address}:{gateway.port} answers none of {len(known)} names",
+            clusters=(source, gateway.cluster),
+            expected="an answer by the service, port and subset that the name says",
+            seen=str(first.handshake),
+            remedy=_listeners(mesh, gateway),
+            fault="gateway-does-not-route",
+        )
+        return
+    for call in calls:
+        yield from _led(mesh, call)
+
+
+def _listeners(mesh: Mesh, gateway: GatewayAddress) -> str:
+    namespace, name = gateway.service.split("/")
+    return istioctl(mesh, gateway.cluster, f"proxy-config listeners deployment/{name}.{namespace} --port 15443")
+
+
 def _led(mesh: Mesh, call: NamedCall) -> Iterator[Found]:
-    probes, handshake, gateway = probes_of(mesh), call.handshake, call.gateway
-    inside = {cluster.name for cluster in mesh.spec.data_planes if cluster.network == gateway.network}
-    role = "server" if call.service != "client" else "client"
-    pods = {pod.name for pod in probes.pods if pod.cluster in inside and pod.role == role and call.subset in ("", pod.version)}
+    handshake, gateway = call.handshake, call.gateway
+    pods = {pod.name for pod in _pods(mesh, call)}
     answer = handshake.answer
     scope = (handshake.source, gateway.cluster)
-    remedy = istioctl(
-        mesh,
-        gateway.cluster,
-        f"proxy-config listeners deployment/{gateway.service.split('/')[1]}.{gateway.service.split('/')[0]} --port 15443",
-    )
+    remedy = _listeners(mesh, gateway)
     what = f"{handshake.source}: SNI {handshake.sni} at {gateway.address}:{gateway.port}"
     if not pods:
         if answer is not None:
@@ -137,14 +162,7 @@ def tls_passes_through(mesh: Mesh, gateways: Sequence[GatewayAddress], calls: Se
     found: list[Found] = list(_uncovered(mesh, gateways, calls))
     judged = 0
     for call in calls:
-        inside = [cluster.name for cluster in mesh.spec.data_planes if cluster.network == call.gateway.network]
-        accounts = {
-            identity(mesh, pod.cluster, pod.service_account)
-            for pod in probes_of(mesh).pods
-            if pod.cluster in inside
-            and pod.role == ("client" if call.service == "client" else "server")
-            and call.subset in ("", pod.version)
-        }
+        accounts = {identity(mesh, pod.cluster, pod.service_account) for pod in _pods(mesh, call)}
         if accounts:
             judged += 1
             found += _shown(call, accounts)

@@ -14,6 +14,9 @@ from .live import answered, failures, identity, kubectl, pair_names, probes_of, 
 
 TRUST_BELOW = ("MC-TRUST-001", "MC-TRUST-002", "MC-TRUST-003", "MC-TRUST-004", "MC-TRUST-005", "MC-TRUST-006", "MC-TRUST-007")
 
+_WAY_BELOW = ("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-EASTWEST-004")
+"""What keeps connections from getting there at all, so that nothing can be said about trust."""
+
 _TLS_SIGNS = ("TLS_error", "CERTIFICATE_VERIFY_FAILED", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "CERTIFICATE_EXPIRED")
 """How Envoy says that a handshake failed over a certificate (fault catalogue: error string to family)."""
 
@@ -24,7 +27,7 @@ _TLS_SIGNS = ("TLS_error", "CERTIFICATE_VERIFY_FAILED", "UNKNOWN_CA", "CERTIFICA
     kind=Kind.LIVE,
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
     spec_url="https://istio.io/latest/docs/concepts/security/#mutual-tls-authentication",
-    explained_by=TRUST_BELOW,
+    explained_by=(*TRUST_BELOW, *_WAY_BELOW),
 )
 def mutual_tls(mesh: Mesh, requests: Sequence[Request], trials: Sequence[Trial]) -> Verdict:
     """``requests`` went through the sidecars; ``trials`` are raw handshakes, which say why where no request arrived.
@@ -97,7 +100,7 @@ def _refusal(source: str, target: str, requests: Sequence[Request], trial: Trial
     kind=Kind.LIVE,
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
     spec_url="https://istio.io/latest/docs/reference/config/security/peer_authentication/",
-    explained_by=("MC-TRUST-008",),
+    explained_by=("MC-TRUST-008", *TRUST_BELOW, *_WAY_BELOW),
 )
 def plaintext_refused(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
     """Plaintext, and TLS without a certificate, to the STRICT port; the twin shows that the way is open."""
@@ -123,7 +126,7 @@ def plaintext_refused(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
     kind=Kind.LIVE,
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
     spec_url="https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/",
-    explained_by=("MC-TRUST-008",),
+    explained_by=("MC-TRUST-008", *TRUST_BELOW, *_WAY_BELOW),
 )
 def foreign_certificate_refused(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
     """A certificate with the client's own name from a root that nobody knows; the twin is the real one over the same way."""

@@ -100,6 +100,8 @@ def result_sentence(report: Mapping[str, Any]) -> str:
             return f"{len(claimed) - len(ran)} of {len(claimed)} claimed checks did not run; this is no certificate"
     if "problem" in report:
         return f"the mesh could not be provisioned: {report['problem'].splitlines()[0]}"
+    if not ran:
+        return f"none of the {len(claimed)} claimed checks ran"
     return f"{sum(_is(entry, Outcome.INCONCLUSIVE) for entry in ran)} of {len(claimed)} checks could not find out"
 
 

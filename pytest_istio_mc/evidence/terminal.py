@@ -64,7 +64,8 @@ def diagnosis(report: Mapping[str, Any]) -> list[str]:
         for reason, ids in _grouped((entry["id"], entry["reason"]) for entry in unknown):
             lines.append(f"   {', '.join(ids)}: {reason}")
         lines.append("")
-    return lines or ["nothing is wrong with what was looked at"]
+    looked = any(entry["ran"] for entry in report["checks"])
+    return lines or ["nothing is wrong with what was looked at" if looked else "nothing was looked at"]
 
 
 def certificate(report: Mapping[str, Any], settings: Settings, where: str, differences: Sequence[Difference] = ()) -> list[str]:

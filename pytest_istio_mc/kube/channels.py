@@ -37,7 +37,6 @@ class Channels:
     def __init__(self, websocket: WebSocket, name: str, on_data: Callable[[int, bytes], None], on_end: Callable[[str], None]) -> None:
         self.protocol: str = websocket.subprotocol or ""
         assert websocket.sock is not None
-        self._websocket = websocket
         self._socket: socket.socket = websocket.sock
         self._on_data = on_data
         self._on_end = on_end

@@ -27,6 +27,7 @@ def examine(clusters: int = 2) -> tuple[Examined, ...]:
         Examined("go", True, "not needed, everything is built") if built else host.go(),
         *kernel.examine(home),
         host.memory(clusters),
+        host.inotify(clusters),
         disk,
     )
 

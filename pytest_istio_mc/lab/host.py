@@ -26,6 +26,7 @@ GO_MODULE_CACHE_BYTES = int(3.2 * GIB)
 # Memory that the lab takes: a cluster with its control plane, gateways and workloads, and what is there once.
 CLUSTER_BYTES = int(1.3 * GIB)
 SHARED_BYTES = GIB
+CLUSTER_INOTIFY_INSTANCES = 26
 
 PROGRAMS = {  # besides runc and iptables: program -> Debian package
     "iptables-restore": "iptables",
@@ -156,6 +157,28 @@ def memory(clusters: int) -> Examined:
         f"{available / GIB:.1f} GiB available, {needed / GIB:.1f} GiB needed for {clusters} clusters",
         "free memory, or ask for fewer clusters",
     )
+
+
+def inotify(clusters: int) -> Examined:
+    """Inotify instances, which kubelets, controllers and proxies take; the kernel counts them for each user (inotify(7))."""
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    taken = sum(_inotify_instances(process) for process in Path("/proc").iterdir() if process.name.isdigit())
+    needed = clusters * CLUSTER_INOTIFY_INSTANCES
+    return Examined(
+        "inotify",
+        limit - taken >= needed,
+        f"{limit - taken} of {limit} instances free, {needed} needed for {clusters} clusters",
+        f"sysctl -w fs.inotify.max_user_instances={max(512, limit * 4)}",
+    )
+
+
+def _inotify_instances(process: Path) -> int:
+    try:
+        if process.stat().st_uid != os.getuid():
+            return 0
+        return sum(str(entry.readlink()).startswith("anon_inode:inotify") for entry in (process / "fd").iterdir())
+    except OSError:
+        return 0  # it has ended meanwhile
 
 
 def disk(cache: Path, compiling: Sequence[GoModule]) -> Examined:

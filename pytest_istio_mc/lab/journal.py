@@ -60,9 +60,9 @@ class SupervisorLock:
         self._path = home / LOCK
         self.descriptor: int | None = None
 
-    def take(self) -> bool:
-        """Take the lock; false where somebody else holds it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def take(self, *, make: bool = True) -> bool:
+        """Take the lock; false where somebody else holds it. ``FileNotFoundError`` where it was never made and ``make`` is false."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from filelock import FileLock
 from ..errors import ProvisionError, UsageProblem
 from ..progress import Progress
 from ..spec import MeshSpec
+from ..eventually import eventually
+from . import remains
 from .cache import cache_home
 from .journal import SupervisorLock
 from .plan import LabPlan, plan_nodes
@@ -101,7 +102,15 @@ class Lab:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        _wait_gone(self.plan)
+        eventually(
+            lambda: is_alive(self.plan.home),
+            lambda alive: not alive,
+            within_seconds=_GOING_DOWN_SECONDS,
+            what=f'lab "{self.plan.name}" is gone',
+        )
+        if self.plan.home.exists():
+            # The supervisor was killed, or could not end in order: what it left is cleared here.
+            remains.clear(self.plan.home)
 
 
 def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float, detached: bool = False) -> Lab:
@@ -132,7 +141,6 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
         lab.wait_answering(progress)
     except BaseException:
         lab.stop()
-        shutil.rmtree(home, ignore_errors=True)
         raise
     return lab
 
@@ -232,7 +240,7 @@ def is_alive(home: Path) -> bool:
     """Whether a supervisor holds that lab."""
     lock = SupervisorLock(home)
     try:
-        free = lock.take()
+        free = lock.take(make=False)
     except FileNotFoundError:
         return False
     lock.release()
@@ -256,14 +264,3 @@ def _read(home: Path) -> Lab | None:
         return Lab(LabPlan.from_dict(json.loads((home / PLAN).read_text())["plan"]))
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _wait_gone(plan: LabPlan) -> None:
-    from ..eventually import eventually
-
-    eventually(
-        lambda: plan.home.exists() and is_alive(plan.home),
-        lambda alive: not alive,
-        within_seconds=_GOING_DOWN_SECONDS,
-        what=f'lab "{plan.name}" is gone',
-    )

@@ -1,30 +1,9 @@
-"""Sweep: clears what labs that were killed have left behind — processes, cgroups, folders — and never touches a living one."""
+"""Sweep: clears what labs that were killed have left behind, and never touches a living one."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-from ..eventually import eventually
-from . import cgroups, lab
-from .journal import Journal
-from .process import start_time_of
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """One thing that a dead lab left: its kind (process, cgroup, folder) and what it is called."""
-
-    lab: str
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f'{self.kind} {self.name} of lab "{self.lab}"'
+from . import lab, remains
+from .remains import Leftover
 
 
 def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
@@ -32,38 +11,7 @@ def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
     found: list[Leftover] = []
     with lab.labs_lock():
         for home in lab.dead_homes():
-            found += _leftovers(home)
+            found += remains.found_in(home)
             if not dry_run:
-                _clear(home)
+                remains.clear(home)
     return tuple(found)
-
-
-def _leftovers(home: Path) -> Iterator[Leftover]:
-    for pid, name in _living(home):
-        yield Leftover(home.name, "process", f"{pid} ({name})")
-    for parent in _cgroups(home):
-        for folder in cgroups.folders(parent):
-            yield Leftover(home.name, "cgroup", str(folder))
-    yield Leftover(home.name, "folder", str(home))
-
-
-def _clear(home: Path) -> None:
-    for pid, _ in _living(home):
-        os.kill(pid, signal.SIGKILL)
-    eventually(lambda: list(_living(home)), lambda left: not left, within_seconds=10, what=f'processes of lab "{home.name}" are gone')
-    for parent in _cgroups(home):
-        cgroups.remove(parent)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _living(home: Path) -> Iterator[tuple[int, str]]:
-    """Journalled processes that still run; one that only has the pid of an ended one is somebody else's."""
-    for entry in Journal(home):
-        if entry.kind == "process" and entry.started and start_time_of(entry.pid) == entry.started:
-            yield entry.pid, entry.name
-
-
-def _cgroups(home: Path) -> Iterator[str]:
-    for entry in Journal(home):
-        if entry.kind == "cgroup":
-            yield entry.name

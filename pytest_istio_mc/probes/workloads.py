@@ -77,7 +77,7 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
         return probe_pods(kube, cluster, name)
 
     clusters = [cluster.name for cluster in spec.data_planes]
-    with removed_at_end({cluster: kubes[cluster] for cluster in clusters}, name, timeouts, progress, remove=remove):
+    with _removed_at_end({cluster: kubes[cluster] for cluster in clusters}, mesh.run_id, timeouts, progress, remove=remove):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
             pods = side_by_side(deploy, clusters)
         found = tuple(pod for cluster_pods in pods for pod in cluster_pods)
@@ -87,34 +87,38 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
 
 
 @contextmanager
-def own_namespace(
-    mesh: Mesh, kubes: Mapping[str, Kube], purpose: str, timeouts: Timeouts, progress: Progress, *, remove: bool = True
-) -> Iterator[str]:
-    """An empty namespace of this run for one check, in every cluster with workloads; yields its name and removes it at the end."""
+def own_namespace(mesh: Mesh, kubes: Mapping[str, Kube], purpose: str) -> Iterator[str]:
+    """An empty namespace of this run for one check, in every cluster with workloads; yields its name.
+
+    Its removal is ordered at the end and not waited for, which takes seconds; :func:`deployed` waits until all of the run's are gone.
+    """
     name = f"istio-mc-{mesh.run_id}-{purpose}"
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    with removed_at_end({cluster: kubes[cluster] for cluster in clusters}, name, timeouts, progress, remove=remove):
+    try:
         side_by_side(lambda cluster: kubes[cluster].apply(run_namespace(kubes[cluster], name, mesh.run_id)), clusters)
         yield name
+    finally:
+        side_by_side(lambda cluster: kubes[cluster].delete("Namespace", name), clusters)
 
 
 @contextmanager
-def removed_at_end(
-    kubes: Mapping[str, Kube], namespace: str, timeouts: Timeouts, progress: Progress, *, remove: bool = True
-) -> Iterator[None]:
-    """Remove the namespace from all these clusters at the end, whatever happened; a failure to do so is reported beside the first."""
+def _removed_at_end(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, progress: Progress, *, remove: bool) -> Iterator[None]:
+    """Remove every namespace of the run from all these clusters at the end, whatever happened, and prove that they are gone.
+
+    A failure to do so is reported beside the first one.
+    """
     try:
         yield
     except BaseException as error:
         try:
             if remove:
-                _remove_everywhere(kubes, namespace, timeouts)
+                _remove_everywhere(kubes, run_id, timeouts)
         except MeshError as second:
-            error.add_note(f"and namespace {namespace} could not be removed: {second}")
+            error.add_note(f"and the namespaces of run {run_id} could not be removed: {second}")
         raise
     if remove:
-        with progress.step(f"namespace {namespace} removed"):
-            _remove_everywhere(kubes, namespace, timeouts)
+        with progress.step("probes removed"):
+            _remove_everywhere(kubes, run_id, timeouts)
 
 
 def leftovers(kube: Kube) -> tuple[Leftover, ...]:
@@ -245,8 +249,16 @@ def _settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress:
         progress.note(f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why")
 
 
-def _remove_everywhere(kubes: Mapping[str, Kube], namespace: str, timeouts: Timeouts) -> None:
-    side_by_side(lambda cluster: remove_namespace(kubes[cluster], namespace, timeouts.clean_up), kubes)
+def _remove_everywhere(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts) -> None:
+    def remove(cluster: str) -> None:
+        kube = kubes[cluster]
+        names = [item["metadata"]["name"] for item in kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")]
+        for name in names:
+            kube.delete("Namespace", name)
+        for name in names:
+            remove_namespace(kube, name, timeouts.clean_up)
+
+    side_by_side(remove, kubes)
 
 
 def _decoded(value: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pytest_istio_mc.checks import eastwest_live
-from pytest_istio_mc.observations import Answer, Connection, Ending, NamedCall, Path, PeerCertificate, Plaintext, Trial
+from pytest_istio_mc.observations import Answer, Connection, Ending, NamedCall, Path, PeerCertificate, Plaintext, TlsHandshake, Trial
 from pytest_istio_mc.spec import ClusterSpec
 from pytest_istio_mc.verdicts import Outcome
 
@@ -18,10 +19,10 @@ EAST, WEST = GATEWAYS
 CONNECTIONS = [Connection("east", WEST.address, WEST.port, Ending.ANSWERED), Connection("west", EAST.address, EAST.port, Ending.ANSWERED)]
 
 
-def spoiled(service: str, port: int, subset: str = "", **changes: object) -> list[NamedCall]:
+def spoiled(service: str, port: int, subset: str = "", **changes: Any) -> list[NamedCall]:
     """All calls, with east's call of that name changed."""
     return [
-        replace(call, handshake=replace(call.handshake, **changes))  # type: ignore[arg-type]
+        replace(call, handshake=replace(call.handshake, **changes))
         if (call.handshake.source, call.service, call.port, call.subset) == ("east", service, port, subset)
         else call
         for call in named_calls(MESH)
@@ -67,10 +68,22 @@ def test_names_that_lead_where_they_should_are_conformant() -> None:
         (("helloworld-subsets", 5000, "v1"), {"answer": answer(MESH, "east", port=5000)}, "gateway-forwards-to-other-networks"),
     ],
 )
-def test_a_name_that_leads_elsewhere_is_found(name: tuple[str, int, str], changes: dict[str, object], fault: str) -> None:
+def test_a_name_that_leads_elsewhere_is_found(name: tuple[str, int, str], changes: dict[str, Any], fault: str) -> None:
     verdict = eastwest_live.names_lead_to_services(MESH, GATEWAYS, spoiled(*name, **changes))
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [(fault, ("east", "west"))]
+
+
+def test_a_gateway_that_answers_no_name_at_all_is_one_finding() -> None:
+    dead = [
+        replace(call, handshake=replace(call.handshake, answer=None, ending=Ending.RESET)) if call.gateway is WEST else call
+        for call in named_calls(MESH)
+    ]
+
+    verdict = eastwest_live.names_lead_to_services(MESH, GATEWAYS, dead)
+
+    assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [("gateway-does-not-route", ("east", "west"))]
+    assert "none of 4 names" in verdict.reason
 
 
 def test_certificates_of_the_workloads_are_conformant() -> None:
@@ -95,7 +108,7 @@ def test_a_certificate_that_is_not_the_workloads_is_found(shown: PeerCertificate
 @pytest.mark.parametrize(
     "changes", [{"peer": None}, {"verified": False, "verify_error": "unknown issuer"}], ids=["none-seen", "unknown-root"]
 )
-def test_a_certificate_that_proves_nothing_is_a_gap(changes: dict[str, object]) -> None:
+def test_a_certificate_that_proves_nothing_is_a_gap(changes: dict[str, Any]) -> None:
     verdict = eastwest_live.tls_passes_through(MESH, GATEWAYS, spoiled("helloworld", 5000, **changes))
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
@@ -123,7 +136,9 @@ def test_a_gateway_that_knows_only_its_services_is_conformant() -> None:
 
 def test_a_handshake_with_an_unknown_name_is_found_even_without_an_answer() -> None:
     good = gateway_trials()
-    completed = replace(good[0].forbidden[0], completed=True)  # type: ignore[call-arg]
+    unknown = good[0].forbidden[0]
+    assert isinstance(unknown, TlsHandshake)
+    completed = replace(unknown, completed=True)
 
     verdict = eastwest_live.unknown_names_refused(MESH, [replace(good[0], forbidden=(completed,)), good[1]])
 

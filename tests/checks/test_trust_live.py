@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -38,10 +39,9 @@ def test_mutual_tls_with_the_right_identities_is_conformant() -> None:
     ],
 )
 def test_a_wrong_identity_on_either_side_is_found(field: str, seen: str, fault: str) -> None:
+    changes: dict[str, Any] = {field: seen}
     wrong = [
-        replace(one, answer=replace(one.answer, **{field: seen}))
-        if one.answer and (one.source, one.answer.cluster) == ("east", "west")
-        else one
+        replace(one, answer=replace(one.answer, **changes)) if one.answer and (one.source, one.answer.cluster) == ("east", "west") else one
         for one in requests(MESH)
     ]
 

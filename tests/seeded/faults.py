@@ -1,13 +1,13 @@
 """Seeded faults: real mistakes that users make with real meshes, each with the check that must be named as their root cause.
 
 A fault changes a healthy mesh through the Kubernetes API of its clusters; what heals it is the remedy that the certificate prints.
+The names are those of the findings (``Finding.fault``); they never change, because users search for them.
 """
 
 from __future__ import annotations
 
 import base64
 import copy
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,11 @@ class SeededFault:
     check: str
     clusters: tuple[str, ...]
     seed: Seed
+
+    @property
+    def group(self) -> str:
+        """The part of the mesh that is broken: ``trust``, ``rs`` (remote secrets), ``ew`` (east-west gateway), ``cp``…"""
+        return self.name.partition("-")[0]
 
 
 FAULTS: dict[str, SeededFault] = {}
@@ -231,8 +236,3 @@ def ports_differ(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
             "spec": {"selector": {"app": "orders"}, "ports": [{"name": "http", "port": port}]},
         }
         kubes[name].create(manifest)
-
-
-def describe(root_cause: Mapping[str, Any]) -> str:
-    """One root cause of a certificate, for messages."""
-    return json.dumps(root_cause, indent=1)

@@ -1,0 +1,46 @@
+"""The checks on snapshots recorded from real meshes, healthy and broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc.checks.catalogue import known_checks
+from pytest_istio_mc.diagnose import diagnose
+from pytest_istio_mc.snapshot import Snapshot
+from pytest_istio_mc.verdicts import Outcome
+from tests.static_checks import judge_all
+
+RECORDED = Path(__file__).parent.parent / "recorded"
+
+ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {}
+"""The recorded snapshots by folder: the root causes (check, fault) that they must lead to; none for healthy meshes."""
+
+LARGEST = 300_000
+"""Bytes that a recorded snapshot may have."""
+
+
+def folders() -> list[Path]:
+    return sorted(file.parent for file in RECORDED.glob("*/snapshot.json*"))
+
+
+def test_every_recorded_snapshot_is_expected() -> None:
+    assert {folder.name for folder in folders()} == ROOT_CAUSES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
+def test_a_recorded_mesh_leads_to_its_root_causes(name: str) -> None:
+    verdicts = judge_all(Snapshot.load(RECORDED / name))
+
+    causes = diagnose(verdicts, known_checks())
+
+    shown = "\n".join(f"{verdict.check} {verdict.outcome.value}: {verdict.reason}" for verdict in verdicts.values())
+    assert {(cause.check, cause.fault) for cause in causes} == ROOT_CAUSES[name], shown
+    if not ROOT_CAUSES[name]:
+        assert all(verdict.outcome in (Outcome.CONFORMANT, Outcome.NOT_APPLICABLE) for verdict in verdicts.values()), shown
+
+
+@pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
+def test_a_recorded_snapshot_is_small(name: str) -> None:
+    assert sum(file.stat().st_size for file in (RECORDED / name).rglob("*") if file.is_file()) < LARGEST

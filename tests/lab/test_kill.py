@@ -1,0 +1,130 @@
+"""Kills at any moment: whatever dies, nothing of the lab stays, or the next sweep takes it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.lab import lab, sweep
+
+from ..conftest import require_toolchain
+from ..host_state import left_of
+
+pytestmark = pytest.mark.lab
+
+OWNER = """
+import sys, time
+from pytest_istio_mc.lab import lab, toolchain
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.spec import ClusterSpec, MeshSpec
+spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
+running = lab.start(spec, sys.argv[1], toolchain.cached(), Progress(), within_seconds=60)
+print("answering", flush=True)
+running.wait_ready()
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def name() -> str:
+    """The name of a lab that nobody else has."""
+    require_toolchain()
+    return f"kill-{secrets.token_hex(4)}"
+
+
+def started(name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, text=True)
+
+
+def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
+    def wait(owner: subprocess.Popen[str], home: Path) -> None:
+        assert owner.stdout is not None
+        assert any(said.strip() == line for said in owner.stdout), f"the owner never said {line!r}"
+
+    return wait
+
+
+def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
+    def wait(owner: subprocess.Popen[str], home: Path) -> None:
+        eventually(lambda: (home / file).exists(), bool, within_seconds=30, what=f"{file} is there", every_seconds=0.002)
+
+    return wait
+
+
+MOMENTS = {
+    "folder-made": as_soon_as("plan.json"),
+    "first-namespace": as_soon_as("fabric.namespaces"),
+    "certificates": as_soon_as("cluster1/admin.kubeconfig"),
+    "etcd-started": as_soon_as("cluster1/log/etcd.log"),
+    "kubelet-started": as_soon_as("cluster1/log/kubelet.log"),
+    "ready": after("ready"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, number: signal.Signals) -> None:
+    home = lab.labs_folder() / name
+    owner = started(name)
+    try:
+        MOMENTS[moment](owner, home)
+    finally:
+        owner.send_signal(number)
+    owner.wait(40)
+
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+
+
+@pytest.mark.parametrize("moment", ["first-namespace", "etcd-started", "ready"])
+def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(name: str, moment: str) -> None:
+    home = lab.labs_folder() / name
+    owner = started(name)
+    try:
+        MOMENTS[moment](owner, home)
+        supervisor = _supervisor_of(home)
+        owner.send_signal(signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(lambda: lab.is_alive(home), lambda alive: not alive, within_seconds=10, what="the supervisor is dead")
+        assert any(leftover.lab == name for leftover in sweep.sweep(dry_run=True))
+    finally:
+        owner.kill()
+        owner.wait()
+
+    sweep.sweep()
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+
+
+def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -> None:
+    home = lab.labs_folder() / name
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        as_soon_as("cluster1/log/etcd.log")(owner, home)
+        os.kill(_supervisor_of(home), signal.SIGKILL)
+        _, said = owner.communicate(timeout=40)
+    finally:
+        owner.kill()
+        owner.wait()
+
+    assert "its supervisor ended before the clusters were ready (exit code -9)" in said
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+
+
+def _supervisor_of(home: Path) -> int:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"pytest_istio_mc.lab.supervisor" in command and str(home).encode() in command:
+                return int(entry.name)
+    raise AssertionError(f"no supervisor of {home}")

@@ -1,0 +1,117 @@
+"""A running lab: what its networks let through, what it leaves alone, and that it obeys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pytest_istio_mc.errors import ProvisionError, UsageProblem
+from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.lab import lab, sweep
+from pytest_istio_mc.progress import Progress
+
+from ..conftest import LabMesh, require_toolchain
+from ..host_state import HostState
+
+pytestmark = pytest.mark.lab
+
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()
+    print("connected")
+except OSError as error:
+    print(error.strerror or "timed out")
+"""
+
+
+def connect_from(lab_mesh: LabMesh, cluster: str, address: str, port: int) -> str:
+    """What a connection from that cluster's node to an address comes to."""
+    pid = lab_mesh.lab.order("status")[cluster]["etcd"]
+    command = ["nsenter", "-t", str(pid), "--net", sys.executable, "-c", CONNECT, address, str(port)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def kube_of(lab_mesh: LabMesh, cluster: str) -> Kube:
+    return Kube(cluster, str(lab_mesh.lab.kubeconfig), cluster)
+
+
+def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(lab_mesh: LabMesh) -> None:
+    second = lab_mesh.lab.plan.nodes[1]
+    with_pod = kube_of(lab_mesh, "cluster2")
+    pods = with_pod.list("Pod", "istio-system", labels="app=istiod")
+    with_pod.close()
+    pod_address = pods[0]["status"]["podIP"]
+
+    assert connect_from(lab_mesh, "cluster1", second.node_address, 6443) == "connected"
+    assert connect_from(lab_mesh, "cluster1", f"{second.load_balancer_prefix}.1", 15443) == "connected"
+    assert connect_from(lab_mesh, "cluster2", pod_address, 15012) == "connected", "the pod answers in its own cluster"
+    assert connect_from(lab_mesh, "cluster1", pod_address, 15012) == "Network is unreachable"
+    assert connect_from(lab_mesh, "cluster1", second.node_address, 10250) == "Network is unreachable", "the kubelet"
+    assert connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443) == "Network is unreachable"
+
+
+def test_the_hosts_network_and_mounts_are_as_before(lab_mesh: LabMesh) -> None:
+    assert HostState.now() == lab_mesh.host_before
+
+
+def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own(lab_mesh: LabMesh) -> None:
+    kube = kube_of(lab_mesh, "cluster1")
+
+    def service(name: str, **more: object) -> dict[str, object]:
+        spec = {"type": "LoadBalancer", "ports": [{"port": 80}]} | more
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+    def address(name: str) -> str:
+        found = kube.read("Service", name, "default")
+        return str(((found or {}).get("status", {}).get("loadBalancer", {}).get("ingress") or [{}])[0].get("ip", ""))
+
+    try:
+        kube.create(service("theirs", loadBalancerClass="example.com/x"))
+        kube.create(service("ours"))
+        given = eventually(lambda: address("ours"), bool, within_seconds=10, what="the Service has an address").value
+        kube.delete("Service", "ours", "default")
+        kube.create(service("ours"))
+        again = eventually(lambda: address("ours"), bool, within_seconds=10, what="the Service has an address again").value
+
+        assert given.startswith(lab_mesh.lab.plan.nodes[0].load_balancer_prefix)
+        assert again == given
+        assert address("theirs") == ""
+    finally:
+        for name in ("ours", "theirs"):
+            kube.delete("Service", name, "default")
+        kube.close()
+
+
+def test_a_stopped_apiserver_is_silent_until_it_continues(lab_mesh: LabMesh) -> None:
+    impatient = Kube("cluster2", str(lab_mesh.lab.kubeconfig), "cluster2", request_timeout_seconds=1)
+    try:
+        lab_mesh.lab.order("signal", cluster="cluster2", component="kube-apiserver", signal="SIGSTOP")
+        try:
+            with pytest.raises(Exception, match="cluster2"):
+                impatient.version()
+        finally:
+            lab_mesh.lab.order("signal", cluster="cluster2", component="kube-apiserver", signal="SIGCONT")
+        eventually(impatient.version, bool, within_seconds=30, what="the apiserver answers again")
+    finally:
+        impatient.close()
+
+
+def test_a_lab_is_found_by_its_name_and_its_name_is_taken(lab_mesh: LabMesh) -> None:
+    name = lab_mesh.lab.plan.name
+
+    assert lab.find(name).plan == lab_mesh.lab.plan
+    assert name in [other.plan.name for other in lab.running()]
+    assert name not in [leftover.lab for leftover in sweep.sweep(dry_run=True)]
+    with pytest.raises(UsageProblem, match="exists already"):
+        lab.start(lab_mesh.mesh.spec, name, require_toolchain(), Progress(), within_seconds=1)
+    with pytest.raises(UsageProblem, match=f"running: .*{name}"):
+        lab.find("no-such-lab")
+
+
+def test_an_unknown_order_is_refused(lab_mesh: LabMesh) -> None:
+    with pytest.raises(ProvisionError, match="unknown order"):
+        lab_mesh.lab.order("dance")

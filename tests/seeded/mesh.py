@@ -1,0 +1,106 @@
+"""A real lab mesh for seeding faults: certified by real pytest runs that attach to it, mended by typing remedies into a shell."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.lab import toolchain
+from pytest_istio_mc.snapshot import Snapshot
+from pytest_istio_mc.spec import MeshSpec
+
+CHECKOUT = Path(__file__).parents[2]
+Json = dict[str, Any]
+
+
+@dataclass
+class SeededMesh:
+    """One lab mesh. ``folder`` gets what its runs write, and the CA files that the mesh was built with, by cluster."""
+
+    name: str
+    folder: Path
+    spec: MeshSpec = field(init=False)
+    kubes: Mapping[str, Kube] = field(init=False, default_factory=dict)
+    _kubeconfig: str = field(init=False, default="")
+    _spec_file: str = field(init=False, default="")
+
+    def build(self) -> None:
+        """Make the mesh, or make it anew where there is one."""
+        self.remove()
+        lab = json.loads(self._istio_mc("lab", "up", "--name", self.name, "--json"))
+        self._kubeconfig, self._spec_file = lab["kubeconfig"], lab["meshSpec"]
+        self.spec = MeshSpec.from_dict(yaml.safe_load(Path(self._spec_file).read_text()))
+        self.kubes = {name: Kube(name, self._kubeconfig, context) for name, context in lab["contexts"].items()}
+        for cluster in self.kubes:
+            self._keep_certificates(cluster)
+
+    def remove(self) -> None:
+        """Remove the mesh, if there is one."""
+        for kube in self.kubes.values():
+            kube.close()
+        if self.kubes:
+            self._istio_mc("lab", "down", "--name", self.name)
+        self.kubes = {}
+
+    def certify(self, name: str, *options: str) -> Json:
+        """The certificate of a pytest run that attaches to the mesh; ``name`` is that of its files in ``folder``."""
+        report = self.folder / f"{name}.yaml"
+        certify = ("--mesh-provider=attach", f"--mesh-spec={self._spec_file}", f"--mesh-report={report}")
+        run = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--mesh-topology={self.spec.topology}", *certify, *options)
+        with (self.folder / f"{name}.log").open("wb") as log:
+            code = subprocess.run(run, cwd=CHECKOUT, env=self._environment(), stdout=log, stderr=log).returncode
+        assert code in (0, 1), f"pytest ended with {code}, see {log.name}"
+        certificate: Json = yaml.safe_load(report.read_text())
+        return certificate
+
+    def type_in(self, remedy: str, cluster: str) -> str:
+        """Run a remedy as it was printed, where the CA files of ``cluster`` are; what it said. It must end with 0."""
+        done = subprocess.run(
+            ["bash", "-c", remedy],
+            cwd=self.folder / cluster,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def _keep_certificates(self, cluster: str) -> None:
+        secret = self.kubes[cluster].read("Secret", "cacerts", self.spec.istio_namespace)
+        assert secret is not None
+        home = self.folder / cluster
+        home.mkdir(exist_ok=True)
+        for name, content in secret["data"].items():
+            (home / name).write_bytes(base64.b64decode(content))
+
+    def _istio_mc(self, *arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "pytest_istio_mc.cli", *arguments], capture_output=True, text=True, cwd=CHECKOUT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        """That of somebody who has Istio's and Kubernetes' tools on the PATH and the lab's kubeconfig as the default one."""
+        tools = toolchain.cached()
+        assert tools is not None
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MESH_", "PYTEST_", "COV_"))}
+        return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self._kubeconfig}
+
+
+def record(snapshot: Path, folder: Path) -> None:
+    """Keep a snapshot as the tests read it: compressed, without the paths of the machine that recorded it."""
+    found = Snapshot.load(snapshot)
+    for file in folder.rglob("*.json*"):
+        file.unlink()
+    replace(found, spec=replace(found.spec, kubeconfig="")).save(folder, compress=True)
