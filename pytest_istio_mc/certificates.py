@@ -97,26 +97,34 @@ def make_leaf(
     spiffe_id: str = "",
     dns_names: Sequence[str] = (),
     addresses: Sequence[str] = (),
+    common_name: str = "",
+    organization: str = "",
     valid: dt.timedelta = DAY,
     not_before: dt.datetime | None = None,
 ) -> Leaf:
-    """A new certificate for clients and servers; with ``spiffe_id``, what Istio issues to a workload (no subject, a critical URI)."""
+    """A new certificate for clients and servers.
+
+    With ``spiffe_id``, what Istio issues to a workload (no subject, a critical URI). ``common_name`` and ``organization`` are what
+    Kubernetes takes for a user and its group; without, a leaf is named after its first DNS name or address.
+    """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(spiffe_id)] if spiffe_id else []
     names += [x509.DNSName(name) for name in dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-    if not names:
-        raise ValueError("a leaf needs a SPIFFE id, a DNS name or an address")
-    common_name = [] if spiffe_id else [x509.NameAttribute(NameOID.COMMON_NAME, (*dns_names, *addresses)[0])]
-    extensions: list[tuple[x509.ExtensionType, bool]] = [
-        (x509.SubjectAlternativeName(names), bool(spiffe_id)),
+    if not names and not common_name:
+        raise ValueError("a leaf needs a SPIFFE id, a DNS name, an address or a common name")
+    common = "" if spiffe_id else common_name or (*dns_names, *addresses)[0]
+    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    subject += [x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else []
+    extensions: list[tuple[x509.ExtensionType, bool]] = [(x509.SubjectAlternativeName(names), bool(spiffe_id))] if names else []
+    extensions += [
         (_key_usage(digital_signature=True, key_encipherment=True), True),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         (x509.BasicConstraints(ca=False, path_length=None), True),
     ]
-    certificate, key = _sign(x509.Name(common_name), authority, valid, extensions, not_before)
+    certificate, key = _sign(x509.Name(subject), authority, valid, extensions, not_before)
     intermediates = authority.chain if authority.issuers else ""
     # Above the last issuer is the root, which the peer must have already.
     without_root = "".join(split_pem(intermediates)[:-1])

@@ -40,6 +40,11 @@ class _Node:
     check: str
     finding: Finding | None
 
+    @property
+    def latent(self) -> bool:
+        """Whether nothing fails because of it yet."""
+        return self.finding is not None and self.finding.latent
+
     def meets(self, other: _Node) -> bool:
         """Whether the scopes have a cluster in common; no clusters means the whole mesh."""
         mine, theirs = (set(node.finding.clusters) if node.finding else set() for node in (self, other))
@@ -50,14 +55,15 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     """The root causes among ``verdicts`` (by check id), those that explain most first, then in the order of ``checks``.
 
     A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others, has a
-    finding for the same clusters. Every non-conformant check is a root cause, or in the ``explains`` of one; an inconclusive
-    check is never a cause.
+    finding for the same clusters, unless that one is latent and the symptom is not. Every non-conformant check is a root cause, or in
+    the ``explains`` of one; an inconclusive check is never a cause.
     """
     below = checks_below(checks)
     nodes = [node for check in checks if check in verdicts for node in _nodes(verdicts[check])]
     causes = [node for node in nodes if node.finding]
     parents: dict[_Node, list[_Node]] = {
-        node: [cause for cause in causes if cause.check in below[node.check] and node.meets(cause)] for node in nodes
+        node: [cause for cause in causes if cause.check in below[node.check] and node.meets(cause) and cause.latent <= node.latent]
+        for node in nodes
     }
     groups: dict[tuple[str, str], list[_Node]] = {}
     for node in causes:

@@ -22,7 +22,8 @@ class Finding:
     """One thing that is wrong: a sentence, the clusters it concerns, what was expected and seen, and the remedy as a command.
 
     ``clusters`` is the scope that the diagnosis uses: a finding explains another one only where their scopes meet; no clusters
-    means the whole mesh. ``fault`` is a stable short name of the kind of fault (``remote-secret-missing``).
+    means the whole mesh. ``fault`` is a stable short name of the kind of fault (``rs-missing``). ``latent`` says that nothing fails
+    because of it yet (a certificate that ends soon), so that it explains only what is latent, too.
     """
 
     summary: str
@@ -31,6 +32,7 @@ class Finding:
     seen: str = ""
     remedy: str = ""
     fault: str = ""
+    latent: bool = False
 
 
 @dataclass(frozen=True)

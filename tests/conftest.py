@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,8 +44,8 @@ def require_toolchain() -> toolchain.Toolchain:
 def lab_mesh(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[LabMesh]:
     """A real mesh of two clusters on two networks, shared by all tests of the session."""
     require_toolchain()
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
 
     def tell(line: str) -> None:
         with capture.global_and_fixture_disabled():

@@ -103,6 +103,16 @@ def test_symptoms_name_the_root_cause_that_comes_first() -> None:
     assert symptoms(diagnosed(checks, *(failing(id) for id in "ABCDX"))) == {"B": "A", "C": "A", "D": "A"}
 
 
+def test_what_is_latent_explains_only_what_is_latent() -> None:
+    checks = catalogue(A=(), B=("A",), C=("A",))
+    soon = Finding("ends soon", ("east",), latent=True)
+    verdicts = {"A": non_conformant([soon]), "B": non_conformant([soon]), "C": non_conformant([Finding("fails", ("east",))])}
+
+    causes = diagnose({id: replace(verdict, check=id) for id, verdict in verdicts.items()}, checks)
+
+    assert [(cause.check, cause.explains) for cause in causes] == [("A", ("B",)), ("C", ())]
+
+
 def test_the_real_catalogue_has_no_circle_and_no_unknown_name() -> None:
     checks = known_checks()
     below = checks_below(checks)
@@ -114,7 +124,9 @@ def test_the_real_catalogue_has_no_circle_and_no_unknown_name() -> None:
 
 IDS = st.sampled_from("ABCDEFGH")
 CLUSTERS = st.lists(st.sampled_from(("east", "west", "north")), unique=True, max_size=2).map(tuple)
-FINDINGS = st.builds(Finding, st.text("xyz", min_size=1, max_size=2), CLUSTERS, fault=st.sampled_from(("", "one", "two")))
+FINDINGS = st.builds(
+    Finding, st.text("xyz", min_size=1, max_size=2), CLUSTERS, fault=st.sampled_from(("", "one", "two")), latent=st.booleans()
+)
 
 
 @given(

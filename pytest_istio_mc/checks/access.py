@@ -218,6 +218,7 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             f"ends {end.isoformat()}",
             create,
             "rs-token-expires-soon",
+            latent=True,
         )
     if access.unprobed or access.connect_error or access.tls_error:
         reason = access.unprobed or access.connect_error or access.tls_error

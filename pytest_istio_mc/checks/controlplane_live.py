@@ -18,7 +18,7 @@ from .live import istioctl, kubectl, probes_of
     "Sidecar injection works in every cluster and gives pods the right cluster id, network, mesh id and revision.",
     kind=Kind.LIVE,
     spec_url="https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/",
-    explained_by=("MC-CONTROL-001", "MC-CONTROL-002", "MC-CONTROL-003", "MC-CONTROL-007"),
+    explained_by=("MC-CONTROL-001", "MC-CONTROL-002", "MC-CONTROL-003"),
 )
 def injection(mesh: Mesh, injections: Sequence[Injection], revisions: Mapping[str, Sequence[str]]) -> Verdict:
     """``revisions`` are those of the istiods, by the cluster in which they run."""
@@ -87,7 +87,7 @@ def _injected(mesh: Mesh, cluster: ClusterSpec, seen: Injection, revisions: Sequ
     kind=Kind.LIVE,
     requires=(Feature.CROSS_CLUSTER,),
     spec_url="https://istio.io/latest/docs/ops/deployment/deployment-models/#control-plane-models",
-    explained_by=("MC-CONTROL-005", "MC-CONTROL-007", "MC-ACCESS-008"),
+    explained_by=("MC-CONTROL-005", "MC-ACCESS-008"),
 )
 def configuration_source(mesh: Mesh, seen: Sequence[ConfigInForce], reads_from: Mapping[str, str]) -> Verdict:
     """``reads_from`` says for each cluster where the control plane of its proxies reads configuration."""

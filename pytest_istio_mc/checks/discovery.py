@@ -25,7 +25,7 @@ _ACCESS = tuple(f"MC-ACCESS-00{number}" for number in (1, 2, 3, 4, 5, 6, 7))
     "Each istiod replica holds the endpoints of the probe service of every cluster it watches, with the right network and TLS mode.",
     spec_url=TROUBLESHOOTING,
     requires=(Feature.CROSS_CLUSTER,),
-    explained_by=(*_ACCESS, "MC-CONTROL-002", "MC-CONTROL-003", "MC-CONTROL-008"),
+    explained_by=(*_ACCESS, "MC-CONTROL-002", "MC-CONTROL-003"),
 )
 def shards_complete(snapshot: Snapshot) -> Verdict:
     """Compares ``endpointShardz`` of every replica with the EndpointSlices of each cluster."""
@@ -135,7 +135,6 @@ def _addresses(found: Mapping[tuple[str, int], object]) -> str:
         "MC-CONTROL-002",
         "MC-CONTROL-003",
         "MC-CONTROL-005",
-        "MC-CONTROL-008",
         "MC-EASTWEST-001",
         "MC-EASTWEST-002",
     ),

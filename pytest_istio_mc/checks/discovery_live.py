@@ -24,7 +24,8 @@ from .trust_live import TRUST_BELOW
         *TRUST_BELOW,
         "MC-TRUST-008",
         *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
-        *(f"MC-CONTROL-{number:03}" for number in range(1, 9)),
+        # not the mesh id (001), nor services other than the probes' (008): no call to a probe fails because of those
+        *(f"MC-CONTROL-{number:03}" for number in range(2, 8)),
         "MC-DISCOVERY-001",
         "MC-DISCOVERY-002",
         "MC-EASTWEST-001",

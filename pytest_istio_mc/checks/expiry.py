@@ -86,6 +86,7 @@ def _authority_expires(snapshot: Snapshot, authority: Authority) -> Iterator[Fou
             remedy=f"{create} | {commands.kubectl(authority.cluster, 'apply -f -')} && "
             f"{commands.restart_istiod(authority.cluster)} && {commands.restart_workloads(authority.cluster)}  # first: {first}",
             fault=("trust-root-" if root else "trust-intermediate-") + ("expired" if ended else "expires-soon"),
+            latent=not ended,
         )
 
 
@@ -109,6 +110,7 @@ def _leaf_expires(snapshot: Snapshot, cluster: ClusterSnapshot, proxy: ProxyFact
             seen=f"not after {leaf.not_after.isoformat()}",
             remedy=f"{logs}; {restart}",
             fault="trust-leaf-expired" if ended else "trust-leaf-not-renewed",
+            latent=not ended,
         )
     used: list[Certificate] = list(climb(leaf, chain[1:], parse(proxy.roots)).links[1:])
     known = {link for authority in authorities(snapshot) if authority.path for link in authority.path.links}
@@ -138,5 +140,6 @@ def _token_expires(snapshot: Snapshot, holder: ClusterSnapshot, access: AccessFa
         expected="a token that does not expire, or that something renews in time",
         seen=f"issued for {token_lifetime(token)}, ends {end.isoformat()}",
         remedy=Commands(snapshot).create_remote_secret(holder.name, access.key) if known else "",
-        fault="rs-token-expired",
+        fault="rs-token-expired" if end <= snapshot.moment else "rs-token-expires-soon",
+        latent=end > snapshot.moment,
     )

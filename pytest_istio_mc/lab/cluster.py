@@ -30,9 +30,7 @@ class LabCluster:
         self._load_balancers = LoadBalancers(self.api, node)
         self._ended = threading.Event()
 
-    def start(
-        self, within_seconds: float, note: Callable[[str], None], answers: Callable[[], None], ended: threading.Event
-    ) -> None:
+    def start(self, within_seconds: float, note: Callable[[str], None], answers: Callable[[], None], ended: threading.Event) -> None:
         """Start everything; returns when the node is ready. :class:`ProvisionError` names the component that failed.
 
         ``answers`` is called when the apiserver takes requests; ``ended`` is set when the lab is to go down before it is up.
@@ -60,6 +58,8 @@ class LabCluster:
     def stop(self) -> None:
         """End every process of the cluster."""
         self._load_balancers.stop()
+        for component in self.components.components.values():
+            component.abandon()
         self.inside.end()
 
     def _apiserver_ready(self) -> bool:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from ..errors import ProvisionError, UsageProblem
+from ..eventually import eventually
 from ..progress import Progress
 from ..spec import MeshSpec
-from ..eventually import eventually
 from . import remains
 from .cache import cache_home
 from .journal import SupervisorLock

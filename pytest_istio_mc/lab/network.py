@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
+# Without a limit on its rate, every refusal is heard; limited, some would look like packets lost.
+_FABRIC_SETTINGS = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"
+
 # Bridged pod-to-pod packets must pass the nat table too, or the answer of a service's pod on the same node is not translated back.
 _NODE_SETTINGS = """
 for name in ipv4/ip_forward ipv4/conf/all/route_localnet bridge/bridge-nf-call-iptables; do
@@ -26,7 +29,7 @@ def link(plan: LabPlan, fabric: Namespaces, nodes: dict[str, Namespaces]) -> Non
     """Wire every node to the fabric, and set routes, address translation and the fabric's filter."""
     fabric.run(["ip", "-batch", "-"], stdin="\n".join(_fabric_lines(plan, nodes)) + "\n")
     fabric.run(["iptables-restore"], stdin=_filter(plan))
-    fabric.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+    fabric.run(["sh", "-c", _FABRIC_SETTINGS])
     for node in plan.nodes:
         _set_up_node(plan, node, nodes[node.name])
 

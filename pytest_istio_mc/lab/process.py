@@ -65,6 +65,12 @@ class Component:
         """Send the program a signal."""
         os.kill(self.pid(), number)
 
+    def abandon(self) -> None:
+        """Kill the ``nsenter`` in front of the program: a stopped one would never notice that the program has ended."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
     def wait(self, timeout_seconds: float) -> None:
         """Wait until the program has ended."""
         if self._process is not None:

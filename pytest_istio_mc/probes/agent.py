@@ -1,7 +1,7 @@
 """The probe that runs in pods: ``serve`` answers who it is, ``session`` does what it is told and reports what happened.
 
-Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as the package ``probe``
-(this file and those that it imports, ``manifests.AGENT_FILES``) and run as ``python3 -m probe.agent``. It observes and never judges.
+Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as one file, ``probe.pyz``
+(``archive.py`` makes it of this module and those that it imports) and run as ``python3 probe.pyz``. It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
 version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
@@ -167,10 +167,11 @@ def session() -> NoReturn:
     os._exit(0)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the command line says."""
     if sys.argv[1:2] == ["serve"] and sys.argv[2:]:
         serve(sys.argv[2:])
     elif sys.argv[1:] == ["session"]:
         session()
     else:
-        raise SystemExit("usage: agent serve PORT=PROTOCOL ... | session")
+        raise SystemExit("usage: probe.pyz serve PORT=PROTOCOL ... | session")

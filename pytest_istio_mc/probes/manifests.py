@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
+
+from . import archive
 
 Manifest = dict[str, Any]
 
@@ -22,23 +24,16 @@ ROLE_LABEL = "istio-mc.dev/role"
 OWNER_ANNOTATION = "istio-mc.dev/owner"
 STARTED_ANNOTATION = "istio-mc.dev/started"
 
-AGENT = ("python3", "-S", "-B", "-m", "probe.agent")
-"""How to run the agent in a probe container; ``serve`` or ``session`` follows. Images need ``python3`` on their PATH, no more."""
+_AGENT_HOME = "/istio-mc"
 
-AGENT_FILES = ("agent.py", "operations.py", "handshakes.py", "outcomes.py", "http2.py")
+AGENT = ("python3", "-S", "-B", f"{_AGENT_HOME}/{archive.NAME}")
+"""How to run the agent in a probe container; ``serve`` or ``session`` follows. Images need ``python3`` on their PATH, no more."""
 
 EAST_WEST = 15443
 MESH_CERTIFICATE = "/etc/istio-output-certs"
-_AGENT_HOME = "/istio-mc"
 _SCRATCH = "/istio-mc-scratch"
 _PORTS = (("http", HTTP, "http"), ("tcp", TCP, "tcp"), ("http2", HTTP2, "http2"))
 _POLICY_PORTS = (("http-permissive", PERMISSIVE, "http"), ("http-strict", STRICT, "http"))
-
-
-def agent_files() -> dict[str, str]:
-    """The files of the package ``probe`` that runs in the pods, by name."""
-    home = resources.files(__package__)
-    return {name: home.joinpath(name).read_text(encoding="utf-8") for name in AGENT_FILES}
 
 
 def namespace(name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Manifest:
@@ -55,8 +50,9 @@ def workloads(cluster: str, version: str, image: str, excluded_ports: Sequence[i
 
     ``excluded_ports`` are those on which the client's connections bypass its sidecar.
     """
+    agent = {archive.NAME: base64.b64encode(archive.archive()).decode()}
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "data": agent_files()},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "binaryData": agent},
         *({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}} for name in (SERVICE, CLIENT)),
         _service(SERVICE, SERVICE, _PORTS + _POLICY_PORTS),
         _service(SUBSETS, SERVICE, _PORTS[:1]),
@@ -126,7 +122,7 @@ def _deployment(name: str, app: str, role: str, cluster: str, version: str, imag
     environment: list[dict[str, Any]] = [{"name": f"ISTIO_MC_{key.upper()}", "value": value} for key, value in own.items()]
     for key, path in (("POD", "metadata.name"), ("NAMESPACE", "metadata.namespace")):
         environment.append({"name": f"ISTIO_MC_{key}", "valueFrom": {"fieldRef": {"fieldPath": path}}})
-    for key, value in (("PYTHONPATH", _AGENT_HOME), ("TMPDIR", _SCRATCH), ("ISTIO_MC_MESH_CERTIFICATE", MESH_CERTIFICATE)):
+    for key, value in (("TMPDIR", _SCRATCH), ("ISTIO_MC_MESH_CERTIFICATE", MESH_CERTIFICATE)):
         environment.append({"name": key, "value": value})
     container = {
         "name": CONTAINER,
@@ -139,7 +135,7 @@ def _deployment(name: str, app: str, role: str, cluster: str, version: str, imag
         "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
-            {"name": "probe", "mountPath": f"{_AGENT_HOME}/probe", "readOnly": True},
+            {"name": "probe", "mountPath": _AGENT_HOME, "readOnly": True},
             {"name": "scratch", "mountPath": _SCRATCH},
         ],
     }

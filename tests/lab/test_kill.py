@@ -55,7 +55,7 @@ def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
 
 def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
     def wait(owner: subprocess.Popen[str], home: Path) -> None:
-        eventually(lambda: (home / file).exists(), bool, within_seconds=30, what=f"{file} is there", every_seconds=0.002)
+        eventually((home / file).exists, bool, within_seconds=30, what=f"{file} is there", every_seconds=0.002)
 
     return wait
 

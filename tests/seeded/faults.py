@@ -10,7 +10,6 @@ import base64
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
@@ -18,10 +17,22 @@ from pytest_istio_mc import certificates
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.spec import MeshSpec
 
-SYSTEM = "istio-system"
-GATEWAY = "istio-eastwestgateway"
-CROSS_NETWORK = "cross-network-gateway"
-Json = dict[str, Any]
+from .changes import (
+    CROSS_NETWORK,
+    GATEWAY,
+    GATEWAY_LABEL,
+    SYSTEM,
+    Json,
+    bare,
+    change_gateway,
+    change_kubeconfig,
+    encoded,
+    plug_in,
+    remote_secret,
+    restart,
+    set_mesh_config,
+)
+
 Seed = Callable[[MeshSpec, Mapping[str, Kube]], None]
 
 
@@ -53,36 +64,6 @@ def fault(name: str, *, check: str, clusters: tuple[str, ...]) -> Callable[[Seed
     return register
 
 
-def remote_secret(kube: Kube, cluster: str) -> Json:
-    """The remote secret for a cluster, as istioctl names it."""
-    secret = kube.read("Secret", f"istio-remote-secret-{cluster}", SYSTEM)
-    assert secret is not None, f"{kube.name} has no remote secret for {cluster}"
-    return secret
-
-
-def bare(manifest: Json, **metadata: Any) -> Json:
-    """The object without what the apiserver added, so that it can be made anew."""
-    kept = {key: value for key, value in manifest["metadata"].items() if key in ("name", "namespace", "labels", "annotations")}
-    return {key: value for key, value in manifest.items() if key != "status"} | {"metadata": kept | metadata}
-
-
-def restart(kube: Kube, *selectors: str) -> None:
-    """Delete the pods of these labels in the system namespace and wait for their Deployments."""
-    for selector in selectors:
-        for pod in kube.list("Pod", SYSTEM, labels=selector):
-            kube.delete("Pod", pod["metadata"]["name"], SYSTEM)
-        deployments = kube.list("Deployment", SYSTEM, labels=selector)
-        kube.wait_available([("Deployment", item["metadata"]["name"]) for item in deployments], SYSTEM, within_seconds=90)
-
-
-def set_mesh_config(kube: Kube, **settings: Any) -> None:
-    """Change the mesh configuration of one control plane."""
-    config = kube.read("ConfigMap", "istio", SYSTEM)
-    assert config is not None
-    mesh = yaml.safe_load(config["data"]["mesh"]) | settings
-    kube.merge("ConfigMap", "istio", SYSTEM, {"data": {"mesh": yaml.safe_dump(mesh)}})
-
-
 @fault("rs-missing", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
 def remote_secret_missing(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """cluster1 was never given access to cluster2."""
@@ -100,11 +81,7 @@ def remote_secret_in_the_wrong_namespace(spec: MeshSpec, kubes: Mapping[str, Kub
 @fault("rs-localhost", check="MC-ACCESS-002", clusters=("cluster1", "cluster2"))
 def remote_secret_with_a_loopback_server(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """The kubeconfig in the remote secret is the one of the administrator's own machine."""
-    secret = remote_secret(kubes["cluster1"], "cluster2")
-    kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
-    kubeconfig["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:6443"
-    data = base64.b64encode(yaml.safe_dump(kubeconfig).encode()).decode()
-    kubes["cluster1"].merge("Secret", secret["metadata"]["name"], SYSTEM, {"data": {"cluster2": data}})
+    change_kubeconfig(kubes["cluster1"], lambda config: config["clusters"][0]["cluster"].update(server="https://127.0.0.1:6443"))
 
 
 @fault("rs-token-revoked", check="MC-ACCESS-004", clusters=("cluster1", "cluster2"))
@@ -121,6 +98,65 @@ def reader_binding_lost(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     kubes["cluster2"].delete("ClusterRoleBinding", f"istio-reader-clusterrole-{SYSTEM}")
 
 
+@fault("rs-unreachable", check="MC-ACCESS-002", clusters=("cluster1", "cluster2"))
+def remote_secret_with_a_server_that_nobody_answers(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The kubeconfig in the remote secret names a port on which no API server listens."""
+
+    def another_port(config: Json) -> None:
+        cluster = config["clusters"][0]["cluster"]
+        cluster["server"] = cluster["server"].rpartition(":")[0] + ":6444"
+
+    change_kubeconfig(kubes["cluster1"], another_port)
+
+
+@fault("rs-ca-mismatch", check="MC-ACCESS-003", clusters=("cluster1", "cluster2"))
+def remote_secret_with_another_ca(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The CA in the kubeconfig is that of another cluster."""
+    authority = encoded(certificates.make_root("Another Kubernetes CA").certificate)
+    change_kubeconfig(kubes["cluster1"], lambda config: config["clusters"][0]["cluster"].update({"certificate-authority-data": authority}))
+
+
+@fault("rs-malformed", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
+def remote_secret_without_a_kubeconfig(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """What is in the remote secret is no kubeconfig."""
+    kubes["cluster1"].merge("Secret", "istio-remote-secret-cluster2", SYSTEM, {"data": {"cluster2": encoded("foo")}})
+
+
+@fault("rs-exec-auth", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
+def remote_secret_with_an_exec_plugin(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """An administrator's own kubeconfig was copied, which runs a cloud's command line tool."""
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cloud-login", "interactiveMode": "Never"}
+    change_kubeconfig(kubes["cluster1"], lambda config: config["users"][0].update(user={"exec": plugin}))
+
+
+@fault("rs-self", check="MC-ACCESS-008", clusters=("cluster1",))
+def remote_secret_for_oneself(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """cluster1 has a remote secret for itself under another name."""
+    mine = remote_secret(kubes["cluster2"], "cluster1")
+    another = bare(mine, name="istio-remote-secret-cluster9", annotations={"networking.istio.io/cluster": "cluster9"})
+    kubes["cluster1"].create(another | {"data": {"cluster9": mine["data"]["cluster1"]}})
+
+
+@fault("rs-stale", check="MC-ACCESS-008", clusters=("cluster1",))
+def remote_secret_for_a_cluster_that_is_gone(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """A cluster left the mesh, its remote secret stayed."""
+    secret = remote_secret(kubes["cluster1"], "cluster2")
+    kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
+    kubeconfig["clusters"][0]["cluster"]["server"] = "https://198.18.255.254:6443"
+    stale = bare(secret, name="istio-remote-secret-cluster3", annotations={"networking.istio.io/cluster": "cluster3"})
+    kubes["cluster1"].create(stale | {"data": {"cluster3": encoded(yaml.safe_dump(kubeconfig))}})
+
+
+@fault("rs-rbac-partial", check="MC-ACCESS-005", clusters=("cluster1", "cluster2"))
+def reader_without_one_right(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The reader's ClusterRole is that of an older Istio, without ConfigMaps."""
+    name = f"istio-reader-clusterrole-{SYSTEM}"
+    role = kubes["cluster2"].read("ClusterRole", name)
+    assert role is not None
+    rules = [{**rule, "resources": [one for one in rule.get("resources", ()) if one != "configmaps"]} for rule in role["rules"]]
+    kubes["cluster2"].merge("ClusterRole", name, None, {"rules": [rule for rule in rules if rule["resources"]]})
+
+
 @fault("cp-cluster-id-vs-secret", check="MC-CONTROL-002", clusters=("cluster1", "cluster2"))
 def secret_under_another_cluster_name(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """The remote secret was made with --name=west, the cluster calls itself cluster2."""
@@ -135,6 +171,12 @@ def secret_under_another_cluster_name(spec: MeshSpec, kubes: Mapping[str, Kube])
 def network_label_missing(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """The system namespace of cluster2 lost its network label."""
     kubes["cluster2"].merge("Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": None}}})
+
+
+@fault("cp-network-same-name", check="MC-CONTROL-003", clusters=("cluster1", "cluster2"))
+def two_clusters_on_one_network_by_name(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The label of cluster1's system namespace was copied to cluster2."""
+    kubes["cluster2"].merge("Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": "network1"}}})
 
 
 @fault("ew-svc-label-missing", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -168,11 +210,7 @@ def services_not_exposed(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
 @fault("ew-passthrough-mode", check="MC-EASTWEST-002", clusters=("cluster2",))
 def wrong_tls_mode(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """PASSTHROUGH instead of AUTO_PASSTHROUGH."""
-    gateway = kubes["cluster2"].read("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM)
-    assert gateway is not None
-    servers = copy.deepcopy(gateway["spec"]["servers"])
-    servers[0]["tls"]["mode"] = "PASSTHROUGH"
-    kubes["cluster2"].merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": {"servers": servers}})
+    change_gateway(kubes["cluster2"], lambda spec: spec["servers"][0]["tls"].update(mode="PASSTHROUGH"))
 
 
 @fault("ew-lds-nack", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -183,28 +221,81 @@ def two_gateways_on_one_port(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     kubes["cluster2"].create(bare(gateway, name="another-cross-network-gateway", annotations={}))
 
 
+@fault("ew-selector", check="MC-EASTWEST-002", clusters=("cluster2",))
+def gateway_for_no_pod(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The Gateway's selector matches no pod."""
+    change_gateway(kubes["cluster2"], lambda spec: spec.update(selector={"istio": "east-west-gateway"}))
+
+
+@fault("ew-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
+def gateway_for_other_hosts(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The Gateway exposes the hosts of an older documentation."""
+    change_gateway(kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"]))
+
+
+@fault("ew-exposes-external", check="MC-EASTWEST-009", clusters=("cluster2",))
+def gateway_for_every_host(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The Gateway passes every host through."""
+    change_gateway(kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*"]))
+
+
+@fault("ew-gateway-port-label", check="MC-EASTWEST-002", clusters=("cluster2",))
+def gateway_with_another_port_for_peers(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """A label on the gateway's Service sends peers to a port that it does not have."""
+    kubes["cluster2"].merge("Service", GATEWAY, SYSTEM, {"metadata": {"labels": {"networking.istio.io/gatewayPort": "15999"}}})
+
+
+@fault("ew-network-view", check="MC-DISCOVERY-002", clusters=("cluster2",))
+def gateway_without_a_network_view(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The gateway's Deployment was written by hand, without ISTIO_META_REQUESTED_NETWORK_VIEW."""
+    deployment = kubes["cluster2"].read("Deployment", GATEWAY, SYSTEM)
+    assert deployment is not None
+    containers = copy.deepcopy(deployment["spec"]["template"]["spec"]["containers"])
+    for container in containers:
+        container["env"] = [one for one in container["env"] if one["name"] != "ISTIO_META_REQUESTED_NETWORK_VIEW"]
+    kubes["cluster2"].merge("Deployment", GATEWAY, SYSTEM, {"spec": {"template": {"spec": {"containers": containers}}}})
+    restart(kubes["cluster2"], GATEWAY_LABEL)
+
+
+@fault("res-ew-down", check="MC-EASTWEST-001", clusters=("cluster2",))
+def gateway_without_pods(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The gateway was scaled to nothing, its Service still has its address."""
+    kubes["cluster2"].merge("Deployment", GATEWAY, SYSTEM, {"spec": {"replicas": 0}})
+
+
 @fault("trust-different-roots", check="MC-TRUST-001", clusters=("cluster1", "cluster2"))
 def different_roots(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """cluster2's certificates come from another root."""
-    root = certificates.make_root("Another Root CA")
-    files = certificates.cacerts_files(certificates.make_intermediate(root, "cluster2"), root)
-    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
-    kubes["cluster2"].merge("Secret", "cacerts", SYSTEM, {"data": data})
-    restart(kubes["cluster2"], "app=istiod", f"istio={GATEWAY.removeprefix('istio-')}")
+    plug_in(kubes["cluster2"], certificates.make_root("Another Root CA"))
+    restart(kubes["cluster2"], "app=istiod", GATEWAY_LABEL)
+
+
+@fault("trust-root-rotation-half", check="MC-TRUST-001", clusters=("cluster1", "cluster2"))
+def root_replaced_half_way(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """cluster2's root was replaced without a time of two roots; its gateway was not restarted and trusts the old one."""
+    plug_in(kubes["cluster2"], certificates.make_root("New Root CA"))
+    restart(kubes["cluster2"], "app=istiod")
+
+
+@fault("trust-key-mismatch", check="MC-TRUST-003", clusters=("cluster2",))
+def key_of_another_certificate(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """The key in cacerts belongs to another certificate: istiod goes on with what it has until it is restarted."""
+    key = certificates.make_root("Somebody else").key
+    kubes["cluster2"].merge("Secret", "cacerts", SYSTEM, {"data": {"ca-key.pem": encoded(key)}})
 
 
 @fault("trust-no-cacerts", check="MC-TRUST-002", clusters=("cluster2",))
 def no_plugged_in_certificates(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """istiod of cluster2 signs with a root of its own."""
     kubes["cluster2"].delete("Secret", "cacerts", SYSTEM)
-    restart(kubes["cluster2"], "app=istiod", f"istio={GATEWAY.removeprefix('istio-')}")
+    restart(kubes["cluster2"], "app=istiod", GATEWAY_LABEL)
 
 
 @fault("trust-domain-mismatch", check="MC-TRUST-006", clusters=("cluster1", "cluster2"))
 def different_trust_domains(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """cluster2 has a trust domain of its own and nobody has an alias for it."""
     set_mesh_config(kubes["cluster2"], trustDomain="td2.example")
-    restart(kubes["cluster2"], "app=istiod", f"istio={GATEWAY.removeprefix('istio-')}")
+    restart(kubes["cluster2"], "app=istiod", GATEWAY_LABEL)
 
 
 @fault("cl-overbroad", check="MC-DISCOVERY-002", clusters=("cluster1",))
@@ -223,6 +314,18 @@ def mutual_tls_turned_off(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
         "spec": {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
     }
     kubes["cluster1"].create(rule)
+
+
+@fault("peerauth-disable", check="MC-DISCOVERY-002", clusters=("cluster1",))
+def mutual_tls_not_accepted(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
+    """A mesh-wide PeerAuthentication in cluster1 turns mutual TLS off."""
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": SYSTEM},
+        "spec": {"mtls": {"mode": "DISABLE"}},
+    }
+    kubes["cluster1"].create(policy)
 
 
 @fault("svc-port-number", check="MC-CONTROL-008", clusters=("cluster1", "cluster2"))

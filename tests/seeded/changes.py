@@ -1,0 +1,94 @@
+"""Changes to the Kubernetes objects of a mesh, of which seeded faults are made."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import yaml
+
+from pytest_istio_mc import certificates
+from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.kube import Kube
+
+SYSTEM = "istio-system"
+GATEWAY = "istio-eastwestgateway"
+GATEWAY_LABEL = "istio=eastwestgateway"
+CROSS_NETWORK = "cross-network-gateway"
+Json = dict[str, Any]
+
+
+def remote_secret(kube: Kube, cluster: str) -> Json:
+    """The remote secret for a cluster, as istioctl names it."""
+    secret = kube.read("Secret", f"istio-remote-secret-{cluster}", SYSTEM)
+    assert secret is not None, f"{kube.name} has no remote secret for {cluster}"
+    return secret
+
+
+def encoded(text: str | bytes) -> str:
+    """Base64, as Secrets have it."""
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def change_kubeconfig(kube: Kube, change: Callable[[Json], object]) -> None:
+    """Change the kubeconfig with which a cluster's istiod reads cluster2."""
+    secret = remote_secret(kube, "cluster2")
+    kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
+    change(kubeconfig)
+    kube.merge("Secret", secret["metadata"]["name"], SYSTEM, {"data": {"cluster2": encoded(yaml.safe_dump(kubeconfig))}})
+
+
+def change_gateway(kube: Kube, change: Callable[[Json], object]) -> None:
+    """Change the Gateway that exposes a cluster's services."""
+    gateway = kube.read("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM)
+    assert gateway is not None
+    spec = copy.deepcopy(gateway["spec"])
+    change(spec)
+    # a merge patch keeps the keys of maps that it does not name
+    kube.merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": {"selector": None, "servers": None}})
+    kube.merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": spec})
+
+
+def bare(manifest: Json, **metadata: Any) -> Json:
+    """The object without what the apiserver added, so that it can be made anew."""
+    kept = {key: value for key, value in manifest["metadata"].items() if key in ("name", "namespace", "labels", "annotations")}
+    return {key: value for key, value in manifest.items() if key != "status"} | {"metadata": kept | metadata}
+
+
+def restart(kube: Kube, *selectors: str) -> None:
+    """Replace the pods of these labels in the system namespace; returns when the new ones are ready and the old ones gone."""
+    for selector in selectors:
+        old = pod_names(kube, selector)
+        for name in old:
+            kube.delete("Pod", name, SYSTEM)
+        what = f"the pods with {selector} of {kube.name} are replaced"
+        eventually(partial(pod_names, kube, selector), partial(replaced, old), within_seconds=90, what=what)
+        deployments = kube.list("Deployment", SYSTEM, labels=selector)
+        kube.wait_available([("Deployment", item["metadata"]["name"]) for item in deployments], SYSTEM, within_seconds=90)
+
+
+def pod_names(kube: Kube, selector: str) -> set[str]:
+    """The pods with these labels in the system namespace, also those that are ending."""
+    return {pod["metadata"]["name"] for pod in kube.list("Pod", SYSTEM, labels=selector)}
+
+
+def replaced(old: set[str], now: set[str]) -> bool:
+    """Whether there are pods, and none of the old ones."""
+    return bool(now) and not old & now
+
+
+def plug_in(kube: Kube, root: certificates.Authority) -> None:
+    """Replace ``cacerts`` with an intermediate of another root; istiod takes it at its next start."""
+    files = certificates.cacerts_files(certificates.make_intermediate(root, f"Intermediate CA of {kube.name}"), root)
+    kube.merge("Secret", "cacerts", SYSTEM, {"data": {name: encoded(content) for name, content in files.items()}})
+
+
+def set_mesh_config(kube: Kube, **settings: Any) -> None:
+    """Change the mesh configuration of one control plane."""
+    config = kube.read("ConfigMap", "istio", SYSTEM)
+    assert config is not None
+    mesh = yaml.safe_load(config["data"]["mesh"]) | settings
+    kube.merge("ConfigMap", "istio", SYSTEM, {"data": {"mesh": yaml.safe_dump(mesh)}})
