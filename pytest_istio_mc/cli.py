@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN
     except BrokenPipeError:
         return GOOD
+    except OSError as error:
+        print(f"istio-mc: cannot go on: {error}", file=sys.stderr)
+        return UNKNOWN
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,9 +92,11 @@ def _up(parsed: argparse.Namespace) -> int:
     from .providers.lab import bring_up
 
     spec = _lab_spec(parsed)
-    with bring_up(spec, parsed.name, Timeouts(), _progress(), detached=True) as (running, mesh):
+    # Until all of it is up the lab belongs to this process, so that interrupting or killing it leaves no half of a mesh behind.
+    with bring_up(spec, parsed.name, Timeouts(), _progress()) as (running, mesh):
         spec_file = running.plan.home / "mesh-spec.yaml"
         spec_file.write_text(_yaml(mesh.spec.to_dict()))
+        running.detach()
     result = {
         "name": parsed.name,
         "topology": spec.topology,
@@ -114,7 +120,7 @@ def _lab_spec(parsed: argparse.Namespace) -> Any:
     from .spec import MeshSpec
 
     known = topologies.known()
-    if parsed.spec and parsed.clusters:
+    if parsed.spec and parsed.clusters is not None:
         raise UsageProblem("istio-mc lab up", "--spec and --clusters exclude each other", advice="the spec lists its clusters")
     if parsed.spec:
         spec = MeshSpec.from_dict(_document(parsed.spec), f"--spec {parsed.spec}")
@@ -126,7 +132,7 @@ def _lab_spec(parsed: argparse.Namespace) -> Any:
     if name not in known:
         raise UsageProblem("--topology", f'no topology is called "{name}"', advice=f"known: {', '.join(sorted(known))}")
     if spec is None:
-        spec = known[name].default_spec(parsed.clusters) if parsed.clusters else known[name].default_spec()
+        spec = known[name].default_spec() if parsed.clusters is None else known[name].default_spec(parsed.clusters)
     known[name].check(spec)
     return spec
 
@@ -220,8 +226,13 @@ def _checks(parsed: argparse.Namespace) -> int:
 
 def _compare(parsed: argparse.Namespace) -> int:
     from .compare import compare, worse
+    from .evidence.report import read_report
 
-    differences = compare(_document(parsed.old), _document(parsed.new))
+    try:
+        old, new = read_report(parsed.old), read_report(parsed.new)
+    except MeshError as error:
+        raise UsageProblem(error.thing, error.step, error.detail, advice=error.advice) from error
+    differences = compare(old, new)
     for difference in differences:
         print(difference)
     if not differences:
@@ -232,31 +243,48 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _sweep(parsed: argparse.Namespace) -> int:
     from .lab import sweep
 
+    contexts = _contexts(parsed.kubeconfig) if parsed.kubeconfig else []
     found: list[object] = list(sweep.sweep(dry_run=parsed.dry_run))
-    if parsed.kubeconfig:
-        found += _sweep_clusters(parsed.kubeconfig, dry_run=parsed.dry_run)
+    problems: list[MeshError] = []
+    for context in contexts:
+        try:
+            found += _sweep_cluster(parsed.kubeconfig, context, dry_run=parsed.dry_run)
+        except MeshError as error:
+            problems.append(error)
     for item in found:
         print(f"{'would remove' if parsed.dry_run else 'removed'}: {item}")
-    if not found:
+    for problem in problems:
+        print(f"istio-mc: {problem}", file=sys.stderr)
+    if not found and not problems:
         print("nothing is left behind")
-    return GOOD
+    return UNKNOWN if problems else GOOD
 
 
-def _sweep_clusters(kubeconfig: str, *, dry_run: bool) -> list[object]:
+def _contexts(kubeconfig: str) -> list[str]:
+    document = _document(Path(kubeconfig))
+    entries = document.get("contexts") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise UsageProblem(f"--kubeconfig {kubeconfig}", "is not a kubeconfig", "it has no list of contexts")
+    return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
+
+
+def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[object]:
+    """Remove the namespaces of dead runs in one cluster. Those of runs that may go on, here or elsewhere, are only told of."""
     from .kube import Kube
     from .probes import workloads
 
-    document = _document(Path(kubeconfig))
     found: list[object] = []
-    for entry in document.get("contexts", []):
-        kube = Kube(entry["name"], kubeconfig, entry["name"])
-        try:
-            for leftover in workloads.leftovers(kube):
-                if not dry_run:
-                    kube.delete("Namespace", leftover.namespace)
-                found.append(f"{leftover} in context {entry['name']}")
-        finally:
-            kube.close()
+    with closing(Kube(context, kubeconfig, context)) as kube:
+        for leftover in workloads.leftovers(kube):
+            name = f"namespace {leftover.namespace} of run {leftover.run_id} in context {context}"
+            if not leftover.owner_is_dead:
+                whose = f"{leftover.owner} may still be at work" if leftover.owner else "it was kept"
+                remove = f"kubectl --kubeconfig={kubeconfig} --context={context} delete namespace {leftover.namespace}"
+                print(f"left alone: {name}: {whose}; to remove it: {remove}")
+                continue
+            if not dry_run:
+                kube.delete("Namespace", leftover.namespace)
+            found.append(name)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +54,11 @@ class _Node:
 def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tuple[RootCause, ...]:
     """The root causes among ``verdicts`` (by check id), those that explain most first, then in the order of ``checks``.
 
-    A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others, has a
-    finding for the same clusters, unless that one is latent and the symptom is not. Every non-conformant check is a root cause, or in
-    the ``explains`` of one; an inconclusive check is never a cause.
+    A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others that are not
+    conformant, has a finding for the same clusters, unless that one is latent and the symptom is not. Every non-conformant check is a
+    root cause, or in the ``explains`` of one; an inconclusive check is never a cause.
     """
-    below = checks_below(checks)
+    below = checks_below(checks, {check for check, verdict in verdicts.items() if verdict.outcome is Outcome.CONFORMANT})
     nodes = [node for check in checks if check in verdicts for node in _nodes(verdicts[check])]
     causes = [node for node in nodes if node.finding]
     parents: dict[_Node, list[_Node]] = {
@@ -74,13 +74,15 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     return tuple(sorted(found, key=lambda cause: (-len(cause.explains), place[cause.check], cause.fault, cause.summary)))
 
 
-def checks_below(checks: Mapping[str, Check]) -> dict[str, frozenset[str]]:
+def checks_below(checks: Mapping[str, Check], passed: Container[str] = ()) -> dict[str, frozenset[str]]:
     """For each check, every check that can explain its failure, directly or through others.
 
-    Two checks that name each other, directly or in a circle, explain neither one the other.
+    Nothing acts through a check that ``passed``. Two checks that name each other, directly or in a circle, explain neither one the
+    other.
     """
-    reached = {check: _reachable(check, checks) for check in checks}
-    return {check: frozenset(other for other in reached[check] if check not in reached.get(other, ())) for check in checks}
+    circles = {check: _reachable(check, checks, ()) for check in checks}
+    reached = {check: _reachable(check, checks, passed) for check in checks}
+    return {check: frozenset(other for other in reached[check] if check not in circles.get(other, ())) for check in checks}
 
 
 def symptoms(causes: tuple[RootCause, ...]) -> dict[str, str]:
@@ -102,7 +104,7 @@ def _nodes(verdict: Verdict) -> Iterator[_Node]:
         yield _Node(verdict.check, None)
 
 
-def _reachable(check: str, checks: Mapping[str, Check]) -> frozenset[str]:
+def _reachable(check: str, checks: Mapping[str, Check], passed: Container[str]) -> frozenset[str]:
     found: set[str] = set()
     waiting = [check]
     while waiting:
@@ -110,7 +112,8 @@ def _reachable(check: str, checks: Mapping[str, Check]) -> frozenset[str]:
         for other in current.explained_by if current else ():
             if other not in found:
                 found.add(other)
-                waiting.append(other)
+                if other not in passed:
+                    waiting.append(other)
     return frozenset(found)
 
 

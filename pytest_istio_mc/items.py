@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .checks.catalogue import Check, Kind
-from .errors import Inconclusive, NonConformant
+from .errors import Inconclusive, MeshError, NonConformant
 from .evidence import allure
 from .options import SUITES, names_suites
 from .run import CHECK, RECORDED, Recorded, Run
@@ -106,7 +106,8 @@ class Items:
             return report
         recorded = item.stash[RECORDED]
         _conclude(check, recorded, report, call)
-        if call.excinfo is not None and isinstance(call.excinfo.value, (NonConformant, Inconclusive)) and _wants_short(item.config):
+        ours = call.excinfo is not None and isinstance(call.excinfo.value, (NonConformant, Inconclusive, MeshError))
+        if call.excinfo is not None and ours and _wants_short(item.config):
             report.longrepr = _short(call.excinfo)
         if call.when == "call" or not report.passed:
             verdict = worst(check.id, recorded.verdicts)
@@ -217,7 +218,7 @@ def _asked_for_all(config: pytest.Config) -> bool:
 
 def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
     """The error's own words, and their first line where pytest and JUnit show one line."""
-    shown = excinfo.getrepr(style="value")
+    shown = excinfo.getrepr(style="value", chain=False)
     if shown.reprcrash is not None:
         shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
     return shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .checks import catalogue
-from .checks.catalogue import AREAS, Check
+from .checks.catalogue import AREAS, Check, Kind
 from .evidence import terminal
 from .providers import Provider
 from .settings import Settings
@@ -28,9 +28,10 @@ def list_checks() -> str:
 
 def plan_run(settings: Settings, provider: Provider) -> str:
     """What a run with these settings would do, and which checks it would judge."""
-    checks = catalogue.known_checks()
+    checks, spec = catalogue.known_checks(), settings.spec
     lines = [
-        f"topology  {settings.topology}, mesh id {settings.spec.mesh_id}, trust domain {settings.spec.trust_domain}",
+        f"topology  {settings.topology}, {_distinct('mesh id', map(spec.mesh_id_of, spec))}, "
+        + _distinct("trust domain", map(spec.trust_domain_of, spec)),
         *_titled("clusters", terminal.clusters(settings.spec)),
         f"provider  {settings.provider}: {provider.summary}",
         *_titled("steps", [f"{number}. {step}" for number, step in enumerate(_steps(settings), 1)]),
@@ -43,8 +44,8 @@ def plan_run(settings: Settings, provider: Provider) -> str:
     for check in checks.values():
         obstacle = settings.standing(check).obstacle or ("" if settings.selects(check.id) else "not selected by --mesh-checks")
         (will_not if obstacle else will).append(f"  {check.id}  {check.title}" + (f"\n{'':16}{obstacle}" if obstacle else ""))
-    lines += [f"{len(will)} checks would be judged", *will]
-    lines += ["", f"{len(will_not)} checks would not", *will_not] if will_not else []
+    lines += [f"{terminal.count(len(will), 'check')} would be judged", *will]
+    lines += ["", f"{terminal.count(len(will_not), 'check')} would not", *will_not] if will_not else []
     return "\n".join(lines)
 
 
@@ -62,17 +63,33 @@ def _steps(settings: Settings) -> list[str]:
         return [f"read the snapshot in {settings.replay}", "judge the static checks"]
     names = ", ".join(cluster.name for cluster in settings.spec)
     first = {
-        "lab": [f"build the clusters {names} and install Istio on them", "join them: east-west gateways, remote secrets"],
+        "lab": [f"build the clusters {names} and install Istio on them", f"join them, as in {_documentation(settings.topology)}"],
         "attach": [f"read the mesh on {names}; nothing of it is changed"],
     }.get(settings.provider, [f'let the provider "{settings.provider}" give the clusters {names}'])
-    faults = ", then break and heal for the fault ones" if settings.provider == "lab" or settings.disruptive else ""
+    checks = [check for check in catalogue.known_checks().values() if settings.selects(check.id)]
+    kinds = {check.kind for check in checks if not settings.standing(check).obstacle}
+    live = ", then send traffic for the live ones" if Kind.LIVE in kinds else ""
+    faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""
     return [
         *first,
         "create a namespace of this run with probe workloads in every cluster that runs workloads",
         "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, certificates; secrets redacted",
-        f"judge the static checks on it, then send traffic for the live ones{faults}",
+        f"judge the static checks on it{live}{faults}",
         "remove what was made, write the certificate",
     ]
+
+
+def _distinct(what: str, values: Iterable[str]) -> str:
+    found = list(dict.fromkeys(values))
+    return f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}"
+
+
+def _documentation(topology: str) -> str:
+    """The page that says how a topology is joined; a spec of another provider may be of a topology that nobody documents."""
+    from .topologies import known
+
+    found = known().get(topology)
+    return found.documentation if found else "its documentation"
 
 
 def _removed(settings: Settings) -> list[str]:

@@ -275,6 +275,34 @@ class ConfigInForce:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Imported:
+    """A request from ``source`` for a service of the separate mesh ``target``, under the name that a ServiceEntry in ``source`` gives it.
+
+    ``addresses`` are what that name resolves to for the client; without one no request was sent.
+    """
+
+    source: str
+    target: str
+    host: str
+    addresses: tuple[str, ...]
+    request: Request
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A request from ``source`` for a service that exists in ``target`` only. ``addresses`` are what its name resolves to for the client.
+
+    Where it has none, the request went to another service's address under the name, which is all that the sidecar looks at.
+    """
+
+    source: str
+    target: str
+    host: str
+    addresses: tuple[str, ...]
+    request: Request
+
+
 _CERTIFICATES = {
     ClientCertificate.MESH: "its mesh certificate",
     ClientCertificate.FOREIGN: "a certificate of the same name from a foreign root",

@@ -55,8 +55,8 @@ class Option:
 OPTIONS = (
     Option(
         "topology",
-        "Certify a mesh of this topology, for instance multi-network-multi-primary. A comma list or 'all' takes several. "
-        "Without it (or --mesh-replay) this plugin does nothing.",
+        "Certify a mesh of this topology: multi-network-multi-primary, or one that a plugin adds. "
+        "Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does nothing.",
         "NAME",
     ),
     Option(
@@ -69,7 +69,7 @@ OPTIONS = (
         "contexts", "For attach: which kubeconfig context is which cluster of the mesh, as east=prod-a,west=prod-b.", "CLUSTER=CONTEXT,…"
     ),
     Option("kubeconfig", "For attach: the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).", "FILE"),
-    Option("spec", "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles. Default: two clusters.", "FILE"),
+    Option("spec", "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles (default: two clusters).", "FILE"),
     Option("report", "Where to write the certificate, .yaml or .json (default: mesh-report.yaml).", "FILE"),
     Option("baseline", "An earlier certificate: say what became worse since, and fail if something did.", "FILE"),
     Option("profile", "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).", "NAME"),
@@ -78,7 +78,7 @@ OPTIONS = (
     Option("keep", "Leave the lab or the probes running at the end, and say how to reach and how to remove them."),
     Option("snapshot", "Save what the static checks read into this new folder, secrets redacted.", "DIR"),
     Option("replay", "Run the static checks on a folder that --mesh-snapshot wrote: no cluster, no network.", "DIR"),
-    Option("self_test", "Prove for each check that it can fail (lab only)."),
+    Option("self_test", "Prove for each check that it can fail (lab only; no check of this version brings its own sabotage yet)."),
     Option("list", "Print every known check with its sentence, profile, requirements and documentation, and stop."),
     Option("plan", "Print what a run would do, create and remove, and which checks apply, and stop."),
     Option("timeout_factor", "Multiply every time budget; a certificate made with another factor than 1 says so.", "X"),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from .errors import MeshError
+from .errors import KubeError, MeshError
 from .mesh import Mesh
 from .progress import Progress
 from .run import connected
 from .settings import DEFAULT_PROVIDER, REPLAY, Settings
 
 if TYPE_CHECKING:
+    from .kube import Kube
     from .providers import Provider, ProvisionRequest
     from .snapshot import Snapshot
 
@@ -109,8 +110,13 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) ->
     from .probes import workloads
     from .probes.traffic import open_traffic
 
-    remove = not settings.keep and mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
+    theirs = mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
+    remove = theirs and not settings.keep
     kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
+    if theirs:
+        _sweep_dead_runs(kubes, progress)
+    if theirs and settings.keep:
+        undo.enter("what is kept", _kept(mesh, kubes, progress))
     try:
         mesh = undo.enter("the probes", workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove))
     except MeshError as error:
@@ -118,6 +124,34 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) ->
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
     with open_traffic(mesh, kubes, settings.timeouts) as traffic:
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts))
+
+
+def _sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
+    """Remove the namespaces of runs of this machine that were killed. Where that is not allowed, the checks will say what else is not."""
+    from .probes import workloads
+
+    for kube in kubes.values():
+        with suppress(KubeError):
+            for leftover in workloads.leftovers(kube):
+                if leftover.owner_is_dead:
+                    kube.delete("Namespace", leftover.namespace)
+                    progress.note(f'swept: namespace {leftover.namespace} of dead run {leftover.run_id} in cluster "{kube.name}"')
+
+
+@contextmanager
+def _kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> Iterator[None]:
+    """At the end, give up the namespaces of this run, so that no sweep takes them, and say how to remove them."""
+    from .probes import workloads
+    from .probes.manifests import OWNER_ANNOTATION, RUN_LABEL
+
+    yield
+    for cluster in mesh.spec:
+        names = [entry.namespace for entry in workloads.leftovers(kubes[cluster.name]) if entry.run_id == mesh.run_id]
+        for name in names:
+            kubes[cluster.name].merge("Namespace", name, None, {"metadata": {"annotations": {OWNER_ANNOTATION: None}}})
+        if names:
+            where = f"--kubeconfig={mesh.spec.kubeconfig} --context={cluster.context}"
+            progress.note(f"kept: {', '.join(names)}; remove with: kubectl {where} delete namespace -l {RUN_LABEL}={mesh.run_id}")
 
 
 class Replay:

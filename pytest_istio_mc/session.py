@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -21,7 +19,7 @@ import pytest
 from . import compare, provision
 from .checks import catalogue
 from .diagnose import diagnose, symptoms
-from .errors import MeshError
+from .errors import MeshError, UsageProblem
 from .evidence import allure, report, terminal
 from .gathered import Gathered
 from .items import Items, needs_mesh
@@ -29,6 +27,7 @@ from .mesh import Mesh
 from .progress import Progress
 from .providers import Provider
 from .run import RUN, Run, new_run_id
+from .scratch import Scratch
 from .settings import Settings
 
 COULD_NOT_FIND_OUT = 3
@@ -87,10 +86,11 @@ class Owner:
         self._where = ""
         self._failed: list[pytest.TestReport] = []
         self._wanted = False
-        self.folder = Path(tempfile.mkdtemp(prefix=f"istio-mc-{run.run_id}-"))
+        scratch = Scratch(run.run_id)
+        self._undo.callback(scratch.remove)
+        self.folder = scratch.folder
         self.lock_file = self.folder / "faults.lock"
         items.lock_file = self.lock_file
-        self._undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
 
     # what happens, in order
 
@@ -180,7 +180,8 @@ class Owner:
         self._problem = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
         _write(self._config, "the mesh could not be provisioned", [*_told(error), *self._cleaning()])
         self._conclude_early("the mesh could not be provisioned")
-        pytest.exit("the mesh could not be provisioned", returncode=COULD_NOT_FIND_OUT)
+        code = pytest.ExitCode.USAGE_ERROR if isinstance(error, UsageProblem) else COULD_NOT_FIND_OUT
+        pytest.exit("the mesh could not be provisioned", returncode=int(code))
 
     def _conclude_early(self, why: str) -> None:
         """Certify where pytest will not come to its summary. Whatever happens, no older certificate is left to be taken for this run's."""
@@ -252,14 +253,21 @@ class Owner:
             if reporter is None:
                 print(line, file=sys.stderr, flush=True)
             else:
-                reporter.ensure_newline()
+                _begin_line(self._config, reporter)
                 reporter.write_line(line, flush=True)
+
+
+def _begin_line(config: pytest.Config, reporter: pytest.TerminalReporter) -> None:
+    """End a line of dots, also one of pytest-xdist, which the reporter does not know to be unfinished."""
+    reporter.ensure_newline()
+    if config.get_terminal_writer().width_of_current_line:
+        reporter.write_line("")
 
 
 def _write(config: pytest.Config, title: str, lines: Iterable[str]) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        reporter.ensure_newline()
+        _begin_line(config, reporter)
         reporter.section(title)
         for line in lines:
             reporter.write_line(line)

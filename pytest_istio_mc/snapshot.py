@@ -113,6 +113,22 @@ class AccessFacts:
 
 
 @dataclass(frozen=True)
+class EndpointFacts:
+    """What came of a TLS handshake with an address at which a remote cluster looks for its istiod, from a pod of that cluster.
+
+    ``unprobed`` says why none was tried; ``verified`` whether the certificate leads to the root that the cluster trusts.
+    """
+
+    address: str
+    port: int
+    unprobed: str = ""
+    connected: bool = False
+    completed: bool = False
+    verified: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class IstiodFacts:
     """One istiod replica. ``debug`` holds its debug endpoints by name, reduced; ``metrics`` the few samples that matter."""
 
@@ -175,10 +191,41 @@ class FilterChain:
 
 
 @dataclass(frozen=True)
+class Outbound:
+    """What a proxy does with its workload's requests to one port of the probe service.
+
+    ``listener`` takes them (none if empty) and leads them to ``targets``: Envoy clusters, or in words what happens instead. ``tls``
+    says whether it can use mutual TLS then, with the server name ``sni``, taking the SPIFFE ids ``names`` (any, if there are none).
+    """
+
+    listener: str = ""
+    targets: tuple[str, ...] = ()
+    tls: bool = False
+    sni: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """What a proxy does with requests that come in for one port of its workload.
+
+    ``known`` says whether it has anything for that port, ``tls`` and ``plaintext`` what it takes, ``policies`` which authorisation
+    policies decide (``DENY istio-system/name``), and ``nobody`` which of these allow no one.
+    """
+
+    known: bool = False
+    tls: bool = False
+    plaintext: bool = False
+    policies: tuple[str, ...] = ()
+    nobody: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ProxyFacts:
     """What one Envoy holds. ``kind`` is ``client``, ``server`` or ``east-west``; ``metadata`` is a part of its node metadata.
 
     ``endpoints`` are those of the probe service, by Envoy cluster; ``chains`` the filter chains of an east-west gateway, by port.
+    ``outbound`` and ``inbound`` are by port of the probe service, and empty where they were not recorded.
     """
 
     namespace: str
@@ -193,6 +240,8 @@ class ProxyFacts:
     endpoints: Mapping[str, tuple[ProxyEndpoint, ...]] = field(default_factory=dict)
     chains: Mapping[str, tuple[FilterChain, ...]] = field(default_factory=dict)
     listener_errors: Mapping[str, str] = field(default_factory=dict)
+    outbound: Mapping[str, Outbound] = field(default_factory=dict)
+    inbound: Mapping[str, Inbound] = field(default_factory=dict)
     certificate_chain: str = ""
     roots: str = ""
     failures: tuple[Failure, ...] = ()
@@ -205,7 +254,10 @@ class ProxyFacts:
 
 @dataclass(frozen=True)
 class ClusterSnapshot:
-    """One cluster: its Kubernetes objects by kind, and what its istiods, proxies and remote credentials say."""
+    """One cluster: its Kubernetes objects by kind, and what its istiods, proxies and remote credentials say.
+
+    ``control_plane`` is what its pods see of an istiod that runs elsewhere; empty where its own istiod serves it.
+    """
 
     name: str
     server: str = ""
@@ -216,6 +268,7 @@ class ClusterSnapshot:
     istiods: tuple[IstiodFacts, ...] = ()
     proxies: tuple[ProxyFacts, ...] = ()
     access: tuple[AccessFacts, ...] = ()
+    control_plane: tuple[EndpointFacts, ...] = ()
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:

@@ -453,6 +453,8 @@ def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, accou
         }
         for port in (8080, 9090)
     ]
+    listeners, routes = ([], []) if gateway else _workload_listeners()
+    tls = _mutual_tls(f"spiffe://cluster.local/ns/{PROBES}/sa/server")
     metadata = {"CLUSTER_ID": cluster.name, "NETWORK": cluster.network, "MESH_ID": "mesh1", "ISTIO_VERSION": "1.31.0", "LABELS": {"a": "b"}}
     place = {"region": f"region{cluster.number}", "zone": f"zone{cluster.number}"}
     configs: list[Json] = [
@@ -462,7 +464,10 @@ def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, accou
         },
         {
             "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
-            "dynamic_active_clusters": [{"cluster": {"name": entry["endpoint_config"]["cluster_name"]}} for entry in endpoint_configs],
+            "dynamic_active_clusters": [
+                {"cluster": {"name": one, **({} if gateway else tls(one))}}
+                for one in (f"outbound_.{port}_._.{HOST}" if gateway else f"outbound|{port}||{HOST}" for port in (8080, 9090))
+            ],
         },
         {"@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump", "dynamic_endpoint_configs": endpoint_configs},
         {
@@ -479,7 +484,7 @@ def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, accou
                 }
             ]
             if gateway
-            else [],
+            else listeners,
         },
         {
             "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump",
@@ -496,5 +501,50 @@ def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, accou
                 {"name": "ROOTCA", "secret": {"validation_context": {"trusted_ca": {"inline_bytes": encoded(mesh.root.certificate)}}}},
             ],
         },
+        {
+            "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
+            "dynamic_route_configs": [{"route_config": route} for route in routes],
+        },
     ]
     cluster.answers[(pod, 15000, "/config_dump?include_eds")] = {"configs": configs}
+
+
+def _workload_listeners() -> tuple[list[Json], list[Json]]:
+    """What a sidecar listens on, for requests that go out and that come in, and its routes."""
+    http = "envoy.filters.network.http_connection_manager"
+    out = {"name": http, "typed_config": {"rds": {"route_config_name": "8080"}}}
+    tcp = {"name": "envoy.filters.network.tcp_proxy", "typed_config": {"cluster": f"outbound|9090||{HOST}"}}
+
+    def listener(name: str, port: int, chains: list[Json]) -> Json:
+        address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
+        return {"name": name, "active_state": {"listener": {"address": address, "filter_chains": chains}}}
+
+    inside = [
+        {
+            "filter_chain_match": {"destination_port": port, "transport_protocol": protocol},
+            "filters": [{"name": http, "typed_config": {"http_filters": []}}],
+            **({"transport_socket": {"name": "envoy.transport_sockets.tls"}} if protocol == "tls" else {}),
+        }
+        for port in (8080, 9090)
+        for protocol in ("tls", "raw_buffer")
+    ]
+    listeners = [
+        listener("0.0.0.0_8080", 8080, [{"filters": [out]}]),
+        listener("10.90.0.9_9090", 9090, [{"filters": [tcp]}]),
+        listener("virtualInbound", 15006, inside),
+    ]
+    route = {"match": {"prefix": "/"}, "route": {"cluster": f"outbound|8080||{HOST}"}}
+    return listeners, [{"name": "8080", "virtual_hosts": [{"name": HOST, "domains": [HOST, "echo"], "routes": [route]}]}]
+
+
+def _mutual_tls(identity: str) -> Callable[[str], Json]:
+    def transport(cluster: str) -> Json:
+        _, port, subset, host = cluster.split("|")
+        common = {
+            "tls_certificate_sds_secret_configs": [{"name": "default"}],
+            "combined_validation_context": {"default_validation_context": {"match_subject_alt_names": [{"exact": identity}]}},
+        }
+        config = {"sni": f"outbound_.{port}_.{subset}_.{host}", "common_tls_context": common}
+        return {"transport_socket_matches": [{"match": {"tlsMode": "istio"}, "transport_socket": {"typed_config": config}}]}
+
+    return transport

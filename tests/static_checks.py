@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pytest_istio_mc.checks import access, controlplane, discovery, eastwest, trust
+from pytest_istio_mc.checks import access, controlplane, discovery, eastwest, federation, trust
 from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.diagnose import RootCause, diagnose
 from pytest_istio_mc.snapshot import Snapshot
@@ -31,12 +31,15 @@ STATIC: Mapping[str, Callable[[Snapshot], Verdict]] = {
     "MC-CONTROL-003": controlplane.networks,
     "MC-CONTROL-005": controlplane.proxies_in_sync,
     "MC-CONTROL-006": controlplane.supported_skew,
+    "MC-CONTROL-007": controlplane.remote_clusters_attached,
     "MC-CONTROL-008": controlplane.namespace_sameness,
+    "MC-CONTROL-010": controlplane.istiod_is_outside,
     "MC-DISCOVERY-001": discovery.shards_complete,
     "MC-DISCOVERY-002": discovery.endpoints_as_implied,
     "MC-EASTWEST-001": eastwest.gateways_with_addresses,
     "MC-EASTWEST-002": eastwest.gateways_configured,
     "MC-EASTWEST-009": eastwest.nothing_else_exposed,
+    "MC-FEDERATION-002": federation.nothing_shared,
 }
 
 

@@ -36,10 +36,17 @@ def test_a_failure_that_nothing_explains_is_a_root_cause() -> None:
     assert causes == (RootCause("B", "b is wrong", "mend b", (), ("east",), "b-broken"),)
 
 
-def test_a_failure_is_explained_through_a_check_that_passes() -> None:
+def test_a_failure_is_explained_through_a_check_that_could_not_be_judged() -> None:
+    for between in ((), (replace(inconclusive("?"), check="B"),)):
+        causes = diagnosed(CHAIN, failing("A"), *between, failing("C"))
+
+        assert [(cause.check, cause.explains[-1:]) for cause in causes] == [("A", ("C",))]
+
+
+def test_a_failure_is_not_explained_through_a_check_that_passes() -> None:
     causes = diagnosed(CHAIN, failing("A"), replace(conformant("fine"), check="B"), failing("C"))
 
-    assert [(cause.check, cause.explains) for cause in causes] == [("A", ("C",))]
+    assert [(cause.check, cause.explains) for cause in causes] == [("A", ()), ("C", ())]
 
 
 def test_scopes_that_do_not_meet_explain_nothing() -> None:

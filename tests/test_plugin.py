@@ -30,11 +30,12 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "mesh: fake-topology, profile core, provider fake, run ????????",
-            "*cluster cluster1  primary, network network1",
+            "  cluster1  primary, network network1",
             "*fake clusters ready*",
             "*cluster1, cluster2: istio 1.31.1, kubernetes v1.36.1",
             "result      SUCCESS: all 4 claimed checks ran and are conformant",
-            "skipped     1 check: this mesh has not: two or more clusters on one network (MC-DISCOVERY-902)",
+            "skipped     1 check: this mesh has not: two or more clusters on one network",
+            "            (MC-DISCOVERY-902)",
             "note        this mesh is a fake",
             "one check   pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-provider=fake *=MC-TRUST-901",
             f"certificate {pytester.path / 'mesh-report.yaml'}",
@@ -55,7 +56,7 @@ def test_a_broken_mesh_shows_the_root_cause_first_and_folds_the_symptoms(pyteste
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "1 root cause explains 2 failing checks",
+            "1 root cause explains 2 failing checks, and 1 that could not find out",
             "1. MC-ACCESS-901  cluster1 holds no remote secret for cluster2  [[]cluster1[]]",
             "   remedy:   istioctl create-remote-secret --context=c2 *",
             "   explains: MC-DISCOVERY-901, MC-EASTWEST-901 (2 checks)",
@@ -291,7 +292,7 @@ def test_the_plan_says_what_would_happen(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "topology  fake-topology*",
-            "clusters  cluster cluster1  primary, network network1",
+            "clusters  cluster1  primary, network network1",
             "provider  fake: for tests",
             "steps     1. *",
             "2 checks would be judged",

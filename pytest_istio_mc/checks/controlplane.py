@@ -9,9 +9,11 @@ from ..snapshot import NETWORK_LABEL, ClusterSnapshot, Snapshot, labels_of, name
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Profile, check
+from .external_control_plane import istiod_is_outside as istiod_is_outside
 from .judging import Commands, Found, Gap, each, names, settle
 from .links import links
 from .proxies import proxies_in_sync as proxies_in_sync
+from .remote_clusters import remote_clusters_attached as remote_clusters_attached
 from .sameness import namespace_sameness as namespace_sameness
 from .versions import supported_skew as supported_skew
 
@@ -40,7 +42,7 @@ def one_mesh_id(snapshot: Snapshot) -> Verdict:
     clusters = [snapshot.clusters[cluster.name] for cluster in snapshot.spec.data_planes]
     return settle(
         each(clusters, lambda cluster: _other_mesh(snapshot, cluster)),
-        f"{len(clusters)} clusters carry the mesh id {snapshot.spec.mesh_id}",
+        f"{len(clusters)} clusters carry the mesh id {names(dict.fromkeys(map(snapshot.spec.mesh_id_of, snapshot.spec.data_planes)))}",
     )
 
 
@@ -83,11 +85,12 @@ def cluster_names(snapshot: Snapshot) -> Verdict:
 
 
 def _own_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> dict[str, str]:
-    """What a cluster calls itself, by who says so. The injector of an external istiod speaks for its config cluster."""
+    """What a cluster calls itself, by who says so. What an external istiod's own cluster says is about its config cluster."""
+    if not snapshot.spec.cluster(cluster.name).runs_workloads:
+        return {}
     said = {f"ConfigMap {name}": values["clusterName"] for name, values in injected(cluster).items() if values.get("clusterName")}
-    if snapshot.spec.cluster(cluster.name).runs_workloads:
-        said |= {f"istiod {istiod.pod}": istiod.own_cluster for istiod in cluster.istiods if istiod.own_cluster}
-        said |= {f"proxy {proxy.pod}": str(proxy.metadata["CLUSTER_ID"]) for proxy in cluster.proxies if proxy.metadata.get("CLUSTER_ID")}
+    said |= {f"istiod {istiod.pod}": istiod.own_cluster for istiod in cluster.istiods if istiod.own_cluster}
+    said |= {f"proxy {proxy.pod}": str(proxy.metadata["CLUSTER_ID"]) for proxy in cluster.proxies if proxy.metadata.get("CLUSTER_ID")}
     return said
 
 

@@ -18,7 +18,7 @@ from .live import istioctl, kubectl, probes_of
     "Sidecar injection works in every cluster and gives pods the right cluster id, network, mesh id and revision.",
     kind=Kind.LIVE,
     spec_url="https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/",
-    explained_by=("MC-CONTROL-001", "MC-CONTROL-002", "MC-CONTROL-003"),
+    explained_by=("MC-CONTROL-001", "MC-CONTROL-002", "MC-CONTROL-003", "MC-CONTROL-007"),
 )
 def injection(mesh: Mesh, injections: Sequence[Injection], revisions: Mapping[str, Sequence[str]]) -> Verdict:
     """``revisions`` are those of the istiods, by the cluster in which they run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..snapshot import ClusterSnapshot, IstiodFacts, ProxyEndpoint, ProxyFacts, Snapshot
@@ -10,7 +11,7 @@ from ..spec import ClusterSpec, Feature
 from ..verdicts import Finding, Verdict
 from .authority import serving
 from .catalogue import check
-from .intentions import Intention, intentions
+from .intentions import Intention, intentions, without_mutual_tls
 from .judging import Commands, Found, Gap, each, names, settle
 from .oracle import Expected, Gateway, Instance, expected_endpoints, gateway_addresses, ready_instances, service_ports
 from .synced import shards_of
@@ -137,6 +138,7 @@ def _addresses(found: Mapping[tuple[str, int], object]) -> str:
         "MC-CONTROL-005",
         "MC-EASTWEST-001",
         "MC-EASTWEST-002",
+        "MC-FEDERATION-002",
     ),
 )
 def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
@@ -276,7 +278,9 @@ def _details(
 ) -> Iterator[Found]:
     """Locality and TLS mode of endpoints that are where they should be."""
     places = {(one.address, one.port, one.locality) for one in held if one.health == "HEALTHY"}
-    misplaced = [one for one in wanted if (one.address, one.port, one.locality) not in places]
+    # a gateway may lead to instances in several localities; Envoy keeps an address once, in the locality that named it first
+    possible = {(one.address, one.port): {other.locality for other in wanted if other.address == one.address} for one in wanted}
+    misplaced = [one for one in wanted if not any((one.address, one.port, place) in places for place in possible[(one.address, one.port)])]
     if misplaced:
         seen = {(one.address, one.port): one.locality or "(none)" for one in held}
         targets = tuple(dict.fromkeys(target for one in misplaced for target in one.targets))
@@ -309,17 +313,20 @@ def _details(
 def _gateway_view(
     snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, number: int, instances: Mapping[str, tuple[Instance, ...]]
 ) -> Iterator[Found]:
-    """An east-west gateway must forward into its own network only."""
+    """An east-west gateway must forward to all of its own network, and into that only."""
     held = _held(proxy, f"outbound_.{number}_._", snapshot)
     if held is None:
         # whether the gateway exposes the service at all is MC-EASTWEST-002's
         return
     own = {
-        (instance.address, instance.port)
+        (instance.address, instance.port): target.name
         for target in snapshot.spec.data_planes
         if target.network == cluster.network
         for instance in instances[target.name]
     }
+    missing = own.keys() - {(one.address, one.port) for one in held if one.health == "HEALTHY"}
+    if missing:
+        yield from _nothing_behind(snapshot, cluster, proxy, number, tuple(sorted({own[key] for key in missing})))
     foreign = [one for one in held if (one.address, one.port) not in own and one.health == "HEALTHY"]
     if foreign:
         leads = ", ".join(f"{one.address}:{one.port}" for one in foreign)
@@ -334,4 +341,23 @@ def _gateway_view(
                 proxy.namespace,
             ),
             fault="ew-network-view",
+        )
+
+
+def _nothing_behind(
+    snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, number: int, targets: tuple[str, ...]
+) -> Iterator[Finding]:
+    """A gateway passes mutual TLS only: where its control plane turns that off for a service, the gateway has no endpoint for it."""
+    where = f"{snapshot.require_probes().service}:{number} in the east-west gateway {proxy.pod} of {cluster.name}"
+    why = without_mutual_tls(snapshot, cluster)
+    for one in why:
+        yield replace(_intended(snapshot, cluster, one, where), summary=f"{where} leads nowhere: {one.summary}")
+    if not why:
+        yield Finding(
+            f"{where} lacks endpoints of {names(targets)}",
+            tuple(dict.fromkeys((cluster.name, *targets))),
+            expected="every ready pod of its network",
+            seen="fewer",
+            remedy=Commands(snapshot).kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace),
+            fault="ew-endpoints-missing",
         )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh
-from ..observations import Request
+from ..observations import Request, Trial
+from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
+from .elsewhere_live import service_in_one_cluster as service_in_one_cluster
 from .judging import Found, Gap, names, settle
 from .live import failures, istioctl, pair_names, probes_of
+from .symptoms import AUTHORISATION
 from .trust_live import TRUST_BELOW
+from .ways import Ways
 
 
 @check(
@@ -25,7 +29,7 @@ from .trust_live import TRUST_BELOW
         "MC-TRUST-008",
         *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
         # not the mesh id (001), nor services other than the probes' (008): no call to a probe fails because of those
-        *(f"MC-CONTROL-{number:03}" for number in range(2, 8)),
+        *(f"MC-CONTROL-{number:03}" for number in range(2, 7)),
         "MC-DISCOVERY-001",
         "MC-DISCOVERY-002",
         "MC-EASTWEST-001",
@@ -35,20 +39,42 @@ from .trust_live import TRUST_BELOW
         "MC-EASTWEST-007",
     ),
 )
-def every_cluster_reached(mesh: Mesh, requests: Sequence[Request], miss_probability: float) -> Verdict:
+def every_cluster_reached(
+    mesh: Mesh, snapshot: Snapshot, requests: Sequence[Request], trials: Sequence[Trial], miss_probability: float
+) -> Verdict:
     """Each cluster is told by the identity of the answer, also where several are behind one gateway.
 
-    ``miss_probability`` is that of a cluster being missed by chance, with an even spread over ``requests``.
+    ``miss_probability`` is that of a cluster being missed by chance, with an even spread over ``requests``. A cluster that the client's
+    proxy holds back for its priority (locality, traffic distribution) need not answer; there the ``trials``, handshakes past the
+    sidecar, show whether it would.
     """
     found: list[Found] = []
+    ways = Ways(snapshot, requests, trials)
+    held_back: list[str] = []
     for cluster in mesh.spec.data_planes:
-        found += _from(mesh, cluster.name, [request for request in requests if request.source == cluster.name])
+        mine = [request for request in requests if request.source == cluster.name]
+        held_back += (f"{cluster.name} to {target}" for target in _held_back(ways, cluster.name, mine))
+        found += _from(mesh, cluster.name, mine, ways)
     count = len(requests) // max(1, len(mesh.spec.data_planes))
     otherwise = f"{count} requests from each cluster were all answered, by every cluster (a miss by chance: {miss_probability:.0e})"
-    return settle(found, otherwise, pairs=pair_names(mesh))
+    if held_back:
+        otherwise = (
+            f"{count} requests from each cluster were all answered; {names(held_back)} only past the sidecar, because nearer instances "
+            "come first (healthy endpoints of lower priority)"
+        )
+    return settle(found, otherwise, pairs=pair_names(mesh)).with_evidence(*ways.evidence)
 
 
-def _from(mesh: Mesh, source: str, requests: Sequence[Request]) -> Iterator[Found]:
+def _held_back(ways: Ways, source: str, requests: Sequence[Request]) -> list[str]:
+    """The clusters that did not answer because others come first, although they would."""
+    if any(not request.succeeded for request in requests):
+        return []
+    answered = {request.answer.cluster for request in requests if request.answer is not None}
+    missing = [cluster.name for cluster in ways.snapshot.spec.data_planes if cluster.name not in answered]
+    return [target for target in missing if ways.held_back(source, target) and ways.answered_past_sidecar(source, target)]
+
+
+def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> Iterator[Found]:
     probes = probes_of(mesh)
     if not requests:
         yield Gap(f"{source}: no request was sent")
@@ -61,7 +87,8 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request]) -> Iterator[Foun
     failed = failures(requests)
     endpoints = istioctl(mesh, source, f'proxy-config endpoints {probes.client(source).name}.{probes.namespace} | grep "{probes.service}"')
     strangers = sorted(set(counts) - {cluster.name for cluster in mesh.spec.data_planes})
-    missing = [cluster for cluster, count in counts.items() if not count and cluster not in strangers]
+    waiting = _held_back(ways, source, requests)
+    missing = [cluster for cluster, count in counts.items() if not count and cluster not in strangers and cluster not in waiting]
     if strangers:
         yield Finding(
             f"{source} is answered by {names(strangers)}, which the mesh does not have",
@@ -72,21 +99,28 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request]) -> Iterator[Foun
             fault="unknown-cluster-answers",
         )
     for target in missing:
+        if not failed and ways.held_back(source, target) and not ways.tried_past_sidecar(source, target):
+            yield Gap(f"{source} to {target}: nearer instances come first, and no way past the sidecar is known by which to ask it")
+            continue
+        way = ways.trace(source, target)
+        hop = f" (broken at: {way.broken.name})" if way.broken else ""
         yield Finding(
-            f"{source} does not reach {target}: none of {len(requests)} requests was answered there",
+            f"{source} does not reach {target}{hop}: none of {len(requests)} requests was answered there",
             clusters=(source, target),
             expected=f"answers from {names(counts)}",
-            seen=f"answers: {spread}" + (f"; failures: {failed}" if failed else "; no failures"),
-            remedy=endpoints,
-            fault="cluster-not-reached",
+            seen=f"answers: {spread}" + (f"; failures: {failed}" if failed else "; no failures") + f"; {way.summary}",
+            remedy=way.remedy or endpoints,
+            fault="authz-denied" if way.broken and way.broken.name == AUTHORISATION else "cluster-not-reached",
         )
     if failed and not missing:
         number = sum(not request.succeeded for request in requests)
+        broken = [way for way in (ways.trace(source, target) for target in counts if target not in strangers) if way.broken]
+        first = f"; towards {broken[0].target}, {broken[0].summary}" if broken else ""
         yield Finding(
             f"{source}: {number} of {len(requests)} requests failed although every cluster answered some",
             clusters=(source,),
             expected="every request answered",
-            seen=f"failures: {failed}; answers: {spread}",
-            remedy=endpoints,
+            seen=f"failures: {failed}; answers: {spread}{first}",
+            remedy=broken[0].remedy if broken else endpoints,
             fault="requests-fail",
         )

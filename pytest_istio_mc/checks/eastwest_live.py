@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh, ProbePod
-from ..observations import Connection, GatewayAddress, NamedCall, Plaintext, TlsHandshake, Trial
+from ..observations import Connection, Ending, GatewayAddress, NamedCall, Plaintext, TlsHandshake, Trial
+from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
 from .judging import Found, Gap, settle
 from .live import answered, identity, istioctl, kubectl, probes_of, refusals
 from .trust_live import TRUST_BELOW
+from .ways import Ways
 
 GUIDE = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/"
-MULTI_NETWORK = (Feature.MULTI_NETWORK, Feature.SHARED_SERVICES)
+MULTI_NETWORK = (Feature.MULTI_NETWORK,)
 
 
 @check(
@@ -25,28 +27,31 @@ MULTI_NETWORK = (Feature.MULTI_NETWORK, Feature.SHARED_SERVICES)
     spec_url="https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/",
     explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002"),
 )
-def reachable(mesh: Mesh, gateways: Sequence[GatewayAddress], connections: Sequence[Connection]) -> Verdict:
+def reachable(mesh: Mesh, snapshot: Snapshot, gateways: Sequence[GatewayAddress], connections: Sequence[Connection]) -> Verdict:
     """Every address of every gateway takes TCP connections from the clients of all other networks."""
     there = {gateway.network for gateway in gateways}
+    ways = Ways(snapshot, past_sidecar=True)
     found: list[Found] = [_no_gateway(mesh, network) for network in mesh.spec.networks if network not in there]
     for cluster in mesh.spec.data_planes:
         for gateway in gateways:
             if gateway.network != cluster.network:
-                found += _connected(mesh, cluster.name, gateway, connections)
-    return settle(found, f"{len(connections)} connections to {len(gateways)} gateway addresses", pairs=_crossing_names(mesh))
+                found += _connected(mesh, cluster.name, gateway, connections, ways)
+    otherwise = f"{len(connections)} connections to {len(gateways)} gateway addresses"
+    return settle(found, otherwise, pairs=_crossing_names(mesh)).with_evidence(*ways.evidence)
 
 
-def _connected(mesh: Mesh, source: str, gateway: GatewayAddress, connections: Sequence[Connection]) -> Iterator[Found]:
+def _connected(mesh: Mesh, source: str, gateway: GatewayAddress, connections: Sequence[Connection], ways: Ways) -> Iterator[Found]:
     tried = [one for one in connections if (one.source, one.address, one.port) == (source, gateway.address, gateway.port)]
     if not tried:
         yield Gap(f"{source} to {gateway.address}:{gateway.port} was not tried")
     for connection in tried:
-        if connection.ending.value != "answered":
+        if connection.ending is not Ending.ANSWERED:
+            way = ways.trace(source, gateway.cluster)
             yield Finding(
                 f"{source} cannot connect to {gateway.network}'s gateway {gateway.address}:{gateway.port}: {connection.ending.value}",
                 clusters=(source, gateway.cluster),
                 expected="a TCP connection",
-                seen=connection.error,
+                seen=f"{connection.error}; {way.summary}",
                 remedy=kubectl(mesh, gateway.cluster, f"-n {gateway.service.split('/')[0]} get service,endpointslices,pods -o wide")
                 + f"  # firewalls from {source} to {gateway.address}:{gateway.port}",
                 fault="gateway-unreachable",
@@ -71,14 +76,16 @@ def _no_gateway(mesh: Mesh, network: str) -> Finding:
     kind=Kind.LIVE,
     requires=MULTI_NETWORK,
     spec_url=GUIDE + "#expose-services-in-cluster1",
-    explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-CONTROL-005", *TRUST_BELOW),
+    explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-CONTROL-005", "MC-DISCOVERY-002", *TRUST_BELOW),
 )
-def names_lead_to_services(mesh: Mesh, gateways: Sequence[GatewayAddress], calls: Sequence[NamedCall]) -> Verdict:
+def names_lead_to_services(mesh: Mesh, snapshot: Snapshot, gateways: Sequence[GatewayAddress], calls: Sequence[NamedCall]) -> Verdict:
     """Subsets without a pod behind the gateway must not be answered: it may not pass requests on to other networks."""
     found: list[Found] = list(_uncovered(mesh, gateways, calls))
+    ways = Ways(snapshot, past_sidecar=True)
     for way in dict.fromkeys((call.handshake.source, call.gateway) for call in calls):
-        found += _at(mesh, [call for call in calls if (call.handshake.source, call.gateway) == way])
-    return settle(found, f"{len(calls)} names at {len(gateways)} gateways led where they should", pairs=_crossing_names(mesh))
+        found += _at(mesh, [call for call in calls if (call.handshake.source, call.gateway) == way], ways)
+    otherwise = f"{len(calls)} names at {len(gateways)} gateways led where they should"
+    return settle(found, otherwise, pairs=_crossing_names(mesh)).with_evidence(*ways.evidence)
 
 
 def _pods(mesh: Mesh, call: NamedCall) -> list[ProbePod]:
@@ -88,23 +95,24 @@ def _pods(mesh: Mesh, call: NamedCall) -> list[ProbePod]:
     return [pod for pod in probes_of(mesh).pods if pod.cluster in inside and pod.role == role and call.subset in ("", pod.version)]
 
 
-def _at(mesh: Mesh, calls: Sequence[NamedCall]) -> Iterator[Found]:
+def _at(mesh: Mesh, calls: Sequence[NamedCall], ways: Ways) -> Iterator[Found]:
     """What is wrong at one gateway, seen from one cluster; one finding where it answers no name at all."""
     known = [call for call in calls if _pods(mesh, call)]
-    if known and not any(call.handshake.answer for call in known):
+    if known and not any(call.handshake.answer or call.handshake.completed for call in known):
         first = known[0]
         source, gateway = first.handshake.source, first.gateway
+        way = ways.trace(source, gateway.cluster, first.handshake)
         yield Finding(
             f"{source}: the gateway of {gateway.network} at {gateway.address}:{gateway.port} answers none of {len(known)} names",
             clusters=(source, gateway.cluster),
             expected="an answer by the service, port and subset that the name says",
-            seen=str(first.handshake),
-            remedy=_listeners(mesh, gateway),
+            seen=f"{first.handshake}; {way.summary}",
+            remedy=way.remedy or _listeners(mesh, gateway),
             fault="gateway-does-not-route",
         )
         return
     for call in calls:
-        yield from _led(mesh, call)
+        yield from _led(mesh, call, ways)
 
 
 def _listeners(mesh: Mesh, gateway: GatewayAddress) -> str:
@@ -112,7 +120,7 @@ def _listeners(mesh: Mesh, gateway: GatewayAddress) -> str:
     return istioctl(mesh, gateway.cluster, f"proxy-config listeners deployment/{name}.{namespace} --port 15443")
 
 
-def _led(mesh: Mesh, call: NamedCall) -> Iterator[Found]:
+def _led(mesh: Mesh, call: NamedCall, ways: Ways) -> Iterator[Found]:
     handshake, gateway = call.handshake, call.gateway
     pods = {pod.name for pod in _pods(mesh, call)}
     answer = handshake.answer
@@ -129,6 +137,9 @@ def _led(mesh: Mesh, call: NamedCall) -> Iterator[Found]:
                 remedy=remedy,
                 fault="gateway-forwards-to-other-networks",
             )
+    elif answer is None and handshake.completed:
+        # the gateway passes TLS on, so this was made with something behind it, which may not want to answer
+        yield Gap(f"{what} leads somewhere that gives no answer ({handshake}; {ways.trace(*scope, handshake).summary})")
     elif answer is None:
         yield Finding(
             f"{what} is not answered",

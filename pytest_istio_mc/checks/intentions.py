@@ -28,7 +28,12 @@ def intentions(snapshot: Snapshot, source: ClusterSpec, targets: tuple[str, ...]
     if source.name in targets:
         # what keeps traffic local cannot be why the local instances are missing
         return ()
-    return (*_cluster_local(snapshot, source), *_no_mutual_tls(snapshot, source))
+    return (*_cluster_local(snapshot, source), *without_mutual_tls(snapshot, source))
+
+
+def without_mutual_tls(snapshot: Snapshot, source: ClusterSpec) -> tuple[Intention, ...]:
+    """Every setting of the control plane of ``source`` by which its proxies would not send mutual TLS to the probe service."""
+    return tuple(_turned_off(snapshot, source))
 
 
 def covers(pattern: str, host: str) -> bool:
@@ -86,7 +91,7 @@ def _local_hosts(mesh: dict[str, object]) -> dict[str, bool]:
     return {host: bool((entry.get("settings") or {}).get("clusterLocal")) for entry in settings for host in entry.get("hosts") or ()}
 
 
-def _no_mutual_tls(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
+def _turned_off(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
     """Endpoints of other networks are dropped where the client would not send mutual TLS, which gateways need."""
     plane = serving(snapshot, source.name)
     config = snapshot.clusters[snapshot.spec.config_cluster(plane).name]

@@ -78,8 +78,12 @@ class Commands:
         return f"{restart} && {self.istio(cluster, 'rollout status deployment -l app=istiod --timeout=3m')}"
 
     def restart_workloads(self, cluster: str) -> str:
-        """Restart the gateways and everything in injected namespaces, so that it gets new certificates or a new injection."""
-        commands = [self.istio(cluster, "rollout restart deployment -l 'app!=istiod'")]
+        """Restart the gateways and everything in injected namespaces, so that it gets new certificates or a new injection; wait for
+        the gateways, without which the clusters are apart."""
+        commands = [
+            self.istio(cluster, "rollout restart deployment -l 'app!=istiod'"),
+            self.istio(cluster, "rollout status deployment -l 'app!=istiod' --timeout=3m"),
+        ]
         found = self._snapshot.clusters.get(cluster)
         own = self._snapshot.probes.namespace if self._snapshot.probes else ""
         for item in found.objects.get("Namespace", ()) if found else ():

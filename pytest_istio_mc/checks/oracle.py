@@ -1,9 +1,13 @@
-"""The oracle: which endpoints of the probe service every proxy must hold, derived from the spec and the clusters' own objects."""
+"""The oracle: whom a workload must reach, by which way, and which endpoints its proxy must hold for that.
+
+The ways follow from the spec alone; the endpoints from it and the clusters' own objects.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from ..errors import ObservationError
 from ..snapshot import EAST_WEST_PORT, NETWORK_LABEL, ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
@@ -11,6 +15,23 @@ from ..spec import ClusterSpec, MeshSpec
 
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 _LOCALITY_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
+
+
+class By(Enum):
+    """By which way requests for a shared service get from one cluster to the instances in another."""
+
+    OWN = "within the cluster"
+    NETWORK = "straight to the pods, over the network that both clusters are on"
+    GATEWAY = "through an east-west gateway of the target's network"
+
+
+@dataclass(frozen=True)
+class Way:
+    """That workloads of ``source`` must reach the instances of a shared service in ``target``, and by which way."""
+
+    source: str
+    target: str
+    by: By
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,21 @@ class Expected:
     gateway: bool
 
 
+def ways(spec: MeshSpec, source: ClusterSpec) -> tuple[Way, ...]:
+    """Whom the workloads of a cluster must reach under a name that is the same everywhere, in the order of the spec.
+
+    Every cluster with workloads, whoever serves it; in federated meshes, whose names differ, only the cluster itself.
+    """
+    reached = [target for target in spec.data_planes if not spec.federated or target.name == source.name]
+    return tuple(Way(source.name, target.name, _by(source, target)) for target in reached)
+
+
+def _by(source: ClusterSpec, target: ClusterSpec) -> By:
+    if source.name == target.name:
+        return By.OWN
+    return By.NETWORK if source.network == target.network else By.GATEWAY
+
+
 def expected_endpoints(
     spec: MeshSpec, source: ClusterSpec, instances: Mapping[str, tuple[Instance, ...]], gateways: tuple[Gateway, ...]
 ) -> tuple[Expected, ...]:
@@ -55,11 +91,10 @@ def expected_endpoints(
     where it has none of its own), in the locality of the instances behind them. Federated meshes share nothing.
     """
     found: dict[tuple[str, int, str, bool], list[str]] = {}
-    for target in spec.data_planes:
-        if spec.federated and target.name != source.name:
-            continue
+    for way in ways(spec, source):
+        target = spec.cluster(way.target)
         for instance in instances.get(target.name, ()):
-            if target.network == source.network:
+            if way.by is not By.GATEWAY:
                 found.setdefault((instance.address, instance.port, instance.locality, False), []).append(target.name)
                 continue
             for gateway in gateways_to(target, gateways):

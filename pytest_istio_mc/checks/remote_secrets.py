@@ -170,4 +170,6 @@ def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
             seen=", ".join(secrets),
             remedy=commands.istio(holder, f"delete secret {' '.join(secrets)}"),
             fault=("rs-self" if leads_to == holder else "rs-duplicate") if leads_to else "rs-stale",
+            # it costs time at the start of istiod, and no request
+            latent=not leads_to,
         )

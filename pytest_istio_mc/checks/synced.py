@@ -51,7 +51,7 @@ def _not_synced(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     elif access.status != 200:
         seen = access.connect_error or access.tls_error or f"HTTP {access.status}: {access.message}"
         yield Finding(
-            f"{link.plane} cannot read {link.target} now, whatever its istiod says: its endpoints are frozen",
+            f"{link.plane} cannot read {link.target} now, whatever its istiod says: its endpoints freeze when open watches end",
             link.scope,
             expected=f"HTTP 200 from {access.server}",
             seen=seen,

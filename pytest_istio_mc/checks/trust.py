@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..snapshot import ProxyFacts, Snapshot, name_of, namespace_of
 from ..spec import Feature
@@ -130,7 +130,7 @@ def _self_signed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
     "The ConfigMap istio-ca-root-cert of every cluster and namespace holds exactly the root of its control plane.",
     spec_url=TROUBLESHOOTING + "#trust",
     requires=(Feature.CROSS_CLUSTER,),
-    explained_by=("MC-TRUST-002", "MC-TRUST-003"),
+    explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-CONTROL-007"),
 )
 def distributed_root(snapshot: Snapshot) -> Verdict:
     """What istiod hands out as the root is what it signs under, in every namespace with workloads of the mesh."""
@@ -189,9 +189,11 @@ def trust_domains(snapshot: Snapshot) -> Verdict:
     """An identity of one cluster is accepted in every other one."""
     planes = [plane.name for plane in snapshot.spec.control_planes]
     pairs = [(a, b) for place, a in enumerate(planes) for b in planes[place + 1 :]]
+    domains = list(dict.fromkeys(trust_domain(snapshot, plane) or "unknown" for plane in planes))
     return settle(
         each(pairs, lambda pair: _foreign_domain(snapshot, *pair)),
-        f"{len(planes)} control planes use the trust domain {trust_domain(snapshot, planes[0]) or 'unknown'}",
+        f"{len(planes)} control planes "
+        + (f"use the trust domain {domains[0]}" if len(domains) == 1 else f"name each other's trust domains as aliases: {names(domains)}"),
         pairs=(f"{a}-and-{b}" for a, b in pairs),
     )
 
@@ -218,8 +220,6 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
         return
     if domains[second] in aliases[first] and domains[first] in aliases[second]:
         return
-    commands = Commands(snapshot)
-    odd, right = (first, second) if domains[second] == snapshot.spec.trust_domain else (second, first)
     yield Finding(
         f"identities of {second} are spiffe://{domains[second]}/, those of {first} spiffe://{domains[first]}/, "
         "and not both name the other as an alias",
@@ -227,10 +227,24 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
         expected="one trust domain, or trustDomainAliases in both clusters",
         seen=f"{first}: {domains[first]} (aliases {', '.join(aliases[first]) or 'none'}); "
         f"{second}: {domains[second]} (aliases {', '.join(aliases[second]) or 'none'})",
-        remedy=f"{commands.set_mesh_config(odd, lambda mesh: mesh.update(trustDomain=domains[right]))} && "
-        f"{commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}",
+        remedy=_one_domain(snapshot, domains, aliases),
         fault="trust-domain-mismatch",
     )
+
+
+def _one_domain(snapshot: Snapshot, domains: Mapping[str, str], aliases: Mapping[str, Sequence[str]]) -> str:
+    """What makes two control planes accept each other's identities: aliases where the spec means their domains to differ."""
+    commands = Commands(snapshot)
+    first, second = domains
+    if all(snapshot.spec.trust_domain_of(snapshot.spec.cluster(name)) == domain for name, domain in domains.items()):
+        lacking = [(name, domains[other]) for name, other in ((first, second), (second, first)) if domains[other] not in aliases[name]]
+        return " && ".join(
+            commands.set_mesh_config(name, lambda mesh, new=[*aliases[name], alias]: mesh.update(trustDomainAliases=new))  # type: ignore[misc]
+            for name, alias in lacking
+        )
+    odd, right = (first, second) if domains[second] == snapshot.spec.trust_domain else (second, first)
+    change = commands.set_mesh_config(odd, lambda mesh: mesh.update(trustDomain=domains[right]))
+    return f"{change} && {commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}"
 
 
 @check(

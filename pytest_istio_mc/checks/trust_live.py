@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh
 from ..observations import Ending, Plaintext, Request, TlsHandshake, Trial
+from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
 from .judging import Found, Gap, settle
 from .live import answered, failures, identity, kubectl, pair_names, probes_of, refusals
+from .ways import Ways
 
 TRUST_BELOW = ("MC-TRUST-001", "MC-TRUST-002", "MC-TRUST-003", "MC-TRUST-004", "MC-TRUST-005", "MC-TRUST-006", "MC-TRUST-007")
 
@@ -25,26 +27,29 @@ _TLS_SIGNS = ("TLS_error", "CERTIFICATE_VERIFY_FAILED", "UNKNOWN_CA", "CERTIFICA
     "MC-TRUST-008",
     "Every ordered pair of clusters completes mutual TLS, and each side sees the identity that it should.",
     kind=Kind.LIVE,
-    requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
+    requires=(Feature.CROSS_CLUSTER,),
     spec_url="https://istio.io/latest/docs/concepts/security/#mutual-tls-authentication",
     explained_by=(*TRUST_BELOW, *_WAY_BELOW),
 )
-def mutual_tls(mesh: Mesh, requests: Sequence[Request], trials: Sequence[Trial]) -> Verdict:
+def mutual_tls(mesh: Mesh, snapshot: Snapshot, requests: Sequence[Request], trials: Sequence[Trial]) -> Verdict:
     """``requests`` went through the sidecars; ``trials`` are raw handshakes, which say why where no request arrived.
 
     Only a certificate that was refused, or a wrong identity, is a finding here. A cluster that was not reached at all is a gap:
     other checks say why, and trust may be in order.
     """
     found: list[Found] = []
+    ways = Ways(snapshot, requests, trials)
     for source, target in mesh.spec.pairs:
         here = [request for request in requests if request.source == source.name]
         trial = next((trial for trial in trials if (trial.source, trial.target) == (source.name, target.name)), None)
-        found += _pair(mesh, source.name, target.name, here, trial)
+        found += _pair(mesh, source.name, target.name, here, trial, ways)
     count = sum(request.succeeded for request in requests)
-    return settle(found, f"{count} requests between {len(pair_names(mesh))} pairs, identities right on both sides", pairs=pair_names(mesh))
+    return settle(
+        found, f"{count} requests between {len(pair_names(mesh))} pairs, identities right on both sides", pairs=pair_names(mesh)
+    ).with_evidence(*ways.evidence)
 
 
-def _pair(mesh: Mesh, source: str, target: str, requests: Sequence[Request], trial: Trial | None) -> Iterator[Found]:
+def _pair(mesh: Mesh, source: str, target: str, requests: Sequence[Request], trial: Trial | None, ways: Ways) -> Iterator[Found]:
     probes = probes_of(mesh)
     answers = [request.answer for request in requests if request.answer is not None and request.answer.cluster == target]
     if not answers and trial is not None and trial.twin is not None and trial.twin.answer is not None:
@@ -67,11 +72,12 @@ def _pair(mesh: Mesh, source: str, target: str, requests: Sequence[Request], tri
             )
     refused = _refusal(source, target, requests, trial)
     if refused:
+        way = ways.trace(source, target)
         yield Finding(
             f"{source} to {target}: mutual TLS fails: {refused}",
             clusters=(source, target),
             expected="a completed handshake, each side accepting the other's certificate",
-            seen=refused,
+            seen=f"{refused}; {way.summary}",
             remedy=" && ".join(
                 kubectl(mesh, cluster, f"-n {probes.namespace} get configmap istio-ca-root-cert -o yaml") for cluster in (source, target)
             ),
@@ -79,7 +85,8 @@ def _pair(mesh: Mesh, source: str, target: str, requests: Sequence[Request], tri
         )
     elif not answers:
         seen = failures(requests) or ("; ".join(map(str, trial.twins)) if trial else "") or "no failures, and no answers"
-        yield Gap(f"{source} to {target}: no connection was made, so that nothing is known of its mutual TLS ({seen})")
+        first = ways.trace(source, target).summary
+        yield Gap(f"{source} to {target}: no connection was made, so that nothing is known of its mutual TLS ({seen}; {first})")
 
 
 def _refusal(source: str, target: str, requests: Sequence[Request], trial: Trial | None) -> str:
@@ -98,7 +105,7 @@ def _refusal(source: str, target: str, requests: Sequence[Request], trial: Trial
     "MC-TRUST-009",
     "Plaintext to a workload that demands mutual TLS is refused, also when it comes from another cluster.",
     kind=Kind.LIVE,
-    requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
+    requires=(Feature.CROSS_CLUSTER,),
     spec_url="https://istio.io/latest/docs/reference/config/security/peer_authentication/",
     explained_by=("MC-TRUST-008", *TRUST_BELOW, *_WAY_BELOW),
 )
@@ -124,7 +131,7 @@ def plaintext_refused(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
     "MC-TRUST-010",
     "A client certificate from a foreign root is refused by the remote workload and does not get through the gateway.",
     kind=Kind.LIVE,
-    requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
+    requires=(Feature.CROSS_CLUSTER,),
     spec_url="https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/",
     explained_by=("MC-TRUST-008", *TRUST_BELOW, *_WAY_BELOW),
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ..errors import KubeError
 from ..snapshot import Failure, FilterChain, ProxyEndpoint, ProxyFacts
+from .handling import inbound, outbound
 
 ADMIN_PORT = 15000
 _METADATA = (
@@ -19,18 +20,22 @@ _METADATA = (
 Get = Callable[[int, str], bytes]
 
 
-def read_proxy(namespace: str, pod: str, kind: str, get: Get, host_prefix: str, **known: Any) -> ProxyFacts:
-    """What one proxy holds. ``host_prefix`` (``echo.ns.svc.``) names the service whose endpoints are kept; ``known`` is what the
-    caller knows of the pod. A dump that cannot be read is a recorded failure."""
+def read_proxy(
+    namespace: str, pod: str, kind: str, get: Get, host_prefix: str, *, ports: Collection[int] = (), **known: Any
+) -> ProxyFacts:
+    """What one proxy holds. ``host_prefix`` (``echo.ns.svc.``) and ``ports`` name the service whose endpoints are kept; ``known`` is
+    what the caller knows of the pod. A dump that cannot be read is a recorded failure."""
     try:
         dump = json.loads(get(ADMIN_PORT, "/config_dump?include_eds"))
     except (KubeError, ValueError) as error:
         status = error.status if isinstance(error, KubeError) else 0
         return ProxyFacts(namespace, pod, kind, failures=(Failure("/config_dump", str(error), status),), **known)
-    return reduce_dump(namespace, pod, kind, dump, host_prefix, **known)
+    return reduce_dump(namespace, pod, kind, dump, host_prefix, ports=ports, **known)
 
 
-def reduce_dump(namespace: str, pod: str, kind: str, dump: Mapping[str, Any], host_prefix: str, **known: Any) -> ProxyFacts:
+def reduce_dump(
+    namespace: str, pod: str, kind: str, dump: Mapping[str, Any], host_prefix: str, *, ports: Collection[int] = (), **known: Any
+) -> ProxyFacts:
     """The facts in a ``/config_dump?include_eds`` document."""
     sections = {str(entry.get("@type", "")).rpartition(".")[2]: entry for entry in dump.get("configs") or ()}
     node = (sections.get("BootstrapConfigDump", {}).get("bootstrap") or {}).get("node") or {}
@@ -49,6 +54,8 @@ def reduce_dump(namespace: str, pod: str, kind: str, dump: Mapping[str, Any], ho
         endpoints=dict(sorted(_endpoints(sections.get("EndpointsConfigDump", {}), host_prefix))),
         chains=chains,
         listener_errors=errors,
+        outbound=outbound(sections, host_prefix, ports if kind == "client" else ()),
+        inbound=inbound(sections, ports if kind == "server" else ()),
         certificate_chain=chain,
         roots=roots,
         **known,

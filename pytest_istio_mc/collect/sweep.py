@@ -15,6 +15,7 @@ from ..progress import Progress
 from ..snapshot import (
     AccessFacts,
     ClusterSnapshot,
+    EndpointFacts,
     Failure,
     IstiodFacts,
     ProxyFacts,
@@ -27,6 +28,7 @@ from ..snapshot import (
 )  # fmt: skip
 from ..spec import ClusterSpec
 from .access import Ask, probe_access
+from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
@@ -125,8 +127,9 @@ class _ClusterSweep:
         objects = {kind: _unique(items) for kind, items in objects.items()}
         facts, credentials = secrets.result() or ((), ())
         istiods = self._istiods(objects["Pod"])
-        proxies = self._proxies(objects["Pod"], gateways)
+        proxies = self._proxies(objects["Pod"], gateways, services or ())
         access = self._access(credentials)
+        control_plane = self._control_plane(objects["EndpointSlice"])
         return ClusterSnapshot(
             name=self.cluster.name,
             server=self._kube.server,
@@ -137,6 +140,7 @@ class _ClusterSweep:
             istiods=tuple(future.result() for future in istiods),
             proxies=tuple(future.result() for future in proxies),
             access=tuple(future.result() for future in access),
+            control_plane=tuple(future.result() for future in control_plane),
             failures=tuple(self._failures),
         )
 
@@ -200,9 +204,17 @@ class _ClusterSweep:
             self._pool.submit(read_istiod, pod, self._getter(self._istio_namespace, name_of(pod)), self._probe_namespaces) for pod in found
         ]
 
-    def _proxies(self, pods: list[dict[str, Any]], gateways: Iterable[Mapping[str, Any]]) -> list[Future[ProxyFacts]]:
+    def _proxies(
+        self, pods: list[dict[str, Any]], gateways: Iterable[Mapping[str, Any]], services: Iterable[Mapping[str, Any]]
+    ) -> list[Future[ProxyFacts]]:
         probes = self._mesh.probes
         prefix = f"{probes.service}.{probes.namespace}.svc." if probes else ""
+        ports = [
+            port["port"]
+            for service in services
+            if probes and (namespace_of(service), name_of(service)) == (probes.namespace, probes.service)
+            for port in service["spec"].get("ports") or ()
+        ]
         kinds = {(probes.namespace, pod.name): pod.role for pod in probes.pods if pod.cluster == self.cluster.name} if probes else {}
         for service in gateways:
             selector = (service["spec"].get("selector") or {}).items()
@@ -215,13 +227,23 @@ class _ClusterSweep:
             if kind is not None and _runs(pod):
                 known = {"service_account": pod["spec"].get("serviceAccountName", ""), "labels": labels_of(pod)}
                 get = self._getter(namespace_of(pod), name_of(pod))
-                futures.append(self._pool.submit(read_proxy, namespace_of(pod), name_of(pod), kind, get, prefix, **known))
+                futures.append(self._pool.submit(read_proxy, namespace_of(pod), name_of(pod), kind, get, prefix, ports=ports, **known))
         return futures
 
     def _access(self, credentials: Iterable[Credential]) -> list[Future[AccessFacts]]:
         # single rights are asked for one after the other: a task that waits for tasks of its own pool could wait for ever
         return [
             self._pool.submit(probe_access, self.cluster.name, credential, self._ask, self._waits.request) for credential in credentials
+        ]
+
+    def _control_plane(self, slices: Iterable[Mapping[str, Any]]) -> list[Future[EndpointFacts]]:
+        """Handshakes with the istiod of another cluster that serves this one; none where its own does."""
+        if self.cluster.control_plane in ("", self.cluster.name):
+            return []
+        namespace, wait = self._istio_namespace, self._waits.request
+        return [
+            self._pool.submit(probe_endpoint, self.cluster.name, address, port, namespace, self._ask, wait)
+            for address, port in istiod_endpoints(slices, namespace)
         ]
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from ..checks import hops
 from ..checks.catalogue import AREAS, Check, Profile
+from ..checks.hops import State
 from ..errors import Inconclusive, NonConformant
 from ..verdicts import Evidence, Finding, Outcome, Verdict
 
@@ -47,22 +51,24 @@ def begin(topology: str) -> None:
 
 
 def show(verdict: Verdict) -> None:
-    """Write the verdict into the running test: a step for each finding or judged pair, and the evidence as attachments."""
+    """Write the verdict into the running test: a step for each finding, judged pair and hop, and the evidence as attachments."""
     import allure
 
-    with allure.step(f"{verdict.outcome.value}: {verdict.reason}"):
-        for pair in verdict.pairs if verdict.outcome is Outcome.CONFORMANT else ():
-            with allure.step(pair):
+    match verdict.outcome:
+        case Outcome.NON_CONFORMANT:
+            for finding in verdict.findings:
+                _failed_step(finding)
+        case Outcome.INCONCLUSIVE:
+            with _ended_step(f"could not find out: {verdict.reason}", Inconclusive()):
                 pass
-    for finding in verdict.findings:
-        _failed_step(finding)
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        try:
-            with allure.step("could not find out"):
-                raise Inconclusive(verdict.reason)
-        except Inconclusive:
-            pass
+        case _:
+            with allure.step(f"{verdict.outcome.value}: {verdict.reason}"):
+                for pair in verdict.pairs:
+                    with allure.step(pair):
+                        pass
     for evidence in verdict.evidence:
+        if evidence.media_type == hops.MEDIA_TYPE:
+            _hops(json.loads(evidence.text))
         allure.attach(evidence.text, name=evidence.name, attachment_type=evidence.media_type, extension=_extension(evidence))
 
 
@@ -99,28 +105,61 @@ def categories(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _failed_step(finding: Finding) -> None:
     import allure
 
-    details = {
-        name: text
+    with _ended_step(finding.summary, NonConformant()):
         for name, text in (
             ("clusters", ", ".join(finding.clusters)),
             ("expected", finding.expected),
             ("seen", finding.seen),
             ("remedy", finding.remedy),
-        )
-        if text
-    }
-    try:
-        with allure.step(finding.summary):
-            for name, text in details.items():
+        ):
+            if "\n" in text:  # a step's name is one line; what is to be copied must keep its lines
+                allure.attach(text, name=name, attachment_type="text/plain", extension="txt")
+            elif text:
                 with allure.step(f"{name}: {text}"):
                     pass
-            raise NonConformant(finding.summary)
-    except NonConformant:
-        pass
+
+
+def _hops(trace: Mapping[str, Any]) -> None:
+    """A step for each hop on the way of a request; the first broken one has failed, and what is beyond it is not shown."""
+    import allure
+
+    way = f"from {trace['source']} to {trace['target']}, port {trace['port']}"
+    broken = trace["firstBroken"]
+    with _ended_step(f"{way}: broken at {broken}", NonConformant()) if broken else allure.step(f"{way}: no broken hop is known"):
+        for hop in trace["hops"]:
+            title = f"{hop['name']}: {hop['seen']}" if hop["seen"] else hop["name"]
+            match State(hop["state"]):
+                case State.BROKEN:
+                    with _ended_step(f"{title}, expected {hop['expected']}", NonConformant()):
+                        pass
+                case State.UNKNOWN:
+                    with _ended_step(title, Inconclusive()):
+                        pass
+                case State.GOOD:
+                    with allure.step(title):
+                        pass
+
+
+@contextmanager
+def _ended_step(title: str, error: BaseException) -> Iterator[None]:
+    """A step that ends with ``error``: failed or broken, without a Python trace, which would tell a reader nothing."""
+    from allure_commons import plugin_manager
+
+    uuid = uuid4()
+    plugin_manager.hook.start_step(uuid=uuid, title=title, params={})
+    yield
+    plugin_manager.hook.stop_step(uuid=uuid, title=title, exc_type=type(error), exc_val=error, exc_tb=None)
 
 
 def _extension(evidence: Evidence) -> str:
-    known = {"application/json": "json", "application/yaml": "yaml", "text/html": "html", "text/csv": "csv", "image/svg+xml": "svg"}
+    known = {
+        "application/json": "json",
+        hops.MEDIA_TYPE: "json",
+        "application/yaml": "yaml",
+        "text/html": "html",
+        "text/csv": "csv",
+        "image/svg+xml": "svg",
+    }
     return known.get(evidence.media_type, "txt")
 
 

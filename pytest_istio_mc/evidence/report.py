@@ -130,7 +130,14 @@ def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
         return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     import yaml
 
-    text: str = yaml.safe_dump(report, sort_keys=False, allow_unicode=True, width=140)
+    class Dumper(yaml.SafeDumper):
+        """Writes text of several lines as a block, so that a remedy can be copied out of it."""
+
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, represent)
+    text: str = yaml.dump(report, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=140)
     return text
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +16,8 @@ from ..verdicts import Outcome
 from .report import result_sentence
 
 SLOWEST = 5
+FOREMOST = ("istio", "kubernetes", "envoy")
+"""The versions that a reader looks for first."""
 
 
 def header(settings: Settings, run_id: str) -> list[str]:
@@ -25,7 +30,7 @@ def clusters(spec: MeshSpec) -> list[str]:
     """One line a cluster."""
     width = max(len(cluster.name) for cluster in spec)
     return [
-        f"cluster {cluster.name:<{width}}  {cluster.role.value}, network {cluster.network}"
+        f"{cluster.name:<{width}}  {cluster.role.value}, network {cluster.network}"
         + (f", served by {cluster.control_plane}" if cluster.control_plane not in ("", cluster.name) else "")
         + (f", context {cluster.context}" if cluster.context else "")
         for cluster in spec
@@ -36,33 +41,35 @@ def versions(mesh: Mesh) -> list[str]:
     """The versions that run in each cluster; clusters that run the same ones share a line."""
     same: dict[str, list[str]] = {}
     for cluster, found in mesh.versions.items():
-        same.setdefault(", ".join(f"{name} {version}" for name, version in sorted(found.items())), []).append(cluster)
+        ordered = sorted(found.items(), key=lambda entry: (entry[0] not in FOREMOST, entry[0]))
+        same.setdefault(", ".join(f"{name} {version}" for name, version in ordered), []).append(cluster)
     return [f"{', '.join(names)}: {text}" for text, names in same.items() if text]
 
 
 def diagnosis(report: Mapping[str, Any]) -> list[str]:
-    """Root causes first, each with its remedy and what it explains; then what could not be found out."""
+    """Root causes first, each with its remedy and what it explains; then what could not be found out and nothing explains."""
     lines: list[str] = []
     causes = report["rootCauses"]
-    failing = {entry["id"] for entry in report["checks"] if entry["verdict"] == Outcome.NON_CONFORMANT.value}
+    explained = {id for cause in causes for id in cause["explains"]}
+    failing = [entry for entry in report["checks"] if entry["verdict"] == Outcome.NON_CONFORMANT.value]
+    unknown = [entry for entry in report["checks"] if entry["ran"] and entry["verdict"] == Outcome.INCONCLUSIVE.value]
+    hidden = [entry for entry in unknown if entry["id"] in explained]
+    unknown = [entry for entry in unknown if entry["id"] not in explained]
     if causes:
         verb = "explains" if len(causes) == 1 else "explain"
-        lines += [f"{_count(len(causes), 'root cause')} {verb} {_count(len(failing), 'failing check')}", ""]
+        more = f", and {len(hidden)} that could not find out" if hidden else ""
+        lines += [f"{count(len(causes), 'root cause')} {verb} {count(len(failing), 'failing check')}{more}", ""]
     for number, cause in enumerate(causes, 1):
         where = f"  [{', '.join(cause['clusters'])}]" if cause["clusters"] else ""
-        lines.append(f"{number}. {cause['check']}  {cause['summary']}{where}")
-        lines += _hanging("   remedy:   ", cause["remedy"].splitlines())
+        lines += _wrapped(f"{number}. {cause['check']}  ", [cause["summary"] + where], indent=3)
+        lines += _remedy(cause["remedy"])
         if cause["explains"]:
-            lines.append(f"   explains: {', '.join(cause['explains'])} ({_count(len(cause['explains']), 'check')})")
+            lines += _wrapped("   explains: ", [f"{', '.join(cause['explains'])} ({count(len(cause['explains']), 'check')})"])
         lines.append("")
-    explained = {id for cause in causes for id in cause["explains"]}
-    unknown = [entry for entry in report["checks"] if entry["ran"] and entry["verdict"] == Outcome.INCONCLUSIVE.value]
     if unknown:
-        hidden = [entry["id"] for entry in unknown if entry["id"] in explained]
-        above = f" ({len(hidden)} of them explained by a root cause above)" if hidden else ""
-        lines.append(f"{_count(len(unknown), 'check')} could not find out{above}:")
+        lines.append(f"{count(len(unknown), 'check')} could not find out:")
         for reason, ids in _grouped((entry["id"], entry["reason"]) for entry in unknown):
-            lines.append(f"   {', '.join(ids)}: {reason}")
+            lines += _wrapped("   ", [f"{', '.join(ids)}: {reason}"])
         lines.append("")
     looked = any(entry["ran"] for entry in report["checks"])
     return lines or ["nothing is wrong with what was looked at" if looked else "nothing was looked at"]
@@ -74,19 +81,18 @@ def certificate(report: Mapping[str, Any], settings: Settings, where: str, diffe
     for profile, figures in report["profiles"].items():
         counts = ", ".join(f"{count} {word}" for word, count in figures["statistics"].items() if count)
         lines.append(f"{profile:<11} {figures['result']}: {counts}")
-    lines += _hanging("override    ", report["overrides"])
-    for word, entries in (
-        ("not run", [entry for entry in report["checks"] if entry["claimed"] and not entry["ran"]]),
-        ("does not", [entry for entry in report["checks"] if not entry["claimed"]]),
+    lines += _wrapped("override    ", report["overrides"])
+    for title, entries in (
+        ("not run     ", [entry for entry in report["checks"] if entry["claimed"] and not entry["ran"]]),
+        ("skipped     ", [entry for entry in report["checks"] if not entry["claimed"]]),
     ):
-        title = "not run     " if word == "not run" else "skipped     "
         grouped = _grouped((entry["id"], entry["reason"].removeprefix("not run: ")) for entry in entries)
-        lines += _hanging(title, [f"{_count(len(ids), 'check')}: {reason} ({_few(ids)})" for reason, ids in grouped])
-    lines += _hanging("slowest     ", _slowest(report))
+        lines += _wrapped(title, [f"{count(len(ids), 'check')}: {reason} ({_few(ids)})" for reason, ids in grouped])
+    lines += _wrapped("slowest     ", _slowest(report))
     measured = [f"{entry['what']}: {entry['first_seconds']:.1f} s ({entry['check']})" for entry in report["convergence"]]
-    lines += _hanging("converged   ", measured)
+    lines += _wrapped("converged   ", measured)
     lines += _hanging("baseline    ", [str(entry) for entry in differences] or (["no check differs"] if settings.baseline else []))
-    lines += _hanging("note        ", report["mesh"]["notes"])
+    lines += _wrapped("note        ", report["mesh"]["notes"])
     failing = [entry["id"] for entry in report["checks"] if entry["verdict"] == Outcome.NON_CONFORMANT.value]
     example = report["rootCauses"][0]["check"] if report["rootCauses"] else next(iter(failing), report["checks"][0]["id"])
     lines.append(f"one check   {settings.reproduce(checks=example)}")
@@ -99,6 +105,28 @@ def _slowest(report: Mapping[str, Any]) -> list[str]:
     checks = [(entry["duration_seconds"], entry["id"]) for entry in report["checks"] if entry["ran"]]
     slow = sorted([*steps, *checks], key=lambda entry: -entry[0])[:SLOWEST]
     return [", ".join(f"{name} {seconds:.1f} s" for seconds, name in slow if seconds >= 0.05)] if slow else []
+
+
+def _remedy(text: str) -> list[str]:
+    """A remedy as it must be typed: never wrapped, and a here-document at the margin, where its end is seen by a shell."""
+    if "\n" in text and "<<" in text:
+        return ["   remedy:", *text.splitlines()]
+    return _hanging("   remedy:   ", text.splitlines())
+
+
+def _wrapped(title: str, texts: Iterable[str], *, indent: int | None = None) -> list[str]:
+    """Prose under a title, wrapped to the terminal; what is longer than a line and has no spaces stays whole."""
+    width = max(60, shutil.get_terminal_size().columns)
+    margin = " " * (len(title) if indent is None else indent)
+    lines: list[str] = []
+    for text in filter(None, texts):
+        first = title if not lines else margin
+        whole = re.sub(r"(\d) (s\b)", "\\1\N{NO-BREAK SPACE}\\2", text)  # a figure and its unit
+        wrapped = textwrap.wrap(
+            whole, width, initial_indent=first, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+        )
+        lines += [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+    return lines
 
 
 def _hanging(title: str, lines: Iterable[str]) -> list[str]:
@@ -116,5 +144,6 @@ def _few(ids: Sequence[str]) -> str:
     return ", ".join(ids[:4]) + (", …" if len(ids) > 4 else "")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """``1 check``, ``2 checks``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -28,6 +28,9 @@ CLUSTER_BYTES = int(1.3 * GIB)
 SHARED_BYTES = GIB
 CLUSTER_INOTIFY_INSTANCES = 26
 
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where Debian has the programs of root, which `su` without `-` leaves off the PATH."""
+
 PROGRAMS = {  # besides runc and iptables: program -> Debian package
     "iptables-restore": "iptables",
     "ip": "iproute2",
@@ -99,7 +102,7 @@ def runc() -> Examined:
     fix = "apt-get install runc"
     found = shutil.which("runc")
     if found is None:
-        return Examined("runc", False, _missing("runc"), fix)
+        return _missing("runc", "runc", fix)
     said = commands.ask([found, "--version"]).stdout
     version = re.search(r"runc version (\S+)", said)
     if version is None:
@@ -118,7 +121,7 @@ def iptables() -> Examined:
     fix = "apt-get install iptables"
     found = shutil.which("iptables")
     if found is None or shutil.which("xtables-nft-multi") is None:
-        return Examined("iptables", False, _missing("iptables" if found is None else "xtables-nft-multi"), fix)
+        return _missing("iptables", "iptables" if found is None else "xtables-nft-multi", fix)
     said = commands.ask([found, "--version"]).stdout.strip()
     return Examined("iptables", "nf_tables" in said, f"{said} ({found})", "update-alternatives --set iptables /usr/sbin/iptables-nft")
 
@@ -207,9 +210,11 @@ def space(needed: dict[Path, int]) -> Examined:
     return Examined("disk", good, "; ".join(lines), fix)
 
 
-def _missing(program: str) -> str:
-    folders = [folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if Path(folder, program).exists()]
-    return f"{folders[0]}/{program} is there, but {folders[0]} is not on PATH" if folders else f"no {program} on PATH"
+def _missing(name: str, program: str, fix: str) -> Examined:
+    for folder in SYSTEM_FOLDERS:
+        if Path(folder, program).exists():
+            return Examined(name, False, f"{folder}/{program} is there, but {folder} is not on PATH", f"export PATH=$PATH:{folder}")
+    return Examined(name, False, f"no {program} on PATH", fix)
 
 
 def _available_memory() -> int:

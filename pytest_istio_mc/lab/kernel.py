@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -33,10 +34,23 @@ iptables -A FORWARD -j REJECT
 
 
 def examine(folder: Path) -> list[Examined]:
-    """Every feature; ``folder`` is where nodes keep their images, so its file system has to carry overlayfs. Leaves nothing behind."""
-    checks: list[Callable[[], Examined]] = [namespaces, veth, bridge, iptables_rules, lambda: overlayfs(folder), cgroups]
+    """Every feature; ``folder`` is where nodes keep their images, so its file system has to carry overlayfs. Leaves nothing behind.
+
+    What cannot be tried for want of root or of namespaces is not blamed: there is one thing to mend then, and it is named.
+    """
+    spaces = namespaces() if os.geteuid() == 0 else _untried("namespaces", "that takes root")
+    checks: dict[str, Callable[[], Examined]] = {
+        "veth": veth,
+        "bridge": bridge,
+        "iptables rules": iptables_rules,
+        "overlayfs": lambda: overlayfs(folder),
+        "cgroups": cgroups,
+    }
+    if os.geteuid() != 0 or not spaces.good:
+        why = "that takes namespaces" if os.geteuid() == 0 else "that takes root"
+        return [spaces, *(_untried(name, why) for name in checks)]
     with ThreadPoolExecutor(len(checks)) as pool:
-        return list(pool.map(lambda check: check(), checks))
+        return [spaces, *pool.map(lambda check: check(), checks.values())]
 
 
 def namespaces() -> Examined:
@@ -59,6 +73,8 @@ def bridge() -> Examined:
 
 def iptables_rules() -> Examined:
     """The iptables rules that make services, pods' networks and sidecars work."""
+    if shutil.which("iptables") is None:
+        return _untried("iptables rules", "that takes iptables")
     modules = "nf_tables, nft_compat, nf_nat, xt_statistic, xt_owner, xt_REDIRECT, xt_MASQUERADE, xt_conntrack, xt_comment"
     return _tried("iptables rules", [*_PRIVATE, "sh", "-c", _IPTABLES], "nat, owner, statistic, conntrack", f"use a kernel with {modules}")
 
@@ -94,6 +110,10 @@ def cgroups() -> Examined:
     except OSError as error:
         return Examined("cgroups", False, f"{group.parent}: {error.strerror}", f"run as root, with {CGROUPS} writable; {_CONTAINER}")
     return Examined("cgroups", True, f"{'unified' if unified else 'old'} hierarchy at {CGROUPS}")
+
+
+def _untried(name: str, why: str) -> Examined:
+    return Examined(name, True, f"not tried: {why}")
 
 
 def _tried(name: str, command: list[str], seen: str, fix: str) -> Examined:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .toolchain import Toolchain
 
 _GOING_DOWN_SECONDS = 30.0
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def labs_folder() -> Path:
@@ -58,7 +60,7 @@ class Lab:
 
     @property
     def failure(self) -> ProvisionError | None:
-        """Why the lab went down by itself, or None."""
+        """Why the lab went down by itself, or what of it ended first, or None."""
         return self._events.failure if self._events else None
 
     @property
@@ -86,12 +88,14 @@ class Lab:
         return answer["result"]
 
     def detach(self) -> None:
-        """Let the lab live on when this process ends."""
+        """Let the lab live on when this process ends; it is shut off from whoever started it, its terminal included."""
         self.order("detach")
         self.plan = replace(self.plan, detached=True)
 
     def stop(self) -> None:
         """End the lab and wait until nothing of it is left."""
+        if self._events:
+            self._events.ending = True
         with suppress(ProvisionError, FileNotFoundError):
             self.order("stop")
         if self._process is not None:
@@ -113,20 +117,31 @@ class Lab:
             remains.clear(self.plan.home)
 
 
-def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float, detached: bool = False) -> Lab:
+def check_name(name: str) -> None:
+    """Raise :class:`UsageProblem` where a lab cannot be called so: its name is a folder's and a cgroup's, and is typed in a shell."""
+    if not _NAME.fullmatch(name):
+        raise UsageProblem(
+            f'lab "{name}"',
+            "a lab cannot be called so",
+            advice="use up to 63 lower-case letters, digits and hyphens, such as my-lab; nothing was started",
+        )
+
+
+def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float) -> Lab:
     """Start a lab with a cluster for each of the spec's; returns when all apiservers take requests; nodes follow (``wait_ready``).
 
-    Raises :class:`UsageProblem` where a lab of that name runs already, :class:`ProvisionError` where a cluster does not come up;
-    then nothing of the lab is left.
+    It ends with this process unless it is detached. Raises :class:`UsageProblem` where a lab of that name runs already,
+    :class:`ProvisionError` where a cluster does not come up; then nothing of the lab is left.
     """
+    check_name(name)
     home = labs_folder() / name
-    plan = LabPlan(name, home, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec), detached=detached)
+    plan = LabPlan(name, home, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec))
     lock = _make_home(plan)
     (home / PLAN).write_text(json.dumps({"plan": plan.to_dict(), "within_seconds": within_seconds, "spec": spec.to_dict()}))
     with (home / LOG).open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
-            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -162,9 +177,15 @@ def _make_home(plan: LabPlan) -> SupervisorLock:
 
 
 def labs_lock() -> FileLock:
-    """The lock under which lab folders are made and swept."""
-    labs_folder().mkdir(parents=True, exist_ok=True)
-    return FileLock(labs_folder() / ".lock")
+    """The lock under which lab folders are made and swept; :class:`ProvisionError` where this user may not take it."""
+    lock = labs_folder() / ".lock"
+    try:
+        labs_folder().mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        advice = "run it as the user whose labs they are (root), or set ISTIO_MC_CACHE to a folder that can be written to"
+        raise ProvisionError("labs", f"{labs_folder()} cannot be written to", str(error), advice=advice) from error
+    return FileLock(lock)
 
 
 class Events:
@@ -177,6 +198,7 @@ class Events:
         self._seen: set[str] = set()
         self._progress = Progress()
         self._notes: list[str] = []
+        self.ending = False
         self.failure: ProvisionError | None = None
         threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
 
@@ -199,18 +221,22 @@ class Events:
                 if event["event"] == "note":
                     self._notes.append(event["text"])
                     self._progress.note(event["text"])
+                elif event["event"] == "died":
+                    failure = _failure(event)
+                    self._progress.note(f"the lab is damaged: {failure.thing}: {failure.step}; what needs it fails from now on")
+                    self.failure = self.failure or failure
                 elif event["event"] == "failed":
                     self.failure = _failure(event)
                 self._seen.add(event["event"])
                 self._changed.notify_all()
         with self._changed:
-            if "ready" not in self._seen and self.failure is None:
+            if not self.ending and self.failure is None:
+                step = "its supervisor ended " + ("while it was in use" if "ready" in self._seen else "before the clusters were ready")
                 self.failure = ProvisionError(
-                    f'lab "{self._plan.name}"',
-                    "its supervisor ended before the clusters were ready",
-                    f"exit code {self._process.wait()}",
-                    log_tail=tail_of(self._plan.home / LOG),
+                    f'lab "{self._plan.name}"', step, f"exit code {self._process.wait()}", log_tail=tail_of(self._plan.home / LOG)
                 )
+                if "ready" in self._seen:
+                    self._progress.note(f"the lab is gone: {self.failure.step} ({self.failure.detail}); what needs it fails from now on")
             self._changed.notify_all()
 
 
@@ -237,12 +263,14 @@ def find(name: str) -> Lab:
 
 
 def is_alive(home: Path) -> bool:
-    """Whether a supervisor holds that lab."""
+    """Whether a supervisor holds that lab. One that belongs to another user is taken for alive: it is not ours to judge."""
     lock = SupervisorLock(home)
     try:
         free = lock.take(make=False)
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True
     lock.release()
     return not free
 

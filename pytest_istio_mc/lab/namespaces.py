@@ -16,7 +16,7 @@ from .process import child_of, start_time_of
 
 # The holder is process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap the orphans that end up with it; /run is
 # private so that sockets, lock files and the CNI's network namespaces vanish with the mount namespace.
-_INIT = 'trap "" CHLD; mount -t tmpfs -o mode=0755 tmpfs /run && : > "$0" && exec sleep infinity'
+_INIT = 'mount -t tmpfs -o mode=0755 tmpfs /run && : > "$0" && exec env --ignore-signal=CHLD sleep infinity'
 
 
 @dataclass(frozen=True)

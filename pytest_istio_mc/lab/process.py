@@ -23,10 +23,12 @@ class Component:
         self.log = log
         self._env = dict(env or os.environ)
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_to_end = False
 
     def start(self) -> None:
         """Start the program; its command line is the first line of its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._told_to_end = False
         with self.log.open("ab") as log:
             log.write((" ".join(self.command) + "\n").encode())
             log.flush()
@@ -35,13 +37,12 @@ class Component:
             )
 
     def require_alive(self) -> None:
-        """Raise :class:`ProvisionError` with the last log lines where the program has ended."""
+        """Raise :class:`ProvisionError` with the last log lines where the program has ended, unless it was told to."""
         status = self._process.poll() if self._process else None
-        if status is not None:
+        if status is not None and not self._told_to_end:
             raise ProvisionError(
                 f'cluster "{self.owner}"',
                 f"{self.name} ended with {_ending(status)}",
-                f"log: {self.log}",
                 advice="read the log lines; `istio-mc lab doctor` checks what this machine lacks",
                 log_tail=self.tail(),
             )
@@ -62,7 +63,8 @@ class Component:
         return child_of(self.wrapper_pid) or self.wrapper_pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the program a signal."""
+        """Send the program a signal. An end after one that ends programs is no surprise."""
+        self._told_to_end = self._told_to_end or number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
         os.kill(self.pid(), number)
 
     def abandon(self) -> None:

@@ -2,8 +2,8 @@
 
 Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on
 standard output what it does (a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and from then on
-obeys the control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too. A
-detached lab has no lifeline.
+obeys the control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too,
+unless it was detached before.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ PLAN = "plan.json"
 CONTROL = "control.sock"
 LOG = "supervisor.log"
 
+_LOOK_SECONDS = 0.5  # how soon the end of a component is noticed
+
 
 class Supervisor:
     """One lab, from plan to nothing left."""
@@ -47,7 +49,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._count_lock = threading.Lock()
         self._silent = len(plan.nodes)
-        self._lifeline = not plan.detached
+        self._detached = False
 
     def start(self) -> None:
         """Make the namespaces and the network, then start all clusters side by side.
@@ -58,7 +60,7 @@ class Supervisor:
         network.modules()
         self._journal.add(Entry("cgroup", plan.cgroup))
         cgroups.create(*(f"{plan.cgroup}/{item.name}" for item in plan.nodes))
-        self._fabric = Namespaces.create("fabric", plan.home, self._journal)
+        self._fabric = Namespaces.create("lab.fabric", plan.home, self._journal)
         for item in plan.nodes:
             self._inside[item.name] = Namespaces.create(item.name, plan.home, self._journal)
         network.link(plan, self._fabric, self._inside)
@@ -96,8 +98,18 @@ class Supervisor:
         threading.Thread(target=self._serve_control, name="control", daemon=True).start()
 
     def wait(self) -> None:
-        """Wait for the end."""
-        self._ended.wait()
+        """Wait for the end, and tell of every component that ends meanwhile, which nobody ordered."""
+        told: set[tuple[str, int]] = set()
+        while not self._ended.wait(_LOOK_SECONDS):
+            for cluster in self._clusters.values():
+                for component in cluster.components.components.values():
+                    key = (f"{component.owner}/{component.name}", component.wrapper_pid)
+                    try:
+                        component.require_alive()
+                    except MeshError as error:
+                        if key not in told:
+                            told.add(key)
+                            tell_failure("died", error)
 
     def end(self) -> None:
         """Ask for the end; any thread, any signal handler."""
@@ -114,7 +126,7 @@ class Supervisor:
     def _watch_lifeline(self) -> None:
         while os.read(0, 4096):
             pass
-        if self._lifeline:
+        if not self._detached:
             self.end()
 
     def _serve_control(self) -> None:
@@ -148,7 +160,8 @@ class Supervisor:
                 self.end()
                 return None
             case "detach":
-                self._lifeline = False
+                self._detached = True
+                self._note_detached()
                 return None
             case "signal":
                 component = self._clusters[order["cluster"]].components.components[order["component"]]
@@ -159,6 +172,14 @@ class Supervisor:
                 return None
         raise ValueError(f"unknown order {order['order']!r}")
 
+    def _note_detached(self) -> None:
+        """Let the plan on disk say so, for ``istio-mc lab list``."""
+        path = self.plan.home / PLAN
+        document = json.loads(path.read_text())
+        document["plan"]["detached"] = True
+        path.with_suffix(".new").write_text(json.dumps(document))
+        path.with_suffix(".new").replace(path)
+
 
 def tell(**event: object) -> None:
     """One event for whoever started this process; nobody may be listening any more."""
@@ -167,6 +188,11 @@ def tell(**event: object) -> None:
         sys.stdout.flush()
     except (OSError, ValueError):
         pass
+
+
+def tell_failure(event: str, error: MeshError) -> None:
+    """An event with all that an error says."""
+    tell(event=event, thing=error.thing, step=error.step, detail=error.detail, advice=error.advice, log_tail=error.log_tail)
 
 
 def tell_note(text: str) -> None:
@@ -188,7 +214,7 @@ def main(folder: str) -> int:
         tell(event="ready")
         supervisor.wait()
     except MeshError as error:
-        tell(event="failed", thing=error.thing, step=error.step, detail=error.detail, advice=error.advice, log_tail=error.log_tail)
+        tell_failure("failed", error)
         status = 1
     except Exception:
         tell(event="failed", thing=f"lab {home.name}", step="starting failed", detail=traceback.format_exc())

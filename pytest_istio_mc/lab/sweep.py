@@ -1,7 +1,10 @@
-"""Sweep: clears what labs that were killed have left behind, and never touches a living one."""
+"""Sweep: clears what labs and runs that were killed have left behind, and never touches a living one."""
 
 from __future__ import annotations
 
+import shutil
+
+from .. import scratch
 from . import lab, remains
 from .remains import Leftover
 
@@ -14,4 +17,8 @@ def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
             found += remains.found_in(home)
             if not dry_run:
                 remains.clear(home)
+    for folder in scratch.left_behind():
+        found.append(Leftover(folder.name.removeprefix("istio-mc-").rpartition("-")[0], "temporary folder", str(folder)))
+        if not dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
     return tuple(found)

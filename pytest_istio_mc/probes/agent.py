@@ -1,7 +1,7 @@
 """The probe that runs in pods: ``serve`` answers who it is, ``session`` does what it is told and reports what happened.
 
-Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as one file, ``probe.pyz``
-(``archive.py`` makes it of this module and those that it imports) and run as ``python3 probe.pyz``. It observes and never judges.
+Standard library only, Python 3.8 or newer, on any image with ``python3``; mounted from a ConfigMap as one file, ``probe.py``
+(``program.py`` makes it of this module and those that it imports). It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
 version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
@@ -174,4 +174,4 @@ def main() -> None:
     elif sys.argv[1:] == ["session"]:
         session()
     else:
-        raise SystemExit("usage: probe.pyz serve PORT=PROTOCOL ... | session")
+        raise SystemExit("usage: probe.py serve PORT=PROTOCOL ... | session")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import archive
+from . import program
 
 Manifest = dict[str, Any]
 
@@ -26,10 +25,13 @@ STARTED_ANNOTATION = "istio-mc.dev/started"
 
 _AGENT_HOME = "/istio-mc"
 
-AGENT = ("python3", "-S", "-B", f"{_AGENT_HOME}/{archive.NAME}")
+AGENT = ("python3", "-S", "-B", f"{_AGENT_HOME}/{program.NAME}")
 """How to run the agent in a probe container; ``serve`` or ``session`` follows. Images need ``python3`` on their PATH, no more."""
 
 EAST_WEST = 15443
+CONTROL_PLANE = (15012, 15017)
+"""Where clusters elsewhere reach an istiod: configuration and certificates, and webhooks."""
+
 MESH_CERTIFICATE = "/etc/istio-output-certs"
 _SCRATCH = "/istio-mc-scratch"
 _PORTS = (("http", HTTP, "http"), ("tcp", TCP, "tcp"), ("http2", HTTP2, "http2"))
@@ -50,9 +52,9 @@ def workloads(cluster: str, version: str, image: str, excluded_ports: Sequence[i
 
     ``excluded_ports`` are those on which the client's connections bypass its sidecar.
     """
-    agent = {archive.NAME: base64.b64encode(archive.archive()).decode()}
+    agent = {program.NAME: program.program()}
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "binaryData": agent},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "data": agent},
         *({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}} for name in (SERVICE, CLIENT)),
         _service(SERVICE, SERVICE, _PORTS + _POLICY_PORTS),
         _service(SUBSETS, SERVICE, _PORTS[:1]),
@@ -83,6 +85,13 @@ def policies(versions: Sequence[str]) -> list[Manifest]:
         "spec": {"host": SUBSETS, "subsets": [{"name": version, "labels": {"version": version}} for version in versions]},
     }
     return [mutual_tls, subsets]
+
+
+def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = None) -> Manifest:
+    """One more Service that leads to the pods of ``app``, on its HTTP port."""
+    service = _service(name, app, _PORTS[:1])
+    service["metadata"]["annotations"] = dict(annotations or {})
+    return service
 
 
 def bare_pod(name: str, image: str, annotations: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> Manifest:

@@ -90,10 +90,14 @@ class Traffic:
         path: str = "/",
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
+        address: str = "",
     ) -> tuple[Request, ...]:
-        """Requests from the client in ``source`` through its sidecar, every one recorded, none repeated; oldest first."""
+        """Requests from the client in ``source`` through its sidecar, every one recorded, none repeated; oldest first.
+
+        With an ``address`` they are sent there instead of to where ``host`` resolves to.
+        """
         operation: dict[str, Any] = {"op": protocol.value, "host": host, "port": port, "count": count, "concurrency": concurrency}
-        operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {})}
+        operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {}), "address": address}
         operation["timeout"] = timeout_seconds or self.timeouts.request
         pod = self.probes.client(source).name
         return tuple(
@@ -113,6 +117,10 @@ class Traffic:
             )
             for record in self.ask(source, operation)["requests"]
         )
+
+    def resolve(self, source: str, name: str) -> tuple[str, ...]:
+        """The addresses that a name has for a program in the client pod of ``source``; none where it does not resolve."""
+        return tuple(self.ask(source, {"op": "dns", "name": name})["addresses"])
 
     def reach(self, protocol: Protocol = Protocol.HTTP, *, timeout_seconds: float | None = None) -> tuple[Request, ...]:
         """Requests from every cluster's client to the probe service, as many as it takes to see every cluster (``sample_size``)."""

@@ -19,7 +19,7 @@ from ..errors import MeshError, ProvisionError
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
-from ..spec import Feature, MeshSpec
+from ..spec import MeshSpec
 from . import manifests
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
     name = f"istio-mc-{mesh.run_id}"
     spec = mesh.spec
     versions = [f"v{place}" for place, _ in enumerate(spec, 1)]
+    from .settling import settle  # here, because it needs what this module made
+
     config_clusters = {spec.config_cluster(plane).name for plane in spec.control_planes}
 
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
@@ -82,7 +84,7 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
             pods = side_by_side(deploy, clusters)
         found = tuple(pod for cluster_pods in pods for pod in cluster_pods)
         probed = replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
-        _settle(probed, kubes, timeouts, progress)
+        settle(probed, kubes, timeouts, progress)
         yield probed
 
 
@@ -181,8 +183,9 @@ def injection_labels(kube: Kube) -> dict[str, str]:
 
 
 def excluded_ports(spec: MeshSpec, kubes: Mapping[str, Kube], cluster: str) -> list[int]:
-    """The ports on which this cluster's client bypasses its sidecar: gateways, policy ports, and the API servers of other clusters."""
-    ports = {manifests.EAST_WEST, manifests.PERMISSIVE, manifests.STRICT, 443, 6443}
+    """The ports on which this cluster's client bypasses its sidecar: gateways, istiod's and policy ports, and the API servers of other
+    clusters."""
+    ports = {manifests.EAST_WEST, *manifests.CONTROL_PLANE, manifests.PERMISSIVE, manifests.STRICT, 443, 6443}
     ports |= {port for kube in kubes.values() if (port := urlsplit(kube.server).port)}
     with contextlib.suppress(MeshError):  # who may not read secrets cannot use them from the probe either
         for secret in kubes[cluster].list("Secret", spec.istio_namespace, labels="istio/multiCluster=true"):
@@ -221,32 +224,6 @@ def side_by_side(work: Callable[[str], T], clusters: Iterable[str]) -> list[T]:
     names = list(clusters)
     with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="probes") as pool:
         return list(pool.map(work, names))
-
-
-def _settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress) -> None:
-    """Give the new endpoints the time that the mesh may take to spread them, so that no check judges a mesh that is still on its way.
-
-    Whatever the end, it is only noted: the checks judge.
-    """
-    from .traffic import open_traffic  # here, because traffic needs what this module made
-
-    shared = Feature.SHARED_SERVICES in mesh.spec.features
-    clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    wanted = {(source, target) for source in clusters for target in clusters if shared or source == target}
-    try:
-        with open_traffic(mesh, kubes, timeouts) as traffic:
-            converged = eventually(
-                lambda: traffic.reach(timeout_seconds=1.0),
-                lambda requests: (
-                    all(request.succeeded for request in requests)
-                    and wanted <= {(request.source, request.answer.cluster) for request in requests if request.answer}
-                ),
-                within_seconds=timeouts.endpoint_propagation,
-                what="every client to reach the servers of every cluster",
-            )
-            progress.note(f"every client reaches the servers of every cluster, {converged.first_seconds:.1f} s after the pods were ready")
-    except MeshError as error:
-        progress.note(f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why")
 
 
 def _remove_everywhere(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts) -> None:

@@ -55,7 +55,7 @@ class AttachProvider:
         }
         try:
             with progress.step(f"{len(kubes)} clusters answer"):
-                found = dict(zip(kubes, _side_by_side(lambda kube: look(kube, spec.istio_namespace), kubes.values()), strict=True))
+                found = look_at_all(spec, kubes)
             if not any(entry.istio for entry in found.values()):
                 raise ProvisionError(
                     f'mesh "{spec.topology}"',
@@ -77,22 +77,49 @@ class AttachProvider:
                 kube.close()
 
 
-def look(kube: Kube, istio_namespace: str) -> Found:
-    """Read what one cluster says of itself; :class:`ProvisionError` with the context where it does not answer."""
-    try:
-        version = kube.version()
-        namespace = kube.read("Namespace", istio_namespace) or {}
-        deployments = kube.list("Deployment", istio_namespace, labels="app=istiod")
-        injector = kube.read("ConfigMap", "istio-sidecar-injector", istio_namespace) or {}
-        mesh = kube.read("ConfigMap", "istio", istio_namespace) or {}
-        nodes = kube.list("Node")
-    except KubeError as error:
+def look_at_all(spec: MeshSpec, kubes: Mapping[str, Kube]) -> dict[str, Found]:
+    """What every cluster says of itself; :class:`ProvisionError` that names all those that cannot be read, and why."""
+
+    def look_at(cluster: ClusterSpec) -> Found | KubeError:
+        try:
+            return look(kubes[cluster.name], spec.istio_namespace)
+        except KubeError as error:
+            return error
+
+    with ThreadPoolExecutor(min(32, len(kubes))) as pool:
+        answers = dict(zip(spec, pool.map(look_at, spec), strict=True))
+    problems = {cluster: answer for cluster, answer in answers.items() if isinstance(answer, KubeError)}
+    if problems:
+        first, error = next(iter(problems.items()))
         raise ProvisionError(
-            f'cluster "{kube.name}"',
+            "; ".join(f'cluster "{cluster.name}" (context "{cluster.context}")' for cluster in problems),
             "cannot be read",
-            str(error),
-            advice=f"try: kubectl --context of that cluster get namespace {istio_namespace}",
+            "; ".join(dict.fromkeys(f"{problem.step}: {problem.detail}" for problem in problems.values())),
+            advice=error.advice or _advice(spec, first, error),
         ) from error
+    return {cluster.name: answer for cluster, answer in answers.items() if isinstance(answer, Found)}
+
+
+def _advice(spec: MeshSpec, cluster: ClusterSpec, error: KubeError) -> str:
+    command = f"kubectl --kubeconfig={spec.kubeconfig} --context={cluster.context} get deployments -n {spec.istio_namespace}"
+    if error.status == 401 or "system:anonymous" in error.detail:
+        return f"the credentials of this context's user in the kubeconfig are missing or refused; once this works, so do we: {command}"
+    if error.status == 403:
+        return f"give this context's user leave to read; once this works, go on: {command}"
+    return f"find out whether this answers: {command}"
+
+
+def look(kube: Kube, istio_namespace: str) -> Found:
+    """Read what one cluster says of itself.
+
+    ``KubeError`` where it does not answer, or not even Deployments may be read; whatever else may not be read stays empty.
+    """
+    version = kube.version()
+    deployments = kube.list("Deployment", istio_namespace, labels="app=istiod")
+    namespace = _if_allowed(lambda: kube.read("Namespace", istio_namespace)) or {}
+    injector = _if_allowed(lambda: kube.read("ConfigMap", "istio-sidecar-injector", istio_namespace)) or {}
+    mesh = _if_allowed(lambda: kube.read("ConfigMap", "istio", istio_namespace)) or {}
+    nodes = _if_allowed(lambda: kube.list("Node")) or []
     values = _json(injector.get("data", {}).get("values", "")).get("global", {})
     return Found(
         kubernetes=version,
@@ -127,10 +154,14 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
     ).validated()
 
 
-def _side_by_side(look_at: Callable[[Kube], T], kubes: Iterator[Kube] | Any) -> list[T]:
-    kubes = list(kubes)
-    with ThreadPoolExecutor(min(32, len(kubes))) as pool:
-        return list(pool.map(look_at, kubes))
+def _if_allowed(read: Callable[[], T]) -> T | None:
+    """What ``read`` gives, or None where this account may not read it; the checks that need it will say so."""
+    try:
+        return read()
+    except KubeError as error:
+        if error.status != 403:
+            raise
+        return None
 
 
 def _istio_version(deployments: Sequence[Mapping[str, Any]]) -> str:

@@ -47,21 +47,23 @@ class LabProvider:
 
 
 @contextmanager
-def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress, *, detached: bool = False) -> Iterator[tuple[Lab, Mesh]]:
+def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
-    At the end the lab is stopped unless it is detached by then; after an error it is stopped always.
+    At the end the lab is stopped unless it is detached by then; after an error it is stopped always. A lab that lost something while
+    it was in use raises :class:`ProvisionError` at its end: what was found in it since then may be the lab's fault.
     """
     from .. import topologies
     from ..lab import doctor, images, lab, sweep, toolchain
 
     topology = topologies.known()[spec.topology]
     topology.check(spec)
+    lab.check_name(name)
     doctor.require(len(spec.clusters))
     for leftover in sweep.sweep():
         progress.note(f"swept: {leftover}")
     tools = toolchain.ensure(progress)
-    running = lab.start(spec, name, tools, progress, within_seconds=timeouts.cluster_ready, detached=detached)
+    running = lab.start(spec, name, tools, progress, within_seconds=timeouts.cluster_ready)
     located = with_contexts(spec, {cluster.name: cluster.name for cluster in spec}, str(running.kubeconfig))
     try:
         _install(topology, located, running, tools, timeouts, progress)
@@ -85,8 +87,11 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress, 
             raise failure from error
         raise
     if not running.plan.detached:
+        failure = running.failure
         with progress.step("lab taken down"):
             running.stop()
+        if failure:
+            raise failure
 
 
 def _install(

@@ -67,7 +67,21 @@ class Topology(Protocol):
 
 def known() -> dict[str, Topology]:
     """Every topology, by name."""
+    from .external_control_plane import ExternalControlPlane
+    from .federated import Federated
+    from .flat_multi_primary import FlatMultiPrimary
+    from .flat_primary_remote import FlatPrimaryRemote
+    from .ha_multi_primary_remote import HaMultiPrimaryRemote
     from .multi_network_multi_primary import MultiNetworkMultiPrimary
+    from .multi_network_primary_remote import MultiNetworkPrimaryRemote
 
-    topologies: list[Topology] = [MultiNetworkMultiPrimary()]
+    topologies: list[Topology] = [
+        MultiNetworkMultiPrimary(),
+        MultiNetworkPrimaryRemote(),
+        FlatMultiPrimary(),
+        FlatPrimaryRemote(),
+        ExternalControlPlane(),
+        HaMultiPrimaryRemote(),
+        Federated(),
+    ]
     return {topology.name: topology for topology in topologies}

@@ -45,24 +45,28 @@ class IstioDistribution:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def control_plane(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution) -> Manifest:
-    """The IstioOperator of a primary's istiod, as "Install Multi-Primary on different networks" has it."""
-    return _operator(
-        "istiod",
-        spec,
-        istio,
-        {
-            "profile": "minimal",
-            "meshConfig": {"trustDomain": spec.trust_domain_of(cluster)},
-            "values": {
-                "global": {
-                    "meshID": spec.mesh_id_of(cluster),
-                    "multiCluster": {"clusterName": cluster.name},
-                    "network": cluster.network,
-                }
-            },
-        },
-    )
+def control_plane(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution, mesh_config: Mapping[str, Any] | None = None) -> Manifest:
+    """The IstioOperator of a primary's istiod, as "Install Multi-Primary on different networks" has it.
+
+    Where it serves remote clusters, it gets ``externalIstiod``, as "Install Primary-Remote" has it. ``mesh_config`` is merged over the
+    mesh configuration.
+    """
+    serves_others = any(served is not cluster for served in spec.served_by(cluster))
+    ours = {
+        "profile": "minimal",
+        "meshConfig": _merged({"trustDomain": spec.trust_domain_of(cluster)}, mesh_config or {}),
+        "values": {"global": identity(spec, cluster) | ({"externalIstiod": True} if serves_others else {})},
+    }
+    return operator("istiod", spec, istio, ours)
+
+
+def identity(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
+    """``values.global`` as far as it says which cluster of which mesh this is, and on which network."""
+    return {
+        "meshID": spec.mesh_id_of(cluster),
+        "multiCluster": {"clusterName": cluster.name},
+        "network": cluster.network,
+    }
 
 
 def east_west_gateway(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution) -> Manifest:
@@ -77,7 +81,7 @@ def east_west_gateway(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribu
             "service": {"ports": [{"name": name, "port": port, "targetPort": port} for name, port in ports.items()]},
         },
     }
-    return _operator(
+    return operator(
         "eastwest",
         spec,
         istio,
@@ -133,13 +137,26 @@ def create_remote_secret(istio: IstioDistribution, access: ClusterAccess, spec: 
 
     The cluster's ``istio-reader-service-account`` must exist. What is returned holds its token: it belongs into clusters only.
     """
+    return _create_secret(istio, access, spec, f"--name={access.name}")
+
+
+def create_config_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec) -> list[Manifest]:
+    """The secret with which an external istiod uses this cluster as its config cluster; the ServiceAccount ``istiod`` must be here.
+
+    What is returned holds its token: it belongs into clusters only.
+    """
+    account = ("--service-account=istiod", "--create-service-account=false")
+    return _create_secret(istio, access, spec, "--type=config", f"--namespace={spec.istio_namespace}", *account)
+
+
+def _create_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec, *options: str) -> list[Manifest]:
     arguments = [
         "create-remote-secret",
         f"--kubeconfig={access.kubeconfig}",
         f"--context={access.context}",
         f"--istioNamespace={spec.istio_namespace}",
-        f"--name={access.name}",
         f"--server={access.peer_server}",
+        *options,
     ]
     thing = f'cluster "{access.name}"'
     output = run_istioctl(istio, arguments, thing=thing, timeout_seconds=_REMOTE_SECRET_SECONDS)
@@ -181,7 +198,7 @@ def load_balancer_addresses(kube: Kube, namespace: str, service: str) -> list[st
     return [entry.get("ip") or entry.get("hostname", "") for entry in ingress]
 
 
-def _operator(name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]) -> Manifest:
+def operator(name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]) -> Manifest:
     """An IstioOperator document: what every one has, over it the distribution's settings, over them ``ours``."""
     common = {
         "namespace": spec.istio_namespace,

@@ -12,6 +12,7 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress, NamedCall
 from pytest_istio_mc.probes import trials
 from pytest_istio_mc.probes.traffic import Traffic
+from pytest_istio_mc.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +23,20 @@ def named_calls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[N
 
 @pytest.mark.mesh_check("MC-EASTWEST-003")
 def test_the_gateway_is_reachable_from_every_other_network(
-    mesh: Mesh, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
+    mesh: Mesh, snapshot: Snapshot, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
 ) -> None:
     """The clients of every other network can connect to every address of every gateway."""
     connections = trials.gateway_connections(traffic, gateways)
 
-    expect(eastwest_live.reachable(mesh, gateways, connections))
+    expect(eastwest_live.reachable(mesh, snapshot, gateways, connections))
 
 
 @pytest.mark.mesh_check("MC-EASTWEST-004")
 def test_every_name_leads_to_exactly_its_service_and_subset(
-    mesh: Mesh, gateways: Sequence[GatewayAddress], named_calls: Sequence[NamedCall], expect: Expect
+    mesh: Mesh, snapshot: Snapshot, gateways: Sequence[GatewayAddress], named_calls: Sequence[NamedCall], expect: Expect
 ) -> None:
     """The server name alone decides which service, port and subset answers; no VirtualService is needed."""
-    expect(eastwest_live.names_lead_to_services(mesh, gateways, named_calls))
+    expect(eastwest_live.names_lead_to_services(mesh, snapshot, gateways, named_calls))
 
 
 @pytest.mark.mesh_check("MC-EASTWEST-005")

@@ -12,17 +12,18 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
 from pytest_istio_mc.probes import trials
 from pytest_istio_mc.probes.traffic import Traffic
+from pytest_istio_mc.snapshot import Snapshot
 
 
 @pytest.mark.mesh_check("MC-TRUST-008")
 def test_every_pair_of_clusters_completes_mutual_tls(
-    mesh: Mesh, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
+    mesh: Mesh, snapshot: Snapshot, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
 ) -> None:
     """Every client reaches every cluster with mutual TLS, and both sidecars see the identity that they should."""
     requests = traffic.reach()
     handshakes = trials.mutual_tls(traffic, gateways)
 
-    expect(trust_live.mutual_tls(mesh, requests, handshakes))
+    expect(trust_live.mutual_tls(mesh, snapshot, requests, handshakes))
 
 
 @pytest.mark.mesh_check("MC-TRUST-009")

@@ -19,6 +19,7 @@ from pytest_istio_mc.observations import (
     TlsHandshake,
     Trial,
 )
+from pytest_istio_mc.snapshot import ClusterSnapshot, Failure, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 
 NAMESPACE = "istio-mc-test"
@@ -41,6 +42,14 @@ def mesh(*clusters: ClusterSpec) -> Mesh:
     )
     spec = MeshSpec("test", members)
     return Mesh(spec, "test", "attach", "python", probes=Probes(NAMESPACE, "helloworld", "python", pods))
+
+
+def unread(here: Mesh) -> Snapshot:
+    """A snapshot of that mesh in which nothing could be read."""
+    clusters = {
+        cluster.name: ClusterSnapshot(cluster.name, failures=(Failure("reach the API server", "timed out"),)) for cluster in here.spec
+    }
+    return Snapshot(here.spec, here.run_id, "2026-01-01T00:00:00+00:00", clusters, here.probes)
 
 
 GATEWAYS = (

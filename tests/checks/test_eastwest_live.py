@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from pytest_istio_mc.checks import eastwest_live
 from pytest_istio_mc.observations import Answer, Connection, Ending, NamedCall, Path, PeerCertificate, Plaintext, TlsHandshake, Trial
 from pytest_istio_mc.spec import ClusterSpec
-from pytest_istio_mc.verdicts import Outcome
+from pytest_istio_mc.verdicts import Outcome, Verdict
 
-from .live_mesh import GATEWAYS, answer, certificate, closed, mesh, named_calls, spiffe, trials, way
+from .live_mesh import GATEWAYS, answer, certificate, closed, mesh, named_calls, spiffe, trials, unread, way
 
 MESH = mesh()
+UNREAD = unread(MESH)
 EAST, WEST = GATEWAYS
 CONNECTIONS = [Connection("east", WEST.address, WEST.port, Ending.ANSWERED), Connection("west", EAST.address, EAST.port, Ending.ANSWERED)]
 
@@ -30,29 +32,31 @@ def spoiled(service: str, port: int, subset: str = "", **changes: Any) -> list[N
 
 
 def test_connections_to_every_gateway_are_conformant() -> None:
-    assert eastwest_live.reachable(MESH, GATEWAYS, CONNECTIONS).outcome is Outcome.CONFORMANT
+    assert eastwest_live.reachable(MESH, UNREAD, GATEWAYS, CONNECTIONS).outcome is Outcome.CONFORMANT
 
 
 @pytest.mark.parametrize("ending", [Ending.TIMEOUT, Ending.REFUSED, Ending.UNREACHABLE])
 def test_a_gateway_that_takes_no_connection_is_found(ending: Ending) -> None:
-    verdict = eastwest_live.reachable(MESH, GATEWAYS, [replace(CONNECTIONS[0], ending=ending), CONNECTIONS[1]])
+    verdict = eastwest_live.reachable(MESH, UNREAD, GATEWAYS, [replace(CONNECTIONS[0], ending=ending), CONNECTIONS[1]])
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [("gateway-unreachable", ("east", "west"))]
     assert ending.value in verdict.reason
+    assert "first broken hop: none was found (nothing is known of: client TLS, remote gateway" in verdict.findings[0].seen
+    assert [item.name for item in verdict.evidence] == ["hops from east to west"]
 
 
 def test_a_network_without_a_gateway_is_found() -> None:
-    verdict = eastwest_live.reachable(MESH, [EAST], CONNECTIONS[1:])
+    verdict = eastwest_live.reachable(MESH, UNREAD, [EAST], CONNECTIONS[1:])
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [("gateway-address-missing", ("west",))]
 
 
 def test_a_gateway_that_was_not_tried_is_a_gap() -> None:
-    assert eastwest_live.reachable(MESH, GATEWAYS, CONNECTIONS[:1]).outcome is Outcome.INCONCLUSIVE
+    assert eastwest_live.reachable(MESH, UNREAD, GATEWAYS, CONNECTIONS[:1]).outcome is Outcome.INCONCLUSIVE
 
 
 def test_names_that_lead_where_they_should_are_conformant() -> None:
-    verdict = eastwest_live.names_lead_to_services(MESH, GATEWAYS, named_calls(MESH))
+    verdict = eastwest_live.names_lead_to_services(MESH, UNREAD, GATEWAYS, named_calls(MESH))
 
     assert verdict.outcome is Outcome.CONFORMANT
 
@@ -60,30 +64,43 @@ def test_names_that_lead_where_they_should_are_conformant() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "fault"),
     [
-        (("helloworld", 5000, ""), {"answer": None, "ending": Ending.CLOSED}, "gateway-does-not-route"),
+        (("helloworld", 5000, ""), {"answer": None, "completed": False, "ending": Ending.CLOSED}, "gateway-does-not-route"),
         (("helloworld", 5999, ""), {"answer": answer(MESH, "west", port=5000)}, "gateway-routes-wrongly"),
         (("client", 5000, ""), {"answer": answer(MESH, "west", port=5000)}, "gateway-routes-wrongly"),
         (("helloworld", 5000, ""), {"answer": answer(MESH, "east", port=5000)}, "gateway-routes-wrongly"),
-        (("helloworld-subsets", 5000, "v2"), {"answer": None, "ending": Ending.CLOSED}, "gateway-does-not-route"),
+        (("helloworld-subsets", 5000, "v2"), {"answer": None, "completed": False, "ending": Ending.CLOSED}, "gateway-does-not-route"),
         (("helloworld-subsets", 5000, "v1"), {"answer": answer(MESH, "east", port=5000)}, "gateway-forwards-to-other-networks"),
     ],
 )
 def test_a_name_that_leads_elsewhere_is_found(name: tuple[str, int, str], changes: dict[str, Any], fault: str) -> None:
-    verdict = eastwest_live.names_lead_to_services(MESH, GATEWAYS, spoiled(*name, **changes))
+    verdict = eastwest_live.names_lead_to_services(MESH, UNREAD, GATEWAYS, spoiled(*name, **changes))
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [(fault, ("east", "west"))]
 
 
 def test_a_gateway_that_answers_no_name_at_all_is_one_finding() -> None:
     dead = [
-        replace(call, handshake=replace(call.handshake, answer=None, ending=Ending.RESET)) if call.gateway is WEST else call
+        replace(call, handshake=replace(call.handshake, answer=None, completed=False, ending=Ending.RESET))
+        if call.gateway is WEST
+        else call
         for call in named_calls(MESH)
     ]
 
-    verdict = eastwest_live.names_lead_to_services(MESH, GATEWAYS, dead)
+    verdict = eastwest_live.names_lead_to_services(MESH, UNREAD, GATEWAYS, dead)
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [("gateway-does-not-route", ("east", "west"))]
     assert "none of 4 names" in verdict.reason
+    assert "first broken hop: remote gateway: TLS from east" in verdict.findings[0].seen
+    assert [item.name for item in verdict.evidence] == ["hops from east to west"]
+
+
+def test_a_name_that_leads_to_somebody_who_gives_no_answer_proves_nothing() -> None:
+    denied = spoiled("helloworld", 5000, answer=None, status=403)
+
+    verdict = eastwest_live.names_lead_to_services(MESH, UNREAD, GATEWAYS, denied)
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "first broken hop: authorisation" in verdict.reason
 
 
 def test_certificates_of_the_workloads_are_conformant() -> None:
@@ -114,12 +131,16 @@ def test_a_certificate_that_proves_nothing_is_a_gap(changes: dict[str, Any]) -> 
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("judge", [eastwest_live.names_lead_to_services, eastwest_live.tls_passes_through])
-def test_a_network_that_was_not_called_is_a_gap(judge) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "judge",
+    [lambda *seen: eastwest_live.names_lead_to_services(MESH, UNREAD, *seen), lambda *seen: eastwest_live.tls_passes_through(MESH, *seen)],
+    ids=["names", "certificates"],
+)
+def test_a_network_that_was_not_called_is_a_gap(judge: Callable[..., Verdict]) -> None:
     calls = named_calls(MESH)
 
-    assert judge(MESH, [EAST], calls).outcome is Outcome.INCONCLUSIVE
-    assert judge(MESH, GATEWAYS, [call for call in calls if call.gateway is EAST]).outcome is Outcome.INCONCLUSIVE
+    assert judge([EAST], calls).outcome is Outcome.INCONCLUSIVE
+    assert judge(GATEWAYS, [call for call in calls if call.gateway is EAST]).outcome is Outcome.INCONCLUSIVE
 
 
 def gateway_trials() -> list[Trial]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,19 @@ import pytest
 from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.diagnose import diagnose
 from pytest_istio_mc.snapshot import Snapshot
+from pytest_istio_mc.topologies import known
 from pytest_istio_mc.verdicts import Outcome
 from tests.seeded.faults import FAULTS
 from tests.static_checks import judge_all
+from tests.test_snapshot import TOKEN, read_all
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 
-ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {"healthy": set()} | {fault.name: {(fault.check, fault.name)} for fault in FAULTS.values()}
+HEALTHY = {"healthy"} | {f"healthy-{name}" for name in known() if name != "multi-network-multi-primary"}
+
+ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {name: set[tuple[str, str]]() for name in HEALTHY} | {
+    fault.name: {(fault.check, fault.name)} for fault in FAULTS.values()
+}
 """The recorded snapshots by folder: the root causes (check, fault) that they must lead to; none for healthy meshes."""
 
 LARGEST = 300_000
@@ -47,3 +54,12 @@ def test_a_recorded_mesh_leads_to_its_root_causes(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
 def test_a_recorded_snapshot_is_small(name: str) -> None:
     assert sum(file.stat().st_size for file in (RECORDED / name).rglob("*") if file.is_file()) < LARGEST
+
+
+@pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
+def test_a_recorded_snapshot_holds_nothing_secret_and_no_path_of_its_machine(name: str) -> None:
+    text = read_all(RECORDED / name)
+
+    assert "PRIVATE KEY" not in text
+    assert not TOKEN.search(text)
+    assert not re.search(r"/root/|/home/|/tmp/|kubeconfig\.yaml", text)

@@ -11,9 +11,10 @@ from pytest_istio_mc.checks import trust_live
 from pytest_istio_mc.observations import ClientCertificate, Ending, Plaintext, Trial
 from pytest_istio_mc.verdicts import Outcome
 
-from .live_mesh import answer, failed, handshake, mesh, refused, request, requests, spiffe, trials
+from .live_mesh import answer, failed, handshake, mesh, refused, request, requests, spiffe, trials, unread
 
 MESH = mesh()
+UNREAD = unread(MESH)
 TLS_ERROR = (
     "upstream connect error or disconnect/reset before headers. transport failure reason: "
     "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end"
@@ -22,7 +23,7 @@ JUDGES = pytest.mark.parametrize("judge", [trust_live.plaintext_refused, trust_l
 
 
 def test_mutual_tls_with_the_right_identities_is_conformant() -> None:
-    verdict = trust_live.mutual_tls(MESH, requests(MESH), trials(MESH))
+    verdict = trust_live.mutual_tls(MESH, UNREAD, requests(MESH), trials(MESH))
 
     assert verdict.outcome is Outcome.CONFORMANT
     assert verdict.check == "MC-TRUST-008"
@@ -45,7 +46,7 @@ def test_a_wrong_identity_on_either_side_is_found(field: str, seen: str, fault: 
         for one in requests(MESH)
     ]
 
-    verdict = trust_live.mutual_tls(MESH, wrong, trials(MESH))
+    verdict = trust_live.mutual_tls(MESH, UNREAD, wrong, trials(MESH))
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [(fault, ("east", "west"))]
@@ -60,27 +61,30 @@ def test_a_server_certificate_that_the_client_does_not_accept_is_found_though_en
         for trial in trials(MESH)
     ]
 
-    verdict = trust_live.mutual_tls(MESH, local_only, bad)
+    verdict = trust_live.mutual_tls(MESH, UNREAD, local_only, bad)
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert {finding.fault for finding in verdict.findings} == {"certificate-refused"}
     assert verdict.findings[0].summary == "east to west: mutual TLS fails: east does not accept the certificate of west (unknown issuer)"
     assert "kubectl --context=k-east" in verdict.findings[0].remedy
+    assert "first broken hop: client TLS: TLS from east" in verdict.findings[0].seen
+    assert [item.name for item in verdict.evidence] == ["hops from east to west", "hops from west to east"]
 
 
 def test_a_client_certificate_that_the_server_refuses_is_found() -> None:
     local_only = [request(MESH, source, source) for source in ("east", "west")]
     bad = [replace(trial, twins=(refused(handshake(MESH, trial.source, trial.target), ClientCertificate.MESH),)) for trial in trials(MESH)]
 
-    verdict = trust_live.mutual_tls(MESH, local_only, bad)
+    verdict = trust_live.mutual_tls(MESH, UNREAD, local_only, bad)
 
     assert "west does not accept the certificate of east" in verdict.findings[0].summary
+    assert "first broken hop: remote inbound: " in verdict.findings[0].seen
 
 
 def test_what_sidecars_say_counts_where_no_raw_handshake_was_possible() -> None:
     sent = [request(MESH, "west", "east"), request(MESH, "east", "east"), failed(MESH, "east", 503, TLS_ERROR)]
 
-    verdict = trust_live.mutual_tls(MESH, sent, [Trial("west", "east", None), Trial("east", "west", None)])
+    verdict = trust_live.mutual_tls(MESH, UNREAD, sent, [Trial("west", "east", None), Trial("east", "west", None)])
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert [finding.clusters for finding in verdict.findings] == [("east", "west")]
@@ -98,7 +102,7 @@ def test_a_cluster_that_nobody_reaches_says_nothing_about_trust() -> None:
         for trial in trials(MESH)
     ]
 
-    verdict = trust_live.mutual_tls(MESH, local_only, dead)
+    verdict = trust_live.mutual_tls(MESH, UNREAD, local_only, dead)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
@@ -106,7 +110,7 @@ def test_a_cluster_that_nobody_reaches_says_nothing_about_trust() -> None:
 def test_trust_is_proven_past_the_sidecars_where_they_send_nothing() -> None:
     local_only = [request(MESH, source, source) for source in ("east", "west")]
 
-    assert trust_live.mutual_tls(MESH, local_only, trials(MESH)).outcome is Outcome.CONFORMANT
+    assert trust_live.mutual_tls(MESH, UNREAD, local_only, trials(MESH)).outcome is Outcome.CONFORMANT
 
 
 @JUDGES

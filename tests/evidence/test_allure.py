@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.evidence.allure import categories
-from tests.certifying import BROKEN, CERTIFY, without_mesh_environment, write_suite
+from tests.certifying import BROKEN, CERTIFY, HEALTHY, without_mesh_environment, write_suite
 
 pytest.importorskip("allure_pytest")
 
@@ -49,14 +49,15 @@ def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester
     assert labels(secrets, "parentSuite") == ["fake-topology"]
     assert secrets["links"] == [{"type": "link", "url": "https://istio.io/latest/docs/", "name": "specification"}]
     assert secrets["parameters"] == [{"name": "topology", "value": "'fake-topology'"}]
-    assert [step["name"] for step in secrets["steps"]] == [
-        "non-conformant: cluster1 holds no remote secret for cluster2",
-        "cluster1 holds no remote secret for cluster2",
-    ]
-    assert secrets["steps"][1]["status"] == "failed"
-    assert "expected: one secret" in [step["name"] for step in secrets["steps"][1]["steps"]]
+    (finding,) = secrets["steps"]
+    assert (finding["name"], finding["status"]) == ("cluster1 holds no remote secret for cluster2", "failed")
+    assert "expected: one secret" in [step["name"] for step in finding["steps"]]
+    assert ".py" not in json.dumps(finding)
     assert [(attachment["name"], attachment["type"]) for attachment in secrets["attachments"]] == [("secrets.json", "application/json")]
     assert found["test_gateway"]["status"] == "broken"
+    assert [(step["name"], step["status"]) for step in found["test_gateway"]["steps"]] == [
+        ("could not find out: no answer within 5 s", "broken")
+    ]
     assert found["test_root"]["status"] == "passed"
     assert [step["name"] for step in found["test_root"]["steps"][0]["steps"]] == ["cluster1", "cluster2"]
     flat = found["test_flat"]
@@ -112,3 +113,39 @@ def test_without_allure_nothing_is_written_and_nothing_fails(pytester: pytest.Py
 
     assert result.ret == 0
     assert not list(pytester.path.rglob("categories.json"))
+
+
+def test_the_hops_of_a_request_are_steps_up_to_the_first_broken_one(pytester: pytest.Pytester) -> None:
+    write_suite(
+        pytester,
+        HEALTHY | {"access": "with_hops()"},
+        more="""
+        from pytest_istio_mc.checks.hops import Hop, State, Trace
+
+        def with_hops():
+            way = Trace("east", "west", 5000, (
+                Hop("DNS", State.GOOD, "an address", "10.0.0.1"),
+                Hop("route", State.UNKNOWN, seen="not recorded"),
+                Hop("endpoint", State.BROKEN, "one", "none"),
+                Hop("client TLS", State.NOT_REACHED),
+            ))
+            good = Trace("west", "east", 5000, (Hop("DNS", State.GOOD, "an address", "10.0.0.2"),))
+            return replace(NO_SECRET, evidence=(way.evidence, good.evidence))
+        """,
+    )
+
+    pytester.runpytest_subprocess(*CERTIFY, "--alluredir=allure")
+
+    result = results(pytester.path / "allure")["test_secrets"]
+    broken, whole = result["steps"][-2:]
+    assert (broken["name"], broken["status"]) == ("from east to west, port 5000: broken at endpoint", "failed")
+    assert [(step["name"], step["status"]) for step in broken["steps"]] == [
+        ("DNS: 10.0.0.1", "passed"),
+        ("route: not recorded", "broken"),
+        ("endpoint: none, expected one", "failed"),
+    ]
+    assert (whole["name"], whole["status"]) == ("from west to east, port 5000: no broken hop is known", "passed")
+    assert [(entry["name"], entry["type"]) for entry in result["attachments"]] == [
+        ("hops from east to west", "application/vnd.istio-mc.hops+json"),
+        ("hops from west to east", "application/vnd.istio-mc.hops+json"),
+    ]

@@ -27,6 +27,7 @@ NAMES = {
     "overlayfs",
     "cgroups",
     "memory",
+    "inotify",
     "disk",
 }
 
@@ -73,7 +74,8 @@ def test_the_examination_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, 
     assert left() == [False, False, [], [], []]
 
 
-def test_missing_programs_are_named_with_the_package_to_install(no_programs: None) -> None:
+def test_missing_programs_are_named_with_the_package_to_install(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "SYSTEM_FOLDERS", ())
     examined = by_name(doctor.examine())
 
     assert not examined["runc"].good
@@ -89,9 +91,23 @@ def test_a_program_beside_the_path_is_pointed_at(no_programs: None) -> None:
         pytest.skip("this machine has no /usr/sbin/iptables")
 
     assert host.iptables().seen == "/usr/sbin/iptables is there, but /usr/sbin is not on PATH"
+    assert host.iptables().fix == "export PATH=$PATH:/usr/sbin"
 
 
-def test_require_lists_every_failure_with_its_fix(no_programs: None) -> None:
+def test_what_cannot_be_tried_is_not_blamed(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    untried = by_name(tuple(kernel.examine(Path("/"))))
+    assert [name for name, found in untried.items() if not found.good] == ["namespaces"], "unshare is missing"
+
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    as_nobody = kernel.examine(Path("/"))
+    assert {found.seen for found in as_nobody} == {"not tried: that takes root"}
+    assert [found.name for found in as_nobody] == list(untried)
+    assert [found.name for found in doctor.examine() if "root" in found.fix] == ["root"]
+
+
+def test_require_lists_every_failure_with_its_fix(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "SYSTEM_FOLDERS", ())
+
     with pytest.raises(ProvisionError) as caught:
         doctor.require(2)
 

@@ -14,6 +14,8 @@ import pytest
 
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.lab import lab, sweep
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 
 from ..conftest import require_toolchain
 from ..host_state import left_of
@@ -62,7 +64,7 @@ def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
 
 MOMENTS = {
     "folder-made": as_soon_as("plan.json"),
-    "first-namespace": as_soon_as("fabric.namespaces"),
+    "first-namespace": as_soon_as("lab.fabric.namespaces"),
     "certificates": as_soon_as("cluster1/admin.kubeconfig"),
     "etcd-started": as_soon_as("cluster1/log/etcd.log"),
     "kubelet-started": as_soon_as("cluster1/log/kubelet.log"),
@@ -116,6 +118,55 @@ def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -
 
     assert "its supervisor ended before the clusters were ready (exit code -9)" in said
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+
+
+def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_not(name: str) -> None:
+    said: list[str] = []
+    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
+    running = lab.start(spec, name, require_toolchain(), Progress(said.append), within_seconds=60)
+    try:
+        running.wait_ready()
+        running.order("signal", cluster="cluster1", component="kube-proxy", signal="SIGKILL")
+        scheduler = running.order("status")["cluster1"]["kube-scheduler"]
+        os.kill(scheduler, signal.SIGKILL)
+        failure = eventually(lambda: running.failure, bool, within_seconds=10, what="the end of the scheduler is noticed").value
+    finally:
+        running.stop()
+
+    assert str(failure).startswith('cluster "cluster1": kube-scheduler ended with signal SIGKILL\n  last log lines:')
+    assert [line.partition("s  ")[2] for line in said if "damaged" in line] == [
+        'the lab is damaged: cluster "cluster1": kube-scheduler ended with signal SIGKILL; what needs it fails from now on'
+    ]
+    assert left_of(running.plan.home) == []
+
+
+def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(name: str) -> None:
+    said: list[str] = []
+    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
+    running = lab.start(spec, name, require_toolchain(), Progress(said.append), within_seconds=60)
+    try:
+        running.wait_ready()
+        os.kill(_supervisor_of(running.plan.home), signal.SIGKILL)
+        failure = eventually(lambda: running.failure, bool, within_seconds=10, what="the end of the supervisor is noticed").value
+    finally:
+        running.stop()
+
+    assert "its supervisor ended while it was in use (exit code -9)" in str(failure)
+    assert any("the lab is gone" in line for line in said)
+    eventually(lambda: left_of(running.plan.home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+
+
+def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -> None:
+    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
+    home = lab.labs_folder() / name
+    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    try:
+        as_soon_as("cluster1/log/kubelet.log")(owner, home)
+    finally:
+        owner.kill()
+        owner.wait()
+
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
 
 def _supervisor_of(home: Path) -> int:

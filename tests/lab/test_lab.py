@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from pytest_istio_mc.errors import ProvisionError, UsageProblem
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.lab import lab, sweep
+from pytest_istio_mc.lab.process import start_time_of
 from pytest_istio_mc.progress import Progress
 
 from ..conftest import LabMesh, require_toolchain
@@ -115,3 +119,31 @@ def test_a_lab_is_found_by_its_name_and_its_name_is_taken(lab_mesh: LabMesh) -> 
 def test_an_unknown_order_is_refused(lab_mesh: LabMesh) -> None:
     with pytest.raises(ProvisionError, match="unknown order"):
         lab_mesh.lab.order("dance")
+
+
+def test_orphans_in_a_cluster_are_reaped(lab_mesh: LabMesh) -> None:
+    """Every pod's shim is an orphan when it ends; process 1 of the cluster must not keep it as a zombie."""
+    etcd = lab_mesh.lab.order("status")["cluster1"]["etcd"]
+    namespace = Path(f"/proc/{etcd}/ns/pid").readlink()
+    orphan = ["nsenter", "-t", str(etcd), "--pid", "--mount", "sh", "-c", "sh -c 'exec sleep 0.1' & exit 0"]
+    subprocess.run(orphan, check=True)
+
+    init = next(pid for pid in _pids_in(namespace) if _number_inside(pid) == 1)
+
+    def zombies() -> list[str]:
+        children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
+        return [child for child in children if start_time_of(int(child)) is None]
+
+    eventually(zombies, lambda left: not left, within_seconds=5, what="no zombie is left in the cluster", times=3)
+
+
+def _pids_in(namespace: Path) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and (entry / "ns" / "pid").readlink() == namespace:
+                yield int(entry.name)
+
+
+def _number_inside(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])

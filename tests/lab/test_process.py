@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc.errors import ProvisionError
-from pytest_istio_mc.lab.process import Component, start_time_of, tail_of
+from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.lab.process import Component, child_of, start_time_of, tail_of
 
 
 def test_a_component_that_dies_says_how_with_its_last_log_lines(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_a_component_that_dies_says_how_with_its_last_log_lines(tmp_path: Path) 
         component.require_alive()
     assert 'cluster "east": kube-apiserver ended with exit code 1' in str(caught.value)
     assert caught.value.log_tail[-1] == "address already in use"
-    assert str(tmp_path / "log") in str(caught.value)
+    assert "istio-mc lab doctor" in caught.value.advice
 
 
 def test_a_component_killed_by_a_signal_names_it(tmp_path: Path) -> None:
@@ -33,6 +35,22 @@ def test_a_component_killed_by_a_signal_names_it(tmp_path: Path) -> None:
     os.kill(component.wrapper_pid, 9)
     component.wait(10)
 
+    with pytest.raises(ProvisionError, match="signal SIGKILL"):
+        component.require_alive()
+
+
+def test_an_end_that_was_ordered_is_no_failure_and_a_new_start_forgets_it(tmp_path: Path) -> None:
+    component = Component("east", "etcd", ["sh", "-c", "sleep 60 & wait"], tmp_path / "etcd.log")
+    component.start()
+    eventually(lambda: child_of(component.wrapper_pid), bool, within_seconds=5, what="the program runs")
+    component.signal(signal.SIGKILL)
+    os.kill(component.wrapper_pid, 9)
+    component.wait(10)
+    component.require_alive()
+
+    component.start()
+    os.kill(component.wrapper_pid, 9)
+    component.wait(10)
     with pytest.raises(ProvisionError, match="signal SIGKILL"):
         component.require_alive()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc.certificates import Authority, make_intermediate, make_leaf, make_root
-from pytest_istio_mc.probes.manifests import agent_files
+from pytest_istio_mc.probes import program
 from pytest_istio_mc.probes.sessions import Session
 
 from .loopback import LocalExec
@@ -60,14 +60,12 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) -> Agent:
-    """The package ``probe`` in a folder of its own, as the ConfigMap mounts it, with nothing of this environment to help it."""
+    """The one file of the probe in a folder of its own, as the ConfigMap mounts it, with nothing of this environment to help it."""
     home = tmp_path_factory.mktemp("agent")
-    (home / "probe").mkdir()
-    for name, text in agent_files().items():
-        (home / "probe" / name).write_text(text)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(home), "TMPDIR": str(home), **IDENTITY}
+    (home / program.NAME).write_text(program.program())
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(home), **IDENTITY}
     environment["ISTIO_MC_MESH_CERTIFICATE"] = str(authorities.mesh_certificate)
-    return Agent((sys.executable, "-S", "-B", "-m", "probe.agent"), environment)
+    return Agent((sys.executable, "-S", "-B", str(home / program.NAME)), environment)
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_istio_mc.certificates import Leaf, facts, make_intermediate, make_leaf, make_root
 from pytest_istio_mc.errors import ObservationError
-from pytest_istio_mc.probes.manifests import agent_files
 from pytest_istio_mc.probes.sessions import Session
 
 from .conftest import CLIENT_ID, IDENTITY, SERVER_ID, Agent, Authorities
@@ -215,28 +211,6 @@ def test_another_implementation_of_http2_is_answered(server: dict[str, int]) -> 
     assert r"By=a;Subject=\"b,c\"" in done.stdout
 
 
-def test_the_agent_is_python_3_8_and_standard_library_only() -> None:
-    for name, text in agent_files().items():
-        tree = ast.parse(text, name, feature_version=(3, 8))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                imported = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                imported = [node.module or ""]
-            else:
-                continue
-            assert {module.partition(".")[0] for module in imported} <= sys.stdlib_module_names, name
-
-
-def test_what_serves_starts_without_slow_imports(agent: Agent) -> None:
-    code = "import probe.agent, sys; print(*sorted({'ssl', 'asyncio', 'typing', 'http.client', 'email', 'logging'} & set(sys.modules)))"
-    command = [*agent.command[:3], "-c", code]
-
-    done = subprocess.run(command, env=agent.environment, capture_output=True, text=True, check=True, timeout=20)
-
-    assert done.stdout.strip() == ""
-
-
 def test_serve_refuses_an_unknown_protocol(agent: Agent) -> None:
     done = subprocess.run([*agent.command, "serve", "0=ftp"], env=agent.environment, capture_output=True, text=True, timeout=20)
 
@@ -247,15 +221,3 @@ def test_serve_refuses_an_unknown_protocol(agent: Agent) -> None:
 def tls(session: Session, port: int, **arguments: Any) -> dict[str, Any]:
     request = {"host": "helloworld.istio-mc-test"}
     return ask(session, "tls", address="127.0.0.1", port=port, ca_pem="mesh", request=request, **arguments)
-
-
-def test_every_file_of_the_package_is_mounted() -> None:
-    home = Path(__file__).parents[2] / "pytest_istio_mc" / "probes"
-    text = "".join(agent_files().values())
-
-    for name in agent_files():
-        assert (home / name).is_file()
-    for node in ast.walk(ast.parse(text.replace("from __future__ import annotations", ""))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            wanted = [node.module] if node.module else [alias.name for alias in node.names]
-            assert {f"{module}.py" for module in wanted} <= set(agent_files())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def keep(mesh: SeededMesh, name: str) -> None:
 
 def shown(certificate: Json) -> str:
     causes = [f"{one['check']} {one['fault']} {one['clusters']}: {one['summary']}\n  {one['remedy']}" for one in certificate["rootCauses"]]
-    checks = [f"{one['id']} {one['verdict']}: {one['reason']}" for one in certificate["checks"] if one["verdict"] in WRONG]
+    checks = [f"{one['id']} {one['verdict']}: {one['reason']}" for one in certificate["checks"] if one["ran"] and one["verdict"] in WRONG]
     return "\n".join((certificate["result"], *causes, *checks))
 
 
@@ -73,38 +73,56 @@ def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: SeededMesh, record_property: Any) -> None:
+def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: SeededMesh) -> None:
+    seeded_and_mended(mesh, fault.name, fault)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(names, id="+".join(names))
+        for names in (("rs-missing", "ew-passthrough-mode"), ("dr-tls-disable", "svc-port-number"), ("rs-stale", "cp-ns-network-missing"))
+    ],
+)
+def test_of_two_faults_neither_hides_the_other(names: tuple[str, ...], mesh: SeededMesh) -> None:
+    seeded_and_mended(mesh, "+".join(names), *(FAULTS[name] for name in names))
+
+
+def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None:
+    """Seed the faults, see them named, type in every printed remedy, and see that nothing is wrong any more."""
     began = time.monotonic()
     healed = False
     try:
-        fault.seed(mesh.spec, mesh.kubes)
-        broken = mesh.certify(fault.name, f"--mesh-snapshot={mesh.folder / f'{fault.name}.snapshot'}")
+        for fault in faults:
+            fault.seed(mesh.spec, mesh.kubes)
+        broken = mesh.certify(name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}")
         found = time.monotonic()
-
-        assert_named(fault, broken)
-        keep(mesh, fault.name)
-
-        mesh.type_in(broken["rootCauses"][0]["remedy"], fault.clusters[-1])
+        assert_named(faults, broken)
+        if len(faults) == 1:
+            keep(mesh, name)
+        for cause in broken["rootCauses"]:
+            mesh.type_in(cause["remedy"], cause["clusters"][-1])
         wrong = [entry["id"] for entry in broken["checks"] if entry["verdict"] in WRONG]
-        area = fault.check.rpartition("-")[0]
-        mended = mesh.certify(f"{fault.name}-mended", f"--mesh-checks={','.join((area, *wrong))}")
+        areas = {fault.check.rpartition("-")[0] for fault in faults}
+        mended = mesh.certify(f"{name}-mended", f"--mesh-checks={','.join((*sorted(areas), *wrong))}")
         assert {entry["verdict"] for entry in mended["checks"] if entry["ran"]} <= {"conformant", "not-applicable"}, shown(mended)
         healed = True
-        print(f"{fault.name}: named after {found - began:.0f} s, mended after {time.monotonic() - began:.0f} s")
+        print(f"{name}: named after {found - began:.0f} s, mended after {time.monotonic() - began:.0f} s")
     finally:
         if not healed:
             mesh.build()
 
 
-def assert_named(fault: SeededFault, certificate: Json) -> None:
-    """The fault is the only root cause, explains all that is wrong, and what has nothing to do with it is conformant."""
+def assert_named(faults: Sequence[SeededFault], certificate: Json) -> None:
+    """The faults are the only root causes, explain all that is wrong, and what has nothing to do with them is conformant."""
     causes = certificate["rootCauses"]
-    assert [(cause["check"], cause["fault"], set(cause["clusters"])) for cause in causes] == [
-        (fault.check, fault.name, set(fault.clusters))
-    ], shown(certificate)
+    named = {(cause["check"], cause["fault"], frozenset(cause["clusters"])) for cause in causes}
+    assert named == {(fault.check, fault.name, frozenset(fault.clusters)) for fault in faults}, shown(certificate)
+    assert len(causes) == len(faults), shown(certificate)
     wrong = {entry["id"]: entry for entry in certificate["checks"] if entry["verdict"] in WRONG}
-    assert wrong.keys() <= {causes[0]["check"], *causes[0]["explains"]}, shown(certificate)
-    touched = [
-        id for id, entry in wrong.items() if id != fault.check and entry["kind"] == "static" and id.split("-")[1] in SPARED[fault.group]
-    ]
+    explained = {id for cause in causes for id in (cause["check"], *cause["explains"])}
+    assert wrong.keys() <= explained, shown(certificate)
+    spared = set.intersection(*(set(SPARED[fault.group]) for fault in faults))
+    own = {fault.check for fault in faults}
+    touched = [id for id, entry in wrong.items() if id not in own and entry["kind"] == "static" and id.split("-")[1] in spared]
     assert touched == [], shown(certificate)

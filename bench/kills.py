@@ -1,0 +1,229 @@
+"""``python -m bench.kills -n 20``: kill real certifications at random moments, and look for what is left of them.
+
+One whole run is measured first. Then each round starts ``pytest --mesh-topology=…`` in a folder of its own and, at a moment drawn
+uniformly from that length, kills it in one of four ways in turn:
+
+=============  ======================================================================================================
+``SIGKILL``    pytest, once; its workers are left to notice
+``SIGINT``     pytest and, with ``-n``, its workers, once: Ctrl-C in a terminal
+``SIGTERM``    pytest, once: a cancelled job
+``supervisor`` SIGKILL for the lab's supervisor; then pytest goes on, says so, and has to clear up by itself
+=============  ======================================================================================================
+
+Every third round runs with ``-n 2``. Within 20 seconds after the end of pytest nothing may be left: no process, mount, cgroup, lab
+folder, listener on 127.0.0.1, nor anything in the host's network. Where the supervisor was killed and pytest could not clear up any
+more, ``istio-mc sweep`` may do it; it also removes the temporary folder of a pytest that died of SIGKILL. The table says who it was.
+The exit code is 1 where something was left.
+
+The seed is printed; ``--seed`` repeats the same moments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_istio_mc.errors import NotInTime
+from pytest_istio_mc.eventually import eventually
+from pytest_istio_mc.lab import lab
+from tests.host_state import HostState, left_of
+
+from .certification import TOPOLOGY
+
+WAYS = ("SIGKILL", "SIGINT", "SIGTERM", "supervisor")
+GONE_WITHIN_SECONDS = 20.0
+ENDED_WITHIN_SECONDS = 120.0
+_RUN_ID = re.compile(r"^mesh: .*run ([0-9a-f]{8})$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one kill came to."""
+
+    way: str
+    workers: int
+    moment: float
+    during: str
+    code: int
+    ended_seconds: float
+    gone_seconds: float
+    cleared_by: str
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.way:<11} {self.workers or '-':>3} {self.moment:>7.1f} s  {self.code:>4} {self.ended_seconds:>6.1f} s "
+            f"{self.gone_seconds:>6.1f} s  {self.cleared_by:<10} {self.during}"
+        )
+
+
+class Certification:
+    """A real run of pytest in a folder of its own, its output in a file."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.folder = folder
+        self.output = folder / "output"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs", "pytest_istio_mc.suites"]
+        command += [f"--mesh-topology={TOPOLOGY}", *([f"-n{workers}"] if workers else [])]
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=dict(os.environ, TMPDIR=str(folder), PYTHONUNBUFFERED="1"),
+            )
+
+    @property
+    def home(self) -> Path | None:
+        """The folder of its lab, as soon as it has told its run id."""
+        said = _RUN_ID.search(self.output.read_text())
+        return lab.labs_folder() / f"run-{said[1]}" if said else None
+
+    @property
+    def last_line(self) -> str:
+        """What it told last."""
+        lines = [line.strip() for line in self.output.read_text().splitlines() if line.strip()]
+        return lines[-1][:60] if lines else "starting"
+
+    def kill(self, way: str) -> None:
+        """Kill it that way, or, where there is no supervisor yet or any more, pytest itself."""
+        supervisor = next(_processes("pytest_istio_mc.lab.supervisor", str(self.home)), None) if way == "supervisor" else None
+        if supervisor:
+            os.kill(supervisor, signal.SIGKILL)
+        elif way == "SIGINT":
+            os.killpg(self.process.pid, signal.SIGINT)
+        elif way == "SIGTERM":
+            self.process.terminate()
+        else:
+            self.process.kill()
+
+
+def main() -> int:
+    """Measure, kill, print the table; 1 where something was left."""
+    parser = argparse.ArgumentParser(prog="python -m bench.kills", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("-n", "--rounds", type=int, default=20, help="how many kills (default 20)")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the moments of an earlier campaign")
+    parser.add_argument("--length", type=float, default=None, help="seconds of a whole run, instead of measuring one")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, and would hand that on
+    seed = arguments.seed if arguments.seed is not None else int(time.time())
+    length = arguments.length or _measured_length()
+    print(f"seed {seed}, a whole run takes {length:.1f} s", flush=True)
+    print("what was    -n  killed at  exit  ended after  gone after  cleared by  told last", flush=True)
+    chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+    rounds = []
+    for number in range(arguments.rounds):
+        rounds.append(_round(WAYS[number % len(WAYS)], 2 if number % 3 == 2 else 0, chance.uniform(0.0, length)))
+        print(rounds[-1], flush=True)
+        for line in rounds[-1].left:
+            print(f"    LEFT: {line}", flush=True)
+    bad = [entry for entry in rounds if entry.left]
+    swept = sum(entry.cleared_by == "sweep" for entry in rounds)
+    print(f"{len(rounds)} kills: {len(bad)} left something; {swept} left something for the sweep (itself+: a temporary folder only)")
+    return 1 if bad else 0
+
+
+def _measured_length() -> float:
+    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as folder:
+        began = time.monotonic()
+        run = Certification(Path(folder), 0)
+        if run.process.wait():
+            raise SystemExit(f"a run without a kill fails:\n{run.output.read_text()[-3000:]}")
+        return time.monotonic() - began
+
+
+def _round(way: str, workers: int, moment: float) -> Round:
+    before = HostState.now()
+    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name:
+        folder = Path(name)
+        run = Certification(folder, workers)
+        try:
+            run.process.wait(moment)
+        except subprocess.TimeoutExpired:
+            pass  # the usual case: it is at work
+        during, home = run.last_line, run.home
+        ports = _ports(home)
+        if run.process.poll() is None:
+            run.kill(way)
+        killed = time.monotonic()
+        code = run.process.wait(ENDED_WITHIN_SECONDS)
+        ended = time.monotonic()
+
+        def left() -> list[str]:
+            found = left_of(home) if home else []
+            found += [f"process {pid} of the run" for pid in _processes(str(folder))]
+            return found + [f"listener on 127.0.0.1:{port}" for port in sorted(ports & _listening())]
+
+        cleared_by = "itself"
+        found = _remaining(left)
+        gone = time.monotonic()
+        scratch = list(folder.glob("istio-mc-*"))
+        if (found and way == "supervisor") or (scratch and code == -signal.SIGKILL):
+            cleared_by = "sweep" if found else "itself+"
+            sweep = [sys.executable, "-m", "pytest_istio_mc.cli", "sweep"]
+            subprocess.run(sweep, check=True, capture_output=True, env=dict(os.environ, TMPDIR=name))
+            found = left()
+        found += [f"temporary folder {entry}" for entry in folder.glob("istio-mc-*")]
+        after = HostState.now()
+        if after != before:
+            found.append(f"the host's network or mounts changed: {_difference(before, after)}")
+    return Round(way, workers, moment, during, code, ended - killed, gone - ended, cleared_by, tuple(found))
+
+
+def _difference(before: HostState, after: HostState) -> str:
+    old = {*before.network.splitlines(), *before.namespaces, *before.mounts}
+    new = {*after.network.splitlines(), *after.namespaces, *after.mounts}
+    return "; ".join([*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))]) or "in order only"
+
+
+def _processes(*words: str) -> Iterator[int]:
+    """The processes with all these words in their command line or working folder."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") + str((entry / "cwd").readlink())
+            except OSError:
+                continue
+            if all(word in text for word in words):
+                yield int(entry.name)
+
+
+def _ports(home: Path | None) -> set[int]:
+    """The ports on 127.0.0.1 that the lab's kubeconfig names; none while there is no kubeconfig."""
+    try:
+        text = (home / "kubeconfig.yaml").read_text() if home else ""
+    except OSError:
+        return set()
+    return {int(port) for port in re.findall(r"https://127\.0\.0\.1:(\d+)", text)}
+
+
+def _listening() -> set[int]:
+    """The TCP ports that somebody listens on here (proc(5), net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def _remaining(left: Callable[[], list[str]]) -> list[str]:
+    """What is still there after the time that it has to go."""
+    try:
+        eventually(left, lambda entries: not entries, within_seconds=GONE_WITHIN_SECONDS, what="nothing is left", every_seconds=0.2)
+    except NotInTime:
+        return left()
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""High availability: a primary with remotes in each of several regions
+(https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes).
+
+A region is a network: its primary's istiod serves the region's remotes, whose pods it and they reach directly. Every istiod watches all
+clusters, so that services are shared across regions, through the gateway of the target's region. Losing a primary leaves the other
+regions' control planes untouched.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..eventually import Timeouts
+from ..progress import Progress
+from ..spec import ClusterSpec, MeshSpec, Role
+from . import TIMEOUTS, ClusterAccess, istio, operators, steps
+from .together import side_by_side
+
+
+@dataclass(frozen=True)
+class HaMultiPrimaryRemote:
+    """Two or more regions, each with a primary and one or more remotes."""
+
+    name: str = "ha-multi-primary-remote"
+    summary: str = "Regions with a primary and remotes each; direct traffic within a region, east-west gateways between regions."
+    documentation: str = "https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes"
+
+    def default_spec(self, clusters: int = 4) -> MeshSpec:
+        """``cluster1`` is the primary of ``region1`` with the next as its remotes; the second half is ``region2``."""
+        steps.too_few(self.name, clusters, 4, "two regions with a primary and a remote each")
+        half = (clusters + 1) // 2
+        return MeshSpec(self.name, (*_region(1, range(1, half + 1)), *_region(2, range(half + 1, clusters + 1))))
+
+    def check(self, spec: MeshSpec) -> None:
+        """Two or more primaries in regions and networks of their own, each with remotes in the same region and network."""
+        steps.refuse(self.name, (*_problems(spec), *steps.not_one_mesh(spec)))
+
+    def install(
+        self,
+        spec: MeshSpec,
+        clusters: Mapping[str, ClusterAccess],
+        istio: istio.IstioDistribution,
+        progress: Progress,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        """Build the mesh; returns when every primary's istiod injects in its region and has synced every other cluster."""
+        self.check(spec)
+        build = steps.Build(spec, clusters, istio, progress, timeouts)
+        primaries = [(cluster.name, cluster) for cluster in spec.control_planes]
+        with progress.step("control planes in the primaries, and what leads to them in their remotes"):
+            side_by_side(lambda cluster: _start(build, cluster), build.everywhere)
+        with progress.step("remote secrets and the regions' gateways"):
+            side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
+        with progress.step("endpoint discovery across clusters"):
+            side_by_side(build.verify_gateway, primaries)
+            side_by_side(build.verify_control_plane, primaries)
+
+
+def _region(region: int, numbers: range) -> Iterator[ClusterSpec]:
+    primary = f"cluster{numbers[0]}"
+    network = f"network{region}"
+    yield steps.numbered(numbers[0], network=network, region=region)
+    for number in numbers[1:]:
+        yield steps.numbered(number, network=network, role=Role.REMOTE, control_plane=primary, region=region)
+
+
+def _start(build: steps.Build, cluster: ClusterSpec) -> None:
+    if cluster.role is Role.PRIMARY:
+        build.start_control_plane(cluster)
+    else:
+        build.install_remote(cluster)
+
+
+def _join(build: steps.Build, cluster: ClusterSpec) -> None:
+    """A primary opens its region's gateway, to its services and to its istiod; a remote gets sidecars from then on."""
+    build.enable_endpoint_discovery(cluster)
+    if cluster.role is Role.PRIMARY:
+        build.wait_for_istiod(cluster)
+        build.install_gateway(cluster, *operators.expose_istiod(build.spec), istio.cross_network_gateway(build.spec))
+    else:
+        build.wait_for_injection(cluster)
+
+
+def _problems(spec: MeshSpec) -> Iterator[str]:
+    primaries = [cluster for cluster in spec if cluster.role is Role.PRIMARY]
+    if len(primaries) < 2:
+        yield f"{len(primaries)} primary; this topology has two or more, so that one can be lost"
+    for what, places in (("network", [one.network for one in primaries]), ("region", [one.locality.region for one in primaries])):
+        shared: dict[str, list[str]] = defaultdict(list)
+        for primary, place in zip(primaries, places, strict=True):
+            shared[place].append(primary.name)
+        for place, found in shared.items():
+            if what == "region" and not place:
+                yield f"{', '.join(found)}: no region is set; here every primary has one of its own"
+            elif len(found) > 1:
+                yield f'primaries {", ".join(found)} are in one {what}, "{place}"; here each has its own'
+    for primary in primaries:
+        if spec.served_by(primary) == (primary,):
+            yield f'primary "{primary.name}" serves no remote'
+    for cluster in spec:
+        if cluster.role is Role.REMOTE:
+            yield from _astray(spec, cluster)
+        elif cluster.role is not Role.PRIMARY:
+            yield f'cluster "{cluster.name}" is {cluster.role.value}; in this topology clusters are primary or remote'
+
+
+def _astray(spec: MeshSpec, remote: ClusterSpec) -> Iterator[str]:
+    """A remote belongs to its primary's region and network: the gateway there is the only one."""
+    primary = next((cluster for cluster in spec if cluster.name == remote.control_plane), None)
+    if primary is None:
+        yield f'remote "{remote.name}" is served by "{remote.control_plane}", which is not in the spec'
+        return
+    if remote.network != primary.network:
+        yield (
+            f'remote "{remote.name}" is on "{remote.network}", its primary "{primary.name}" on "{primary.network}"; here a network has '
+            "one gateway, its primary's"
+        )
+    if remote.locality.region != primary.locality.region:
+        yield f'remote "{remote.name}" is in region "{remote.locality.region}", its primary in "{primary.locality.region}"'

@@ -1,0 +1,15 @@
+"""Where an external control plane runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_istio_mc.checks import controlplane
+from pytest_istio_mc.fixtures.expect import Expect
+from pytest_istio_mc.snapshot import Snapshot
+
+
+@pytest.mark.mesh_check("MC-CONTROL-010")
+def test_the_external_istiod_is_outside(snapshot: Snapshot, expect: Expect) -> None:
+    """No istiod runs in a cluster that it serves, and it reads its configuration in its config cluster."""
+    expect(controlplane.istiod_is_outside(snapshot))

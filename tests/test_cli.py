@@ -1,0 +1,98 @@
+"""The command line: wrong usage is told as such, and nothing is started for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".lock", "../x", "a/b", "a b", "ä", "x" * 64, "-x", "Lab"])
+def test_a_lab_cannot_be_called_everything(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["lab", "up", f"--name={name}"]) == cli.USAGE
+
+    assert "cannot be called so\n  next: use up to 63 lower-case letters" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--clusters=0"], "refused"),
+        (["--clusters=1"], "refused"),
+        (["--topology=nonsense"], 'no topology is called "nonsense"'),
+        (["--spec=nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--spec=nowhere.yaml", "--clusters=0"], "exclude each other"),
+    ],
+    ids=["no-cluster", "one-cluster", "topology", "no-spec", "two-ways"],
+)
+def test_a_mesh_that_cannot_be_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lab", "up", "--name=x", *arguments]) == cli.USAGE
+
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- 1", "kind: Something", "{", "kind: ConformanceReport"], ids=["empty", "list", "other", "broken", "bare"]
+)
+def test_only_certificates_are_compared(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "report.yaml"
+    file.write_text(text)
+
+    assert cli.main(["compare", str(file), str(file)]) == cli.USAGE
+
+    assert capsys.readouterr().err.startswith("istio-mc: certificate")
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "contexts: 5", "{"], ids=["empty", "list", "number", "broken"])
+def test_a_sweep_of_clusters_takes_a_kubeconfig(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(text)
+
+    assert cli.main(["sweep", "--dry-run", f"--kubeconfig={file}"]) == cli.USAGE
+
+    assert str(file) in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_told_and_the_rest_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        "{apiVersion: v1, kind: Config, users: [{name: u, user: {token: t}}], clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}],"
+        " contexts: [{name: one, context: {cluster: c, user: u}}, {name: two, context: {cluster: c, user: u}}]}"
+    )
+
+    assert cli.main(["sweep", f"--kubeconfig={file}"]) == cli.UNKNOWN
+
+    said = capsys.readouterr()
+    assert 'cluster "one"' in said.err
+    assert 'cluster "two"' in said.err
+    assert "nothing is left behind" not in said.out
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path / "file"))
+
+    assert cli.main(["sweep"]) == cli.UNKNOWN
+
+    assert f"labs: {tmp_path}/file/labs cannot be written to" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, os.strerror(28), "/cache")
+
+    monkeypatch.setattr("pytest_istio_mc.lab.sweep.sweep", full)
+
+    assert cli.main(["sweep"]) == cli.UNKNOWN
+    assert capsys.readouterr().err == "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
