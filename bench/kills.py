@@ -43,6 +43,7 @@ from .certification import TOPOLOGY
 WAYS = ("SIGKILL", "SIGINT", "SIGTERM", "supervisor")
 GONE_WITHIN_SECONDS = 20.0
 ENDED_WITHIN_SECONDS = 120.0
+_MOUNTS = ("istio-mc", "netns", "containerd", "kubelet", "/run/cni")
 _RUN_ID = re.compile(r"^mesh: .*run ([0-9a-f]{8})$", re.MULTILINE)
 
 
@@ -177,16 +178,19 @@ def _round(way: str, workers: int, moment: float) -> Round:
             subprocess.run(sweep, check=True, capture_output=True, env=dict(os.environ, TMPDIR=name))
             found = left()
         found += [f"temporary folder {entry}" for entry in folder.glob("istio-mc-*")]
-        after = HostState.now()
-        if after != before:
-            found.append(f"the host's network or mounts changed: {_difference(before, after)}")
+        changed = _difference(before, HostState.now())
+        if changed:
+            found.append(f"the host's network or mounts changed: {changed}")
     return Round(way, workers, moment, during, code, ended - killed, gone - ended, cleared_by, tuple(found))
 
 
 def _difference(before: HostState, after: HostState) -> str:
-    old = {*before.network.splitlines(), *before.namespaces, *before.mounts}
-    new = {*after.network.splitlines(), *after.namespaces, *after.mounts}
-    return "; ".join([*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))]) or "in order only"
+    """What changed in the host's network and in mounts such as containers make; other people's mounts come and go."""
+    old, new = (
+        {*state.network.splitlines(), *state.namespaces, *(mount for mount in state.mounts if any(word in mount for word in _MOUNTS))}
+        for state in (before, after)
+    )
+    return "; ".join([*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))])
 
 
 def _processes(*words: str) -> Iterator[int]:

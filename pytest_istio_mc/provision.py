@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,7 @@ def prepared_mesh(
     """
     from .providers import ProvisionRequest
 
+    failures: list[MeshError] = []
     request = ProvisionRequest(
         spec=settings.spec,
         run_id=run_id,
@@ -85,6 +86,7 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
+        tell_failure=failures.append,
     )
     undo = Undo()
     failed: BaseException | None = None
@@ -93,8 +95,10 @@ def prepared_mesh(
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
-            prepared = _observed(mesh, settings, undo, progress)
-        prepared.snapshot.save(folder)
+            prepared = _observed(mesh, settings, undo, progress, failures)
+        if failures:
+            raise failures[0]
+        _save(prepared.snapshot, folder)
         yield prepared
     except BaseException as error:
         failed = error
@@ -104,8 +108,19 @@ def prepared_mesh(
         problems.extend(undo.problems)
 
 
-def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) -> Prepared:
-    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken."""
+def _save(snapshot: Snapshot, folder: Path) -> None:
+    try:
+        snapshot.save(folder)
+    except OSError as error:
+        advice = "make room there, or set TMPDIR (or --mesh-snapshot=DIR) to where there is some"
+        raise MeshError(f"snapshot in {folder}", "cannot be written", str(error), advice=advice) from error
+
+
+def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, failures: Sequence[MeshError]) -> Prepared:
+    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken.
+
+    Where it is the clusters that broke (``failures``), there is nothing to look at, and that error is raised.
+    """
     from .collect import collect
     from .probes import workloads
     from .probes.traffic import open_traffic
@@ -120,6 +135,8 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress) ->
     try:
         mesh = undo.enter("the probes", workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove))
     except MeshError as error:
+        if failures:
+            raise failures[0] from error
         progress.note(f"no probes: {error}")
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
     with open_traffic(mesh, kubes, settings.timeouts) as traffic:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_istio_mc.errors import ProvisionError
+from pytest_istio_mc.errors import MeshError, ProvisionError
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.provision import Replay, Undo, finishing, interruptible, prepared_mesh
@@ -64,7 +64,10 @@ def test_a_snapshot_that_cannot_be_saved_undoes_the_rest(tmp_path: Path, monkeyp
     monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
     (tmp_path / "file").touch()
 
-    with pytest.raises(OSError, match="file"), prepared_mesh(FakeProvider(), SETTINGS, "r", tmp_path / "file" / "s", Progress(), []):
+    with (
+        pytest.raises(MeshError, match=r"snapshot in .*file.*cannot be written"),
+        prepared_mesh(FakeProvider(), SETTINGS, "r", tmp_path / "file" / "s", Progress(), []),
+    ):
         pass
 
     assert (tmp_path / "log").read_text().splitlines()[-1] == "clean up"
@@ -83,6 +86,7 @@ def test_a_mesh_without_working_probes_still_gets_a_snapshot(tmp_path: Path, mon
         raise ProvisionError('cluster "cluster1"', "probe pods not ready")
 
     monkeypatch.setattr("pytest_istio_mc.probes.workloads.deployed", deployed)
+
     def collect(mesh: Mesh, progress: Progress, **_: object) -> Snapshot:
         return FakeProvider().record(mesh, progress)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.spec import ClusterSpec, Feature, Locality, MeshSpec, Role, with_contexts
 
+from .specs import meshes
+
 
 def document(**changes: Any) -> dict[str, Any]:
     clusters = [{"name": "east", "network": "n1"}, {"name": "west", "network": "n2"}]
@@ -162,3 +164,20 @@ def test_every_cluster_is_served_by_exactly_one_control_plane(spec: MeshSpec) ->
     assert sorted(served) == sorted(cluster.name for cluster in spec)
     for plane in spec.control_planes:
         assert {cluster.name for cluster in spec.watched_by(plane)} == {cluster.name for cluster in spec} - {plane.name}
+
+
+@given(meshes())
+def test_any_mix_of_roles_and_networks_is_valid_and_survives_its_file_format(spec: MeshSpec) -> None:
+    assert MeshSpec.from_dict(spec.validated().to_dict()) == spec
+
+
+@given(meshes())
+def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched_by_all_of_its_mesh(spec: MeshSpec) -> None:
+    served = [cluster.name for plane in spec.control_planes for cluster in spec.served_by(plane)]
+
+    assert sorted(served) == sorted(cluster.name for cluster in spec.data_planes)
+    for plane in spec.control_planes:
+        watched = {cluster.name for cluster in spec.watched_by(plane)}
+        own = spec.config_cluster(plane).name
+        assert own not in watched
+        assert watched == (set() if spec.federated else {cluster.name for cluster in spec.data_planes} - {own})

@@ -14,6 +14,7 @@ from .cacerts import well_formed_cacerts as well_formed_cacerts
 from .catalogue import check
 from .chains import climb, describe, parse
 from .expiry import nothing_expires as nothing_expires
+from .intentions import without_mutual_tls
 from .judging import Commands, Found, Gap, each, names, settle
 
 TROUBLESHOOTING = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
@@ -259,7 +260,8 @@ def workload_identities(snapshot: Snapshot) -> Verdict:
     proxies = [(cluster.name, proxy) for cluster in snapshot for proxy in cluster.proxies]
     if not proxies:
         return settle([Gap("no proxy was recorded: neither a probe nor an east-west gateway")], "")
-    return settle(each(proxies, lambda one: _wrong_identity(snapshot, *one)), f"{len(proxies)} proxies hold the right certificate")
+    holding = sum(1 for _, proxy in proxies if proxy.certificate_chain)
+    return settle(each(proxies, lambda one: _wrong_identity(snapshot, *one)), f"{holding} proxies hold the right certificate")
 
 
 def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iterator[Found]:
@@ -270,6 +272,9 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
     scope = tuple(dict.fromkeys((cluster, plane.name)))
     commands = Commands(snapshot)
     restart = commands.kubectl(cluster, f"delete pod {proxy.pod}", proxy.namespace)
+    if not chain and snapshot.probes and without_mutual_tls(snapshot, snapshot.spec.cluster(cluster)):
+        # Envoy asks for the secrets that its configuration names: with mutual TLS off, none is; MC-DISCOVERY-002 says who turned it off
+        return
     if not chain:
         yield Finding(
             f"proxy {proxy.pod} in {cluster} has no certificate",

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,11 @@ class Lab:
     def failure(self) -> ProvisionError | None:
         """Why the lab went down by itself, or what of it ended first, or None."""
         return self._events.failure if self._events else None
+
+    def when_it_fails(self, tell: Callable[[ProvisionError], None]) -> None:
+        """Call ``tell``, from another thread, once the lab goes down by itself."""
+        if self._events:
+            self._events.on_failure = tell
 
     @property
     def kubeconfig(self) -> Path:
@@ -200,6 +205,7 @@ class Events:
         self._notes: list[str] = []
         self.ending = False
         self.failure: ProvisionError | None = None
+        self.on_failure: Callable[[ProvisionError], None] = lambda failure: None
         threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
 
     def wait_for(self, event: str, progress: Progress | None = None) -> None:
@@ -223,21 +229,25 @@ class Events:
                     self._progress.note(event["text"])
                 elif event["event"] == "died":
                     failure = _failure(event)
-                    self._progress.note(f"the lab is damaged: {failure.thing}: {failure.step}; what needs it fails from now on")
-                    self.failure = self.failure or failure
+                    self._progress.note(f"the lab goes down: {failure.thing}: {failure.step}; nothing in it can be judged any more")
+                    self._fail(failure)
                 elif event["event"] == "failed":
-                    self.failure = _failure(event)
+                    self._fail(_failure(event))
                 self._seen.add(event["event"])
                 self._changed.notify_all()
         with self._changed:
             if not self.ending and self.failure is None:
                 step = "its supervisor ended " + ("while it was in use" if "ready" in self._seen else "before the clusters were ready")
-                self.failure = ProvisionError(
-                    f'lab "{self._plan.name}"', step, f"exit code {self._process.wait()}", log_tail=tail_of(self._plan.home / LOG)
-                )
+                status = f"exit code {self._process.wait()}"
+                self._fail(ProvisionError(f'lab "{self._plan.name}"', step, status, log_tail=tail_of(self._plan.home / LOG)))
                 if "ready" in self._seen:
-                    self._progress.note(f"the lab is gone: {self.failure.step} ({self.failure.detail}); what needs it fails from now on")
+                    self._progress.note(f"the lab is gone: {step} ({status}); nothing in it can be judged any more")
             self._changed.notify_all()
+
+    def _fail(self, failure: ProvisionError) -> None:
+        if self.failure is None:
+            self.failure = failure
+            self.on_failure(failure)
 
 
 def _failure(event: dict[str, Any]) -> ProvisionError:

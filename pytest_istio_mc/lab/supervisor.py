@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,27 @@ class Supervisor:
         threading.Thread(target=self._serve_control, name="control", daemon=True).start()
 
     def wait(self) -> None:
-        """Wait for the end, and tell of every component that ends meanwhile, which nobody ordered."""
-        told: set[tuple[str, int]] = set()
+        """Wait for the end, which is also that of any component that nobody told to end: half a lab only wastes time and misleads.
+
+        A detached lab stays as it is, for a look at what happened.
+        """
+        told: set[int] = set()
         while not self._ended.wait(_LOOK_SECONDS):
-            for cluster in self._clusters.values():
-                for component in cluster.components.components.values():
-                    key = (f"{component.owner}/{component.name}", component.wrapper_pid)
-                    try:
-                        component.require_alive()
-                    except MeshError as error:
-                        if key not in told:
-                            told.add(key)
-                            tell_failure("died", error)
+            for error in self._failures(told):
+                tell_failure("died", error)
+                print(error, file=sys.stderr, flush=True)
+                if not self._detached:
+                    return
+
+    def _failures(self, told: set[int]) -> Iterator[MeshError]:
+        for cluster in self._clusters.values():
+            for component in cluster.components.components.values():
+                try:
+                    component.require_alive()
+                except MeshError as error:
+                    if component.wrapper_pid not in told:
+                        told.add(component.wrapper_pid)
+                        yield error
 
     def end(self) -> None:
         """Ask for the end; any thread, any signal handler."""

@@ -16,8 +16,9 @@ from .workloads import side_by_side
 if TYPE_CHECKING:
     from ..kube import Kube
 
-WATCH_SECONDS = 1.0
-"""How long to go on watching for configuration in the wrong place, once it is in the right one; istiod pushes within 0.1 s."""
+WATCH_SECONDS = 0.5
+"""How long at least to go on watching for configuration in the wrong place, once it is in the right one: five times as long as istiod
+gathers changes before it pushes them (PILOT_DEBOUNCE_AFTER), and as long as it took to get to the right place, if that is longer."""
 
 
 def reads_from(mesh: Mesh, cluster: str) -> str:
@@ -54,8 +55,9 @@ def config_in_force(traffic: Traffic, kubes: Mapping[str, Kube], namespace: str)
         converged = eventually(observe, settled, within_seconds=budget, what="configuration in force where it is read")
     except NotInTime:
         return observe(), None
+    watch = max(WATCH_SECONDS, converged.first_seconds)
     try:
-        eventually(observe, lambda seen: not settled(seen), within_seconds=WATCH_SECONDS, what="configuration elsewhere")
+        eventually(observe, lambda seen: not settled(seen), within_seconds=watch, what="configuration elsewhere")
     except NotInTime:  # as it should be: for all that time it stayed where it belongs
         return converged.value, converged
     return observe(), converged

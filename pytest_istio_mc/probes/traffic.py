@@ -65,7 +65,8 @@ class Traffic:
         Raises :class:`ObservationError` where the client cannot be reached or does not understand.
         """
         rounds = math.ceil(int(operation.get("count", 1)) / max(1, int(operation.get("concurrency", 1))))
-        patience = float(operation.get("timeout", self.timeouts.request)) * rounds + self.timeouts.request
+        # the channel is a request to the API server, whatever the operation takes
+        patience = float(operation.get("timeout", self.timeouts.request)) * rounds + self.timeouts.kube_request
         return self._sessions[cluster].ask({"timeout": self.timeouts.request, **operation}, timeout_seconds=timeout_seconds or patience)
 
     def host(self, service: str, namespace: str = "") -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import MeshError
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
@@ -14,7 +16,11 @@ from ..spec import MeshSpec
 
 @dataclass(frozen=True)
 class ProvisionRequest:
-    """What a provider is asked for. ``declared`` says that the user described the mesh in a file, so that nothing is guessed."""
+    """What a provider is asked for.
+
+    ``declared`` says that the user described the mesh in a file, so that nothing is guessed. ``tell_failure`` is to be called, from
+    any thread, with what breaks the provider's own clusters while they are used: what is observed from then on means nothing.
+    """
 
     spec: MeshSpec
     run_id: str
@@ -22,6 +28,7 @@ class ProvisionRequest:
     keep: bool = False
     declared: bool = False
     probe_image: str = ""
+    tell_failure: Callable[[MeshError], None] = lambda error: None
 
 
 class Provider(Protocol):

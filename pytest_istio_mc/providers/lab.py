@@ -40,6 +40,7 @@ class LabProvider:
         """Build, yield, take down (or, with ``keep``, leave it and say how to remove it)."""
         name = f"run-{request.run_id}"
         with bring_up(request.spec, name, request.timeouts, progress) as (lab, mesh):
+            lab.when_it_fails(request.tell_failure)
             yield replace(mesh, run_id=request.run_id, probe_image=request.probe_image or mesh.probe_image)
             if request.keep:
                 lab.detach()
@@ -83,7 +84,7 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) 
     except BaseException as error:
         failure = running.failure
         running.stop()
-        if failure and isinstance(error, MeshError):
+        if failure and failure is not error and isinstance(error, MeshError):
             raise failure from error
         raise
     if not running.plan.detached:

@@ -42,9 +42,9 @@ class Build:
         Where it serves remote clusters, its gateway gets its address right away, so that these need not wait for it.
         """
         manifests = istio.render(self.istio, istio.control_plane(self.spec, cluster, self.istio, mesh_config))
-        self._kube(cluster).apply(self._namespace(cluster), self.trust(cluster), *manifests)
+        self._apply(cluster, self._namespace(cluster), self.trust(cluster), *manifests)
         if any(served is not cluster for served in self.spec.served_by(cluster)):
-            self._kube(cluster).apply(*(manifest for manifest in self._gateway(cluster) if manifest["kind"] == "Service"))
+            self._apply(cluster, *(manifest for manifest in self._gateway(cluster) if manifest["kind"] == "Service"))
 
     def trust(self, cluster: ClusterSpec) -> dict[str, Any]:
         """The Secret ``cacerts`` with an intermediate of this cluster's own under the common root ("Plug in CA Certificates")."""
@@ -56,18 +56,18 @@ class Build:
         plane = self.spec.cluster(cluster.control_plane)
         address = self.external_address(plane, operators.service_of_control_plane(plane))
         manifests = istio.render(self.istio, operators.remote(self.spec, cluster, self.istio, address))
-        self._kube(cluster).apply(self._namespace(cluster), *manifests)
+        self._apply(cluster, self._namespace(cluster), *manifests)
 
     def reserve_external_istiod(self, plane: ClusterSpec) -> None:
         """The Service at which an external istiod will be reached: its address is needed before it can be started."""
         services = (one for one in self._external_istiod(plane) if one["kind"] == "Service")
-        self._kube(plane).apply(self._namespace(plane), self.trust(plane), *services)
+        self._apply(plane, self._namespace(plane), self.trust(plane), *services)
 
     def start_external_istiod(self, plane: ClusterSpec) -> None:
         """ "Set up the control plane in the external cluster": istiod with access to its config cluster, where it has its rights."""
         config = self.clusters[self.spec.config_cluster(plane).name]
-        self._kube(plane).apply(*istio.create_config_secret(self.istio, config, self.spec))
-        self._kube(plane).apply(*self._external_istiod(plane))
+        self._apply(plane, *istio.create_config_secret(self.istio, config, self.spec))
+        self._apply(plane, *self._external_istiod(plane))
         self.wait_for_istiod(plane)
 
     def enable_endpoint_discovery(self, cluster: ClusterSpec) -> None:
@@ -76,16 +76,15 @@ class Build:
         if holders:
             secret = istio.create_remote_secret(self.istio, self.clusters[cluster.name], self.spec)
             for holder in holders:
-                self._kube(holder).apply(*secret)
+                self._apply(holder, *secret)
 
     def install_gateway(self, cluster: ClusterSpec, *exposed: Manifest) -> None:
         """ "Install the east-west gateway", and ``exposed``, the objects that say what passes through it.
 
         The gateway's pod is injected, and what is exposed is validated, by istiod, so it must be there.
         """
-        kube = self._kube(cluster)
-        kube.apply(*self._gateway(cluster), *exposed)
-        kube.wait_available(
+        self._apply(cluster, *self._gateway(cluster), *exposed)
+        self._kube(cluster).wait_available(
             [("Deployment", istio.EAST_WEST_GATEWAY)], self.spec.istio_namespace, within_seconds=self.timeouts.control_plane_ready
         )
 
@@ -142,6 +141,10 @@ class Build:
 
     def _kube(self, cluster: ClusterSpec) -> Kube:
         return self.clusters[cluster.name].kube
+
+    def _apply(self, cluster: ClusterSpec, *manifests: Mapping[str, Any]) -> None:
+        """Apply, with patience for CRDs that are not served yet and webhooks whose istiod starts: a busy machine takes its time."""
+        self._kube(cluster).apply(*manifests, patience_seconds=self.timeouts.cluster_ready)
 
     def _gateway(self, cluster: ClusterSpec) -> list[Manifest]:
         return istio.render(self.istio, istio.east_west_gateway(self.spec, cluster, self.istio))

@@ -134,8 +134,8 @@ def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_
         running.stop()
 
     assert str(failure).startswith('cluster "cluster1": kube-scheduler ended with signal SIGKILL\n  last log lines:')
-    assert [line.partition("s  ")[2] for line in said if "damaged" in line] == [
-        'the lab is damaged: cluster "cluster1": kube-scheduler ended with signal SIGKILL; what needs it fails from now on'
+    assert [line.partition("s  ")[2] for line in said if "goes down" in line] == [
+        'the lab goes down: cluster "cluster1": kube-scheduler ended with signal SIGKILL; nothing in it can be judged any more'
     ]
     assert left_of(running.plan.home) == []
 

@@ -122,13 +122,6 @@ def remote_secret_with_a_server_that_nobody_answers(spec: MeshSpec, kubes: Mappi
     change_kubeconfig(kubes["cluster1"], another_port)
 
 
-@fault("rs-ca-mismatch", check="MC-ACCESS-003", clusters=("cluster1", "cluster2"))
-def remote_secret_with_another_ca(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """The CA in the kubeconfig is that of another cluster."""
-    authority = encoded(certificates.make_root("Another Kubernetes CA").certificate)
-    change_kubeconfig(kubes["cluster1"], lambda config: config["clusters"][0]["cluster"].update({"certificate-authority-data": authority}))
-
-
 @fault("rs-malformed", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
 def remote_secret_without_a_kubeconfig(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """What is in the remote secret is no kubeconfig."""
@@ -144,7 +137,7 @@ def remote_secret_with_an_exec_plugin(spec: MeshSpec, kubes: Mapping[str, Kube])
 
 @fault("rs-self", check="MC-ACCESS-008", clusters=("cluster1",))
 def remote_secret_for_oneself(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """cluster1 has a remote secret for itself under another name."""
+    """cluster1 has a remote secret for itself under another name. Seen: no endpoint is doubled."""
     mine = remote_secret(kubes["cluster2"], "cluster1")
     another = bare(mine, name="istio-remote-secret-cluster9", annotations={"networking.istio.io/cluster": "cluster9"})
     kubes["cluster1"].create(another | {"data": {"cluster9": mine["data"]["cluster1"]}})
@@ -188,7 +181,10 @@ def network_label_missing(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
 
 @fault("cp-network-same-name", check="MC-CONTROL-003", clusters=("cluster1", "cluster2"))
 def two_clusters_on_one_network_by_name(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """The label of cluster1's system namespace was copied to cluster2."""
+    """The label of cluster1's system namespace was copied to cluster2.
+
+    Seen: nothing else fails as long as the injector still gives every pod the right network.
+    """
     kubes["cluster2"].merge("Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": "network1"}}})
 
 
@@ -244,24 +240,6 @@ def two_gateways_on_one_port(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
 def gateway_for_no_pod(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
     """The Gateway's selector matches no pod."""
     change_gateway(kubes["cluster2"], lambda spec: spec.update(selector={"istio": "east-west-gateway"}))
-
-
-@fault("ew-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
-def gateway_for_other_hosts(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """The Gateway exposes the hosts of an older documentation."""
-    change_gateway(kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"]))
-
-
-@fault("ew-exposes-external", check="MC-EASTWEST-009", clusters=("cluster2",))
-def gateway_for_every_host(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """The Gateway passes every host through."""
-    change_gateway(kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*"]))
-
-
-@fault("ew-gateway-port-label", check="MC-EASTWEST-002", clusters=("cluster2",))
-def gateway_with_another_port_for_peers(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """A label on the gateway's Service sends peers to a port that it does not have."""
-    kubes["cluster2"].merge("Service", GATEWAY, SYSTEM, {"metadata": {"labels": {"networking.istio.io/gatewayPort": "15999"}}})
 
 
 @fault("ew-network-view", check="MC-DISCOVERY-002", clusters=("cluster2",))
@@ -340,7 +318,10 @@ def mutual_tls_turned_off(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
 
 @fault("peerauth-disable", check="MC-DISCOVERY-002", clusters=("cluster1",))
 def mutual_tls_not_accepted(spec: MeshSpec, kubes: Mapping[str, Kube]) -> None:
-    """A mesh-wide PeerAuthentication in cluster1 turns mutual TLS off."""
+    """A mesh-wide PeerAuthentication in cluster1 turns mutual TLS off.
+
+    Seen: cluster1's gateway loses every endpoint and, as clients do, its certificate, because nothing in its configuration needs one.
+    """
     policy = {
         "apiVersion": "security.istio.io/v1",
         "kind": "PeerAuthentication",
