@@ -51,8 +51,14 @@ bench: .venv/ready host
 	@echo "== Python environment in .venv"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than 3.11; give another one: make PYTHON=python3.12 …"; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv \
-	  || { echo "Python cannot make environments here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; \
+	  else \
+	    echo "Python cannot make environments here; on Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; \
+	  fi; \
+	fi
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -e '.[lab,allure,dev]'
 	@touch $@
 
