@@ -55,7 +55,7 @@ class Option:
 OPTIONS = (
     Option(
         "topology",
-        "Certify a mesh of this topology: multi-network-multi-primary, or one that a plugin adds. "
+        "Certify a mesh of this topology, for instance multi-network-multi-primary (the README lists all), or one that a plugin adds. "
         "Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does nothing.",
         "NAME",
     ),
