@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ from pytest_istio_mc.providers.lab import bring_up
 from pytest_istio_mc.topologies import known
 
 from .host_state import HostState
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # `make test &` or nohup: the tests of Ctrl-C, and the processes that they start, need it to mean something again
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
