@@ -22,7 +22,6 @@ from pytest_istio_mc.topologies import known
 
 from .host_state import HostState
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # `make test &` or nohup: the tests of Ctrl-C, and the processes that they start, need it to mean something again
     signal.signal(signal.SIGINT, signal.default_int_handler)
