@@ -18,6 +18,10 @@ certify: .venv/ready host
 	$(BIN)/pytest --mesh-topology=multi-network-multi-primary
 
 test: lint host
+	@limit=/proc/sys/fs/inotify/max_user_instances; \
+	if [ "$$(cat $$limit)" -lt 512 ] && [ -w $$limit ]; then \
+	  echo "== raising fs.inotify.max_user_instances to 512: the tests run several labs side by side"; echo 512 > $$limit; \
+	fi
 	@echo "== lab binaries (built once, then cached)"
 	$(BIN)/istio-mc lab build
 	@echo "== tests"

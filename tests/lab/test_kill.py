@@ -81,7 +81,10 @@ def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, numb
         MOMENTS[moment](owner, home)
     finally:
         owner.send_signal(number)
-    owner.wait(40)
+    try:
+        owner.wait(40)
+    finally:
+        owner.kill()
 
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
