@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: certify test lint unit lab-tests faults record bench clean help
+.PHONY: certify test lint unit lab-tests faults record bench kills clean help
 
 help:
 	@echo "make certify   build a two-cluster Istio mesh on this machine, judge it, write mesh-report.yaml (needs root)"
@@ -12,6 +12,7 @@ help:
 	@echo "make unit      the tests that need neither root nor a lab"
 	@echo "make faults    seed real faults into a real mesh: each must be named, and mended by the printed remedy (needs root)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
+	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
 certify: .venv/ready host
@@ -50,6 +51,10 @@ lint: .venv/ready
 
 bench: .venv/ready host
 	$(BIN)/python -m bench
+
+kills: .venv/ready host
+	$(BIN)/istio-mc lab build
+	$(BIN)/python -m bench.kills
 
 .venv/ready: pyproject.toml
 	@echo "== Python environment in .venv"

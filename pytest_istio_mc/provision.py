@@ -129,7 +129,7 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, fa
     remove = theirs and not settings.keep
     kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
     if theirs:
-        _sweep_dead_runs(kubes, progress)
+        sweep_dead_runs(kubes, progress)
     if theirs and settings.keep:
         undo.enter("what is kept", _kept(mesh, kubes, progress))
     try:
@@ -143,7 +143,7 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, fa
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts))
 
 
-def _sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
+def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
     """Remove the namespaces of runs of this machine that were killed. Where that is not allowed, the checks will say what else is not."""
     from .probes import workloads
 
@@ -157,11 +157,15 @@ def _sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
 
 @contextmanager
 def _kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> Iterator[None]:
-    """At the end, give up the namespaces of this run, so that no sweep takes them, and say how to remove them."""
+    yield
+    release_kept(mesh, kubes, progress)
+
+
+def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> None:
+    """Give up this run's namespaces, so that no sweep takes them for those of a run that was killed, and say how to remove them."""
     from .probes import workloads
     from .probes.manifests import OWNER_ANNOTATION, RUN_LABEL
 
-    yield
     for cluster in mesh.spec:
         names = [entry.namespace for entry in workloads.leftovers(kubes[cluster.name]) if entry.run_id == mesh.run_id]
         for name in names:
