@@ -49,7 +49,7 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
     """The settings of these options, all from the command line."""
     wanted = {"topology": "fake-topology", "report": "r.yaml", **texts}
     given = {name: Given(str(text), "command line", folder) for name, text in wanted.items()}
-    assignment = assignment_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology()})
+    assignment = assignment_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology("fake-topology")})
     (settings,) = assignment.runs
     return settings
 
