@@ -161,7 +161,8 @@ def test_snapshots_and_the_plan_are_of_each(pytester: pytest.Pytester) -> None:
     plan = pytester.runpytest(*BOTH, "--mesh-plan")
 
     assert sorted(path.name for path in Path("snapshots").iterdir()) == ["fake-other", "fake-topology"]
-    plan.stdout.fnmatch_lines(["topology  fake-topology*", "topology  fake-other*", "overall   the result of all 2 goes into *mesh-report.yaml"])
+    lines = ["topology  fake-topology*", "topology  fake-other*", "overall   the result of all 2 goes into *mesh-report.yaml"]
+    plan.stdout.fnmatch_lines(lines)
 
 
 def test_a_summary_is_a_baseline_for_each_and_can_be_compared(pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.verdicts import Evidence, Finding, Outcome, Verdict, conformant, inconclusive, non_conformant, not_applicable
 from tests.fake_mesh import CHECKS, FakeTopology
 
-SPEC = FakeTopology().default_spec(2)
+SPEC = FakeTopology("fake-topology").default_spec(2)
 SETTINGS = Settings("fake-topology", "lab", SPEC)
 MESH = Mesh(SPEC, "run1", "lab", "python:1", notes=("a note",), versions={"cluster1": {"kubernetes": "v1.36.1", "istio": "1.31.1"}})
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
