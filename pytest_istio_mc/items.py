@@ -29,13 +29,12 @@ _NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
 class Items:
     """The hooks around tests. Registered in the controller and in every worker of xdist alike.
 
-    ``folder`` is where the process that owns the meshes keeps the lock of the faults, and tells workers of its meshes.
+    ``folder`` is one that they all share.
     """
 
     def __init__(self, runs: Runs, checks: Mapping[str, Check], folder: Path, *, is_worker: bool = False) -> None:
         self._runs = runs
         self._checks = checks
-        self._folder = folder
         self._lock_file = folder / "faults.lock"
         self._is_worker = is_worker
 
@@ -79,8 +78,8 @@ class Items:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put static first and faults last; all tests
-        of one topology before those of the next."""
+        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put what reads first and what breaks last; all
+        tests of one topology before those of the next."""
         _demand_one_test_each(items)
         _demand_all_checks(items, self._checks.values())
         unwanted = [item for item in items if CHECK in item.stash and not self._run_of(item).settings.selects(item.stash[CHECK].id)]
@@ -88,22 +87,24 @@ class Items:
             config.hook.pytest_deselected(items=unwanted)
             items[:] = [item for item in items if item not in unwanted]
         topologies = {run: place for place, run in enumerate(self._runs.topologies)}
-        places = {id: (_KINDS.index(check.kind), place) for place, (id, check) in enumerate(self._checks.items())}
+        places = {id: (_KINDS.index(check.kind), check.alone, place) for place, (id, check) in enumerate(self._checks.items())}
 
-        def place(item: pytest.Item) -> tuple[int, int, int]:
+        def place(item: pytest.Item) -> tuple[int, int, bool, int]:
             run = self._runs.of(item)
-            return (topologies[run.topology] if run else -1, *(places[item.stash[CHECK].id] if CHECK in item.stash else (0, -1)))
+            return (topologies[run.topology] if run else -1, *(places[item.stash[CHECK].id] if CHECK in item.stash else (0, False, -1)))
 
         items.sort(key=place)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-        """Run faults alone: live checks hold the lock together, a fault holds it for itself. Leave a mesh after the last test on it."""
+        """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves. Leave a mesh
+        after the last test on it."""
         run = self._runs.of(item)
-        kind = item.stash[CHECK].kind if CHECK in item.stash else Kind.STATIC
         if run is not None and self._is_worker and run.mesh is None and not run.problem:
-            run.attach(self._folder)
-        with _held(self._lock_file if kind is not Kind.STATIC else None, exclusive=kind is Kind.FAULT):
+            run.attach()
+        check = item.stash.get(CHECK, None)
+        needs_lock = check is not None and check.kind is not Kind.STATIC
+        with _held(self._lock_file if needs_lock else None, exclusive=check is not None and check.alone):
             result = yield
         if run is not None and (nextitem is None or self._runs.of(nextitem) is not run):
             run.leave()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .probes.traffic import Traffic
     from .snapshot import Snapshot
 
+T = TypeVar("T")
+
 TOPOLOGY = "topology"
 """The fixture, and parameter of every test on a mesh, that says which run it belongs to."""
 
@@ -32,13 +34,14 @@ TOPOLOGY = "topology"
 class Run:
     """The certification of one mesh, in one process. The process that provisions fills in what it made; workers are told.
 
-    ``problem`` says why there is no mesh, where it could not be provisioned. ``among_others`` says whether the session certifies other
+    ``folder`` is shared by all processes of the session, for as long as it goes on. ``problem`` says why there is no mesh, where it could not be provisioned. ``among_others`` says whether the session certifies other
     topologies, too, so that messages have to name this one.
     """
 
     settings: Settings
     checks: Mapping[str, Check]
     run_id: str
+    folder: Path
     among_others: bool = False
     mesh: Mesh | None = None
     snapshot_folder: Path | None = None
@@ -89,7 +92,7 @@ class Run:
         self._kubes = self._traffic = self._snapshot = None
         self._open.close()
 
-    def publish(self, folder: Path) -> None:
+    def publish(self) -> None:
         """Tell the workers of xdist of the mesh, or why there is none, by a file of plain JSON."""
         document = {
             "run_id": self.run_id,
@@ -98,13 +101,13 @@ class Run:
             "no_probes": self.no_probes,
             "problem": self.problem,
         }
-        path = self._published(folder)
+        path = self._published
         path.with_suffix(".new").write_text(json.dumps(document))
         path.with_suffix(".new").replace(path)
 
-    def attach(self, folder: Path) -> None:
+    def attach(self) -> None:
         """In a worker: take over what :meth:`publish` of the controller tells, when it does."""
-        path = self._published(folder)
+        path = self._published
         within = self.settings.timeouts.provisioned
         eventually(path.is_file, bool, within_seconds=within, what=f"the mesh of {self.topology} for this worker")
         document = json.loads(path.read_text())
@@ -114,8 +117,9 @@ class Run:
         if self.mesh:
             self.settings = replace(self.settings, spec=self.mesh.spec)
 
-    def _published(self, folder: Path) -> Path:
-        return folder / f"mesh-{self.topology}.json"
+    @property
+    def _published(self) -> Path:
+        return self.folder / f"mesh-{self.topology}.json"
 
 
 class Runs:
@@ -148,6 +152,21 @@ class Recorded:
 
     verdicts: list[Verdict] = field(default_factory=list)
     convergence: list[dict[str, Any]] = field(default_factory=list)
+
+
+def once(run: Run, name: str, kind: type[T], observe: Callable[[], T]) -> T:
+    """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
+
+    Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+    """
+    from .plain import from_plain, to_plain
+
+    file = run.folder / f"{run.topology}-{name}.json"
+    if file.exists():
+        return from_plain(kind, json.loads(file.read_text()))
+    seen = observe()
+    file.write_text(json.dumps(to_plain(seen)))
+    return seen
 
 
 RUNS: pytest.StashKey[Runs] = pytest.StashKey()
