@@ -21,6 +21,7 @@ AREAS = {
     "CONTROL": "Control plane",
     "DISCOVERY": "Endpoint discovery",
     "EASTWEST": "East-west gateways",
+    "LOCALITY": "Locality",
     "FEDERATION": "Federated meshes",
 }
 """Check id prefixes in the order in which reports list them, with the name of the area."""
@@ -99,7 +100,7 @@ def check(
 def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
     static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation")
-    for module in (*static, "trust_live", "controlplane_live", "discovery_live", "eastwest_live", "federation_live"):
+    for module in (*static, "trust_live", "controlplane_live", "discovery_live", "eastwest_live", "federation_live", "locality_live"):
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))
