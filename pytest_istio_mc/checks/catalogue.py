@@ -99,7 +99,7 @@ def check(
 
 def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
-    static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation")
+    static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation", "locality")
     for module in (*static, "trust_live", "controlplane_live", "discovery_live", "eastwest_live", "federation_live", "locality_live"):
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}

@@ -39,7 +39,7 @@ _NEEDS = (Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES)
 
 @check(
     "MC-LOCALITY-002",
-    "With outlier detection, clients are answered by the nearest instances alone: of their subzone, zone or region, as far as there are any.",
+    "With outlier detection, clients are answered by the nearest instances alone: of their subzone, else zone, else region.",
     kind=Kind.LIVE,
     requires=_NEEDS,
     spec_url=LOCALITY,
