@@ -34,8 +34,9 @@ TOPOLOGY = "topology"
 class Run:
     """The certification of one mesh, in one process. The process that provisions fills in what it made; workers are told.
 
-    ``folder`` is shared by all processes of the session, for as long as it goes on. ``problem`` says why there is no mesh, where it could not be provisioned. ``among_others`` says whether the session certifies other
-    topologies, too, so that messages have to name this one.
+    ``folder`` is shared by all processes of the session, for as long as it goes on. ``problem`` says why there is no mesh, where it
+    could not be provisioned. ``among_others`` says whether the session certifies other topologies, too, so that messages have to name
+    this one.
     """
 
     settings: Settings

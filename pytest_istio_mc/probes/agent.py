@@ -4,17 +4,21 @@ Standard library only, Python 3.8 or newer, on any image with ``python3``; mount
 (``program.py`` makes it of this module and those that it imports). It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
-version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
+version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it. Over HTTP/1.1 a
+request may name clusters whose servers answer it with status 500 (``x-istio-mc-fail-in``), as an application does that is ill.
 
 ``session`` reads one JSON operation a line from standard input (``{"id": 1, "op": "http", ...}``), runs them side by side and
 writes one line for each as it ends: ``{"id": 1, "result": {...}}``, or ``"failed"`` where the operation itself makes no sense.
-The operations are those of ``operations.OPERATIONS``.
+The operations are those of ``operations.OPERATIONS`` and ``flow_agent.FLOW_OPERATIONS``.
+
+``flows`` is the process that such an operation starts to send at a fixed rate, whatever becomes of the session.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 LONGEST_LINE = 65536
+FAIL_IN = "x-istio-mc-fail-in"  # the clusters whose servers are to answer this request with an error
 
 
 def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[str, Any]:
@@ -54,6 +59,8 @@ def answer_http(sock: socket.socket, port: int, peer: str) -> None:
             status, keep = "400 Bad Request", False
         else:
             stream.read(int(headers.get("content-length") or 0))
+            if FAIL_IN in headers and os.environ.get("ISTIO_MC_CLUSTER") in headers[FAIL_IN].split(","):
+                status = "500 Internal Server Error"
         path = request[1].decode("latin-1") if len(request) > 1 else ""
         body = json.dumps(identity(port, "HTTP/1.1", path, peer, headers.get("x-forwarded-client-cert", ""))).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
@@ -114,6 +121,8 @@ def serve(ports: list[str]) -> None:
             sock, peer = listener.accept()
             threading.Thread(target=handle, args=(sock, peer[0], port, protocol), daemon=True).start()
 
+    if os.getpid() == 1:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what sessions leave behind becomes ours; nobody asks how it ended
     threads = []
     for entry in ports:
         wanted, _, protocol = entry.partition("=")
@@ -141,10 +150,12 @@ def service_domain() -> str:
 
 def session() -> NoReturn:
     """Run the operations that arrive on standard input, side by side, until it closes; what still runs then is abandoned."""
-    from .operations import OPERATIONS  # serving does not need them
+    from .flow_agent import FLOW_OPERATIONS  # serving does not need them
+    from .operations import OPERATIONS
     from .outcomes import explain
 
     lock = threading.Lock()
+    operations = {**OPERATIONS, **FLOW_OPERATIONS}
 
     def write(line: dict[str, Any]) -> None:
         with lock:
@@ -153,7 +164,7 @@ def session() -> NoReturn:
 
     def run(operation: dict[str, Any]) -> None:
         try:
-            line = {"id": operation.get("id"), "result": OPERATIONS[operation["op"]](operation)}
+            line = {"id": operation.get("id"), "result": operations[operation["op"]](operation)}
         except Exception as error:  # whatever it is belongs to this operation, and the session must go on
             line = {"id": operation.get("id"), "failed": explain(error)}
         write(line)
@@ -173,5 +184,9 @@ def main() -> None:
         serve(sys.argv[2:])
     elif sys.argv[1:] == ["session"]:
         session()
+    elif sys.argv[1:] == ["flows"]:
+        from .flow_agent import run
+
+        run()
     else:
-        raise SystemExit("usage: probe.py serve PORT=PROTOCOL ... | session")
+        raise SystemExit("usage: probe.py serve PORT=PROTOCOL ... | session | flows")

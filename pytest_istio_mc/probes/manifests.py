@@ -23,6 +23,9 @@ ROLE_LABEL = "istio-mc.dev/role"
 OWNER_ANNOTATION = "istio-mc.dev/owner"
 STARTED_ANNOTATION = "istio-mc.dev/started"
 
+FAIL_IN = "x-istio-mc-fail-in"
+"""A request with this header is answered with status 500 by the servers of the clusters that it lists, with a comma between them."""
+
 _AGENT_HOME = "/istio-mc"
 
 AGENT = ("python3", "-S", "-B", f"{_AGENT_HOME}/{program.NAME}")
