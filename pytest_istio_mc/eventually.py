@@ -29,6 +29,7 @@ class Timeouts:
     endpoint_propagation: float = 20.0  # requirement: an endpoint change is in every proxy of the mesh
     remote_sync: float = 60.0  # requirement: a new remote secret is synced
     clean_up: float = 60.0  # patience: what a run made is gone again
+    provisioned: float = 3600.0  # patience: a test process waits for the mesh that another one builds
 
     def scaled(self, factor: float) -> Timeouts:
         """All budgets times ``factor``."""

@@ -90,15 +90,10 @@ class Settings:
 
     def reproduce(self, *, checks: str = "") -> str:
         """The command that repeats this run, or only ``checks`` of it (and writes no file over this run's), where it is installed."""
-        words = ["pytest", "--pyargs", "pytest_istio_mc.suites"]
-        left_out = ("checks", "report", "snapshot", "baseline") if checks else ()
-        for name, entry in self.given.items():
-            if name not in left_out:
-                flag = "--mesh-" + name.replace("_", "-")
-                words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
-        if checks:
-            words.append(f"--mesh-checks={checks}")
-        return shlex.join(words)
+        if not checks:
+            return _command(self.given)
+        kept = {name: entry for name, entry in self.given.items() if name not in ("checks", "report", "snapshot", "baseline")}
+        return _command(kept, f"--mesh-checks={checks}")
 
     def standing(self, check: Check) -> Standing:
         """Whether ``check`` is claimed and whether it can run, with the reason where it cannot."""
@@ -125,6 +120,20 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """What one session was asked to certify: a run for each topology, in order. ``overall`` is where the result of all of them goes;
+    None where there is only one, whose certificate is the result."""
+
+    runs: tuple[Settings, ...]
+    overall: Path | None = None
+    given: Mapping[str, Given] = field(default_factory=dict)
+
+    def reproduce(self) -> str:
+        """The command that repeats the session where it is installed."""
+        return _command(self.given)
+
+
+@dataclass(frozen=True)
 class Standing:
     """How a check stands in a run: a claimed check that does not run makes the certificate partial.
 
@@ -133,3 +142,11 @@ class Standing:
 
     claimed: bool
     obstacle: str = ""
+
+
+def _command(given: Mapping[str, Given], *more: str) -> str:
+    words = ["pytest", "--pyargs", "pytest_istio_mc.suites"]
+    for name, entry in given.items():
+        flag = "--mesh-" + name.replace("_", "-")
+        words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
+    return shlex.join([*words, *more])

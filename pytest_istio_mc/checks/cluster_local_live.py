@@ -122,9 +122,7 @@ def defaults(mesh: Mesh, seen: Defaults) -> Verdict:
             found.append(Gap(f"{cluster.name}: the client's proxy has no endpoint of any service that is kept local"))
         if not any(held.foreign for held in seen.twins if held.source == cluster.name):
             found.append(Gap(f"{cluster.name}: the client's proxy has no other cluster's endpoints at all, so that it says nothing"))
-        for held in own:
-            if held.foreign:
-                found.append(_foreign(mesh, held))
+        found += [_foreign(mesh, held) for held in own if held.foreign]
     for sample in seen.stage.samples if seen.stage is not None else ():
         found += _by_default(mesh, sample)
     services = len({held.service for held in seen.held})
