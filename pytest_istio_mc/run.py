@@ -88,6 +88,20 @@ class Run:
             self._traffic = self._open.enter_context(open_traffic(self.require_mesh(), self.kubes(), self.settings.timeouts))
         return self._traffic
 
+    def once(self, name: str, kind: type[T], observe: Callable[[], T]) -> T:
+        """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
+
+        Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+        """
+        from .plain import from_plain, to_plain
+
+        file = self.folder / f"{self.topology}-{name}.json"
+        if file.exists():
+            return from_plain(kind, json.loads(file.read_text()))
+        seen = observe()
+        file.write_text(json.dumps(to_plain(seen)))
+        return seen
+
     def leave(self) -> None:
         """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""
         self._kubes = self._traffic = self._snapshot = None
@@ -153,21 +167,6 @@ class Recorded:
 
     verdicts: list[Verdict] = field(default_factory=list)
     convergence: list[dict[str, Any]] = field(default_factory=list)
-
-
-def once(run: Run, name: str, kind: type[T], observe: Callable[[], T]) -> T:
-    """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
-
-    Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
-    """
-    from .plain import from_plain, to_plain
-
-    file = run.folder / f"{run.topology}-{name}.json"
-    if file.exists():
-        return from_plain(kind, json.loads(file.read_text()))
-    seen = observe()
-    file.write_text(json.dumps(to_plain(seen)))
-    return seen
 
 
 RUNS: pytest.StashKey[Runs] = pytest.StashKey()
