@@ -62,21 +62,22 @@ class Items:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put static first and faults last."""
+        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put what reads first and what breaks last."""
         _demand_one_test_each(items)
         _demand_all_checks(items, self._run.checks.values())
         unwanted = [item for item in items if CHECK in item.stash and not self._run.settings.selects(item.stash[CHECK].id)]
         if unwanted:
             config.hook.pytest_deselected(items=unwanted)
             items[:] = [item for item in items if item not in unwanted]
-        places = {id: (_KINDS.index(check.kind), place) for place, (id, check) in enumerate(self._run.checks.items())}
-        items.sort(key=lambda item: places[item.stash[CHECK].id] if CHECK in item.stash else (0, -1))
+        places = {id: (_KINDS.index(check.kind), check.alone, place) for place, (id, check) in enumerate(self._run.checks.items())}
+        items.sort(key=lambda item: places[item.stash[CHECK].id] if CHECK in item.stash else (0, False, -1))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Run faults alone: live checks hold the lock together, a fault holds it for itself."""
-        kind = item.stash[CHECK].kind if CHECK in item.stash else Kind.STATIC
-        with _held(self.lock_file if kind is not Kind.STATIC else None, exclusive=kind is Kind.FAULT):
+        """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves."""
+        check = item.stash.get(CHECK, None)
+        needs_lock = check is not None and check.kind is not Kind.STATIC
+        with _held(self.lock_file if needs_lock else None, exclusive=check is not None and check.alone):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from .kube import Kube
     from .snapshot import Snapshot
 
+T = TypeVar("T")
+
 
 @dataclass
 class Run:
-    """The certification of one mesh. The process that provisions fills in ``mesh`` and ``snapshot_folder``; workers are given them."""
+    """The certification of one mesh. The process that provisions fills in ``mesh`` and ``snapshot_folder``; workers are given them.
+
+    ``scratch`` is a folder that all processes of the run share, for as long as it goes on.
+    """
 
     settings: Settings
     checks: Mapping[str, Check]
@@ -33,6 +39,7 @@ class Run:
     mesh: Mesh | None = None
     snapshot_folder: Path | None = None
     no_probes: str = ""
+    scratch: Path | None = None
     _snapshot: Snapshot | None = None
 
     def require_mesh(self) -> Mesh:
@@ -76,6 +83,22 @@ class Recorded:
 
     verdicts: list[Verdict] = field(default_factory=list)
     convergence: list[dict[str, Any]] = field(default_factory=list)
+
+
+def once(run: Run, name: str, kind: type[T], observe: Callable[[], T]) -> T:
+    """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
+
+    Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+    """
+    from .plain import from_plain, to_plain
+
+    file = run.scratch / f"{name}.json" if run.scratch is not None else None
+    if file is not None and file.exists():
+        return from_plain(kind, json.loads(file.read_text()))
+    seen = observe()
+    if file is not None:
+        file.write_text(json.dumps(to_plain(seen)))
+    return seen
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()

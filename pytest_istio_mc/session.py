@@ -50,6 +50,7 @@ def take_part(config: pytest.Config, settings: Settings, provider: Provider) -> 
     if worker is not None:
         run.attach(worker["mesh_run"])
         items.lock_file = Path(worker["mesh_run"]["lock_file"])
+        run.scratch = items.lock_file.parent
         return
     try:
         baseline = report.read_report(settings.baseline) if settings.baseline else None
@@ -88,7 +89,7 @@ class Owner:
         self._wanted = False
         scratch = Scratch(run.run_id)
         self._undo.callback(scratch.remove)
-        self.folder = scratch.folder
+        self.folder = run.scratch = scratch.folder
         self.lock_file = self.folder / "faults.lock"
         items.lock_file = self.lock_file
 

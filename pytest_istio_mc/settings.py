@@ -109,9 +109,15 @@ class Settings:
             return Standing(False, "not claimed: it belongs to the extended profile (--mesh-profile=extended)")
         if self.replay and check.kind is not Kind.STATIC:
             return Standing(True, f"needs a mesh: a {check.kind.value} check cannot run on a recorded snapshot (leave --mesh-replay out)")
-        if check.kind is Kind.FAULT and self.provider != DEFAULT_PROVIDER and not self.disruptive:
-            return Standing(True, "breaks things: on clusters that are not the lab's it runs only with --mesh-disruptive")
+        if check.alone and not self.may_disrupt:
+            what = "breaks things" if check.kind is Kind.FAULT else "changes settings of the whole mesh for some seconds"
+            return Standing(True, f"{what}: on clusters that are not the lab's it runs only with --mesh-disruptive")
         return Standing(True)
+
+    @property
+    def may_disrupt(self) -> bool:
+        """Whether checks may touch more than namespaces of their own: always in the lab, elsewhere with ``--mesh-disruptive``."""
+        return self.provider == DEFAULT_PROVIDER or self.disruptive
 
     def selects(self, check_id: str) -> bool:
         """Whether ``--mesh-checks`` leaves this check in: it names the id or an area of it (``MC-TRUST``)."""
