@@ -11,8 +11,12 @@ from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
 from .elsewhere_live import service_in_one_cluster as service_in_one_cluster
+from .endpoints_live import leaving_endpoints_gone as leaving_endpoints_gone
+from .endpoints_live import new_endpoints_seen as new_endpoints_seen
+from .headless_live import headless_instances_reached as headless_instances_reached
 from .judging import Found, Gap, names, settle
 from .live import failures, istioctl, pair_names, probes_of
+from .protocols_live import every_protocol_reaches as every_protocol_reaches
 from .symptoms import AUTHORISATION
 from .trust_live import TRUST_BELOW
 from .ways import Ways
