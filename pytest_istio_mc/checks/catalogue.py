@@ -43,7 +43,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure."""
+    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure.
+
+    ``probed`` says that it judges what probe workloads saw, so that it is inconclusive where they do not come up.
+    """
 
     id: str
     title: str
@@ -52,6 +55,7 @@ class Check:
     profile: Profile = Profile.CORE
     requires: tuple[Feature, ...] = ()
     explained_by: tuple[str, ...] = ()
+    probed: bool = False
 
     @property
     def area(self) -> str:
@@ -71,16 +75,17 @@ def check(
     profile: Profile = Profile.CORE,
     requires: tuple[Feature, ...] = (),
     explained_by: tuple[str, ...] = (),
+    probed: bool = False,
 ) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
     """Register the decorated function as the judge of a check.
 
     The judge takes observations and returns a verdict; it gets the check's id stamped on. An :class:`ObservationError` raised by it
     becomes an inconclusive verdict. ``explained_by`` names the checks below this one: where one of them fails for the same
-    clusters, this failure is a symptom.
+    clusters, this failure is a symptom. ``probed`` is for static checks; what is live needs probes anyway.
     """
     if id in _REGISTERED:
         raise ValueError(f"check {id} is registered twice")
-    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by)
+    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by, probed or kind is not Kind.STATIC)
 
     def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
         @functools.wraps(judge)
