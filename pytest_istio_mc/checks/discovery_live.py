@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh
-from ..observations import Request, Trial
+from ..observations import Ending, Request, Trial
 from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
@@ -83,6 +83,11 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
     if not requests:
         yield Gap(f"{source}: no request was sent")
         return
+    unresolved = [request for request in requests if request.ending is Ending.UNRESOLVED]
+    if unresolved:
+        yield _unresolved(source, unresolved, len(requests), ways)
+        # those that were sent may be too few to say that a cluster was missed by more than chance
+        return
     counts = {cluster.name: 0 for cluster in mesh.spec.data_planes}
     for request in requests:
         if request.answer is not None:
@@ -128,3 +133,17 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
             remedy=broken[0].remedy if broken else endpoints,
             fault="requests-fail",
         )
+
+
+def _unresolved(source: str, unresolved: Sequence[Request], count: int, ways: Ways) -> Finding:
+    """A name that has no address is the client's cluster's affair, whatever it stands for."""
+    way = Ways(ways.snapshot, unresolved).trace(source, source)
+    hop = f"; {way.summary}" if way.broken else ""
+    return Finding(
+        f"{source}: {unresolved[0].host} had no address for {len(unresolved)} of {count} requests",
+        clusters=(source,),
+        expected="an address for the name of a service of this cluster",
+        seen=f"{failures(unresolved)}{hop}",
+        remedy=way.remedy,
+        fault="dns-unresolved",
+    )

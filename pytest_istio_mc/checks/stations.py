@@ -13,6 +13,7 @@ from .hops import Hop, State
 from .intentions import intentions
 from .judging import names
 from .look import Look
+from .oracle import service_ports
 from .synced import shards_of
 
 Examine = Callable[[Look], Hop]
@@ -32,10 +33,29 @@ def _client_proxy(look: Look) -> Hop:
 def _dns(look: Look) -> Hop:
     probes = look.snapshot.require_probes()
     service = look.snapshot.clusters[look.source].found("Service", probes.service, probes.namespace)
-    expected = f"a Service {probes.service} in {look.source}, so that the name has an address"
-    remedy = look.commands.kubectl(look.source, f"get service {probes.service}", probes.namespace)
-    address = (service["spec"].get("clusterIP") or "no address") if service else "no such Service"
-    return _hop(service is not None, expected, address, remedy, look.source)
+    if service is None:
+        ports = " ".join(f"--tcp={number}:{number}" for number, _ in service_ports(look.snapshot))
+        make = look.commands.kubectl(look.source, f"create service clusterip {probes.service} {ports}", probes.namespace)
+        remedy = f"{make}  # or let sidecars resolve what the mesh knows (ISTIO_META_DNS_CAPTURE)"
+        expected = f"a Service {probes.service} in {look.source}, so that the name has an address"
+        return _hop(False, expected, "no such Service", remedy, look.source)
+    who, remedy = _resolver(look)
+    address = service["spec"].get("clusterIP") or "no address"
+    return _hop(True, f"an answer from {who}", f"the Service has {address}", remedy, look.source)
+
+
+def _resolver(look: Look) -> tuple[str, str]:
+    """Who answers the questions of the client's pod for names, and the command that shows what is wrong with it."""
+    try:
+        captured = str(look.client.metadata.get("DNS_CAPTURE", "")).lower() == "true"
+    except ObservationError:
+        captured = False
+    if captured:
+        logs = look.commands.kubectl(look.source, f"logs {look.client.pod} -c istio-proxy --tail=50", look.client.namespace)
+        return f"the DNS proxy in the sidecar of {look.client.pod}", f"{logs}  # what its DNS proxy (ISTIO_META_DNS_CAPTURE) says"
+    pods = look.commands.kubectl(look.source, "get pods -l k8s-app=kube-dns -o wide", "kube-system")
+    logs = look.commands.kubectl(look.source, "logs -l k8s-app=kube-dns --tail=50", "kube-system")
+    return f"the DNS of {look.source} (CoreDNS)", f"{pods} && {logs}  # is it ready, and does it get the CPU that it needs?"
 
 
 def _listener(look: Look) -> Hop:
