@@ -142,8 +142,8 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, fa
             raise failures[0] from error
         progress.note(f"no probes: {error}")
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
-    for error in missing:
-        progress.note(f"no probes: {error}")
+    for why in missing:
+        progress.note(f"no probes: {why}")
     with open_traffic(mesh, kubes, settings.timeouts) as traffic:
         snapshot = collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts)
     return Prepared(mesh, snapshot, "; ".join(map(str, missing)))
