@@ -27,7 +27,7 @@ STAYS_GONE_PROBABILITY = 1e-4
 """How likely an endpoint that is still in use gives no answer, with an even share, in the requests after which it counts as gone."""
 
 _NOBODY = "nobody"
-_QUICKEST, _MOST_A_SECOND = 0.08, 60
+_QUICKEST, _MOST_A_SECOND = 0.08, 100
 """The shortest interval of a flow, and how many requests all flows may send in a second; probes share the machine with the mesh."""
 
 
