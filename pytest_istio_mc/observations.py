@@ -31,6 +31,7 @@ class Ending(Enum):
     UNRESOLVED = "unresolved"  # the name has no address
     PROTOCOL = "protocol"  # the answer breaks its protocol
     UNVERIFIED = "unverified"  # the peer's certificate does not lead to the given roots
+    SKIPPED = "skipped"  # due, but not sent, because too many before it were unanswered
 
     @property
     def turned_away(self) -> bool:

@@ -8,13 +8,16 @@ version, the port and protocol it came in by, and the ``x-forwarded-client-cert`
 
 ``session`` reads one JSON operation a line from standard input (``{"id": 1, "op": "http", ...}``), runs them side by side and
 writes one line for each as it ends: ``{"id": 1, "result": {...}}``, or ``"failed"`` where the operation itself makes no sense.
-The operations are those of ``operations.OPERATIONS``.
+The operations are those of ``operations.OPERATIONS`` and ``flow_agent.FLOW_OPERATIONS``.
+
+``flows`` is the process that such an operation starts to send at a fixed rate, whatever becomes of the session.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -114,6 +117,8 @@ def serve(ports: list[str]) -> None:
             sock, peer = listener.accept()
             threading.Thread(target=handle, args=(sock, peer[0], port, protocol), daemon=True).start()
 
+    if os.getpid() == 1:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what sessions leave behind becomes ours; nobody asks how it ended
     threads = []
     for entry in ports:
         wanted, _, protocol = entry.partition("=")
@@ -141,10 +146,12 @@ def service_domain() -> str:
 
 def session() -> NoReturn:
     """Run the operations that arrive on standard input, side by side, until it closes; what still runs then is abandoned."""
-    from .operations import OPERATIONS  # serving does not need them
+    from .flow_agent import FLOW_OPERATIONS  # serving does not need them
+    from .operations import OPERATIONS
     from .outcomes import explain
 
     lock = threading.Lock()
+    operations = {**OPERATIONS, **FLOW_OPERATIONS}
 
     def write(line: dict[str, Any]) -> None:
         with lock:
@@ -153,7 +160,7 @@ def session() -> NoReturn:
 
     def run(operation: dict[str, Any]) -> None:
         try:
-            line = {"id": operation.get("id"), "result": OPERATIONS[operation["op"]](operation)}
+            line = {"id": operation.get("id"), "result": operations[operation["op"]](operation)}
         except Exception as error:  # whatever it is belongs to this operation, and the session must go on
             line = {"id": operation.get("id"), "failed": explain(error)}
         write(line)
@@ -173,5 +180,9 @@ def main() -> None:
         serve(sys.argv[2:])
     elif sys.argv[1:] == ["session"]:
         session()
+    elif sys.argv[1:] == ["flows"]:
+        from .flow_agent import run
+
+        run()
     else:
-        raise SystemExit("usage: probe.py serve PORT=PROTOCOL ... | session")
+        raise SystemExit("usage: probe.py serve PORT=PROTOCOL ... | session | flows")

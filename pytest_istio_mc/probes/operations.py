@@ -119,6 +119,9 @@ class TcpSender(Sender):
         return {"status": 0, **read_body(line)}
 
 
+SENDERS: dict[str, type[Sender]] = {"http": HttpSender, "http2": Http2Sender, "tcp": TcpSender}
+
+
 def send_one(sender: Sender, keep: bool) -> dict[str, Any]:
     """Send one request and record it: when, how long, over a new connection or not, and what came back or why nothing did."""
     record: dict[str, Any] = {"when": time.time(), "new": sender.sock is None, "status": 0, "ending": "answered", "error": ""}
@@ -137,12 +140,11 @@ def send_one(sender: Sender, keep: bool) -> dict[str, Any]:
 def requests(operation: dict[str, Any]) -> dict[str, Any]:
     """``http``, ``http2``, ``tcp``: ``count`` requests to ``host``:``port``, ``concurrency`` at a time, each on a new connection or
     (``keep_alive``) each sender on its own; ``address`` where to connect instead of to ``host``. A record for every request."""
-    senders: dict[str, type[Sender]] = {"http": HttpSender, "http2": Http2Sender, "tcp": TcpSender}
     left = iter(range(int(operation.get("count", 1))))
     records: list[dict[str, Any]] = []
 
     def work() -> None:
-        sender = senders[operation["op"]](operation)
+        sender = SENDERS[operation["op"]](operation)
         try:
             records.extend(send_one(sender, bool(operation.get("keep_alive"))) for _ in left)
         finally:

@@ -10,7 +10,7 @@ from importlib import resources
 
 NAME = "probe.py"
 
-MODULES = ("agent", "operations", "handshakes", "outcomes", "http2")
+MODULES = ("agent", "operations", "handshakes", "outcomes", "http2", "flow_agent")
 """The modules inside, which find each other as the package ``probe``."""
 
 

@@ -1,0 +1,254 @@
+"""Flows: requests at a fixed rate from client pods, that go on while clusters' API servers are gone, as one time line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MeshError, NotInTime, ObservationError
+from ..eventually import eventually
+from ..observations import Ending, Protocol
+from ..timelines import Flow, Mark, Record, Timeline
+from .workloads import side_by_side
+
+if TYPE_CHECKING:
+    from .traffic import Traffic
+
+_JOBS = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """Requests from the client in ``source`` to ``host``, one every ``interval_seconds``, each on a new connection or on kept ones.
+
+    With ``stream`` it is one long-lived TCP connection with a line out and a line back at every beat.
+    """
+
+    source: str
+    host: str
+    port: int
+    protocol: Protocol = Protocol.HTTP
+    keep_alive: bool = False
+    interval_seconds: float = 0.1
+    name: str = ""
+    path: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
+    timeout_seconds: float | None = None
+    address: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, or what it does in a few words."""
+        way = "stream" if self.stream else "kept connections" if self.keep_alive else "new connections"
+        return self.name or f"{self.source} to {self.host}:{self.port}, {self.protocol.value}, {way}"
+
+
+@contextmanager
+def flowing(traffic: Traffic, plans: Sequence[FlowPlan], *, at_most_seconds: float) -> Iterator[Running]:
+    """Send what the plans say for as long as the block goes on; afterwards ``timeline`` of what it yields is complete.
+
+    Raises :class:`ObservationError` where sending cannot be started, or its records cannot be had at the end. The senders end by
+    themselves after ``at_most_seconds``, whatever becomes of this process.
+    """
+    if any(plan.stream and plan.protocol is not Protocol.TCP for plan in plans):
+        raise ValueError("a stream is a TCP connection")
+    running = Running(traffic, plans, at_most_seconds)
+    try:
+        running.start()
+        yield running
+    except BaseException:
+        with suppress(MeshError):  # what went wrong in the block is told; the senders end by themselves if they have to
+            running.finish()
+        raise
+    running.finish()
+
+
+class Running:
+    """Flows that are being sent."""
+
+    def __init__(self, traffic: Traffic, plans: Sequence[FlowPlan], at_most_seconds: float) -> None:
+        self._traffic = traffic
+        self._at_most = at_most_seconds
+        self._marks: list[Mark] = []
+        number = next(_JOBS)
+        self._jobs = [
+            _Job(traffic, source, f"{os.getpid()}-{number}", [(place, plan) for place, plan in enumerate(plans) if plan.source == source])
+            for source in dict.fromkeys(plan.source for plan in plans)
+        ]
+        self._complete = False
+
+    @contextmanager
+    def marked(self, text: str) -> Iterator[None]:
+        """Note that something is done, or broken, while the block goes on."""
+        begin = time.time()
+        try:
+            yield
+        finally:
+            self._marks.append(Mark(begin, time.time(), text))
+
+    def note(self, text: str) -> Mark:
+        """Note that something has happened now."""
+        mark = Mark(now := time.time(), now, text)
+        self._marks.append(mark)
+        return mark
+
+    def so_far(self) -> Timeline:
+        """What has been recorded until now; the clusters' API servers must answer for that."""
+        self._each(_Job.fetch)
+        return self._timeline()
+
+    @property
+    def timeline(self) -> Timeline:
+        """The whole record; only after the block."""
+        if not self._complete:
+            raise RuntimeError("flows are still being sent: use so_far()")
+        return self._timeline()
+
+    def start(self) -> None:
+        """Start the senders."""
+        self._each(lambda job: job.start(self._at_most))
+
+    def finish(self) -> None:
+        """Stop the senders, fetch the rest of their records and prove that none is missing."""
+        self._each(_Job.finish)
+        self._complete = True
+
+    def _each(self, work: Any) -> None:
+        jobs = {job.source: job for job in self._jobs}
+        side_by_side(lambda source: work(jobs[source]), jobs)
+
+    def _timeline(self) -> Timeline:
+        now = time.time()
+        found = sorted(entry for job in self._jobs for entry in job.flows(now))
+        error = max((job.clock_error for job in self._jobs), default=0.0)
+        marks = tuple(sorted(self._marks, key=lambda mark: mark.begin))
+        return Timeline(tuple(flow for _, _, flow in found), marks, round(error, 4))
+
+
+class _Job:
+    """The flows of one client: one process in its pod, one file of records."""
+
+    def __init__(self, traffic: Traffic, source: str, name: str, plans: Sequence[tuple[int, FlowPlan]]) -> None:
+        self.source = source
+        self.clock_error = 0.0
+        self._traffic = traffic
+        self._name = name
+        self._plans = plans
+        self._records: list[list[Record]] = [[] for _ in plans]
+        self._offset = 0
+        self._clock_offset = 0.0
+        self._began = self._ended = 0.0
+        self._end: Mapping[str, Any] = {}
+        self._longest = max(plan.timeout_seconds or traffic.timeouts.request for _, plan in plans)
+
+    def start(self, at_most_seconds: float) -> None:
+        self._clock_offset, self.clock_error = _clock(self._traffic, self.source)
+        flows = [_instructions(plan, self._traffic.timeouts.request) for _, plan in self._plans]
+        self._ask("flow-start", job={"name": self._name, "at_most": at_most_seconds, "flows": flows})
+
+    def fetch(self) -> None:
+        """Read what has been written since the last time."""
+        more = True
+        while more:
+            came = self._ask("flow-read", offset=self._offset)
+            self._take(came["text"])
+            self._offset = int(came["offset"])
+            more = came["more"]
+        if not came["alive"] and not self._end:
+            raise self._incomplete("the sender has died")
+
+    def finish(self) -> None:
+        """Stop, and fetch the rest. Its steps can be repeated, and are, because the connection to the pod may be a broken one."""
+        patience = self._traffic.timeouts.kube_request
+        try:
+            eventually(self._stop, lambda alive: not alive, within_seconds=patience, what="flows to stop", every_seconds=0.2)
+            eventually(self.fetch, lambda _: True, within_seconds=patience, what="flows' records", every_seconds=0.2)
+        except NotInTime as error:
+            raise self._incomplete(str(error)) from error
+        if not self._end["asked"]:
+            raise self._incomplete("the sender ended by itself, before it was told to: it was given too little time")
+        counts = [len(records) for records in self._records]
+        if counts != self._end["sent"]:
+            raise self._incomplete(f"{self._end['sent']} requests were sent, and {counts} are on record")
+        with suppress(MeshError):
+            self._ask("flow-forget")  # the file goes with the pod at the latest
+
+    def flows(self, now: float) -> Iterator[tuple[int, str, Flow]]:
+        """Each flow with its place among the plans."""
+        for (place, plan), records in zip(self._plans, self._records, strict=True):
+            yield (
+                place,
+                plan.title,
+                Flow(
+                    name=plan.title,
+                    source=plan.source,
+                    host=plan.host,
+                    port=plan.port,
+                    protocol=plan.protocol,
+                    keep_alive=plan.keep_alive or plan.stream,
+                    interval_seconds=plan.interval_seconds,
+                    records=tuple(sorted(records, key=lambda record: record.when)),
+                    stream=plan.stream,
+                    began=self._began or now,
+                    ended=self._ended or now,
+                ),
+            )
+
+    def _stop(self) -> bool:
+        return bool(self._ask("flow-stop", timeout=self._longest + 2)["alive"])
+
+    def _take(self, text: str) -> None:
+        for line in text.splitlines():
+            entry = json.loads(line)
+            if isinstance(entry, list):
+                self._records[entry[0]].append(_record(entry, self._clock_offset))
+            elif "began" in entry:
+                self._began = entry["began"] - self._clock_offset
+            else:
+                self._end = entry
+                self._ended = entry["ended"] - self._clock_offset
+
+    def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        return self._traffic.ask(self.source, {"op": operation, "name": self._name, **arguments})
+
+    def _incomplete(self, why: str) -> ObservationError:
+        return ObservationError(f'cluster "{self.source}"', "requests at a fixed rate", f"their record is not complete: {why}")
+
+
+def _instructions(plan: FlowPlan, timeout_seconds: float) -> dict[str, Any]:
+    return {
+        "op": plan.protocol.value,
+        "host": plan.host,
+        "port": plan.port,
+        "address": plan.address,
+        "interval": plan.interval_seconds,
+        "timeout": plan.timeout_seconds or timeout_seconds,
+        "keep_alive": plan.keep_alive,
+        "stream": plan.stream,
+        "path": plan.path,
+        "headers": dict(plan.headers),
+    }
+
+
+def _record(entry: Sequence[Any], clock_offset: float) -> Record:
+    _, when, seconds, late, ending, status, new, cluster, pod, version, error = entry
+    return Record(when - clock_offset, Ending(ending), status, seconds, bool(new), cluster, pod, version, error, late)
+
+
+def _clock(traffic: Traffic, source: str) -> tuple[float, float]:
+    """How far the client's clock is ahead of ours, and by how much that may be wrong: the best of three looks."""
+    looks = []
+    for _ in range(3):
+        before = time.time()
+        there = float(traffic.ask(source, {"op": "clock"})["now"])
+        after = time.time()
+        looks.append(((after - before) / 2, there - (before + after) / 2))
+    error, offset = min(looks)
+    return offset, error
