@@ -94,9 +94,10 @@ def _dismiss(keeper: subprocess.Popen[str]) -> bool:
 
 def main() -> int:
     """Watch over one fault: 0 when it was undone by who made it, 1 when it was undone from here, 2 when it could not be."""
-    document: Any = json.loads(sys.stdin.readline())
-    readable, _, _ = select.select([sys.stdin], [], [], document["for_seconds"])
-    if readable and sys.stdin.readline().strip() == "done":
+    lines = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 - unbuffered, so that select sees what is not read yet
+    document: Any = json.loads(lines.readline())
+    readable, _, _ = select.select([lines], [], [], document["for_seconds"])
+    if readable and lines.readline().strip() == b"done":
         return 0
     from ..kube import Kube
 
