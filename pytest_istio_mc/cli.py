@@ -226,18 +226,26 @@ def _checks(parsed: argparse.Namespace) -> int:
 
 def _compare(parsed: argparse.Namespace) -> int:
     from .compare import compare, worse
-    from .evidence.report import read_report
+    from .evidence.summary import certificates
 
     try:
-        old, new = read_report(parsed.old), read_report(parsed.new)
+        old, new = certificates(parsed.old), certificates(parsed.new)
     except MeshError as error:
         raise UsageProblem(error.thing, error.step, error.detail, advice=error.advice) from error
-    differences = compare(old, new)
-    for difference in differences:
-        print(difference)
-    if not differences:
+    if len(old) == len(new) == 1:
+        pairs = {"": (next(iter(old.values())), next(iter(new.values())))}
+    else:
+        pairs = {f"{topology}: ": (old[topology], new[topology]) for topology in old if topology in new}
+    gone = [topology for topology in old if pairs.keys() != {""} and topology not in new]
+    differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
+    for prefix, found in differences.items():
+        for difference in found:
+            print(f"{prefix}{difference}")
+    for topology in gone:
+        print(f"{topology}: no longer certified")
+    if not gone and not any(differences.values()):
         print("no difference in meaning")
-    return WORSE if worse(differences) else GOOD
+    return WORSE if gone or any(worse(found) for found in differences.values()) else GOOD
 
 
 def _sweep(parsed: argparse.Namespace) -> int:

@@ -1,12 +1,11 @@
-"""Distribution: the hooks for pytest-xdist. The controller owns the mesh; workers attach to it, and never make a second one."""
+"""Distribution: the hooks for pytest-xdist. The controller owns the meshes; workers attach to them, and never make one themselves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-from .run import Run
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
 class Distribution:
     """Registered in the controller, where pytest-xdist is installed."""
 
-    def __init__(self, owner: Owner, run: Run) -> None:
+    def __init__(self, owner: Owner, folder: Path) -> None:
         self._owner = owner
-        self._run = run
+        self._folder = folder
         self._session: pytest.Session | None = None
+        self._is_controller = False
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Remember the session for the hook below, which is not given it."""
@@ -30,12 +30,18 @@ class Distribution:
     def pytest_xdist_setupnodes(self) -> None:
         """Provision before any worker is started, after a look at what there is to run: a typing error builds no clusters."""
         assert self._session is not None
-        self._owner.provision(_collected(self._session))
+        self._is_controller = True
+        self._owner.begin(_collected(self._session))
 
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Hand the mesh to a worker, also to one that replaces a crashed one."""
-        document: dict[str, Any] = self._run.to_worker() | {"lock_file": str(self._owner.lock_file)}
-        node.workerinput["mesh_run"] = document
+        """Tell a worker, also one that replaces a crashed one, where it will be told of the meshes."""
+        node.workerinput["mesh_folder"] = str(self._folder)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Go on to the next mesh after the last report on one; workers that have tests on it wait for it meanwhile."""
+        if self._is_controller and self._owner.is_done(report):
+            self._owner.go_on()
 
 
 def _collected(session: pytest.Session) -> list[pytest.Item]:

@@ -30,6 +30,7 @@ class Timeouts:
     remote_sync: float = 60.0  # requirement: a new remote secret is synced
     heal: float = 90.0  # patience: what a fault broke works again
     clean_up: float = 60.0  # patience: what a run made is gone again
+    provisioned: float = 3600.0  # patience: a test process waits for the mesh that another one builds
 
     def scaled(self, factor: float) -> Timeouts:
         """All budgets times ``factor``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from .checks.catalogue import Check, Kind
 from .errors import Inconclusive, MeshError, NonConformant
 from .evidence import allure
 from .options import SUITES, names_suites
-from .run import CHECK, RECORDED, Recorded, Run
+from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
 from .verdicts import Outcome, Verdict, inconclusive
 
 MARKER = "mesh_check"
-MESH_FIXTURES = frozenset({"mesh", "snapshot", "kubes", "traffic"})
+MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "snapshot", "kubes", "traffic"})
 """A test that uses one of these needs a mesh, whether it is marked or not."""
 
 _KINDS = tuple(Kind)
@@ -27,11 +27,17 @@ _NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
 
 
 class Items:
-    """The hooks around tests. Registered in the controller and in every worker of xdist alike."""
+    """The hooks around tests. Registered in the controller and in every worker of xdist alike.
 
-    def __init__(self, run: Run, lock_file: Path | None = None) -> None:
-        self._run = run
-        self.lock_file = lock_file
+    ``folder`` is where the process that owns the meshes keeps the lock of the faults, and tells workers of its meshes.
+    """
+
+    def __init__(self, runs: Runs, checks: Mapping[str, Check], folder: Path, *, is_worker: bool = False) -> None:
+        self._runs = runs
+        self._checks = checks
+        self._folder = folder
+        self._lock_file = folder / "faults.lock"
+        self._is_worker = is_worker
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -46,38 +52,64 @@ class Items:
             return None
         return pytest.Module.from_parent(parent, path=module_path, nodeid=f"suites/{inside.as_posix()}")
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make a test of every test on a mesh for each topology. Where there is only one, its name stays out of the test's id."""
+        marked = metafunc.definition.get_closest_marker(MARKER) is not None
+        if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
+            return
+        names = self._runs.topologies
+        if TOPOLOGY not in metafunc.fixturenames:
+            metafunc.fixturenames.append(TOPOLOGY)
+        ids = names if len(names) > 1 else [pytest.HIDDEN_PARAM]
+        metafunc.parametrize(TOPOLOGY, names, ids=ids, indirect=True, scope="session")
+
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Find the check of the item."""
         marker = item.get_closest_marker(MARKER)
         if marker is None:
             return
-        check = self._run.checks.get(str(marker.args[0])) if len(marker.args) == 1 and not marker.kwargs else None
+        check = self._checks.get(str(marker.args[0])) if len(marker.args) == 1 and not marker.kwargs else None
         if check is None:
             raise pytest.UsageError(
                 f"{item.nodeid}: @pytest.mark.{MARKER}{marker.args!r} names no known check; --mesh-list prints every id"
             )
         item.stash[CHECK] = check
         if item.config.pluginmanager.hasplugin("allure_pytest"):
-            allure.label(item, check, self._run.settings.topology)
+            allure.label(item, check, self._run_of(item).topology)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put static first and faults last."""
+        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put what reads first and what breaks last; all
+        tests of one topology before those of the next."""
         _demand_one_test_each(items)
-        _demand_all_checks(items, self._run.checks.values())
-        unwanted = [item for item in items if CHECK in item.stash and not self._run.settings.selects(item.stash[CHECK].id)]
+        _demand_all_checks(items, self._checks.values())
+        unwanted = [item for item in items if CHECK in item.stash and not self._run_of(item).settings.selects(item.stash[CHECK].id)]
         if unwanted:
             config.hook.pytest_deselected(items=unwanted)
             items[:] = [item for item in items if item not in unwanted]
-        places = {id: (_KINDS.index(check.kind), place) for place, (id, check) in enumerate(self._run.checks.items())}
-        items.sort(key=lambda item: places[item.stash[CHECK].id] if CHECK in item.stash else (0, -1))
+        topologies = {run: place for place, run in enumerate(self._runs.topologies)}
+        places = {id: (_KINDS.index(check.kind), check.alone, place) for place, (id, check) in enumerate(self._checks.items())}
+
+        def place(item: pytest.Item) -> tuple[int, int, bool, int]:
+            run = self._runs.of(item)
+            return (topologies[run.topology] if run else -1, *(places[item.stash[CHECK].id] if CHECK in item.stash else (0, False, -1)))
+
+        items.sort(key=place)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Run faults alone: live checks hold the lock together, a fault holds it for itself."""
-        kind = item.stash[CHECK].kind if CHECK in item.stash else Kind.STATIC
-        with _held(self.lock_file if kind is not Kind.STATIC else None, exclusive=kind is Kind.FAULT):
-            return (yield)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves. Leave a mesh
+        after the last test on it."""
+        run = self._runs.of(item)
+        check = item.stash.get(CHECK, None)
+        needs_lock = check is not None and check.kind is not Kind.STATIC
+        if run is not None and self._is_worker and run.mesh is None and not run.problem:
+            run.attach(self._folder)
+        with _held(self._lock_file if needs_lock else None, exclusive=check is not None and check.alone):
+            result = yield
+        if run is not None and (nextitem is None or self._runs.of(nextitem) is not run):
+            run.leave()
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -86,14 +118,15 @@ class Items:
         if check is None:
             return
         item.stash[RECORDED] = Recorded()
-        if item.config.pluginmanager.hasplugin("allure_listener"):
-            allure.begin(self._run.settings.topology)
-        obstacle = self._run.settings.standing(check).obstacle
+        run = self._run_of(item)
+        obstacle = run.settings.standing(check).obstacle
         if obstacle:
             _describe(item, check, Outcome.NOT_APPLICABLE, obstacle)
             pytest.skip(f"not applicable: {obstacle}")
-        if check.kind is not Kind.STATIC and self._run.no_probes:
-            raise Inconclusive(f"{check.id} inconclusive: the probes could not be deployed: {self._run.no_probes}")
+        if run.problem:
+            raise Inconclusive(f"{run.topology}: {check.id} inconclusive: the mesh could not be provisioned: {run.problem.splitlines()[0]}")
+        if check.kind is not Kind.STATIC and run.no_probes:
+            raise Inconclusive(f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -116,12 +149,19 @@ class Items:
                 report.user_properties = list(item.user_properties)
             report.mesh_check = {  # type: ignore[attr-defined]
                 "check": check.id,
+                "topology": self._run_of(item).topology,
                 "verdicts": [verdict.to_dict() for verdict in recorded.verdicts],
                 "convergence": list(recorded.convergence),
             }
             recorded.verdicts.clear()
             recorded.convergence.clear()
         return report
+
+    def _run_of(self, item: pytest.Item) -> Run:
+        run = self._runs.of(item)
+        if run is None:  # it was collected by something else than pytest's own functions
+            raise pytest.UsageError(f"{item.nodeid}: a test of a check must be a test function")
+        return run
 
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
         """Show the verdict's own word with ``-v``, and a question mark where a check could not find out."""
@@ -140,11 +180,6 @@ class Items:
             case Outcome.NOT_APPLICABLE if report.skipped:
                 return "skipped", "s", "NOT APPLICABLE"
         return None
-
-
-def needs_mesh(item: pytest.Item) -> bool:
-    """Whether the test cannot run without a mesh."""
-    return CHECK in item.stash or bool(MESH_FIXTURES.intersection(getattr(item, "fixturenames", ())))
 
 
 def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:
@@ -193,9 +228,9 @@ def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) ->
 
 
 def _demand_one_test_each(items: Iterable[pytest.Item]) -> None:
-    functions = Counter((item.stash[CHECK].id, item.nodeid.partition("[")[0]) for item in items if CHECK in item.stash)
+    functions = {(item.stash[CHECK].id, item.nodeid.partition("[")[0]) for item in items if CHECK in item.stash}
     tests = Counter(id for id, _ in functions)
-    twice = {id: [name for other, name in functions if other == id] for id, count in tests.items() if count > 1}
+    twice = {id: [name for other, name in sorted(functions) if other == id] for id, count in tests.items() if count > 1}
     for id, names in twice.items():
         raise pytest.UsageError(f"check {id} has {len(names)} tests, it must have one: {', '.join(names)}")
 

@@ -8,7 +8,7 @@ from .checks import catalogue
 from .checks.catalogue import AREAS, Check, Kind
 from .evidence import terminal
 from .providers import Provider
-from .settings import Settings
+from .settings import Assignment, Settings
 
 
 def list_checks() -> str:
@@ -24,6 +24,14 @@ def list_checks() -> str:
     kinds = "static: reads a snapshot; live: sends traffic in its own namespaces; fault: breaks something and heals it"
     lines += ["", f"{len(checks)} checks. {kinds}."]
     return "\n".join(lines[1:] if lines and not lines[0] else lines)
+
+
+def plan(assignment: Assignment, provider: Provider) -> str:
+    """What a session with these settings would do, topology by topology."""
+    plans = [plan_run(settings, provider) for settings in assignment.runs]
+    if assignment.overall:
+        plans.append(f"overall   the result of all {len(plans)} goes into {assignment.overall}")
+    return "\n\n".join(plans)
 
 
 def plan_run(settings: Settings, provider: Provider) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .providers import Provider
-    from .settings import Given, Settings
+    from .settings import Assignment, Given
 
 T = TypeVar("T")
 
@@ -55,9 +55,10 @@ class Option:
 OPTIONS = (
     Option(
         "topology",
-        "Certify a mesh of this topology, for instance multi-network-multi-primary (the README lists all), or one that a plugin adds. "
-        "Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does nothing.",
-        "NAME",
+        "Certify a mesh of this topology, for instance multi-network-multi-primary (the README lists all), or one that a plugin adds; "
+        "of several, one after the other; or of all. Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does "
+        "nothing.",
+        "NAME[,NAME…]|all",
     ),
     Option(
         "provider",
@@ -70,7 +71,12 @@ OPTIONS = (
     ),
     Option("kubeconfig", "For attach: the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).", "FILE"),
     Option("spec", "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles (default: two clusters).", "FILE"),
-    Option("report", "Where to write the certificate, .yaml or .json (default: mesh-report.yaml).", "FILE"),
+    Option(
+        "report",
+        "Where to write the certificate, .yaml or .json (default: mesh-report.yaml); of several topologies, the overall result, beside "
+        "which each has its certificate (mesh-report-NAME.yaml).",
+        "FILE",
+    ),
     Option("baseline", "An earlier certificate: say what became worse since, and fail if something did.", "FILE"),
     Option("profile", "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).", "NAME"),
     Option("checks", "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. The certificate is then partial.", "ID,…"),
@@ -131,17 +137,17 @@ def asked_for(config: pytest.Config, name: str) -> bool:
     return any(_text(config, option, os.environ) for option in OPTIONS if option.name == name)
 
 
-def read_settings(config: pytest.Config) -> tuple[Settings, Provider]:
-    """The validated settings of this run and its provider; ``pytest.UsageError`` where they make no sense."""
+def read_assignment(config: pytest.Config) -> tuple[Assignment, Provider]:
+    """What this session is to certify, validated, and the provider of its clusters; ``pytest.UsageError`` where that makes no sense."""
     from . import providers, topologies
     from .errors import UsageProblem
     from .provision import Replay
-    from .validation import settings_from
+    from .validation import assignment_from
 
     hook = config.pluginmanager.hook
     known = _merged(providers.known(), *hook.pytest_mesh_providers(config=config))
     try:
-        settings = settings_from(
+        assignment = assignment_from(
             read_given(config, os.environ),
             os.environ,
             providers=known,
@@ -149,7 +155,8 @@ def read_settings(config: pytest.Config) -> tuple[Settings, Provider]:
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from problem
-    return settings, Replay(settings.replay) if settings.replay else known[settings.provider]
+    first = assignment.runs[0]
+    return assignment, Replay(first.replay) if first.replay else known[first.provider]
 
 
 def _merged(*registries: Mapping[str, T]) -> dict[str, T]:

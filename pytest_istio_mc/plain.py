@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -19,7 +20,7 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(entry) for entry in value]
-    return value
+    return value.value if isinstance(value, Enum) else value
 
 
 def from_plain(kind: type[T], document: Mapping[str, Any]) -> T:
@@ -42,6 +43,8 @@ def _read(hint: Any, value: Any) -> Any:
         return _read(next(argument for argument in arguments if argument is not type(None)), value)
     if isinstance(hint, type) and is_dataclass(hint):
         return from_plain(hint, value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
     if origin is tuple:
         return tuple(_read(arguments[0], entry) for entry in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):

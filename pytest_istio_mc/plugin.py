@@ -25,7 +25,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             from . import listing
 
             print(
-                listing.list_checks() if name == "list" else listing.plan_run(*options.read_settings(config))
+                listing.list_checks() if name == "list" else listing.plan(*options.read_assignment(config))
             )
             return 0
     return None
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.is_active(config):
         from . import session
 
-        session.take_part(config, *options.read_settings(config))
+        session.take_part(config, *options.read_assignment(config))
     elif options.names_suites(config):
         raise pytest.UsageError(
             "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary (builds one on this machine), "

@@ -1,39 +1,61 @@
-"""Run: what one pytest process knows of the certification that it takes part in, and what its tests recorded."""
+"""Run: what one pytest process knows of the certification of one mesh, and what its tests recorded."""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from .checks.catalogue import Check
 from .errors import MeshError
-from .eventually import Timeouts
+from .eventually import Timeouts, eventually
 from .mesh import Mesh
 from .settings import Settings
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from .kube import Kube
+    from .probes.traffic import Traffic
     from .snapshot import Snapshot
+
+T = TypeVar("T")
+
+TOPOLOGY = "topology"
+"""The fixture, and parameter of every test on a mesh, that says which run it belongs to."""
 
 
 @dataclass
 class Run:
-    """The certification of one mesh. The process that provisions fills in ``mesh`` and ``snapshot_folder``; workers are given them."""
+    """The certification of one mesh, in one process. The process that provisions fills in what it made; workers are told.
+
+    ``problem`` says why there is no mesh, where it could not be provisioned. ``among_others`` says whether the session certifies other
+    topologies, too, so that messages have to name this one. ``scratch`` is a folder that all processes of the session share.
+    """
 
     settings: Settings
     checks: Mapping[str, Check]
     run_id: str
+    among_others: bool = False
     mesh: Mesh | None = None
     snapshot_folder: Path | None = None
     no_probes: str = ""
+    problem: str = ""
+    scratch: Path | None = None
     _snapshot: Snapshot | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+    _kubes: dict[str, Kube] | None = None
+    _traffic: Traffic | None = None
+
+    @property
+    def topology(self) -> str:
+        """The name of its topology."""
+        return self.settings.topology
 
     def require_mesh(self) -> Mesh:
         """The mesh; :class:`MeshError` where none was provisioned, which means that this test was not seen to need one."""
@@ -51,23 +73,91 @@ class Run:
             self._snapshot = Snapshot.load(self.snapshot_folder)
         return self._snapshot
 
-    def to_worker(self) -> dict[str, Any]:
-        """What an xdist worker needs to attach, plain JSON."""
-        return {
+    def kubes(self) -> Mapping[str, Kube]:
+        """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`."""
+        if self._kubes is None:
+            self._kubes = self._open.enter_context(connected(self.require_mesh(), self.settings.timeouts))
+        return self._kubes
+
+    def traffic(self) -> Traffic:
+        """The way to send from the mesh's client pods, until :meth:`leave`."""
+        from .probes.traffic import open_traffic
+
+        if self._traffic is None:
+            self._traffic = self._open.enter_context(open_traffic(self.require_mesh(), self.kubes(), self.settings.timeouts))
+        return self._traffic
+
+    def once(self, name: str, kind: type[T], observe: Callable[[], T]) -> T:
+        """What ``observe`` gives, a dataclass; it is called once in all processes of the session, unless it fails.
+
+        Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+        """
+        from .plain import from_plain, to_plain
+
+        file = self.scratch / f"{name}-{self.topology}.json" if self.scratch is not None else None
+        if file is not None and file.exists():
+            return from_plain(kind, json.loads(file.read_text()))
+        seen = observe()
+        if file is not None:
+            file.write_text(json.dumps(to_plain(seen)))
+        return seen
+
+    def leave(self) -> None:
+        """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""
+        self._kubes = self._traffic = self._snapshot = None
+        self._open.close()
+
+    def publish(self, folder: Path) -> None:
+        """Tell the workers of xdist of the mesh, or why there is none, by a file of plain JSON."""
+        document = {
             "run_id": self.run_id,
             "mesh": self.mesh.to_dict() if self.mesh else None,
             "snapshot_folder": str(self.snapshot_folder) if self.snapshot_folder else None,
             "no_probes": self.no_probes,
+            "problem": self.problem,
         }
+        path = self._published(folder)
+        path.with_suffix(".new").write_text(json.dumps(document))
+        path.with_suffix(".new").replace(path)
 
-    def attach(self, document: Mapping[str, Any]) -> None:
-        """Take over what :meth:`to_worker` of the controller wrote."""
-        self.run_id = document["run_id"]
-        self.mesh = Mesh.from_dict(document["mesh"]) if document["mesh"] else None
+    def attach(self, folder: Path) -> None:
+        """In a worker: take over what :meth:`publish` of the controller tells, when it does."""
+        path = self._published(folder)
+        within = self.settings.timeouts.provisioned
+        eventually(path.is_file, bool, within_seconds=within, what=f"the mesh of {self.topology} for this worker")
+        document = json.loads(path.read_text())
+        self.run_id, self.no_probes, self.problem = document["run_id"], document["no_probes"], document["problem"]
         self.snapshot_folder = Path(document["snapshot_folder"]) if document["snapshot_folder"] else None
-        self.no_probes = document["no_probes"]
+        self.mesh = Mesh.from_dict(document["mesh"]) if document["mesh"] else None
         if self.mesh:
             self.settings = replace(self.settings, spec=self.mesh.spec)
+
+    def _published(self, folder: Path) -> Path:
+        return folder / f"mesh-{self.topology}.json"
+
+
+class Runs:
+    """The runs of a session by topology, in the order in which their meshes are certified."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._runs = {run.topology: run for run in runs}
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs.values())
+
+    def __getitem__(self, topology: str) -> Run:
+        return self._runs[topology]
+
+    @property
+    def topologies(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._runs)
+
+    def of(self, item: pytest.Item) -> Run | None:
+        """The run that a test belongs to; None for a test that needs no mesh."""
+        callspec = getattr(item, "callspec", None)
+        topology = callspec.params.get(TOPOLOGY) if callspec is not None else None
+        return self._runs.get(topology) if isinstance(topology, str) else None
 
 
 @dataclass
@@ -78,8 +168,8 @@ class Recorded:
     convergence: list[dict[str, Any]] = field(default_factory=list)
 
 
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""The run, in the stash of pytest's config; absent where no mesh is certified."""
+RUNS: pytest.StashKey[Runs] = pytest.StashKey()
+"""The runs, in the stash of pytest's config; absent where no mesh is certified."""
 
 CHECK: pytest.StashKey[Check] = pytest.StashKey()
 """The check that a test judges, in the stash of the item."""

@@ -1,290 +1,314 @@
-"""Session: the process that owns the mesh provisions it, gathers the verdicts, cleans up, writes the certificate and sums up."""
+"""Session: the process that owns the meshes certifies one after the other, sums up, and settles the exit code."""
 
 from __future__ import annotations
 
 import importlib.util
-import sys
-import traceback
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
-from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import compare, provision
+from .certification import Certification, own_version
 from .checks import catalogue
-from .diagnose import diagnose, symptoms
+from .console import Console
 from .errors import MeshError, UsageProblem
-from .evidence import allure, report, terminal
-from .gathered import Gathered
-from .items import Items, needs_mesh
-from .mesh import Mesh
-from .progress import Progress
+from .evidence import allure, report, summary, terminal
+from .items import Items
 from .providers import Provider
-from .run import RUN, Run, new_run_id
+from .run import RUNS, Run, Runs, new_run_id
 from .scratch import Scratch
-from .settings import Settings
+from .settings import Assignment
 
 COULD_NOT_FIND_OUT = 3
-"""pytest's exit code where the mesh could not be provisioned or cleaned up, or no check failed but some could not find out."""
+"""pytest's exit code where a mesh could not be provisioned or cleaned up, or no check failed but some could not find out."""
 
 FIXTURES = ("mesh", "expect", "traffic")
 
+IN_ORDER = ("no", "load", "worksteal")
+"""The ways of pytest-xdist to distribute tests in which every worker runs its tests in their order; with others, workers would wait for
+each other's topologies for ever."""
 
-def take_part(config: pytest.Config, settings: Settings, provider: Provider) -> None:
-    """Make this pytest process part of a certification: as its owner, or as a worker of xdist that attaches."""
+
+def take_part(config: pytest.Config, assignment: Assignment, provider: Provider) -> None:
+    """Make this pytest process part of a session: as the owner of its meshes, or as a worker of xdist that attaches to them."""
     for name in FIXTURES:
         module = f"{__package__}.fixtures.{name}"
         if importlib.util.find_spec(module) is not None:
             config.pluginmanager.import_plugin(module)
-    run = Run(settings, catalogue.known_checks(), new_run_id())
-    config.stash[RUN] = run
+    checks = catalogue.known_checks()
+    several = assignment.overall is not None
+    runs = Runs(Run(settings, checks, new_run_id(), among_others=several) for settings in assignment.runs)
+    config.stash[RUNS] = runs
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-    items = Items(run)
-    config.pluginmanager.register(items, "mesh_items")
     if worker is not None:
-        run.attach(worker["mesh_run"])
-        items.lock_file = Path(worker["mesh_run"]["lock_file"])
+        folder = Path(worker["mesh_folder"])
+        for run in runs:
+            run.scratch = folder
+        config.pluginmanager.register(Items(runs, checks, folder, is_worker=True), "mesh_items")
         return
+    if several and config.getoption("dist", "no") not in IN_ORDER:
+        raise pytest.UsageError(f"--dist={config.getoption('dist')}: several topologies take --dist={' or '.join(IN_ORDER[1:])}")
+    if several and hasattr(config.option, "maxschedchunk") and config.option.maxschedchunk is None:
+        config.option.maxschedchunk = 2  # else a worker gets tests of a later topology at once, and waits while others work
     try:
-        baseline = report.read_report(settings.baseline) if settings.baseline else None
+        baselines = summary.baselines(assignment)
     except MeshError as error:
         raise pytest.UsageError(f"--mesh-baseline: {error}") from error
-    owner = Owner(config, run, items, provider, baseline)
+    scratch = Scratch(next(iter(runs)).run_id)
+    config.add_cleanup(scratch.remove)
+    for run in runs:
+        run.scratch = scratch.folder
+    items = Items(runs, checks, scratch.folder)
+    config.pluginmanager.register(items, "mesh_items")
+    console = Console(config)
+    certifications = [Certification(run, provider, baselines.get(run.topology), scratch.folder, console) for run in runs]
+    owner = Owner(config, assignment, runs, certifications, scratch.folder, console)
     config.pluginmanager.register(owner, "mesh_owner")
     config.add_cleanup(owner.clean_up)
     if config.pluginmanager.hasplugin("xdist"):
         from .distribution import Distribution
 
-        config.pluginmanager.register(Distribution(owner, run), "mesh_distribution")
+        config.pluginmanager.register(Distribution(owner, scratch.folder), "mesh_distribution")
 
 
 class Owner:
-    """The hooks of the process that owns the mesh: the only process, or the controller of xdist."""
+    """The hooks of the process that owns the meshes: the only process, or the controller of xdist."""
 
     def __init__(
-        self, config: pytest.Config, run: Run, items: Items, provider: Provider, baseline: Mapping[str, Any] | None
+        self,
+        config: pytest.Config,
+        assignment: Assignment,
+        runs: Runs,
+        certifications: Iterable[Certification],
+        folder: Path,
+        console: Console,
     ) -> None:
         self._config = config
-        self._run = run
-        self._provider = provider
-        self._baseline = baseline
-        self._gathered = Gathered()
-        self._progress = Progress(self._print)
+        self._assignment = assignment
+        self._runs = runs
+        self._certifications = {certification.topology: certification for certification in certifications}
+        self._folder = folder
+        self._console = console
         self._undo = ExitStack()
-        self._problems: list[str] = []
-        self._began = datetime.now(UTC)
-        self._mesh: Mesh | None = None
-        self._problem = ""
-        self._report: dict[str, Any] | None = None
-        self._differences: tuple[compare.Difference, ...] = ()
+        self._waiting: list[Certification] = []
+        self._current: Certification | None = None
+        self._concluded = False
         self._where = ""
-        self._failed: list[pytest.TestReport] = []
-        self._wanted = False
-        scratch = Scratch(run.run_id)
-        self._undo.callback(scratch.remove)
-        self.folder = scratch.folder
-        self.lock_file = self.folder / "faults.lock"
-        items.lock_file = self.lock_file
+        self._topology_of: dict[str, str] = {}
+        self._other_failures = 0
+        self._failed: dict[str, list[pytest.TestReport]] = {}
+        self._overall: dict[str, Any] | None = None
 
     # what happens, in order
 
     def pytest_report_header(self) -> list[str]:
         """Say what is about to be certified."""
-        return terminal.header(self._run.settings, self._run.run_id)
+        return [line for run in self._runs for line in terminal.header(run.settings, run.run_id)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Provision, now that it is known what will run. (Under xdist the controller has done so before its workers started.)"""
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             return
-        if self._run.mesh is None and session.items and not session.config.option.collectonly:
-            self.provision(session.items)
+        if not self._topology_of and session.items and not session.config.option.collectonly:
+            self.begin(session.items)
 
-    def provision(self, items: Iterable[pytest.Item]) -> None:
-        """Provision if any of ``items`` needs a mesh. Where that fails, say why and end the session with exit code 3."""
-        if not any(needs_mesh(item) for item in items):
-            return
-        self._wanted = True
-        self._gathered.expect_from(items)
-        folder = self._run.settings.snapshot or self.folder / "snapshot"
-        self._undo.enter_context(provision.interruptible())
-        try:
-            prepared = self._undo.enter_context(
-                provision.prepared_mesh(self._provider, self._run.settings, self._run.run_id, folder, self._progress, self._problems)
-            )
-        except Exception as error:
-            self._give_up(error)
-        except BaseException:
-            if self._config.pluginmanager.hasplugin("dsession"):
-                self._conclude_early("the run was interrupted")
-            raise
-        else:
-            self._mesh = self._run.mesh = prepared.mesh
-            self._run.snapshot_folder, self._run.no_probes = folder, prepared.no_probes
-            self._run.settings = replace(self._run.settings, spec=prepared.mesh.spec)
-            for line in terminal.versions(prepared.mesh):
-                self._progress.note(line)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """Go on to the next mesh after the last test on one. (Under xdist tests run elsewhere, and their reports tell.)"""
+        result = yield
+        run = self._runs.of(item)
+        if run is not None and nextitem is not None and self._runs.of(nextitem) is not run:
+            self.go_on()
+        return result
+
+    def begin(self, items: Iterable[pytest.Item]) -> None:
+        """Provision the first mesh that any of ``items`` needs."""
+        for item in items:
+            run = self._runs.of(item)
+            if run is not None:
+                certification = self._certifications[run.topology]
+                certification.expected.add(item.nodeid)
+                certification.gathered.expect_from([item])
+                self._topology_of[item.nodeid] = run.topology
+        self._waiting = [certification for certification in self._certifications.values() if certification.expected]
+        for certification in self._certifications.values():
+            if not certification.expected:
+                certification.run.publish(self._folder)  # else a worker that collects more than we did would wait for ever
+        if self._waiting:
+            self._undo.enter_context(provision.interruptible())
+            self._provision_next()
+
+    def go_on(self) -> None:
+        """Finish the mesh at hand and provision the next one."""
+        self._finish_current("the run stopped before it")
+        if self._waiting:
+            self._provision_next()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather verdicts, from this process or from a worker."""
-        self._gathered.add(report)
+        certification = self._certification_of(report)
+        if certification is None:
+            self._other_failures += report.failed
+        else:
+            certification.gathered.add(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Clean up (after xdist has ended its workers), write the certificate, and settle the exit code."""
+        """Clean up (after xdist has ended its workers), write the certificates, and settle the exit code."""
         self.clean_up()
-        if self._wanted:
-            self._certify("the run was interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run stopped before it")
+        wanted = self._topology_of and not self._concluded
+        if wanted:
+            self._conclude("the run was interrupted" if exitstatus == pytest.ExitCode.INTERRUPTED else "the run stopped before it")
             session.exitstatus = self._exit_status(int(exitstatus))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int
     ) -> Generator[None, object, object]:
-        """Root causes before pytest's list of failures, and only the causes in that list; the certificate after it."""
-        if self._report is not None:
-            _write(self._config, "mesh diagnosis", terminal.diagnosis(self._report))
-            explained = symptoms(diagnose(self._gathered.verdicts, self._run.checks))
-            self._failed = terminalreporter.stats.get("failed", [])
-            causes = [entry for entry in self._failed if self._gathered.check_of(entry) not in explained]
-            if self._failed:
-                terminalreporter.stats["failed"] = causes
+        """Root causes before pytest's list of failures, and only the causes in that list; the certificates after it."""
+        if self._concluded:
+            for certification in self._worth_showing():
+                certification.show_diagnosis()
+            for kind in ("failed", "error"):
+                self._failed[kind] = terminalreporter.stats.get(kind, [])
+                causes = [entry for entry in self._failed[kind] if not self._is_symptom(entry)]
+                if self._failed[kind]:
+                    terminalreporter.stats[kind] = causes
         elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            terminalreporter.write_line(f"no check was selected, so nothing was provisioned. All of them: {self._run.settings.reproduce()}")
+            every = self._assignment.reproduce()
+            terminalreporter.write_line(f"no check was selected, so nothing was provisioned. All of them: {every}")
         return (yield)
 
     @pytest.hookimpl(specname="pytest_terminal_summary", trylast=True)
     def pytest_mesh_certificate_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Runs after pytest's list of failures and before its short summary, which names the symptoms, too."""
-        if self._report is not None:
-            if self._failed:
-                terminalreporter.stats["failed"] = self._failed
-            self._write_certificate()
+        if self._concluded:
+            terminalreporter.stats.update({kind: entries for kind, entries in self._failed.items() if entries})
+            self._show_certificates()
 
     # how
 
     def clean_up(self) -> None:
         """Take down what was provisioned; a second call does nothing."""
-        with provision.finishing(self._print):
-            self._undo.close()
-        self._run.mesh = None
+        if self._current is not None:
+            self._current.clean_up()
+        self._undo.close()
+
+    def is_done(self, report: pytest.TestReport) -> bool:
+        """Under xdist: whether this report was the last one on the mesh at hand."""
+        certification = self._certification_of(report)
+        if certification is None or report.when not in ("teardown", "???"):  # pytest-xdist's word for a test that killed its worker
+            return False
+        certification.expected.discard(report.nodeid.partition("@")[0])
+        return certification is self._current and not certification.expected and bool(self._waiting)
+
+    def _provision_next(self) -> None:
+        """Provision the next mesh. Where that fails, say why; where there is no other, end the session with exit code 3."""
+        self._current = certification = self._waiting.pop(0)
+        if self._several:
+            self._console.section(certification.titled("mesh"), [])
+        try:
+            certification.provision()
+        except Exception as error:
+            certification.show_problem(error)
+            if not self._several:
+                self._give_up(error)
+        except BaseException:
+            if self._config.pluginmanager.hasplugin("dsession"):
+                self._conclude_early("the run was interrupted")
+            raise
+        certification.run.publish(self._folder)
+
+    def _finish_current(self, why_not_run: str) -> None:
+        """Take the mesh at hand down and write its certificate."""
+        certification, self._current = self._current, None
+        if certification is None:
+            return
+        certification.clean_up()
+        certification.certify(why_not_run)
+        if self._several:
+            assert certification.report is not None
+            self._console.line(terminal.one_line(certification.report))
 
     def _give_up(self, error: Exception) -> None:
-        """Say what went wrong, and end the session."""
-        self._problem = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
-        _write(self._config, "the mesh could not be provisioned", [*_told(error), *self._cleaning()])
         self._conclude_early("the mesh could not be provisioned")
         code = pytest.ExitCode.USAGE_ERROR if isinstance(error, UsageProblem) else COULD_NOT_FIND_OUT
         pytest.exit("the mesh could not be provisioned", returncode=int(code))
 
     def _conclude_early(self, why: str) -> None:
         """Certify where pytest will not come to its summary. Whatever happens, no older certificate is left to be taken for this run's."""
-        self._certify(why)
-        self._write_certificate()
-        self._wanted = False
+        self._conclude(why)
+        self._show_certificates()
+        self._topology_of.clear()
+        self._concluded = False
 
-    def _certify(self, why_not_run: str) -> None:
-        """Build and write the certificate; where the disk refuses it, it goes to the terminal instead of being lost."""
-        settings, gathered = self._run.settings, self._gathered
-        self._report = report.build_report(
-            settings,
-            self._run.checks,
-            report.Outcomes(
-                verdicts=gathered.verdicts,
-                durations=gathered.durations,
-                not_run=gathered.why_not_run(why_not_run),
-                convergence=gathered.convergence,
-                steps=self._progress.steps,
-                began=self._began,
-                seconds=(datetime.now(UTC) - self._began).total_seconds(),
-                problem=self._problem,
-            ),
-            self._mesh,
-            version=_own_version(),
-        )
-        try:
-            report.write_report(self._report, settings.report)
-            self._where = str(settings.report)
-        except MeshError as error:
-            _write(self._config, "the certificate could not be written", [str(error), *report.to_text(self._report).splitlines()])
-            self._problems.append(str(error))
-        if self._baseline:
-            self._differences = compare.compare(self._baseline, self._report)
-        self._finish_allure()
-
-    def _finish_allure(self) -> None:
-        folder = getattr(self._config.option, "allure_report_dir", None)
-        if folder and self._report:
+    def _conclude(self, why_not_run: str) -> None:
+        """Write every certificate that is not written yet, and what they say together."""
+        self._finish_current(why_not_run)
+        for certification in self._wanted():
+            if certification.report is None:
+                certification.certify(why_not_run)
+        reports = {certification.run.settings.report: certification.report for certification in self._wanted() if certification.report}
+        if self._assignment.overall:
+            self._overall = summary.build_summary(reports, version=own_version(), reproduce=self._assignment.reproduce())
             try:
-                allure.finish(self._config.invocation_params.dir / folder, self._report, report.to_text(self._report))
+                report.write_document(self._overall, self._assignment.overall)
+                self._where = str(self._assignment.overall)
+            except MeshError as error:
+                self._wanted()[0].problems.append(str(error))
+        folder = getattr(self._config.option, "allure_report_dir", None)
+        if folder:
+            try:
+                allure.finish(self._config.invocation_params.dir / folder, list(reports.values()))
             except OSError as error:
-                self._problems.append(f"Allure's environment and categories were not written: {error}")
+                self._wanted()[0].problems.append(f"Allure's environment and categories were not written: {error}")
+        self._concluded = True
 
     def _exit_status(self, status: int) -> int:
-        assert self._report is not None
+        wanted = self._wanted()
         if status == pytest.ExitCode.TESTS_FAILED:
-            only_inconclusive = self._report["result"] == report.Result.INCONCLUSIVE and not self._gathered.other_failures
-            status = COULD_NOT_FIND_OUT if only_inconclusive else status
-        if status == pytest.ExitCode.OK and self._problems:
+            results = {certification.report["result"] for certification in wanted if certification.report}
+            nothing_failed = report.Result.FAILURE not in results and report.Result.INCONCLUSIVE in results
+            others = self._other_failures or any(certification.gathered.other_failures for certification in wanted)
+            status = COULD_NOT_FIND_OUT if nothing_failed and not others else status
+        if status == pytest.ExitCode.OK and any(certification.problems for certification in wanted):
             status = COULD_NOT_FIND_OUT
-        if status in (pytest.ExitCode.OK, COULD_NOT_FIND_OUT) and compare.worse(self._differences):
+        if status in (pytest.ExitCode.OK, COULD_NOT_FIND_OUT) and any(compare.worse(one.differences) for one in wanted):
             status = pytest.ExitCode.TESTS_FAILED
         return int(status)
 
-    def _cleaning(self) -> list[str]:
-        return [f"clean-up: {problem}" for problem in self._problems]
+    @property
+    def _several(self) -> bool:
+        return self._assignment.overall is not None
 
-    def _write_certificate(self) -> None:
-        assert self._report is not None
-        lines = terminal.certificate(self._report, self._run.settings, self._where, self._differences)
-        _write(self._config, "mesh certificate", [*lines, *self._cleaning()])
+    def _wanted(self) -> list[Certification]:
+        topologies = set(self._topology_of.values())
+        return [certification for certification in self._certifications.values() if certification.topology in topologies]
 
-    def _print(self, line: str) -> None:
-        """Print a line of progress at once, also while pytest captures output."""
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
-            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-            if reporter is None:
-                print(line, file=sys.stderr, flush=True)
-            else:
-                _begin_line(self._config, reporter)
-                reporter.write_line(line, flush=True)
+    def _worth_showing(self) -> list[Certification]:
+        """The certifications to show in full: of several, those that are not plain successes."""
+        done = [one for one in self._wanted() if one.report]
+        if not self._several:
+            return done
+        return [one for one in done if one.report and summary.is_notable(one.report, one.differences, one.problems)]
 
+    def _show_certificates(self) -> None:
+        for certification in self._worth_showing():
+            certification.show_certificate()
+        if self._overall is not None:
+            self._console.section("mesh certificates", terminal.overview(self._overall, self._where))
 
-def _begin_line(config: pytest.Config, reporter: pytest.TerminalReporter) -> None:
-    """End a line of dots, also one of pytest-xdist, which the reporter does not know to be unfinished."""
-    reporter.ensure_newline()
-    if config.get_terminal_writer().width_of_current_line:
-        reporter.write_line("")
+    def _certification_of(self, entry: pytest.TestReport) -> Certification | None:
+        topology = self._topology_of.get(entry.nodeid.partition("@")[0])
+        return self._certifications[topology] if topology else None
 
-
-def _write(config: pytest.Config, title: str, lines: Iterable[str]) -> None:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        _begin_line(config, reporter)
-        reporter.section(title)
-        for line in lines:
-            reporter.write_line(line)
-
-
-def _told(error: BaseException) -> list[str]:
-    """What went wrong, oldest first: an error while cleaning up comes after the one that led to it. A defect of ours has its trace."""
-    earlier = _told(error.__context__) if error.__context__ is not None and error.__cause__ is None else []
-    if isinstance(error, MeshError):
-        return [*earlier, *str(error).splitlines()]
-    if isinstance(error, ModuleNotFoundError):
-        return [*earlier, f"{error}; the lab needs: pip install 'pytest-istio-mc[lab]'"]
-    return [*earlier, *"".join(traceback.format_exception(error, chain=False)).splitlines()]
-
-
-def _own_version() -> str:
-    try:
-        return version_of("pytest-istio-mc")
-    except PackageNotFoundError:
-        return "unknown"
+    def _is_symptom(self, entry: pytest.TestReport) -> bool:
+        """Whether a failure need not be listed: another check explains it, or that its topology has no mesh has been said already."""
+        certification = self._certification_of(entry)
+        if certification is None:
+            return False
+        return bool(certification.run.problem) or certification.gathered.check_of(entry) in certification.symptoms()

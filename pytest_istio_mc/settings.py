@@ -90,15 +90,10 @@ class Settings:
 
     def reproduce(self, *, checks: str = "") -> str:
         """The command that repeats this run, or only ``checks`` of it (and writes no file over this run's), where it is installed."""
-        words = ["pytest", "--pyargs", "pytest_istio_mc.suites"]
-        left_out = ("checks", "report", "snapshot", "baseline") if checks else ()
-        for name, entry in self.given.items():
-            if name not in left_out:
-                flag = "--mesh-" + name.replace("_", "-")
-                words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
-        if checks:
-            words.append(f"--mesh-checks={checks}")
-        return shlex.join(words)
+        if not checks:
+            return _command(self.given)
+        kept = {name: entry for name, entry in self.given.items() if name not in ("checks", "report", "snapshot", "baseline")}
+        return _command(kept, f"--mesh-checks={checks}")
 
     def standing(self, check: Check) -> Standing:
         """Whether ``check`` is claimed and whether it can run, with the reason where it cannot."""
@@ -109,13 +104,33 @@ class Settings:
             return Standing(False, "not claimed: it belongs to the extended profile (--mesh-profile=extended)")
         if self.replay and check.kind is not Kind.STATIC:
             return Standing(True, f"needs a mesh: a {check.kind.value} check cannot run on a recorded snapshot (leave --mesh-replay out)")
-        if check.kind is Kind.FAULT and self.provider != DEFAULT_PROVIDER and not self.disruptive:
-            return Standing(True, "breaks things: on clusters that are not the lab's it runs only with --mesh-disruptive")
+        if check.alone and not self.may_disrupt:
+            what = "breaks things" if check.kind is Kind.FAULT else "changes settings of the whole mesh for some seconds"
+            return Standing(True, f"{what}: on clusters that are not the lab's it runs only with --mesh-disruptive")
         return Standing(True)
+
+    @property
+    def may_disrupt(self) -> bool:
+        """Whether checks may touch more than namespaces of their own: always in the lab, elsewhere with ``--mesh-disruptive``."""
+        return self.provider == DEFAULT_PROVIDER or self.disruptive
 
     def selects(self, check_id: str) -> bool:
         """Whether ``--mesh-checks`` leaves this check in: it names the id or an area of it (``MC-TRUST``)."""
         return not self.checks or any(check_id == chosen or check_id.startswith(chosen + "-") for chosen in self.checks)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one session was asked to certify: a run for each topology, in order. ``overall`` is where the result of all of them goes;
+    None where there is only one, whose certificate is the result."""
+
+    runs: tuple[Settings, ...]
+    overall: Path | None = None
+    given: Mapping[str, Given] = field(default_factory=dict)
+
+    def reproduce(self) -> str:
+        """The command that repeats the session where it is installed."""
+        return _command(self.given)
 
 
 @dataclass(frozen=True)
@@ -127,3 +142,11 @@ class Standing:
 
     claimed: bool
     obstacle: str = ""
+
+
+def _command(given: Mapping[str, Given], *more: str) -> str:
+    words = ["pytest", "--pyargs", "pytest_istio_mc.suites"]
+    for name, entry in given.items():
+        flag = "--mesh-" + name.replace("_", "-")
+        words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
+    return shlex.join([*words, *more])

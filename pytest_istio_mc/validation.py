@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Profile
 from .errors import UsageProblem
-from .settings import ATTACH, DEFAULT_PROVIDER, DEFAULT_REPORT, REPLAY, REPORT_SUFFIXES, Given, Settings
+from .settings import ATTACH, DEFAULT_PROVIDER, DEFAULT_REPORT, REPLAY, REPORT_SUFFIXES, Assignment, Given, Settings
 from .spec import ClusterSpec, MeshSpec, with_contexts
 
 if TYPE_CHECKING:
@@ -21,17 +21,42 @@ if TYPE_CHECKING:
 _NOTHING_STARTED = "nothing was started"
 
 
-def settings_from(
+def assignment_from(
+    given: Mapping[str, Given],
+    environment: Mapping[str, str],
+    *,
+    providers: Mapping[str, Provider],
+    topologies: Mapping[str, Topology],
+) -> Assignment:
+    """Read and validate everything that was given; :class:`UsageProblem` with what would have been valid.
+
+    Reads files (spec, kubeconfig, snapshot, baseline) and starts nothing. With several topologies each has a certificate and a snapshot
+    of its own, named after it.
+    """
+    asked = {name: entry for name, entry in given.items() if name not in ("list", "plan")}
+    names = () if "replay" in given or "topology" not in given else _topology_names(given, topologies)
+    if len(names) < 2:
+        one = {**given, "topology": replace(given["topology"], text=names[0])} if names else given
+        return Assignment((_settings_from(one, environment, providers=providers, topologies=topologies),), given=asked)
+    _refuse_with(given, f"{len(names)} topologies: they describe one mesh", "spec", "contexts", "kubeconfig")
+    if "provider" in given and given["provider"].text == ATTACH:
+        raise _refuse("--mesh-provider", "clusters that exist are of one topology", advice="name that one with --mesh-topology")
+    runs = []
+    for name in names:
+        mine = {**given, "topology": replace(given["topology"], text=name)}
+        settings = _settings_from(mine, environment, providers=providers, topologies=topologies)
+        report = settings.report.with_stem(f"{settings.report.stem}-{name}")
+        runs.append(replace(settings, report=report, snapshot=settings.snapshot and settings.snapshot / name))
+    return Assignment(tuple(runs), overall=_report(given), given=asked)
+
+
+def _settings_from(
     given: Mapping[str, Given],
     environment: Mapping[str, str],
     *,
     providers: Mapping[str, Provider],
     topologies: Mapping[str, Topology],
 ) -> Settings:
-    """Read and validate everything that was given; :class:`UsageProblem` with what would have been valid.
-
-    Reads files (spec, kubeconfig, snapshot, baseline) and starts nothing.
-    """
     replay = given.get("replay")
     provider = REPLAY if replay else _provider(given, providers)
     if provider in (DEFAULT_PROVIDER, REPLAY):
@@ -87,21 +112,19 @@ def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
     return name
 
 
-def _topology_name(given: Mapping[str, Given], known: Sequence[str]) -> str:
+def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:
     text = given["topology"].text
     names = list(known) if text == "all" else list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise _refuse("--mesh-topology", f'no topology is called "{", ".join(unknown) or text}"', [*sorted(known), "all"])
-    if len(names) > 1:
-        raise _refuse("--mesh-topology", f"{len(names)} topologies were given; this version certifies one in a session", sorted(known))
-    return names[0]
+    return names
 
 
 def _wanted_spec(given: Mapping[str, Given], known: Mapping[str, Topology]) -> tuple[MeshSpec, Path | None]:
     if "topology" not in given:
         raise _refuse("--mesh-topology", "is missing", [*sorted(known), "all"])
-    name = _topology_name(given, sorted(known))
+    name = given["topology"].text
     topology = known[name]
     if "spec" not in given:
         contexts = _contexts(given)

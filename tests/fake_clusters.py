@@ -403,6 +403,12 @@ def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
             }
             for pod, namespace, kind in rows
         ],
+        "adsz": {
+            "clients": [
+                {"connectionId": f"{pod}.{namespace}-{place}", "locality": {"region": f"region{n}", "zone": f"zone{n}"}}
+                for place, (pod, namespace, _) in enumerate(rows, 1)
+            ]
+        },
         "mesh": {"trustDomain": "cluster.local", "rootNamespace": SYSTEM, "defaultConfig": {"meshId": "mesh1"}, "ingressClass": "istio"},
         "endpointShardz": {
             HOST: {PROBES: {"Shards": shards, "ServiceAccounts": {}}},

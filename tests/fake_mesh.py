@@ -1,7 +1,7 @@
 """A pytest plugin with a provider, a topology and a handful of checks of its own: the pytest layer is tested with it, without a lab.
 
 It uses nothing but our own hooks. Load it with ``-p tests.fake_mesh``. Environment variables tell it to misbehave:
-``FAKE_PROVIDE`` (``fail``, ``crash`` or ``slow``), ``FAKE_CLEAN_UP`` (``fail``), and ``FAKE_LOG``, a file that gets a line for
+``FAKE_PROVIDE`` (``fail``, ``fail TOPOLOGY``, ``crash`` or ``slow``), ``FAKE_CLEAN_UP`` (``fail``), and ``FAKE_LOG``, a file that gets a line for
 everything that it does.
 """
 
@@ -44,9 +44,11 @@ CHECKS = {
 class FakeTopology:
     """Two clusters, two networks."""
 
-    name = "fake-topology"
     summary = "for tests"
     documentation = SPEC_URL
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def default_spec(self, clusters: int = 2) -> MeshSpec:
         return MeshSpec(self.name, tuple(ClusterSpec(f"cluster{n}", f"network{n}") for n in range(1, clusters + 1)))
@@ -75,7 +77,7 @@ class FakeProvider:
             with progress.step("fake clusters ready"):
                 if behaviour == "slow":
                     time.sleep(30)
-            if behaviour == "fail":
+            if behaviour in ("fail", f"fail {request.spec.topology}"):
                 raise ProvisionError('cluster "cluster1"', "istiod not ready", "503 from /ready", advice="try --mesh-keep")
             if behaviour == "crash":
                 raise ZeroDivisionError("a defect")
@@ -122,4 +124,4 @@ def pytest_mesh_providers() -> Mapping[str, FakeProvider]:
 
 
 def pytest_mesh_topologies() -> Mapping[str, FakeTopology]:
-    return {"fake-topology": FakeTopology()}
+    return {name: FakeTopology(name) for name in ("fake-topology", "fake-other")}

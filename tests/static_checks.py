@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pytest_istio_mc.checks import access, controlplane, discovery, eastwest, federation, trust
+from pytest_istio_mc.checks import access, controlplane, discovery, eastwest, federation, locality, trust
 from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.diagnose import RootCause, diagnose
 from pytest_istio_mc.snapshot import Snapshot
@@ -39,6 +39,7 @@ STATIC: Mapping[str, Callable[[Snapshot], Verdict]] = {
     "MC-EASTWEST-001": eastwest.gateways_with_addresses,
     "MC-EASTWEST-002": eastwest.gateways_configured,
     "MC-EASTWEST-009": eastwest.nothing_else_exposed,
+    "MC-LOCALITY-001": locality.localities_known,
     "MC-FEDERATION-002": federation.nothing_shared,
 }
 

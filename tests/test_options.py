@@ -14,7 +14,7 @@ from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
-from pytest_istio_mc.validation import settings_from
+from pytest_istio_mc.validation import assignment_from
 
 from .certifying import CERTIFY, report_of, without_mesh_environment, write_suite
 from .fake_mesh import SPEC_URL, FakeProvider, FakeTopology
@@ -49,7 +49,9 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
     """The settings of these options, all from the command line."""
     wanted = {"topology": "fake-topology", "report": "r.yaml", **texts}
     given = {name: Given(str(text), "command line", folder) for name, text in wanted.items()}
-    return settings_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology()})
+    assignment = assignment_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology("fake-topology")})
+    (settings,) = assignment.runs
+    return settings
 
 
 def test_the_lab_is_the_default_and_needs_nothing_but_a_topology(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.snapshot import Snapshot
 from tests.fake_mesh import FakeProvider, FakeTopology
 
-SETTINGS = Settings("fake-topology", "fake", FakeTopology().default_spec(2))
+SETTINGS = Settings("fake-topology", "fake", FakeTopology("fake-topology").default_spec(2))
 
 
 @contextmanager

@@ -21,6 +21,9 @@ AREAS = {
     "CONTROL": "Control plane",
     "DISCOVERY": "Endpoint discovery",
     "EASTWEST": "East-west gateways",
+    "CLUSTERLOCAL": "Cluster-local services",
+    "SUBSET": "Subsets across clusters",
+    "LOCALITY": "Locality",
     "FEDERATION": "Federated meshes",
 }
 """Check id prefixes in the order in which reports list them, with the name of the area."""
@@ -43,7 +46,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure."""
+    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure.
+
+    ``exclusive`` is for a live check that changes what the whole mesh depends on: nothing else runs at the same time.
+    """
 
     id: str
     title: str
@@ -52,11 +58,17 @@ class Check:
     profile: Profile = Profile.CORE
     requires: tuple[Feature, ...] = ()
     explained_by: tuple[str, ...] = ()
+    exclusive: bool = False
 
     @property
     def area(self) -> str:
         """The middle part of the id, a key of ``AREAS``."""
         return self.id.split("-")[1]
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other live check may run at the same time: this one breaks something, or changes what all depend on."""
+        return self.kind is Kind.FAULT or self.exclusive
 
 
 _REGISTERED: dict[str, Check] = {}
@@ -71,16 +83,18 @@ def check(
     profile: Profile = Profile.CORE,
     requires: tuple[Feature, ...] = (),
     explained_by: tuple[str, ...] = (),
+    exclusive: bool = False,
 ) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
     """Register the decorated function as the judge of a check.
 
     The judge takes observations and returns a verdict; it gets the check's id stamped on. An :class:`ObservationError` raised by it
     becomes an inconclusive verdict. ``explained_by`` names the checks below this one: where one of them fails for the same
-    clusters, this failure is a symptom.
+    clusters, this failure is a symptom. ``exclusive`` checks run alone, and on clusters that are not the lab's only where the user
+    allows that (``--mesh-disruptive``).
     """
     if id in _REGISTERED:
         raise ValueError(f"check {id} is registered twice")
-    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by)
+    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by, exclusive)
 
     def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
         @functools.wraps(judge)
@@ -98,8 +112,9 @@ def check(
 
 def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
-    static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation")
-    for module in (*static, "trust_live", "controlplane_live", "discovery_live", "eastwest_live", "federation_live"):
+    static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation", "locality")
+    live = ("trust_live", "controlplane_live", "discovery_live", "eastwest_live", "cluster_local_live", "subsets_live", "federation_live")
+    for module in (*static, *live, "locality_live"):
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))

@@ -13,7 +13,7 @@ from .authority import serving
 from .catalogue import check
 from .intentions import Intention, intentions, without_mutual_tls
 from .judging import Commands, Found, Gap, each, names, settle
-from .oracle import Expected, Gateway, Instance, expected_endpoints, gateway_addresses, ready_instances, service_ports
+from .oracle import Expected, Gateway, Instance, expected_endpoints, gateway_addresses, held_for, misplaced, ready_instances, service_ports
 from .synced import shards_of
 
 TROUBLESHOOTING = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
@@ -167,20 +167,11 @@ def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways
             yield from _gateway_view(snapshot, cluster, proxy, number, instances)
             continue
         wanted = expected_endpoints(snapshot.spec, cluster, instances, gateways)
-        held = _held(proxy, f"outbound|{number}||", snapshot)
+        held = held_for(proxy, f"outbound|{number}||", snapshot)
         if held is None:
             yield _no_cluster(snapshot, cluster, proxy, number)
         else:
             yield from _compare(snapshot, cluster, proxy, number, wanted, held)
-
-
-def _held(proxy: ProxyFacts, prefix: str, snapshot: Snapshot) -> tuple[ProxyEndpoint, ...] | None:
-    probes = snapshot.require_probes()
-    separator = "" if prefix.endswith("|") else "."
-    for name, endpoints in proxy.endpoints.items():
-        if name.startswith(f"{prefix}{separator}{probes.service}.{probes.namespace}."):
-            return endpoints
-    return None
 
 
 def _no_cluster(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, number: int) -> Finding:
@@ -277,18 +268,15 @@ def _details(
     where: str,
 ) -> Iterator[Found]:
     """Locality and TLS mode of endpoints that are where they should be."""
-    places = {(one.address, one.port, one.locality) for one in held if one.health == "HEALTHY"}
-    # a gateway may lead to instances in several localities; Envoy keeps an address once, in the locality that named it first
-    possible = {(one.address, one.port): {other.locality for other in wanted if other.address == one.address} for one in wanted}
-    misplaced = [one for one in wanted if not any((one.address, one.port, place) in places for place in possible[(one.address, one.port)])]
-    if misplaced:
+    elsewhere = misplaced(wanted, held)
+    if elsewhere:
         seen = {(one.address, one.port): one.locality or "(none)" for one in held}
-        targets = tuple(dict.fromkeys(target for one in misplaced for target in one.targets))
+        targets = tuple(dict.fromkeys(target for one in elsewhere for target in one.targets))
         yield Finding(
             f"{where} has endpoints of {names(targets)} in the wrong locality",
             tuple(dict.fromkeys((source.name, *targets))),
-            expected=", ".join(f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in misplaced),
-            seen=", ".join(f"{one.address}:{one.port} in {seen[(one.address, one.port)]}" for one in misplaced),
+            expected=", ".join(f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in elsewhere),
+            seen=", ".join(f"{one.address}:{one.port} in {seen[(one.address, one.port)]}" for one in elsewhere),
             remedy=f"istioctl proxy-config endpoints {proxy.pod}.{proxy.namespace} --context={Commands(snapshot).context(source.name)}"
             f" -o json; {Commands(snapshot).restart_istiod(serving(snapshot, source.name).name)}",
             fault="loc-wrong",
@@ -314,7 +302,7 @@ def _gateway_view(
     snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, number: int, instances: Mapping[str, tuple[Instance, ...]]
 ) -> Iterator[Found]:
     """An east-west gateway must forward to all of its own network, and into that only."""
-    held = _held(proxy, f"outbound_.{number}_._", snapshot)
+    held = held_for(proxy, f"outbound_.{number}_._", snapshot)
     if held is None:
         # whether the gateway exposes the service at all is MC-EASTWEST-002's
         return

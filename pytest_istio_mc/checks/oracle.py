@@ -5,16 +5,27 @@ The ways follow from the spec alone; the endpoints from it and the clusters' own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ObservationError
-from ..snapshot import EAST_WEST_PORT, NETWORK_LABEL, ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
+from ..localities import locality_of
+from ..snapshot import (
+    EAST_WEST_PORT,
+    NETWORK_LABEL,
+    ClusterSnapshot,
+    Object,
+    ProxyEndpoint,
+    ProxyFacts,
+    Snapshot,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from ..spec import ClusterSpec, MeshSpec
 
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
-_LOCALITY_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 
 
 class By(Enum):
@@ -105,6 +116,30 @@ def expected_endpoints(
     )
 
 
+def held_for(proxy: ProxyFacts, prefix: str, snapshot: Snapshot) -> tuple[ProxyEndpoint, ...] | None:
+    """The endpoints of the probe service that a proxy holds in its Envoy cluster with that prefix; None where it has no such cluster."""
+    probes = snapshot.require_probes()
+    separator = "" if prefix.endswith("|") else "."
+    for name, endpoints in proxy.endpoints.items():
+        if name.startswith(f"{prefix}{separator}{probes.service}.{probes.namespace}."):
+            return endpoints
+    return None
+
+
+def misplaced(wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]) -> list[Expected]:
+    """The healthy endpoints that are held in another locality than they are in."""
+    places = {(one.address, one.port, one.locality) for one in held if one.health == "HEALTHY"}
+    there = {(one.address, one.port) for one in held if one.health == "HEALTHY"}
+    # a gateway may lead to instances in several localities; Envoy keeps an address once, in the locality that named it first
+    possible = {(one.address, one.port): {other.locality for other in wanted if other.address == one.address} for one in wanted}
+    return [
+        one
+        for one in wanted
+        if (one.address, one.port) in there
+        and not any((one.address, one.port, place) in places for place in possible[(one.address, one.port)])
+    ]
+
+
 def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gateway, ...]:
     """The gateways that lead to a cluster from other networks: its own, else those of its network."""
     own = tuple(gateway for gateway in gateways if gateway.cluster == target.name and gateway.network == target.network)
@@ -114,7 +149,7 @@ def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gat
 def ready_instances(snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str) -> tuple[Instance, ...]:
     """The ready instances of the probe service in a cluster, on the port of that name."""
     probes = snapshot.require_probes()
-    nodes = {name_of(node): locality_of(node) for node in cluster.listed("Node")}
+    nodes = {name_of(node): str(locality_of(node)) for node in cluster.listed("Node")}
     found = []
     for item in cluster.listed("EndpointSlice", probes.namespace):
         if labels_of(item).get("kubernetes.io/service-name") != probes.service or item["addressType"] == "FQDN":
@@ -127,11 +162,6 @@ def ready_instances(snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str
                     locality = nodes.get(endpoint.get("nodeName", ""), "")
                     found.append(Instance(cluster.name, endpoint["target"], endpoint["addresses"][0], port["port"], locality))
     return tuple(sorted(found, key=lambda instance: (instance.address, instance.port)))
-
-
-def locality_of(node: Object) -> str:
-    """Region, zone and subzone of a node, as Istio writes them."""
-    return "/".join(value for label in _LOCALITY_LABELS if (value := labels_of(node).get(label, "")))
 
 
 def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import KubeError
@@ -14,7 +14,7 @@ from ..snapshot import Failure, IstiodFacts
 DEBUG_PORTS = (8080, 15014)
 """Where istiod serves ``/debug``; a port-forward arrives there as localhost, which istiod lets in without a token."""
 MONITORING_PORT = 15014
-DEBUG_ENDPOINTS = ("clusterz", "networkz", "syncz", "mesh", "endpointShardz")
+DEBUG_ENDPOINTS = ("clusterz", "networkz", "syncz", "mesh", "endpointShardz", "adsz")
 
 _METRICS = re.compile(
     r"^(istiod_managed_clusters|istiod_remote_cluster_sync_status|remote_cluster_sync_timeouts_total|controller_sync_errors_total"
@@ -115,9 +115,20 @@ def _endpoint(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _connected(clients: Iterable[Mapping[str, Any]], namespaces: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Where istiod takes each proxy in these namespaces to be, which it settles when the proxy connects."""
+    for client in clients:
+        proxy = str(client.get("connectionId", "")).rpartition("-")[0]
+        if proxy.rpartition(".")[2] in namespaces:
+            place = client.get("locality") or {}
+            yield {"proxy": proxy, "locality": "/".join(place[key] for key in ("region", "zone", "subZone", "sub_zone") if place.get(key))}
+
+
 def _reduced(endpoint: str, document: Any, namespaces: Sequence[str]) -> Any:
     if endpoint == "endpointShardz":
         return reduce_shards(document or {}, namespaces)
+    if endpoint == "adsz":
+        return list(_connected((document or {}).get("clients") or (), namespaces))
     if endpoint == "mesh":
         return {key: document[key] for key in _MESH_KEYS if key in (document or {})}
     return document or []

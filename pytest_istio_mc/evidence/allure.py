@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..checks.catalogue import AREAS, Check, Profile
 from ..checks.hops import State
 from ..errors import Inconclusive, NonConformant
 from ..verdicts import Evidence, Finding, Outcome, Verdict
+from .report import to_text
 
 EPIC = "Istio multi-cluster conformance"
 
@@ -43,13 +45,6 @@ def label(item: pytest.Item, check: Check, topology: str) -> None:
         function.__dict__["__allure_display_name__"] = f"{check.id} {check.title}".replace("{", "{{").replace("}", "}}")
 
 
-def begin(topology: str) -> None:
-    """Make the topology a parameter: Allure would otherwise take the same check on two topologies for a retry."""
-    import allure
-
-    allure.dynamic.parameter("topology", topology)
-
-
 def show(verdict: Verdict) -> None:
     """Write the verdict into the running test: a step for each finding, judged pair and hop, and the evidence as attachments."""
     import allure
@@ -72,27 +67,35 @@ def show(verdict: Verdict) -> None:
         allure.attach(evidence.text, name=evidence.name, attachment_type=evidence.media_type, extension=_extension(evidence))
 
 
-def finish(folder: Path, report: Mapping[str, Any], certificate: str) -> None:
-    """Write ``environment.properties``, ``categories.json`` and the certificate beside the results.
+def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``environment.properties``, ``categories.json`` and the certificates beside the results.
 
     Call it once, at the end: ``--clean-alluredir`` empties the folder in every process that starts.
     """
+    several = len(reports) > 1
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "environment.properties").write_text(_properties(report), encoding="utf-8")
-    (folder / "categories.json").write_text(json.dumps(categories(report), indent=2) + "\n", encoding="utf-8")
-    (folder / "mesh-report.yaml").write_text(certificate, encoding="utf-8")
+    for report in reports:
+        name = f"mesh-report-{report['topology']}.yaml" if several else "mesh-report.yaml"
+        (folder / name).write_text(to_text(report), encoding="utf-8")
+    properties = [_properties(report, f"{report['topology']}." if several else "") for report in reports]
+    (folder / "environment.properties").write_text("".join(properties), encoding="utf-8")
+    (folder / "categories.json").write_text(json.dumps(categories(reports), indent=2) + "\n", encoding="utf-8")
 
 
-def categories(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One category a root cause, with everything that it explains; then what could not be found out, then what is left."""
+def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One category a root cause, with everything that it explains; then what could not be found out, then what is left.
+
+    Where there are several reports, messages begin with their topologies.
+    """
     found: list[dict[str, Any]] = []
-    for cause in report["rootCauses"]:
+    for report, cause in [(one, cause) for one in reports for cause in one["rootCauses"]]:
+        prefix = f"{report['topology']}: " if len(reports) > 1 else ""
         ids = "|".join([cause["check"], *cause["explains"]])
         found.append(
             {
-                "name": f"{cause['check']}: {cause['summary']}",
+                "name": f"{prefix}{cause['check']}: {cause['summary']}",
                 "description": cause["remedy"],
-                "messageRegex": rf"(?s).*\b({ids})\b.*",
+                "messageRegex": rf"(?s).*\b{re.escape(prefix)}({ids})\b.*",
                 "matchedStatuses": ["failed", "broken"],
             }
         )
@@ -163,7 +166,7 @@ def _extension(evidence: Evidence) -> str:
     return known.get(evidence.media_type, "txt")
 
 
-def _properties(report: Mapping[str, Any]) -> str:
+def _properties(report: Mapping[str, Any], prefix: str) -> str:
     lines = {
         "topology": report["topology"],
         "result": report["result"],
@@ -177,7 +180,7 @@ def _properties(report: Mapping[str, Any]) -> str:
         lines[f"cluster.{cluster['name']}"] = f"{cluster['role']}, network {cluster['network']}"
         for component, version in cluster["versions"].items():
             lines[f"cluster.{cluster['name']}.{component}"] = version
-    return "".join(f"{_escaped(key)}={_escaped(str(value))}\n" for key, value in lines.items())
+    return "".join(f"{_escaped(prefix + key)}={_escaped(str(value))}\n" for key, value in lines.items())
 
 
 def _escaped(text: str) -> str:

@@ -21,7 +21,9 @@ from ..spec import API_VERSION, ClusterSpec
 from ..verdicts import Evidence, Outcome, Verdict
 
 KIND = "ConformanceReport"
-SCHEMA = "conformance-report.schema.json"
+SUMMARY_KIND = "ConformanceSummary"
+SCHEMAS = {KIND: "conformance-report.schema.json", SUMMARY_KIND: "conformance-summary.schema.json"}
+"""The JSON Schema, beside this module, of each kind of document."""
 EVIDENCE_CHARACTERS = 4000
 """How much of each piece of evidence a certificate quotes for a check that is not conformant."""
 
@@ -109,7 +111,7 @@ def validate(report: Mapping[str, Any]) -> None:
     """Raise :class:`MeshError` where the document does not fit the JSON Schema that ships beside this module."""
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))
     problems = sorted(validator.iter_errors(report), key=lambda problem: list(problem.absolute_path))
     if problems:
         first = problems[0]
@@ -117,9 +119,9 @@ def validate(report: Mapping[str, Any]) -> None:
         raise MeshError("certificate", "does not fit its schema", f"{where}: {first.message}", advice="report this as a defect")
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the certificate."""
-    text = Path(__file__).with_name(SCHEMA).read_text(encoding="utf-8")
+def schema(kind: str = KIND) -> dict[str, Any]:
+    """The JSON Schema of the certificate, or of another kind of document."""
+    text = Path(__file__).with_name(SCHEMAS.get(kind, SCHEMAS[KIND])).read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -141,8 +143,8 @@ def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
     return text
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Validate and write the certificate, whole or not at all; :class:`MeshError` where the disk refuses it."""
+def write_document(report: Mapping[str, Any], path: Path) -> None:
+    """Validate and write a certificate or a summary, whole or not at all; :class:`MeshError` where the disk refuses it."""
     validate(report)
     text = to_text(report, path.suffix)
     temporary = ""
@@ -162,15 +164,15 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
         ) from error
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """A certificate that :func:`write_report` wrote; :class:`MeshError` where the file is something else."""
+def read_document(path: Path) -> dict[str, Any]:
+    """A certificate or summary that :func:`write_document` wrote; :class:`MeshError` where the file is something else."""
     import yaml
 
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MeshError(f"certificate {path}", "cannot be read", str(error)) from error
-    if not isinstance(document, dict) or document.get("kind") != KIND:
+    if not isinstance(document, dict) or document.get("kind") not in SCHEMAS:
         raise MeshError(f"certificate {path}", f"is not a {KIND}", advice="give a file that --mesh-report wrote")
     validate(document)
     return document

@@ -100,6 +100,28 @@ def certificate(report: Mapping[str, Any], settings: Settings, where: str, diffe
     return lines
 
 
+def one_line(report: Mapping[str, Any]) -> str:
+    """The result of one of several topologies, as soon as it is known."""
+    return f"{report['topology']}: {report['result'].upper()}: {result_sentence(report)} ({report['timing']['seconds']:.1f} s)"
+
+
+def overview(summary: Mapping[str, Any], where: str) -> list[str]:
+    """A line for each topology with its certificate's file, and the result of all."""
+    entries = summary["topologies"]
+    good = sum(entry["result"] == "success" for entry in entries)
+    table = [
+        (entry["topology"], entry["result"], count(entry["clusters"], "cluster"), f"{entry['seconds']:.1f} s", entry["certificate"])
+        for entry in entries
+    ]
+    widths = [max(len(row[column]) for row in table) for column in range(5)]
+    return [
+        f"result      {summary['result'].upper()}: {good} of {len(entries)} topologies have a certificate of success",
+        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table),
+        f"all again   {summary['reproduce']}",
+        f"summary     {where or 'could not be written'}",
+    ]
+
+
 def _slowest(report: Mapping[str, Any]) -> list[str]:
     steps = [(entry["seconds"], entry["name"]) for entry in report["timing"]["steps"]]
     checks = [(entry["duration_seconds"], entry["id"]) for entry in report["checks"] if entry["ran"]]

@@ -4,7 +4,8 @@ Standard library only, Python 3.8 or newer, on any image with ``python3``; mount
 (``program.py`` makes it of this module and those that it imports). It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
-version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
+version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it. Over HTTP/1.1 the
+status is 500 for as long as there is a file ``ill-HOST`` in its scratch folder: so an application is ill for one service only.
 
 ``session`` reads one JSON operation a line from standard input (``{"id": 1, "op": "http", ...}``), runs them side by side and
 writes one line for each as it ends: ``{"id": 1, "result": {...}}``, or ``"failed"`` where the operation itself makes no sense.
@@ -37,6 +38,12 @@ def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[
     return {**own, "port": port, "protocol": protocol, "path": path, "peer": peer, "xfcc": xfcc}
 
 
+def ill(authority: str) -> bool:
+    """Whether this server is to fail requests for that host."""
+    host = authority.partition(":")[0].replace("/", "")
+    return bool(host) and os.path.exists(os.environ.get("TMPDIR", "/tmp") + "/ill-" + host)  # noqa: PTH110, S108 - pathlib is slow
+
+
 def answer_http(sock: socket.socket, port: int, peer: str) -> None:
     """HTTP/1.1 with kept-alive connections."""
     stream = sock.makefile("rb")
@@ -57,6 +64,8 @@ def answer_http(sock: socket.socket, port: int, peer: str) -> None:
             status, keep = "400 Bad Request", False
         else:
             stream.read(int(headers.get("content-length") or 0))
+            if ill(headers.get("host", "")):
+                status = "500 Internal Server Error"
         path = request[1].decode("latin-1") if len(request) > 1 else ""
         body = json.dumps(identity(port, "HTTP/1.1", path, peer, headers.get("x-forwarded-client-cert", ""))).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"

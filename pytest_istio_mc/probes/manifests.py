@@ -87,6 +87,12 @@ def policies(versions: Sequence[str]) -> list[Manifest]:
     return [mutual_tls, subsets]
 
 
+def illness(host: str, *, begins: bool) -> list[str]:
+    """The command that makes a server ill for requests to that host, or well again; where it is so already, nothing happens."""
+    script = "import os, sys; path = sys.argv[1]; " + ("open(path, 'w').close()" if begins else "os.path.exists(path) and os.remove(path)")
+    return [AGENT[0], "-S", "-c", script, f"{_SCRATCH}/ill-{host}"]
+
+
 def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = None) -> Manifest:
     """One more Service that leads to the pods of ``app``, on its HTTP port."""
     service = _service(name, app, _PORTS[:1])

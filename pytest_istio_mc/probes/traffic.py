@@ -75,8 +75,12 @@ class Traffic:
 
     def sni(self, cluster: str, service: str, port: int, subset: str = "", namespace: str = "") -> str:
         """The server name with which a sidecar asks a gateway for a service (``outbound_.<port>_.<subset>_.<host>``)."""
+        return f"outbound_.{port}_.{subset}_.{self.full_name(cluster, service, namespace)}"
+
+    def full_name(self, cluster: str, service: str, namespace: str = "") -> str:
+        """The name of a service with the domain of that cluster, as configuration of the whole mesh has to spell it."""
         domain = self._sessions[cluster].hello().get("domain", "cluster.local")
-        return f"outbound_.{port}_.{subset}_.{self.host(service, namespace)}.svc.{domain}"
+        return f"{self.host(service, namespace)}.svc.{domain}"
 
     def requests(
         self,

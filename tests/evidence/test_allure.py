@@ -98,7 +98,7 @@ def test_two_topologies_do_not_share_a_history(pytester: pytest.Pytester) -> Non
 def test_each_root_cause_is_a_category_that_holds_what_it_explains() -> None:
     report = {"rootCauses": [{"check": "MC-ACCESS-901", "summary": "no secret", "remedy": "create it", "explains": ["MC-DISCOVERY-901"]}]}
 
-    first, *others = categories(report)
+    first, *others = categories([report])
 
     for message, holds in (("MC-DISCOVERY-901 non-conformant: x\n  more", True), ("MC-TRUST-901 non-conformant", False)):
         assert bool(re.fullmatch(first["messageRegex"], message)) == holds

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from pytest_istio_mc.checks.catalogue import Profile
 from pytest_istio_mc.errors import MeshError
 from pytest_istio_mc.evidence import report
-from pytest_istio_mc.evidence.report import Outcomes, build_report, read_report, result_sentence, to_text, validate, write_report
+from pytest_istio_mc.evidence.report import Outcomes, build_report, read_document, result_sentence, to_text, validate, write_document
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import StepTime
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.verdicts import Evidence, Finding, Outcome, Verdict, conformant, inconclusive, non_conformant, not_applicable
 from tests.fake_mesh import CHECKS, FakeTopology
 
-SPEC = FakeTopology().default_spec(2)
+SPEC = FakeTopology("fake-topology").default_spec(2)
 SETTINGS = Settings("fake-topology", "lab", SPEC)
 MESH = Mesh(SPEC, "run1", "lab", "python:1", notes=("a note",), versions={"cluster1": {"kubernetes": "v1.36.1", "istio": "1.31.1"}})
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -146,9 +146,9 @@ def test_it_says_how_long_things_took_and_what_was_overridden() -> None:
 def test_it_is_read_back_as_it_was_written(tmp_path: Path, suffix: str) -> None:
     document = certify(healthy(access=WRONG))
 
-    write_report(document, tmp_path / f"r{suffix}")
+    write_document(document, tmp_path / f"r{suffix}")
 
-    assert read_report(tmp_path / f"r{suffix}") == document
+    assert read_document(tmp_path / f"r{suffix}") == document
     assert [path.name for path in tmp_path.iterdir()] == [f"r{suffix}"]
     text = (tmp_path / f"r{suffix}").read_text()
     assert (json.loads if suffix == ".json" else yaml.safe_load)(text) == document
@@ -158,7 +158,7 @@ def test_a_document_that_does_not_fit_its_schema_is_not_written(tmp_path: Path) 
     document = certify(healthy()) | {"result": "fine"}
 
     with pytest.raises(MeshError, match="result: 'fine' is not one of"):
-        write_report(document, tmp_path / "r.yaml")
+        write_document(document, tmp_path / "r.yaml")
 
     assert not list(tmp_path.iterdir())
 
@@ -191,12 +191,12 @@ def test_other_files_are_no_certificates(tmp_path: Path, content: str) -> None:
     (tmp_path / "r.yaml").write_bytes(content.encode("latin-1"))
 
     with pytest.raises(MeshError, match=r"certificate .*r\.yaml"):
-        read_report(tmp_path / "r.yaml")
+        read_document(tmp_path / "r.yaml")
 
 
 def test_a_folder_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match=r"cannot be written .*No such file.*\n  next: make room"):
-        write_report(certify(healthy()), tmp_path / "gone" / "r.yaml")
+        write_document(certify(healthy()), tmp_path / "gone" / "r.yaml")
 
 
 VERDICTS = st.sampled_from((conformant("ok"), WRONG, inconclusive("?"), not_applicable("no"), None))

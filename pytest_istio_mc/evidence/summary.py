@@ -1,0 +1,73 @@
+"""The summary: what the certificates of several topologies, made in one session, say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..compare import Difference
+from ..errors import MeshError
+from ..settings import Assignment
+from ..spec import API_VERSION
+from .report import SUMMARY_KIND, Result, read_document, result_sentence
+
+WORST_FIRST = (Result.FAILURE, Result.INCONCLUSIVE, Result.PARTIAL, Result.SUCCESS)
+
+
+def build_summary(reports: Mapping[Path, Mapping[str, Any]], *, version: str, reproduce: str) -> dict[str, Any]:
+    """The summary as plain JSON, from the certificates by the file that each was written to; those files are beside the summary's."""
+    results = {report["result"] for report in reports.values()}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": SUMMARY_KIND,
+        "result": next(result for result in WORST_FIRST if result in results),
+        "date": min(report["date"] for report in reports.values()),
+        "tool": {"name": "pytest-istio-mc", "version": version},
+        "topologies": [
+            {
+                "topology": report["topology"],
+                "result": report["result"],
+                "sentence": result_sentence(report),
+                "clusters": len(report["mesh"]["clusters"]),
+                "rootCauses": [cause["check"] for cause in report["rootCauses"]],
+                "seconds": report["timing"]["seconds"],
+                "certificate": path.name,
+            }
+            for path, report in reports.items()
+        ],
+        "reproduce": reproduce,
+    }
+
+
+def certificates(path: Path) -> dict[str, dict[str, Any]]:
+    """The certificates in a file by topology: the one that it is, or those that a summary names, which are in its folder.
+
+    Raises :class:`MeshError` where one cannot be read.
+    """
+    document = read_document(path)
+    if document["kind"] != SUMMARY_KIND:
+        return {document["topology"]: document}
+    found = {}
+    for entry in document["topologies"]:
+        (found[entry["topology"]],) = certificates(path.with_name(entry["certificate"])).values()
+    return found
+
+
+def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:
+    """The earlier certificate to compare each run with, by topology; :class:`MeshError` where the baseline has none for one of them."""
+    path = assignment.runs[0].baseline
+    if path is None:
+        return {}
+    found = certificates(path)
+    if len(assignment.runs) == len(found) == 1:
+        return {assignment.runs[0].topology: next(iter(found.values()))}
+    missing = [run.topology for run in assignment.runs if run.topology not in found]
+    if missing:
+        raise MeshError(f"certificate {path}", f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}")
+    return found
+
+
+def is_notable(report: Mapping[str, Any], differences: Sequence[Difference], problems: Sequence[str]) -> bool:
+    """Whether there is more to say of a certificate than that it is a success."""
+    return report["result"] != Result.SUCCESS or bool(differences) or bool(problems)

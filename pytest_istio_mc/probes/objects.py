@@ -1,0 +1,108 @@
+"""Objects: what a check makes for itself in the run's namespaces, in several clusters at once, and takes away again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..mesh import Mesh, ProbePod
+from . import manifests
+from .workloads import side_by_side
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+NETWORKING = "networking.istio.io/v1"
+
+
+@contextmanager
+def present(kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]) -> Iterator[None]:
+    """The objects that are ``wanted`` in each cluster, for as long as it takes; gone again at the end, whatever happened."""
+    try:
+        side_by_side(lambda cluster: kubes[cluster].apply(*wanted[cluster], namespace=namespace), wanted)
+        yield
+    finally:
+        side_by_side(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
+
+
+def everywhere(
+    mesh: Mesh, services: Sequence[manifests.Manifest], configuration: Sequence[manifests.Manifest]
+) -> dict[str, list[manifests.Manifest]]:
+    """Services for every cluster with workloads, and Istio's configuration for every cluster in which a control plane reads it.
+
+    A rule with subsets is needed in the target's cluster, too: its gateway has a filter chain for a subset only where its own control
+    plane knows it.
+    """
+    configured = config_clusters(mesh)
+    return {
+        cluster.name: [*services, *(configuration if cluster.name in configured else ())]
+        for cluster in mesh.spec
+        if cluster.runs_workloads or cluster.name in configured
+    }
+
+
+def config_clusters(mesh: Mesh) -> tuple[str, ...]:
+    """The clusters in which control planes read configuration."""
+    return tuple(dict.fromkeys(mesh.spec.config_cluster(plane).name for plane in mesh.spec.control_planes))
+
+
+def unique(name: str) -> str:
+    """A name that no other process of this run uses."""
+    return f"{name}-{uuid.uuid4().hex[:5]}"
+
+
+def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[manifests.Manifest]:
+    """A Service without a selector, and the endpoints that lead it to pods of another namespace, on their HTTP port."""
+    ports = [{"name": "http", "port": manifests.HTTP}]
+    endpoints = [
+        {
+            "addresses": [pod.ip],
+            "conditions": {"ready": True},
+            "nodeName": pod.node,
+            "targetRef": {"kind": "Pod", "name": pod.name, "namespace": namespace},
+        }
+        for pod in pods
+    ]
+    slice_of: dict[str, Any] = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv6" if any(":" in pod.ip for pod in pods) else "IPv4",
+        "endpoints": endpoints,
+        "ports": ports,
+    }
+    return [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}}, slice_of]
+
+
+def destination_rule(name: str, *, subsets: Mapping[str, Mapping[str, str]] | None = None) -> manifests.Manifest:
+    """A rule for a Service of this namespace: its subsets by their labels, and no locality load balancing, which would hide who could
+    answer."""
+    spec: dict[str, Any] = {"host": name, "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": False}}}}
+    if subsets:
+        spec["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
+    return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": spec}
+
+
+def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests.Manifest:
+    """The HTTP routes of a Service of this namespace."""
+    spec = {"hosts": [name], "http": [dict(route) for route in routes]}
+    return {"apiVersion": NETWORKING, "kind": "VirtualService", "metadata": {"name": name}, "spec": spec}
+
+
+def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -> None:
+    """Delete all of them, the first ones last, side by side; the first error is raised once all were tried."""
+
+    def delete(manifest: manifests.Manifest) -> None:
+        group = str(manifest["apiVersion"]).rpartition("/")[0]
+        kube.delete(f"{manifest['kind']}.{group}" if group else manifest["kind"], manifest["metadata"]["name"], namespace)
+
+    _all(delete, list(reversed(objects)))
+
+
+def _all(work: Callable[[manifests.Manifest], None], objects: Sequence[manifests.Manifest]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=6, thread_name_prefix="objects") as pool:
+        list(pool.map(work, objects))

@@ -1,0 +1,80 @@
+"""Sampling: many requests for a name from every client, first until they are led as they should be, then once more to be judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from ..errors import NotInTime
+from ..eventually import eventually
+from ..routing import Sample, Stage
+from . import manifests
+from .traffic import Traffic
+
+CONCURRENCY = 4
+"""How many requests of one sample are under way at a time."""
+
+
+def settled(
+    traffic: Traffic,
+    name: str,
+    wanted: Sequence[Sample],
+    size: int,
+    *,
+    headers: Mapping[str, Mapping[str, str]] | None = None,
+    within_seconds: float | None = None,
+) -> Stage:
+    """Send every sample until each has come out as it should, then send all of them anew: these are what is judged.
+
+    The first ones only find out when configuration is in force everywhere, so that no request is judged that was on its way before,
+    and none that failed is sent again. One of them at least must be such that only the configuration can lead it as it should be:
+    others may be led there anyway. ``headers`` are those of each case. Samples that do not come out as they should within
+    ``config_propagation`` are judged as they are then.
+    """
+    budget = traffic.timeouts.config_propagation if within_seconds is None else within_seconds
+    began = time.monotonic()
+    addresses = by_name_alone(traffic)
+
+    def send(sample: Sample) -> Sample:
+        return taken(traffic, sample, size, (headers or {}).get(sample.case), addresses)
+
+    def settle(sample: Sample) -> float | None:
+        try:
+            eventually(partial(send, sample), lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
+        except NotInTime:
+            return None
+        return time.monotonic() - began
+
+    settling = traffic.from_each(wanted, settle)
+    seconds = [one for one in settling if one is not None]
+    sent = tuple(traffic.from_each(wanted, send))
+    return Stage(name, sent, max(seconds) if len(seconds) == len(settling) else None)
+
+
+def taken(
+    traffic: Traffic, sample: Sample, size: int, headers: Mapping[str, str] | None = None, addresses: Mapping[str, str] | None = None
+) -> Sample:
+    """The sample with so many requests, sent now, over new connections, in each cluster to that address under the sample's name."""
+    sent = traffic.requests(
+        sample.source,
+        sample.host,
+        manifests.HTTP,
+        count=size,
+        concurrency=CONCURRENCY,
+        headers=headers,
+        address=(addresses or {}).get(sample.source, ""),
+    )
+    return replace(sample, requests=sent)
+
+
+def by_name_alone(traffic: Traffic) -> dict[str, str]:
+    """An address in each cluster that leads through the client's sidecar, which goes by the name in the request.
+
+    A new name is not looked up: name servers remember for seconds that there was none yet (RFC 2308).
+    """
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    host = traffic.host(traffic.probes.service)
+    found = traffic.from_each(clusters, lambda cluster: traffic.resolve(cluster, host))
+    return {cluster: addresses[0] for cluster, addresses in zip(clusters, found, strict=True) if addresses}
