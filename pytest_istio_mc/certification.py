@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
-from pathlib import Path
 from typing import Any
 
 from . import compare, provision
@@ -30,9 +29,7 @@ class Certification:
     ``report`` is that certificate, once there is one, and ``problems`` what went wrong besides its verdicts.
     """
 
-    def __init__(
-        self, run: Run, provider: Provider, baseline: Mapping[str, Any] | None, folder: Path, console: Console
-    ) -> None:
+    def __init__(self, run: Run, provider: Provider, baseline: Mapping[str, Any] | None, console: Console) -> None:
         self.run = run
         self.gathered = Gathered()
         self.report: dict[str, Any] | None = None
@@ -41,7 +38,6 @@ class Certification:
         self.expected: set[str] = set()
         self._provider = provider
         self._baseline = baseline
-        self._folder = folder
         self._console = console
         self._progress = Progress(console.line)
         self._began = datetime.now(UTC)
@@ -58,7 +54,7 @@ class Certification:
         """Make the mesh and record its snapshot; raises whatever keeps it from being made."""
         self._progress, self._began = Progress(self._console.line), datetime.now(UTC)
         settings, run_id = self.run.settings, self.run.run_id
-        folder = settings.snapshot or self._folder / f"snapshot-{self.topology}"
+        folder = settings.snapshot or self.run.folder / f"snapshot-{self.topology}"
         folder.parent.mkdir(exist_ok=True)
         prepared = self._undo.enter_context(
             provision.prepared_mesh(self._provider, settings, run_id, folder, self._progress, self.problems)

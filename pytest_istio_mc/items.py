@@ -29,13 +29,12 @@ _NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
 class Items:
     """The hooks around tests. Registered in the controller and in every worker of xdist alike.
 
-    ``folder`` is where the process that owns the meshes keeps the lock of the faults, and tells workers of its meshes.
+    ``folder`` is one that they all share.
     """
 
     def __init__(self, runs: Runs, checks: Mapping[str, Check], folder: Path, *, is_worker: bool = False) -> None:
         self._runs = runs
         self._checks = checks
-        self._folder = folder
         self._lock_file = folder / "faults.lock"
         self._is_worker = is_worker
 
@@ -101,10 +100,10 @@ class Items:
         """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves. Leave a mesh
         after the last test on it."""
         run = self._runs.of(item)
+        if run is not None and self._is_worker and run.mesh is None and not run.problem:
+            run.attach()
         check = item.stash.get(CHECK, None)
         needs_lock = check is not None and check.kind is not Kind.STATIC
-        if run is not None and self._is_worker and run.mesh is None and not run.problem:
-            run.attach(self._folder)
         with _held(self._lock_file if needs_lock else None, exclusive=check is not None and check.alone):
             result = yield
         if run is not None and (nextitem is None or self._runs.of(nextitem) is not run):

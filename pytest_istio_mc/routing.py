@@ -12,8 +12,6 @@ from .observations import Request
 BEFORE, SOME, ALL, LIFTED = "before", "some", "all", "lifted"
 """The states of a mesh configuration: without cluster-local settings of ours, with some, with one for every host, without them again."""
 
-SYSTEM, ELSEWHERE = "in kube-system", "in another namespace"
-
 CASES = ONE, NAMESPACE, SOLO, OTHER = "named alone", "in a named namespace", "named in one control plane", "never named"
 """The services that are asked for, by what makes them cluster-local."""
 
@@ -85,34 +83,6 @@ class Stage:
     def of(self, case: str) -> tuple[Sample, ...]:
         """The samples of one case, one for each client."""
         return tuple(sample for sample in self.samples if sample.case == case)
-
-
-@dataclass(frozen=True)
-class Held:
-    """The endpoints that the client's proxy in ``source`` has for a service, and those that its own cluster has for it."""
-
-    source: str
-    service: str
-    port: str
-    addresses: tuple[str, ...]
-    own: tuple[str, ...]
-
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        """The endpoints that are not its cluster's."""
-        return tuple(address for address in self.addresses if address not in self.own)
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What proxies have of services that Istio keeps local unasked, and requests for one of them and for its like elsewhere.
-
-    ``twins`` are the endpoints of the probe service, which cross over. ``stage`` is None where no such service may be made.
-    """
-
-    held: tuple[Held, ...]
-    twins: tuple[Held, ...]
-    stage: Stage | None = None
 
 
 @dataclass(frozen=True)

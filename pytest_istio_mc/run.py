@@ -34,19 +34,20 @@ TOPOLOGY = "topology"
 class Run:
     """The certification of one mesh, in one process. The process that provisions fills in what it made; workers are told.
 
-    ``problem`` says why there is no mesh, where it could not be provisioned. ``among_others`` says whether the session certifies other
-    topologies, too, so that messages have to name this one. ``scratch`` is a folder that all processes of the session share.
+    ``folder`` is shared by all processes of the session, for as long as it goes on. ``problem`` says why there is no mesh, where it
+    could not be provisioned. ``among_others`` says whether the session certifies other topologies, too, so that messages have to name
+    this one.
     """
 
     settings: Settings
     checks: Mapping[str, Check]
     run_id: str
+    folder: Path
     among_others: bool = False
     mesh: Mesh | None = None
     snapshot_folder: Path | None = None
     no_probes: str = ""
     problem: str = ""
-    scratch: Path | None = None
     _snapshot: Snapshot | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _kubes: dict[str, Kube] | None = None
@@ -87,27 +88,12 @@ class Run:
             self._traffic = self._open.enter_context(open_traffic(self.require_mesh(), self.kubes(), self.settings.timeouts))
         return self._traffic
 
-    def once(self, name: str, kind: type[T], observe: Callable[[], T]) -> T:
-        """What ``observe`` gives, a dataclass; it is called once in all processes of the session, unless it fails.
-
-        Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
-        """
-        from .plain import from_plain, to_plain
-
-        file = self.scratch / f"{name}-{self.topology}.json" if self.scratch is not None else None
-        if file is not None and file.exists():
-            return from_plain(kind, json.loads(file.read_text()))
-        seen = observe()
-        if file is not None:
-            file.write_text(json.dumps(to_plain(seen)))
-        return seen
-
     def leave(self) -> None:
         """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""
         self._kubes = self._traffic = self._snapshot = None
         self._open.close()
 
-    def publish(self, folder: Path) -> None:
+    def publish(self) -> None:
         """Tell the workers of xdist of the mesh, or why there is none, by a file of plain JSON."""
         document = {
             "run_id": self.run_id,
@@ -116,13 +102,13 @@ class Run:
             "no_probes": self.no_probes,
             "problem": self.problem,
         }
-        path = self._published(folder)
+        path = self._published
         path.with_suffix(".new").write_text(json.dumps(document))
         path.with_suffix(".new").replace(path)
 
-    def attach(self, folder: Path) -> None:
+    def attach(self) -> None:
         """In a worker: take over what :meth:`publish` of the controller tells, when it does."""
-        path = self._published(folder)
+        path = self._published
         within = self.settings.timeouts.provisioned
         eventually(path.is_file, bool, within_seconds=within, what=f"the mesh of {self.topology} for this worker")
         document = json.loads(path.read_text())
@@ -132,8 +118,9 @@ class Run:
         if self.mesh:
             self.settings = replace(self.settings, spec=self.mesh.spec)
 
-    def _published(self, folder: Path) -> Path:
-        return folder / f"mesh-{self.topology}.json"
+    @property
+    def _published(self) -> Path:
+        return self.folder / f"mesh-{self.topology}.json"
 
 
 class Runs:
@@ -166,6 +153,21 @@ class Recorded:
 
     verdicts: list[Verdict] = field(default_factory=list)
     convergence: list[dict[str, Any]] = field(default_factory=list)
+
+
+def once(run: Run, name: str, kind: type[T], observe: Callable[[], T]) -> T:
+    """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
+
+    Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+    """
+    from .plain import from_plain, to_plain
+
+    file = run.folder / f"{run.topology}-{name}.json"
+    if file.exists():
+        return from_plain(kind, json.loads(file.read_text()))
+    seen = observe()
+    file.write_text(json.dumps(to_plain(seen)))
+    return seen
 
 
 RUNS: pytest.StashKey[Runs] = pytest.StashKey()

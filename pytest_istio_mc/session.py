@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from . import compare, provision
 from .certification import Certification, own_version
 from .checks import catalogue
+from .checks.catalogue import Check
 from .console import Console
 from .errors import MeshError, UsageProblem
 from .evidence import allure, report, summary, terminal
@@ -40,13 +41,10 @@ def take_part(config: pytest.Config, assignment: Assignment, provider: Provider)
             config.pluginmanager.import_plugin(module)
     checks = catalogue.known_checks()
     several = assignment.overall is not None
-    runs = Runs(Run(settings, checks, new_run_id(), among_others=several) for settings in assignment.runs)
-    config.stash[RUNS] = runs
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         folder = Path(worker["mesh_folder"])
-        for run in runs:
-            run.scratch = folder
+        runs = config.stash[RUNS] = _runs(assignment, checks, folder)
         config.pluginmanager.register(Items(runs, checks, folder, is_worker=True), "mesh_items")
         return
     if several and config.getoption("dist", "no") not in IN_ORDER:
@@ -57,21 +55,24 @@ def take_part(config: pytest.Config, assignment: Assignment, provider: Provider)
         baselines = summary.baselines(assignment)
     except MeshError as error:
         raise pytest.UsageError(f"--mesh-baseline: {error}") from error
-    scratch = Scratch(next(iter(runs)).run_id)
+    scratch = Scratch(new_run_id())
     config.add_cleanup(scratch.remove)
-    for run in runs:
-        run.scratch = scratch.folder
-    items = Items(runs, checks, scratch.folder)
-    config.pluginmanager.register(items, "mesh_items")
+    runs = config.stash[RUNS] = _runs(assignment, checks, scratch.folder)
+    config.pluginmanager.register(Items(runs, checks, scratch.folder), "mesh_items")
     console = Console(config)
-    certifications = [Certification(run, provider, baselines.get(run.topology), scratch.folder, console) for run in runs]
-    owner = Owner(config, assignment, runs, certifications, scratch.folder, console)
+    certifications = [Certification(run, provider, baselines.get(run.topology), console) for run in runs]
+    owner = Owner(config, assignment, runs, certifications, console)
     config.pluginmanager.register(owner, "mesh_owner")
     config.add_cleanup(owner.clean_up)
     if config.pluginmanager.hasplugin("xdist"):
         from .distribution import Distribution
 
         config.pluginmanager.register(Distribution(owner, scratch.folder), "mesh_distribution")
+
+
+def _runs(assignment: Assignment, checks: Mapping[str, Check], folder: Path) -> Runs:
+    several = assignment.overall is not None
+    return Runs(Run(settings, checks, new_run_id(), folder, among_others=several) for settings in assignment.runs)
 
 
 class Owner:
@@ -83,14 +84,12 @@ class Owner:
         assignment: Assignment,
         runs: Runs,
         certifications: Iterable[Certification],
-        folder: Path,
         console: Console,
     ) -> None:
         self._config = config
         self._assignment = assignment
         self._runs = runs
         self._certifications = {certification.topology: certification for certification in certifications}
-        self._folder = folder
         self._console = console
         self._undo = ExitStack()
         self._waiting: list[Certification] = []
@@ -137,7 +136,7 @@ class Owner:
         self._waiting = [certification for certification in self._certifications.values() if certification.expected]
         for certification in self._certifications.values():
             if not certification.expected:
-                certification.run.publish(self._folder)  # else a worker that collects more than we did would wait for ever
+                certification.run.publish()  # else a worker that collects more than we did would wait for ever
         if self._waiting:
             self._undo.enter_context(provision.interruptible())
             self._provision_next()
@@ -221,7 +220,7 @@ class Owner:
             if self._config.pluginmanager.hasplugin("dsession"):
                 self._conclude_early("the run was interrupted")
             raise
-        certification.run.publish(self._folder)
+        certification.run.publish()
 
     def _finish_current(self, why_not_run: str) -> None:
         """Take the mesh at hand down and write its certificate."""

@@ -1,8 +1,8 @@
 """A pytest plugin with a provider, a topology and a handful of checks of its own: the pytest layer is tested with it, without a lab.
 
 It uses nothing but our own hooks. Load it with ``-p tests.fake_mesh``. Environment variables tell it to misbehave:
-``FAKE_PROVIDE`` (``fail``, ``fail TOPOLOGY``, ``crash`` or ``slow``), ``FAKE_CLEAN_UP`` (``fail``), and ``FAKE_LOG``, a file that gets a line for
-everything that it does.
+``FAKE_PROVIDE`` (``fail``, ``fail TOPOLOGY``, ``crash`` or ``slow``), ``FAKE_CLEAN_UP`` (``fail``), and ``FAKE_LOG``, a file that gets
+a line for everything that it does.
 """
 
 from __future__ import annotations

@@ -28,6 +28,25 @@ AREAS = {
 }
 """Check id prefixes in the order in which reports list them, with the name of the area."""
 
+MODULES = (
+    "trust",
+    "access",
+    "controlplane",
+    "discovery",
+    "eastwest",
+    "locality",
+    "federation",
+    "trust_live",
+    "controlplane_live",
+    "discovery_live",
+    "eastwest_live",
+    "cluster_local_live",
+    "subsets_live",
+    "locality_live",
+    "federation_live",
+)
+"""The modules whose functions judge checks."""
+
 
 class Profile(Enum):
     """Core: every conformant mesh must pass. Extended: what a mesh may claim beyond that."""
@@ -112,9 +131,7 @@ def check(
 
 def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
-    static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation", "locality")
-    live = ("trust_live", "controlplane_live", "discovery_live", "eastwest_live", "cluster_local_live", "subsets_live", "federation_live")
-    for module in (*static, *live, "locality_live"):
+    for module in MODULES:
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ..mesh import Mesh
-from ..routing import ALL, BEFORE, LIFTED, NAMESPACE, ONE, OTHER, SOLO, SOME, ClusterLocal, Defaults, Held, Sample
+from ..routing import ALL, BEFORE, LIFTED, NAMESPACE, ONE, OTHER, SOLO, SOME, ClusterLocal, Sample
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
@@ -102,71 +102,6 @@ def one_control_plane(mesh: Mesh, seen: ClusterLocal) -> Verdict:
         if sample.source not in told:
             found += _crosses(mesh, seen, sample, f"although only {seen.only_in} was told to keep it local", "cl-one-primary")
     return settle(found, f"kept local in {names(told)}, served by {seen.only_in}, only; {_figures(seen, SOME)}", pairs=pair_names(mesh))
-
-
-@check(
-    "MC-CLUSTERLOCAL-006",
-    "What Istio keeps local unasked stays local: the services of kube-system, kubernetes.default and istiod's own.",
-    kind=Kind.LIVE,
-    requires=_NEEDS,
-    spec_url="https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-ServiceSettings-Settings",
-    explained_by=REACH_BELOW,
-)
-def defaults(mesh: Mesh, seen: Defaults) -> Verdict:
-    """No client's proxy has another cluster's endpoint for them, though it has for the probe service; and a service of ours in
-    kube-system was answered within each cluster only, while its twin in another namespace was answered by every cluster."""
-    found: list[Found] = []
-    for cluster in mesh.spec.data_planes:
-        own = [held for held in seen.held if held.source == cluster.name]
-        if not any(held.addresses for held in own):
-            found.append(Gap(f"{cluster.name}: the client's proxy has no endpoint of any service that is kept local"))
-        if not any(held.foreign for held in seen.twins if held.source == cluster.name):
-            found.append(Gap(f"{cluster.name}: the client's proxy has no other cluster's endpoints at all, so that it says nothing"))
-        found += [_foreign(mesh, held) for held in own if held.foreign]
-    for sample in seen.stage.samples if seen.stage is not None else ():
-        found += _by_default(mesh, sample)
-    services = len({held.service for held in seen.held})
-    asked = (
-        f"{sum(len(sample.requests) for sample in seen.stage.samples)} requests" if seen.stage else "no request sent (--mesh-disruptive)"
-    )
-    return settle(found, f"{services} services have endpoints of the own cluster only; {asked}", pairs=pair_names(mesh))
-
-
-def _foreign(mesh: Mesh, held: Held) -> Finding:
-    client = f"{probes_of(mesh).client(held.source).name}.{probes_of(mesh).namespace}"
-    return Finding(
-        f"{held.source}: the client's proxy has endpoints of other clusters for {held.service}, which Istio keeps local unasked",
-        clusters=(held.source,),
-        expected=f"{held.service}:{held.port} at {names(held.own)}",
-        seen=names(held.foreign),
-        remedy=_exceptions(mesh, held.source)
-        + f" && {istioctl(mesh, held.source, f'proxy-config endpoints {client}')} | grep {held.service}",
-        fault="default-cluster-local-lost",
-    )
-
-
-def _by_default(mesh: Mesh, sample: Sample) -> Iterator[Found]:
-    if not sample.requests or sample.missing:
-        yield Gap(f"{sample.source}: {names(sample.missing)} did not answer the service {sample.case}")
-    if sample.astray:
-        yield Finding(
-            f"{sample.source}: a service {sample.case} is answered by {names(sorted(set(sample.answered) - {sample.source}))}",
-            clusters=(sample.source,),
-            expected=f"answers from {sample.source} only",
-            seen=spread(sample),
-            remedy=_exceptions(mesh, sample.source),
-            fault="default-cluster-local-lost",
-        )
-    if sample.failed and not sample.missing:
-        yield Gap(f"{sample.source}: requests for the service {sample.case} failed: {failures(sample.requests)}")
-
-
-def _exceptions(mesh: Mesh, source: str) -> str:
-    """Show the settings that may take a service out of the defaults."""
-    spec = mesh.spec
-    plane = spec.cluster(spec.cluster(source).control_plane or source)
-    config = spec.config_cluster(plane).name
-    return kubectl(mesh, config, f"-n {spec.istio_namespace} get configmap istio -o yaml") + " | grep -A4 'clusterLocal: false'"
 
 
 def _kept(mesh: Mesh, seen: ClusterLocal, stage: str, case: str) -> Verdict:

@@ -113,7 +113,7 @@ def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
         served = [
             client.name for plane in spec.control_planes if spec.config_cluster(plane).name == cluster for client in spec.served_by(plane)
         ]
-        for revision in sorted({revision_of(mesh, kubes[name], name) for name in served}):
+        for revision in sorted({_revision(mesh, kubes[name], name) for name in served}):
             place = Place(cluster, spec.istio_namespace, "istio" if revision in ("", "default") else f"istio-{revision}")
             item = kubes[cluster].read("ConfigMap", place.name, place.namespace)
             if item is None or _KEY not in (item.get("data") or {}):
@@ -216,7 +216,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def revision_of(mesh: Mesh, kube: Kube, cluster: str) -> str:
+def _revision(mesh: Mesh, kube: Kube, cluster: str) -> str:
     """The revision of the control plane that injected the client's sidecar."""
     assert mesh.probes is not None
     pod = kube.read("Pod", mesh.probes.client(cluster).name, mesh.probes.namespace) or {}

@@ -11,26 +11,15 @@ from pytest_istio_mc.fixtures.expect import Expect
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.probes import cluster_local
-from pytest_istio_mc.probes.kept_local import kept_local
 from pytest_istio_mc.probes.traffic import Traffic
 from pytest_istio_mc.routing import ClusterLocal
-from pytest_istio_mc.run import Run
+from pytest_istio_mc.run import Run, once
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def seen(mesh_run: Run, kubes: Mapping[str, Kube], traffic: Traffic) -> ClusterLocal:
     """Traffic before, while and after the mesh configuration of every control plane kept services local; observed once in a run."""
-    return mesh_run.once("cluster-local", ClusterLocal, lambda: cluster_local.cluster_local(traffic, kubes))
-
-
-@pytest.mark.mesh_check("MC-CLUSTERLOCAL-006")
-def test_what_istio_keeps_local_unasked_stays_local(
-    mesh_run: Run, mesh: Mesh, kubes: Mapping[str, Kube], traffic: Traffic, expect: Expect
-) -> None:
-    """By the endpoints that proxies have, and where we may add a service to kube-system, by requests for it."""
-    seen = kept_local(traffic, kubes, may_write=mesh_run.settings.may_disrupt)
-
-    expect(cluster_local_live.defaults(mesh, seen))
+    return once(mesh_run, "cluster-local", ClusterLocal, lambda: cluster_local.cluster_local(traffic, kubes))
 
 
 @pytest.mark.mesh_check("MC-CLUSTERLOCAL-001")
