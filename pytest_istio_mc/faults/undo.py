@@ -68,8 +68,23 @@ class RenewToken:
         renew_token(kubes, self.cluster, self.token_secret, self.holders)
 
 
-Undo = Restore | Merge | Remove | RenewToken
-_KINDS: dict[str, type[Undo]] = {kind.__name__: kind for kind in (Restore, Merge, Remove, RenewToken)}
+@dataclass(frozen=True)
+class RestoreMeshConfig:
+    """Give a ConfigMap of mesh configuration back what a run has noted in it when it changed it."""
+
+    cluster: str
+    namespace: str
+    name: str
+
+    def run(self, kubes: Mapping[str, Kube]) -> None:
+        """Restore it, and prove it; where it has been restored already, nothing is done."""
+        from ..probes import mesh_config
+
+        mesh_config.restore(kubes[self.cluster], mesh_config.Place(self.cluster, self.namespace, self.name))
+
+
+Undo = Restore | Merge | Remove | RenewToken | RestoreMeshConfig
+_KINDS: dict[str, type[Undo]] = {kind.__name__: kind for kind in (Restore, Merge, Remove, RenewToken, RestoreMeshConfig)}
 
 
 def to_list(steps: Iterable[Undo]) -> list[dict[str, Any]]:
