@@ -277,9 +277,10 @@ def _contexts(kubeconfig: str) -> list[str]:
 
 
 def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[object]:
-    """Remove the namespaces of dead runs in one cluster. Those of runs that may go on, here or elsewhere, are only told of."""
+    """Remove the namespaces of dead runs in one cluster, and take back what else they did. Those of runs that may go on, here or
+    elsewhere, are only told of."""
     from .kube import Kube
-    from .probes import workloads
+    from .probes import strays, workloads
 
     found: list[object] = []
     with closing(Kube(context, kubeconfig, context)) as kube:
@@ -293,6 +294,13 @@ def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[obje
             if not dry_run:
                 kube.delete("Namespace", leftover.namespace)
             found.append(name)
+        for stray in strays.strays(kube):
+            if not stray.left.owner_is_dead:
+                print(f"left alone: {stray} in context {context}: {stray.left.owner} may still be at work")
+                continue
+            if not dry_run:
+                stray.take_back(kube)
+            found.append(f"{stray} in context {context}")
     return found
 
 

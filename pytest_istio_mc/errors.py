@@ -55,6 +55,10 @@ class NotInTime(MeshError):
     """A condition did not come true within its budget; ``detail`` holds the last observation."""
 
 
+class NotHealed(MeshError):
+    """What was broken on purpose does not work again; whatever is observed after that means nothing."""
+
+
 class NonConformant(AssertionError):
     """Raised by the pytest layer for a non-conformant verdict, so that pytest and Allure say *failed*."""
 

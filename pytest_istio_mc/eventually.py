@@ -28,6 +28,7 @@ class Timeouts:
     config_propagation: float = 20.0  # requirement: a configuration change is in force in every proxy
     endpoint_propagation: float = 20.0  # requirement: an endpoint change is in every proxy of the mesh
     remote_sync: float = 60.0  # requirement: a new remote secret is synced
+    heal: float = 90.0  # patience: what a fault broke works again
     clean_up: float = 60.0  # patience: what a run made is gone again
     provisioned: float = 3600.0  # patience: a test process waits for the mesh that another one builds
 

@@ -44,7 +44,9 @@ class Probes:
 class Mesh:
     """A mesh to certify: what it is meant to be, how to reach its clusters, and the probes in it.
 
-    ``spec`` has a kubeconfig and a context for every cluster. ``to_dict`` is plain JSON: an xdist worker gets its mesh that way.
+    ``spec`` has a kubeconfig and a context for every cluster. ``capabilities`` are what the provider can do to clusters beyond the
+    Kubernetes API, ``controls`` is the folder of the control socket over which any process of this machine can have it done; both are
+    empty where there is nothing of the kind. ``to_dict`` is plain JSON: an xdist worker gets its mesh that way.
     """
 
     spec: MeshSpec
@@ -55,6 +57,7 @@ class Mesh:
     notes: tuple[str, ...] = ()
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     probes: Probes | None = None
+    controls: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, complete enough for :meth:`from_dict`."""
@@ -64,6 +67,7 @@ class Mesh:
             "provider": self.provider,
             "probe_image": self.probe_image,
             "capabilities": list(self.capabilities),
+            "controls": self.controls,
             "notes": list(self.notes),
             "versions": {cluster: dict(versions) for cluster, versions in self.versions.items()},
             "probes": None if self.probes is None else {**self.probes.__dict__, "pods": [dict(pod.__dict__) for pod in self.probes.pods]},
@@ -79,6 +83,7 @@ class Mesh:
             provider=document["provider"],
             probe_image=document["probe_image"],
             capabilities=tuple(document["capabilities"]),
+            controls=document.get("controls", ""),
             notes=tuple(document["notes"]),
             versions=document["versions"],
             probes=None if probes is None else Probes(**{**probes, "pods": tuple(ProbePod(**pod) for pod in probes["pods"])}),

@@ -19,6 +19,7 @@ from .settings import DEFAULT_PROVIDER, REPLAY, Settings
 
 if TYPE_CHECKING:
     from .kube import Kube
+    from .probes.strays import Stray
     from .providers import Provider, ProvisionRequest
     from .snapshot import Snapshot
 
@@ -150,8 +151,9 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, fa
 
 
 def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
-    """Remove the namespaces of runs of this machine that were killed. Where that is not allowed, the checks will say what else is not."""
-    from .probes import workloads
+    """Remove the namespaces of runs of this machine that were killed, and take back what else they did. Where that is not allowed, the
+    checks will say what else is not."""
+    from .probes import strays, workloads
 
     for kube in kubes.values():
         with suppress(KubeError):
@@ -159,6 +161,18 @@ def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
                 if leftover.owner_is_dead:
                     kube.delete("Namespace", leftover.namespace)
                     progress.note(f'swept: namespace {leftover.namespace} of dead run {leftover.run_id} in cluster "{kube.name}"')
+            for stray in strays.strays(kube):
+                if stray.left.owner_is_dead:
+                    progress.note(f'swept: {stray}, which is dead, in cluster "{kube.name}"{_taken_back(stray, kube)}')
+
+
+def _taken_back(stray: Stray, kube: Kube) -> str:
+    """What is to be said of it, where it was not simply taken back."""
+    try:
+        stray.take_back(kube)
+    except MeshError as error:
+        return f"; {error}"
+    return ""
 
 
 @contextmanager

@@ -18,6 +18,11 @@ def acceptable(count: int, share: float, false_alarm: float) -> tuple[int, int]:
     return _inside(chances, false_alarm / 2), count - _inside(chances[::-1], false_alarm / 2)
 
 
+def passing(count: int, share: float, fewest: int, most: int) -> float:
+    """How likely it is that another ``share`` passes for one of which no fewer and no more than that are acceptable."""
+    return sum(math.exp(_log_chance(count, hits, share)) for hits in range(fewest, most + 1))
+
+
 def _inside(chances: list[float], allowed: float) -> int:
     """The first number of hits that is not so rare, together with all below it."""
     below = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from .. import binomial
+from .. import shares
 from ..mesh import Mesh
 from ..routing import Sample, Stage
 from ..spec import Feature
@@ -72,24 +72,24 @@ def versions_within_clusters(mesh: Mesh, seen: Stage) -> Verdict:
 )
 def weights_are_kept(mesh: Mesh, seen: Stage, weights: Mapping[str, int]) -> Verdict:
     """Every share is within the bounds that chance allows it; how improbable it is that it is not, and that even shares pass, is said."""
-    shares = [sample for sample in seen.samples if len(sample.expected) == len(weights)]
-    found = list(_led(mesh, Stage(seen.name, tuple(sample for sample in seen.samples if sample not in shares), seen.first_seconds)))
+    shared = [sample for sample in seen.samples if len(sample.expected) == len(weights)]
+    found = list(_led(mesh, Stage(seen.name, tuple(sample for sample in seen.samples if sample not in shared), seen.first_seconds)))
     number_of_bounds = max(1, len(mesh.spec.data_planes) * len(weights))
     for cluster in mesh.spec.data_planes:
-        own = next((sample for sample in shares if sample.source == cluster.name), None)
+        own = next((sample for sample in shared if sample.source == cluster.name), None)
         if own is None or not own.requests:
             found.append(Gap(f"{cluster.name}: no request was sent"))
             continue
         found += _shares(mesh, own, weights, FALSE_ALARM / number_of_bounds)
-    size = min((len(sample.requests) for sample in shares), default=0)
-    return settle(found, _fairly(shares, weights, size, FALSE_ALARM / number_of_bounds), pairs=pair_names(mesh))
+    size = min((len(sample.requests) for sample in shared), default=0)
+    return settle(found, _fairly(shared, weights, size, FALSE_ALARM / number_of_bounds), pairs=pair_names(mesh))
 
 
-def _fairly(shares: Iterable[Sample], weights: Mapping[str, int], size: int, false_alarm: float) -> str:
-    seen = "; ".join(f"{sample.source}: {spread(sample)}" for sample in shares)
+def _fairly(shared: Iterable[Sample], weights: Mapping[str, int], size: int, false_alarm: float) -> str:
+    seen = "; ".join(f"{sample.source}: {spread(sample)}" for sample in shared)
     wanted = ", ".join(f"{cluster} {weight} %" for cluster, weight in weights.items())
     first = next(iter(weights))
-    even = binomial.within(size, 1 / len(weights), *binomial.bounds(size, weights[first] / 100, false_alarm))
+    even = shares.passing(size, 1 / len(weights), *shares.acceptable(size, weights[first] / 100, false_alarm))
     return (
         f"of {size} requests from each cluster ({wanted}), {seen}; false alarm at most {FALSE_ALARM:.0e} (exact binomial bounds), even "
         f"shares would pass with {even:.0e}"
@@ -100,7 +100,7 @@ def _shares(mesh: Mesh, sample: Sample, weights: Mapping[str, int], false_alarm:
     yield from _lost(mesh, sample, tuple(weights))
     count, answered = len(sample.requests), sample.answered
     for target, weight in weights.items():
-        fewest, most = binomial.bounds(count, weight / 100, false_alarm)
+        fewest, most = shares.acceptable(count, weight / 100, false_alarm)
         if not fewest <= answered.get(target, 0) <= most and not sample.failed:
             yield Finding(
                 f"{sample.source}: {target} gets {answered.get(target, 0)} of {count} requests, with a weight of {weight} %",

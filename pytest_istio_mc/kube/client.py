@@ -108,13 +108,16 @@ class Kube:
         merged: Json = _parsed(self._connection.request("PATCH", path, (), dict(patch), content_type=content_type))
         return merged
 
-    def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
-        """Ask for an object's deletion; it may take its time. One that is absent is fine."""
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_seconds: int | None = None) -> None:
+        """Ask for an object's deletion; it may take its time, a pod what it asks for or ``grace_seconds``. One that is absent is fine."""
         resource = self._kinds.named(kind)
         if resource is None:
             return
+        options: Json = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
         try:
-            self._connection.request("DELETE", resource.path(namespace, name), (), {"propagationPolicy": "Background"})
+            self._connection.request("DELETE", resource.path(namespace, name), (), options)
         except KubeError as error:
             if error.status != 404:
                 raise

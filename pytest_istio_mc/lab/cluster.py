@@ -62,6 +62,10 @@ class LabCluster:
             component.abandon()
         self.inside.end()
 
+    def wait_for_apiserver(self, within_seconds: float) -> None:
+        """Wait until the apiserver, started anew, takes requests; :class:`ProvisionError` where it does not."""
+        self._wait("kube-apiserver", self._apiserver_ready, time.monotonic() + within_seconds)
+
     def _apiserver_ready(self) -> bool:
         return bool(self.api.request("GET", "/readyz") == "ok")
 

@@ -25,9 +25,11 @@ LAB_SETTINGS: Mapping[str, Any] = {
             "autoscaleEnabled": False,
             "resources": _SMALL,
             "env": {
-                # Both make istiod send filters that only Istio's build of Envoy has.
+                # These two make istiod send filters that only Istio's build of Envoy has.
                 "PILOT_ENABLE_ALPN_FILTER": "false",
                 "PILOT_ENABLE_METADATA_EXCHANGE": "false",
+                # 30 seconds by default: how long an istiod that starts waits for a cluster that does not answer. Checks read it from here.
+                "PILOT_REMOTE_CLUSTER_TIMEOUT": "10s",
             },
         },
         "telemetry": {"enabled": False},  # likewise: the stats filter

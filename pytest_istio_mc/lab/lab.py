@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -23,10 +22,11 @@ from ..progress import Progress
 from ..spec import MeshSpec
 from . import remains
 from .cache import cache_home
+from .control import Conversation
 from .journal import SupervisorLock
 from .plan import LabPlan, plan_nodes
 from .process import tail_of
-from .supervisor import CONTROL, LOG, PLAN
+from .supervisor import LOG, PLAN
 
 if TYPE_CHECKING:
     from .toolchain import Toolchain
@@ -75,22 +75,8 @@ class Lab:
 
     def order(self, order: str, **details: str) -> Any:
         """Send the supervisor an order and return its answer; :class:`ProvisionError` where it refuses or is gone."""
-        folder = os.open(self.plan.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(10)
-                connection.connect(f"/proc/self/fd/{folder}/{CONTROL}")
-                with connection.makefile("rw") as stream:
-                    stream.write(json.dumps({"order": order, **details}) + "\n")
-                    stream.flush()
-                    answer = json.loads(stream.readline() or "{}")
-        except (OSError, ValueError) as error:
-            raise ProvisionError(f'lab "{self.plan.name}"', f"order {order}", str(error)) from error
-        finally:
-            os.close(folder)
-        if not answer.get("ok"):
-            raise ProvisionError(f'lab "{self.plan.name}"', f"order {order} refused", str(answer.get("error")))
-        return answer["result"]
+        with Conversation(self.plan.home) as conversation:
+            return conversation.order(order, **details)
 
     def detach(self) -> None:
         """Let the lab live on when this process ends; it is shut off from whoever started it, its terminal included."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,22 +25,24 @@ class Component:
         self._env = dict(env or os.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._told_to_end = False
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the program; its command line is the first line of its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._told_to_end = False
-        with self.log.open("ab") as log:
+        with self._lock, self.log.open("ab") as log:
             log.write((" ".join(self.command) + "\n").encode())
             log.flush()
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._env
             )
+            self._told_to_end = False
 
     def require_alive(self) -> None:
         """Raise :class:`ProvisionError` with the last log lines where the program has ended, unless it was told to."""
-        status = self._process.poll() if self._process else None
-        if status is not None and not self._told_to_end:
+        with self._lock:
+            status = self._process.poll() if self._process and not self._told_to_end else None
+        if status is not None:
             raise ProvisionError(
                 f'cluster "{self.owner}"',
                 f"{self.name} ended with {_ending(status)}",
@@ -66,6 +69,13 @@ class Component:
         """Send the program a signal. An end after one that ends programs is no surprise."""
         self._told_to_end = self._told_to_end or number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
         os.kill(self.pid(), number)
+        if number is signal.SIGCONT:
+            os.kill(self.wrapper_pid, number)  # nsenter stops with its child, and would never notice its end
+
+    def end(self, timeout_seconds: float = 10.0) -> None:
+        """Kill the program and wait until it has ended."""
+        self.signal(signal.SIGKILL)
+        self.wait(timeout_seconds)
 
     def abandon(self) -> None:
         """Kill the ``nsenter`` in front of the program: a stopped one would never notice that the program has ended."""

@@ -21,16 +21,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError
+from ..errors import MeshError, ProvisionError
 from . import cgroups, network, node, pki
+from .breakages import Breakage, Breakages
 from .cluster import LabCluster, first_error
+from .control import CONTROL
 from .forward import Forwarder
 from .journal import Entry, Journal
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
 PLAN = "plan.json"
-CONTROL = "control.sock"
 LOG = "supervisor.log"
 
 _LOOK_SECONDS = 0.5  # how soon the end of a component is noticed
@@ -50,6 +51,7 @@ class Supervisor:
         self._count_lock = threading.Lock()
         self._silent = len(plan.nodes)
         self._detached = False
+        self._breakages = Breakages(plan, self._clusters, self._namespaces_of_fabric)
 
     def start(self) -> None:
         """Make the namespaces and the network, then start all clusters side by side.
@@ -85,6 +87,11 @@ class Supervisor:
         cluster = LabCluster(self.plan, item, self._inside[item.name], port)
         self._clusters[item.name] = cluster
         cluster.start(self._within_seconds, tell_note, self._one_answers, self._ended)
+
+    def _namespaces_of_fabric(self) -> Namespaces:
+        if self._fabric is None:
+            raise ProvisionError(f'lab "{self.plan.name}"', "has no network yet")
+        return self._fabric
 
     def _one_answers(self) -> None:
         with self._count_lock:
@@ -149,17 +156,35 @@ class Supervisor:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rw") as stream:
-            for line in stream:
-                try:
-                    answer = {"ok": True, "result": self._obey(json.loads(line))}
-                except (MeshError, OSError, KeyError, ValueError) as error:
-                    answer = {"ok": False, "error": str(error) or repr(error)}
-                stream.write(json.dumps(answer) + "\n")
-                stream.flush()
+        """Obey one conversation; what was broken in it is mended when it ends, which it also does when who held it is killed."""
+        broken: dict[int, Breakage] = {}
+        try:
+            with connection, connection.makefile("rw") as stream:
+                for line in stream:
+                    try:
+                        answer = {"ok": True, "result": self._obey(json.loads(line), broken)}
+                    except (MeshError, OSError, KeyError, ValueError, TypeError) as error:
+                        answer = {"ok": False, "error": str(error) or repr(error)}
+                    stream.write(json.dumps(answer) + "\n")
+                    stream.flush()
+        except OSError:
+            pass  # who asked is gone, and nobody waits for the answer
+        finally:
+            for breakage in broken.values():
+                self._breakages.end(breakage)
 
-    def _obey(self, order: Mapping[str, Any]) -> Any:
+    def _obey(self, order: Mapping[str, Any], broken: dict[int, Breakage]) -> Any:
         match order["order"]:
+            case "break":
+                breakage = self._breakages.begin(order["what"], order["details"], float(order["for_seconds"]))
+                broken[breakage.number] = breakage
+                return breakage.number
+            case "mend":
+                breakage = broken.pop(order["number"])
+                self._breakages.end(breakage)
+                if breakage.problem:
+                    raise ProvisionError(f'lab "{self.plan.name}"', f"{breakage.what} could not be mended", breakage.problem)
+                return {"seconds": breakage.mended - breakage.began, "by_timer": breakage.by_timer}
             case "status":
                 return {
                     name: {component: item.pid() for component, item in cluster.components.components.items()}

@@ -40,7 +40,7 @@ def cluster_local(traffic: Traffic, kubes: Mapping[str, Kube]) -> ClusterLocal:
             return [_local(*(services[case].pattern for case in cases))]
 
         stages = [stage(BEFORE, {})]
-        with mesh_config.changeable(mesh, kubes) as configs:
+        with mesh_config.changeable(mesh, kubes, _longest(traffic)) as configs:
             configs.set_service_settings({place.cluster: settings(place.cluster) for place in configs.places})
             stages.append(stage(SOME, {ONE: sources, NAMESPACE: sources, SOLO: told}))
             configs.set_service_settings({place.cluster: [_local("*")] for place in configs.places})
@@ -87,6 +87,11 @@ def _wanted(traffic: Traffic, services: Mapping[str, _Service], local: Mapping[s
     for source in sources:
         for case, service in services.items():
             yield Sample(source, case, service.host, (source,) if source in local.get(case, ()) else sources)
+
+
+def _longest(traffic: Traffic) -> float:
+    """How long at most the mesh configuration may stay changed: twice what two stages take that never come about."""
+    return 4 * (traffic.timeouts.config_propagation + traffic.timeouts.request) + traffic.timeouts.kube_request
 
 
 def _local(*hosts: str) -> dict[str, Any]:

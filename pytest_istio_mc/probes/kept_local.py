@@ -6,9 +6,6 @@ These are those of ``kube-system``, ``kubernetes.default`` and istiod's own (Ist
 from __future__ import annotations
 
 import json
-import os
-import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -21,6 +18,7 @@ from ..routing import ELSEWHERE, SYSTEM, Defaults, Held, Sample, Stage
 from . import manifests, mesh_config, objects
 from .sampling import settled
 from .traffic import MISS_PROBABILITY, Traffic, sample_size
+from .workloads import ownership
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -129,9 +127,8 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
 
 def _labelled(made: Sequence[manifests.Manifest], run_id: str) -> list[manifests.Manifest]:
     """With what tells whose they are, since they are in a namespace that is not the run's."""
-    notes = {manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}", manifests.STARTED_ANNOTATION: f"{time.time():.0f}"}
     for manifest in made:
         metadata = manifest["metadata"]
         metadata["labels"] = {**metadata.get("labels", {}), manifests.RUN_LABEL: run_id}
-        metadata["annotations"] = notes
+        metadata["annotations"] = ownership()
     return list(made)

@@ -1,27 +1,25 @@
 """Mesh configuration: the ConfigMaps that control planes read it from, changed for some seconds and restored exactly.
 
 Everything that is needed to restore one is written into it together with the change, so that whoever finds it there can: this
-process at the end, the next run, or ``istio-mc sweep``, where this process was killed.
+process at the end, the dead man's timer where it was killed, and where that was killed, too, the next run or ``istio-mc sweep``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubeError, MeshError, ObservationError
+from ..faults import deadman
+from ..faults.undo import RestoreMeshConfig
 from ..mesh import Mesh
 from . import manifests
 from .objects import config_clusters
-from .workloads import Leftover, side_by_side
+from .workloads import ownership, side_by_side
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -62,11 +60,8 @@ class MeshConfigs:
     def set_service_settings(self, settings: Mapping[str, Settings]) -> None:
         """Add these ``serviceSettings`` to the original ones of the control planes that read configuration in these clusters; what
         was added before is dropped."""
-        side_by_side_places(lambda place: self._write(place, settings[place.cluster]), [p for p in self.places if p.cluster in settings])
-
-    def restore(self) -> None:
-        """Put back what was there before the first change, and prove it; :class:`MeshError` where it could not be."""
-        side_by_side_places(lambda place: restore(self._kubes[place.cluster], place), self.places)
+        chosen = {f"{place.cluster}/{place}": place for place in self.places if place.cluster in settings}
+        side_by_side(lambda key: self._write(chosen[key], settings[chosen[key].cluster]), chosen)
 
     def _write(self, place: Place, settings: Settings) -> None:
         import yaml
@@ -80,8 +75,7 @@ class MeshConfigs:
             notes = {
                 ORIGINAL_ANNOTATION: json.dumps(original),
                 WRITTEN_ANNOTATION: _digest(text),
-                manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}",
-                manifests.STARTED_ANNOTATION: f"{time.time():.0f}",
+                **ownership(),
             }
             return {"metadata": {"labels": {manifests.RUN_LABEL: self._mesh.run_id}, "annotations": notes}, "data": {_KEY: text}}
 
@@ -89,21 +83,16 @@ class MeshConfigs:
 
 
 @contextmanager
-def changeable(mesh: Mesh, kubes: Mapping[str, Kube]) -> Iterator[MeshConfigs]:
-    """The mesh configuration of every control plane, to be changed; as it was again at the end, whatever happened.
+def changeable(mesh: Mesh, kubes: Mapping[str, Kube], for_seconds: float) -> Iterator[MeshConfigs]:
+    """The mesh configuration of every control plane, to be changed; as it was again at the end, which is proven.
 
-    Raises :class:`ObservationError` where it cannot be found. That it could not be restored is reported beside an earlier error.
+    Another process restores it where this one is killed, or takes longer than that. Raises :class:`ObservationError` where it cannot be
+    found. That it could not be restored is reported beside an earlier error.
     """
-    configs = MeshConfigs(mesh, kubes, places(mesh, kubes))
-    try:
-        yield configs
-    except BaseException as error:
-        try:
-            configs.restore()
-        except MeshError as second:
-            error.add_note(f"and the mesh configuration was not restored: {second}")
-        raise
-    configs.restore()
+    found = places(mesh, kubes)
+    steps = [RestoreMeshConfig(place.cluster, place.namespace, place.name) for place in found]
+    with deadman.undone(mesh, kubes, steps, for_seconds):
+        yield MeshConfigs(mesh, kubes, found)
 
 
 def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
@@ -165,29 +154,6 @@ def restore(kube: Kube, place: Place) -> bool:
     if (now.get("data") or {}).get(_KEY) != before[_KEY] or _original(now) is not None:
         raise MeshError(f'cluster "{kube.name}": ConfigMap {place}', "was restored, but is not what it was", str(now)[:500])
     return True
-
-
-def leftovers(kube: Kube) -> tuple[tuple[Place, Leftover], ...]:
-    """The ConfigMaps in this cluster that runs have changed and not restored, whether they still go on or not."""
-    found = []
-    for item in kube.list("ConfigMap", labels=manifests.RUN_LABEL):
-        metadata = item["metadata"]
-        notes = metadata.get("annotations") or {}
-        if ORIGINAL_ANNOTATION not in notes:
-            continue
-        place = Place(kube.name, metadata["namespace"], metadata["name"])
-        started = notes.get(manifests.STARTED_ANNOTATION, "0")
-        owner = notes.get(manifests.OWNER_ANNOTATION, "")
-        run = metadata["labels"][manifests.RUN_LABEL]
-        when = float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0
-        found.append((place, Leftover(kube.name, place.namespace, run, owner, when)))
-    return tuple(found)
-
-
-def side_by_side_places(work: Callable[[Place], Any], chosen: tuple[Place, ...] | list[Place]) -> None:
-    """The work for every place at the same time; the first failure is raised once all have ended."""
-    by_key = {f"{place.cluster}/{place}": place for place in chosen}
-    side_by_side(lambda key: work(by_key[key]), by_key)
 
 
 def _change(kube: Kube, place: Place, change: Callable[[Mapping[str, Any]], dict[str, Any] | None]) -> dict[str, Any] | None:

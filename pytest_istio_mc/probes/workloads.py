@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Leftover:
-    """A namespace that some run made: ``owner`` is ``host/pid`` of the process that made it, ``started`` seconds since the epoch."""
+    """A namespace that some run made, or in which it made something.
+
+    ``owner`` is ``host/pid`` of the process that did, ``started`` seconds since the epoch.
+    """
 
     cluster: str
     namespace: str
@@ -148,21 +151,26 @@ def _removed_at_end(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, 
 
 def leftovers(kube: Kube) -> tuple[Leftover, ...]:
     """The namespaces in this cluster that runs of this tool made, whether they still go on or not."""
-    found = []
-    for item in kube.list("Namespace", labels=manifests.RUN_LABEL):
-        metadata = item["metadata"]
-        notes = metadata.get("annotations") or {}
-        started = notes.get(manifests.STARTED_ANNOTATION, "0")
-        found.append(
-            Leftover(
-                cluster=kube.name,
-                namespace=metadata["name"],
-                run_id=metadata["labels"][manifests.RUN_LABEL],
-                owner=notes.get(manifests.OWNER_ANNOTATION, ""),
-                started=float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0,
-            )
-        )
-    return tuple(found)
+    return tuple(leftover_of(kube, item) for item in kube.list("Namespace", labels=manifests.RUN_LABEL))
+
+
+def leftover_of(kube: Kube, item: Mapping[str, Any]) -> Leftover:
+    """What a run's labels and annotations say of an object: of a namespace, or of something in one."""
+    metadata = item["metadata"]
+    notes = metadata.get("annotations") or {}
+    started = notes.get(manifests.STARTED_ANNOTATION, "0")
+    return Leftover(
+        cluster=kube.name,
+        namespace=metadata.get("namespace") or metadata["name"],
+        run_id=metadata["labels"][manifests.RUN_LABEL],
+        owner=notes.get(manifests.OWNER_ANNOTATION, ""),
+        started=float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0,
+    )
+
+
+def ownership() -> dict[str, str]:
+    """The annotations that say that something is this process's, and since when."""
+    return {manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}", manifests.STARTED_ANNOTATION: f"{time.time():.0f}"}
 
 
 def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
@@ -179,8 +187,7 @@ def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
 
 def run_namespace(kube: Kube, name: str, run_id: str) -> manifests.Manifest:
     """The manifest of a namespace of this run, labelled the way in which this cluster's mesh injects."""
-    notes = {manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}", manifests.STARTED_ANNOTATION: f"{time.time():.0f}"}
-    return manifests.namespace(name, run_id, injection_labels(kube), notes)
+    return manifests.namespace(name, run_id, injection_labels(kube), ownership())
 
 
 def injection_labels(kube: Kube) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import KubeError, ProvisionError, UsageProblem
@@ -62,8 +63,11 @@ class AttachProvider:
                     f'no istiod runs in namespace "{spec.istio_namespace}" of any cluster',
                     advice="install Istio first, or give its namespace as istioNamespace in a --mesh-spec file",
                 )
+            capabilities, controls = _controls(spec)
             yield Mesh(
                 spec=spec if request.declared else adopted(spec, found),
+                capabilities=capabilities,
+                controls=controls,
                 run_id=request.run_id,
                 provider=self.name,
                 probe_image=request.probe_image or _probe_image(found),
@@ -152,6 +156,20 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
         mesh_id=next((entry.mesh_id for entry in found.values() if entry.mesh_id), spec.mesh_id),
         trust_domain=next((entry.trust_domain for entry in found.values() if entry.trust_domain), spec.trust_domain),
     ).validated()
+
+
+def _controls(spec: MeshSpec) -> tuple[tuple[str, ...], str]:
+    """What can be done to the clusters beyond the Kubernetes API, and by which folder: where they are a lab's, its kubeconfig says so.
+
+    The clusters of a lab have contexts of their own names there; another spec than the lab's own would break the wrong cluster.
+    """
+    from ..lab.breakages import BREAKAGES
+    from ..lab.control import CONTROL
+
+    home = Path(spec.kubeconfig).expanduser().resolve().parent if spec.kubeconfig else None
+    if home is None or not (home / CONTROL).is_socket() or any(cluster.context != cluster.name for cluster in spec):
+        return (), ""
+    return BREAKAGES, str(home)
 
 
 def _if_allowed(read: Callable[[], T]) -> T | None:

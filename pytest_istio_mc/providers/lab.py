@@ -25,9 +25,6 @@ NOTES = (
 )
 """What differs between the lab and a production mesh; every certificate made in the lab says so."""
 
-CAPABILITIES = ("signal-component", "start-component")
-"""What a lab can do to a cluster beyond the Kubernetes API."""
-
 
 class LabProvider:
     """``--mesh-provider=lab``, the default."""
@@ -56,6 +53,7 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) 
     """
     from .. import topologies
     from ..lab import doctor, images, lab, sweep, toolchain
+    from ..lab.breakages import BREAKAGES
 
     topology = topologies.known()[spec.topology]
     topology.check(spec)
@@ -76,7 +74,8 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) 
                 run_id=name,
                 provider=LabProvider.name,
                 probe_image=images.PYTHON,
-                capabilities=CAPABILITIES,
+                capabilities=BREAKAGES,
+                controls=str(running.plan.home),
                 notes=NOTES,
                 versions={cluster.name: dict(tools.versions) for cluster in spec},
             ),

@@ -1,0 +1,60 @@
+"""Controls: what the provider of a mesh can break beyond the Kubernetes API, and mends by itself when whoever asked for it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import MeshError, NotHealed, ProvisionError
+from ..mesh import Mesh
+
+MENDING_SECONDS = 120.0
+"""How long mending may take: an apiserver that was killed starts, and whoever depends on it with it."""
+
+
+class Controls(Protocol):
+    """What a provider offers. The words of ``what`` are those of ``Mesh.capabilities``, the details are theirs."""
+
+    def broken(self, what: str, *, for_seconds: float, **details: Any) -> Any:
+        """A context in which it is broken. It is mended at its end; by the provider, and at once, when this process ends before that;
+        and after ``for_seconds`` in any case, which raises :class:`NotHealed` at the end of a context that was longer."""
+
+
+class LabControls:
+    """A lab's, over the control socket in its folder: a conversation a breakage, whose end mends it."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    @contextmanager
+    def broken(self, what: str, *, for_seconds: float, **details: Any) -> Iterator[None]:
+        """See :class:`Controls`."""
+        from ..lab.control import Conversation
+
+        with Conversation(self._home) as conversation:
+            number = conversation.order("break", what=what, details=details, for_seconds=for_seconds)
+            try:
+                yield
+            except BaseException as error:
+                try:
+                    conversation.order("mend", number=number, timeout_seconds=MENDING_SECONDS)
+                except ProvisionError as second:
+                    error.add_note(f"and {what} could not be mended: {second}")
+                raise
+            mended = conversation.order("mend", number=number, timeout_seconds=MENDING_SECONDS)
+        if mended["by_timer"]:
+            raise NotHealed(
+                what,
+                f"was undone after {for_seconds:g} s by its dead-man timer, before its end",
+                "what was observed after that was observed without it",
+                advice="on a slow machine give --mesh-timeout-factor=2",
+            )
+
+
+def controls_of(mesh: Mesh) -> Controls:
+    """The controls of a mesh; :class:`MeshError` where its provider has none."""
+    if not mesh.controls:
+        raise MeshError(f'provider "{mesh.provider}"', "cannot break clusters", advice="the lab can: --mesh-provider=lab")
+    return LabControls(Path(mesh.controls))

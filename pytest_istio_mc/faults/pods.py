@@ -1,0 +1,99 @@
+"""Pods lost: those of control planes and of east-west gateways; their Deployments bring others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import MeshError
+from ..observations import GatewayAddress
+from .scene import Scene
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment and the names of its pods, as they were before one of them was lost."""
+
+    cluster: str
+    namespace: str
+    deployment: str
+    pods: tuple[str, ...]
+
+
+@contextmanager
+def istiod_restarted(scene: Scene, cluster: str) -> Iterator[Workload]:
+    """All pods of the control plane in a cluster are killed at once; at the end it is available again."""
+    namespace = scene.mesh.spec.istio_namespace
+    found = workload(scene, cluster, namespace, "app=istiod")
+    with _available_again(scene, found):
+        for pod in found.pods:
+            kill(scene, found, pod)
+        yield found
+
+
+@contextmanager
+def gateway_killed(scene: Scene, gateway: GatewayAddress) -> Iterator[Workload]:
+    """One pod of an east-west gateway is lost; at the end the gateway has as many as before."""
+    found = gateway_workload(scene, gateway)
+    with _available_again(scene, found):
+        kill(scene, found, found.pods[0])
+        yield found
+
+
+def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:
+    """The Deployment behind a gateway's Service."""
+    namespace, name = gateway.service.split("/")
+    service = scene.kubes[gateway.cluster].read("Service", name, namespace)
+    selector = (service or {}).get("spec", {}).get("selector") or {}
+    if not selector:
+        raise MeshError(f'cluster "{gateway.cluster}": gateway {gateway.service}', "its pods are not known", "its Service selects none")
+    return workload(scene, gateway.cluster, namespace, ",".join(f"{key}={value}" for key, value in selector.items()))
+
+
+def workload(scene: Scene, cluster: str, namespace: str, labels: str) -> Workload:
+    """The Deployment of the pods with these labels; :class:`MeshError` where it is not exactly one."""
+    kube = scene.kubes[cluster]
+    pods = [pod for pod in kube.list("Pod", namespace, labels=labels) if not pod["metadata"].get("deletionTimestamp")]
+    owners = {owner["name"] for pod in pods for owner in pod["metadata"].get("ownerReferences") or () if owner["kind"] == "ReplicaSet"}
+    sets = [item for item in kube.list("ReplicaSet", namespace) if item["metadata"]["name"] in owners]
+    names = {owner["name"] for item in sets for owner in item["metadata"].get("ownerReferences") or ()}
+    if len(names) != 1:
+        raise MeshError(
+            f'cluster "{cluster}": pods {labels} in {namespace}', "do not belong to one Deployment", f"to {sorted(names) or 'none'}"
+        )
+    return Workload(cluster, namespace, names.pop(), tuple(sorted(pod["metadata"]["name"] for pod in pods)))
+
+
+def kill(scene: Scene, found: Workload, pod: str) -> None:
+    """Delete a pod without giving it time to say goodbye."""
+    scene.kubes[found.cluster].delete("Pod", pod, found.namespace, grace_seconds=0)
+
+
+def scaled(scene: Scene, found: Workload) -> Mapping[str, Any]:
+    """The Deployment's scale."""
+    deployment = scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace)
+    if deployment is None:
+        raise MeshError(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone")
+    replicas: Mapping[str, Any] = deployment["spec"]
+    return replicas
+
+
+@contextmanager
+def _available_again(scene: Scene, found: Workload) -> Iterator[None]:
+    def proof() -> None:
+        scene.kubes[found.cluster].wait_available(
+            [("Deployment", found.deployment)], found.namespace, within_seconds=scene.timeouts.control_plane_ready
+        )
+
+    with scene.healed(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', proof):
+        yield
+
+
+def pods_of(scene: Scene, found: Workload, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The Deployment's pods as they are now."""
+    deployment = scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace) or {}
+    labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
+    listed = scene.kubes[found.cluster].list("Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items()))
+    return [pod for pod in listed if names is None or pod["metadata"]["name"] in names]
