@@ -114,7 +114,7 @@ def known_checks() -> dict[str, Check]:
     """Every known check by id, in report order (area, then number)."""
     static = ("trust", "access", "controlplane", "discovery", "eastwest", "federation", "locality")
     live = ("trust_live", "controlplane_live", "discovery_live", "eastwest_live", "cluster_local_live", "subsets_live", "federation_live")
-    for module in (*static, *live, "locality_live"):
+    for module in (*static, *live, "locality_live", "locality_shares_live"):
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))
