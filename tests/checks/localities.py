@@ -48,7 +48,9 @@ def view(here: Mesh, tiers: Order) -> ClientView:
     for priority, tier in enumerate(tiers.tiers):
         for cluster in tier.clusters:
             place = here.spec.cluster(cluster).locality
-            endpoints.append(ProxyEndpoint(f"10.0.0.{len(endpoints)}", 5000, "HEALTHY", place.region, place.zone, priority=priority, cluster=cluster))
+            endpoints.append(
+                ProxyEndpoint(f"10.0.0.{len(endpoints)}", 5000, "HEALTHY", place.region, place.zone, priority=priority, cluster=cluster)
+            )
     return ClientView(tuple(endpoints), OUTLIER_DETECTION)
 
 
@@ -84,9 +86,7 @@ def stage(here: Mesh, tiers: Order, name: str, *, absent: tuple[str, ...] = (), 
     nearest = tiers.nearest((*absent, *failing))
     sent = (*(ill(here, tiers.source) if failing else ()), *answers(here, tiers.source, *nearest, each=5))
     sample = answers(here, tiers.source, *nearest)
-    return Stage(
-        tiers.source, "locality-x.istio-mc-test", name, nearest, absent, failing, sent, sample, 0.2, 20.0, view(here, tiers)
-    )
+    return Stage(tiers.source, "locality-x.istio-mc-test", name, nearest, absent, failing, sent, sample, 0.2, 20.0, view(here, tiers))
 
 
 def by_source(found: list[Stage]) -> dict[str, list[Stage]]:
