@@ -9,7 +9,6 @@ from typing import Any
 from .checks.catalogue import Check
 from .verdicts import Finding, Outcome, Verdict
 
-
 PROBES_NEED = (
     "MC-TRUST-002",
     "MC-TRUST-003",
