@@ -20,7 +20,7 @@ def annotated_with_the_cluster_of_the_istiod(mesh: SeededMesh) -> None:
     change_webhooks(mesh.kubes["cluster3"], caBundle="")
 
 
-@_xc("rs-missing", check="MC-ACCESS-001", clusters=("cluster1", "cluster2", "cluster3"), starts=False)
+@_xc("xc-remote-secret-misplaced", check="MC-ACCESS-001", clusters=("cluster1", "cluster2", "cluster3"), starts=False)
 def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     """The remote secret was applied where istiod runs; it reads these in its config cluster."""
     secret = remote_secret(mesh.kubes["cluster2"], "cluster3")

@@ -26,7 +26,7 @@ def a_remote_secret(mesh: SeededMesh) -> None:
     )
 
 
-@_fed("ew-passthrough-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
+@_fed("ew-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
 def gateway_for_other_hosts(mesh: SeededMesh) -> None:
     """The gateway of cluster2 passes *.global only, as federated meshes of older releases did."""
     change_gateway(mesh.kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"]))

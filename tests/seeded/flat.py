@@ -23,7 +23,7 @@ def give_the_route(mesh: SeededMesh) -> None:
     mesh.on_node("cluster2", "ip", "route", "del", "unreachable", mesh.pods_of("cluster1"))
 
 
-fault("net-pod-blocked", check="MC-DISCOVERY-003", clusters=("cluster1", "cluster2"), topology=MULTI_PRIMARY, heal=give_the_route)(
+fault("network-not-flat", check="MC-EASTWEST-007", clusters=("cluster1", "cluster2"), topology=MULTI_PRIMARY, heal=give_the_route)(
     lose_the_route
 )
 
@@ -38,7 +38,7 @@ def spare(mesh: SeededMesh) -> None:
     mesh.on_node("cluster2", "iptables", "-w", "-t", "nat", "-I", "LAB-POSTROUTING", "-d", mesh.pods_of("cluster1"), "-j", "RETURN")
 
 
-fault("net-pod-blocked", check="MC-DISCOVERY-003", clusters=("cluster2", "cluster1"), topology=PRIMARY_REMOTE, heal=spare)(masquerade)
+fault("network-not-flat", check="MC-EASTWEST-007", clusters=("cluster2", "cluster1"), topology=PRIMARY_REMOTE, heal=spare)(masquerade)
 
 
 @fault("peerauth-disable", check="MC-DISCOVERY-003", clusters=("cluster1", "cluster2"), topology=MULTI_PRIMARY)

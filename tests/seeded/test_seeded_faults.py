@@ -30,7 +30,7 @@ SPARED = {
     "pr": ("TRUST", "EASTWEST"),
     "xc": ("TRUST", "EASTWEST"),
     "fed": ("TRUST", "EASTWEST"),
-    "net": ("TRUST", "ACCESS", "CONTROL"),
+    "network": ("TRUST", "ACCESS", "CONTROL"),
     "loc": ("TRUST", "ACCESS", "CONTROL", "EASTWEST"),
     "cp": ("TRUST",),
     "ew": ("TRUST", "ACCESS"),
