@@ -64,7 +64,7 @@ def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts) -> It
             remedy=get_pods,
             fault="gateway-loss-fails-requests",
         )
-    steady = flow.steady_from(lambda record: record.succeeded, STEADY, loss.began)
+    steady = flow.steady_from(STEADY, after=loss.began)
     last = max((record.answered_at for record in after.failures), default=loss.began)
     back = None if steady is None or not _ends_well(flow) else last - loss.began
     if back is None or back > timeouts.endpoint_propagation + loss.whole_seconds:

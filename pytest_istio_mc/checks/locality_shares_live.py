@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..binomial import bounds, within
+from ..shares import acceptable, passing
 from ..localities import Journey, Split, Unprotected, answered_in, crosses_zones
 from ..mesh import Mesh
 from ..snapshot import Object, Snapshot, name_of, namespace_of
@@ -42,8 +42,8 @@ def shares_are_kept(mesh: Mesh, snapshot: Snapshot, splits: Sequence[Split]) -> 
         for split in splits
     ]
     size, share = len(splits[0].requests), next(iter(splits[0].shares.values()))
-    fewest, most = bounds(size, share / 100, FALSE_ALARM / cells)
-    even = within(size, 1 / len(where), fewest, most)
+    fewest, most = acceptable(size, share / 100, FALSE_ALARM / cells)
+    even = passing(size, 1 / len(where), fewest, most)
     asked = "/".join(map(str, splits[0].shares.values()))
     otherwise = (
         f"{'; '.join(told)}, for {asked} % (a false alarm: {FALSE_ALARM:.0e}, with {fewest} to {most} taken for {share} %; an even spread "
@@ -215,7 +215,7 @@ def _kept(mesh: Mesh, snapshot: Snapshot, split: Split, false_alarm: float) -> I
         )
         return
     for group, share in split.shares.items():
-        fewest, most = bounds(len(split.requests), share / 100, false_alarm)
+        fewest, most = acceptable(len(split.requests), share / 100, false_alarm)
         count = _count(split, group)
         if not fewest <= count <= most:
             yield Finding(

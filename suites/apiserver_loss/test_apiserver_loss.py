@@ -15,7 +15,7 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.outages import How, Isolation, Loss, cluster_to_lose, primary_to_lose, watchers
 from pytest_istio_mc.probes import outages
 from pytest_istio_mc.probes.traffic import Traffic
-from pytest_istio_mc.run import Run, once
+from pytest_istio_mc.run import Run
 from pytest_istio_mc.spec import Role
 
 
@@ -25,7 +25,7 @@ def refused(mesh_run: Run, mesh: Mesh, traffic: Traffic, kubes: Mapping[str, Kub
     lost = cluster_to_lose(mesh.spec)
     if lost is None:
         return None
-    return once(mesh_run, "refused", Loss, lambda: outages.lose(traffic, kubes, faults, How.REFUSED, lost.name))
+    return mesh_run.once("refused", Loss, lambda: outages.lose(traffic, kubes, faults, How.REFUSED, lost.name))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def hung(mesh_run: Run, mesh: Mesh, traffic: Traffic, kubes: Mapping[str, Kube],
     if lost is None:
         return None
     plane = watchers(mesh.spec, lost)[0].name
-    return once(mesh_run, "hung", Loss, lambda: outages.lose(traffic, kubes, faults, How.HUNG, lost.name, restart=plane))
+    return mesh_run.once("hung", Loss, lambda: outages.lose(traffic, kubes, faults, How.HUNG, lost.name, restart=plane))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def primary(mesh_run: Run, mesh: Mesh, traffic: Traffic, kubes: Mapping[str, Kub
     """The API server of a primary gone, and its control plane out of reach of its remote clusters."""
     if primary_to_lose(mesh.spec) is None:
         return None
-    return once(mesh_run, "primary", Loss, lambda: outages.lose_primary(traffic, kubes, faults))
+    return mesh_run.once("primary", Loss, lambda: outages.lose_primary(traffic, kubes, faults))
 
 
 @pytest.mark.mesh_check("MC-APISERVER-001")
@@ -97,7 +97,7 @@ def test_a_cluster_can_be_isolated_and_brought_back(
 ) -> None:
     """By removing its remote secrets and adding them again, without a failed request elsewhere."""
     cluster = cluster_to_lose(mesh.spec)
-    isolated = once(mesh_run, "isolated", Isolation, lambda: outages.isolate(traffic, faults, cluster.name)) if cluster else None
+    isolated = mesh_run.once("isolated", Isolation, lambda: outages.isolate(traffic, faults, cluster.name)) if cluster else None
     for entry in isolated.drained if isolated else ():
         if entry.seconds is not None:
             _tell(expect, f"{entry.source} sends nothing more to an isolated cluster", entry.seconds)
