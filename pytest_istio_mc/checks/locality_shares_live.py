@@ -109,7 +109,7 @@ def outlier_detection_is_needed(mesh: Mesh, snapshot: Snapshot, meetings: Sequen
     ill = sum(len(meeting.ill) for meeting in meetings)
     otherwise = (
         f"without it, {crossing} of {len(well)} requests ({_percent(crossing, len(well))}) crossed zones, and {failed} of {ill} "
-        f"({_percent(failed, ill)}) failed for as long as the nearest instances were ill (none by chance: {miss_probability:.0e}): services "
+        f"({_percent(failed, ill)}) failed while the nearest instances were ill (none by chance: {miss_probability:.0e}): services "
         "that should fail over need outlierDetection"
     )
     if covered:
@@ -148,7 +148,7 @@ def lax(snapshot: Snapshot) -> list[str]:
         if detection is not None and int(detection.get("maxEjectionPercent") or 10) < 100:
             share = int(detection.get("maxEjectionPercent") or 10)
             found.append(
-                f"DestinationRule {namespace_of(rule)}/{name_of(rule)} of {cluster} ejects at most {share} % of the endpoints, so none of a "
+                f"DestinationRule {namespace_of(rule)}/{name_of(rule)} of {cluster} ejects at most {share} % of the endpoints, none of a "
                 "few; set maxEjectionPercent: 100 where it should fail over"
             )
     return found
