@@ -11,7 +11,7 @@ help:
 	@echo "make lint      ruff, mypy, vulture"
 	@echo "make unit      the tests that need neither root nor a lab"
 	@echo "make faults    seed real faults into a real mesh: each must be named, and mended by the printed remedy (needs root)"
-	@echo "              one topology's: make faults TOPOLOGY=federated"
+	@echo "              those of one topology: make faults TOPOLOGY=federated (docs/seeded-faults.md)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"

@@ -14,6 +14,7 @@ from .elsewhere_live import service_in_one_cluster as service_in_one_cluster
 from .endpoints_live import leaving_endpoints_gone as leaving_endpoints_gone
 from .endpoints_live import new_endpoints_seen as new_endpoints_seen
 from .headless_live import headless_instances_reached as headless_instances_reached
+from .hops import Trace
 from .judging import Found, Gap, names, settle
 from .live import failures, istioctl, pair_names, probes_of
 from .protocols_live import every_protocol_reaches as every_protocol_reaches
@@ -119,7 +120,7 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
             expected=f"answers from {names(counts)}",
             seen=f"answers: {spread}" + (f"; failures: {failed}" if failed else "; no failures") + f"; {way.summary}",
             remedy=way.remedy or endpoints,
-            fault="authz-denied" if way.broken and way.broken.name == AUTHORISATION else "cluster-not-reached",
+            fault=_fault(way),
         )
     if failed and not missing:
         number = sum(not request.succeeded for request in requests)
@@ -133,6 +134,13 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
             remedy=broken[0].remedy if broken else endpoints,
             fault="requests-fail",
         )
+
+
+def _fault(way: Trace) -> str:
+    """What the first broken hop is known by, if there is more to say than that a cluster is not reached."""
+    if way.broken is None:
+        return "cluster-not-reached"
+    return way.broken.fault or ("authz-denied" if way.broken.name == AUTHORISATION else "cluster-not-reached")
 
 
 def _unresolved(source: str, unresolved: Sequence[Request], count: int, ways: Ways) -> Finding:

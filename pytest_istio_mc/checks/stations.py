@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..certificates import verify_chain
 from ..errors import ObservationError
@@ -10,7 +11,7 @@ from ..snapshot import Inbound, ProxyFacts
 from . import symptoms
 from .authority import serving
 from .hops import Hop, State
-from .intentions import intentions
+from .intentions import intentions, without_mutual_tls
 from .judging import names
 from .look import Look
 from .oracle import service_ports
@@ -202,7 +203,11 @@ def _inbound(look: Look) -> Hop:
             good, f"port {look.port} takes plaintext", "it does" if good else "it demands mutual TLS", remedy, look.source, look.target
         )
     if not all(one.known and one.tls for one in facts):
-        return _hop(False, f"port {look.port} takes mutual TLS", "it takes plaintext only", remedy, look.source, look.target)
+        expected = f"port {look.port} takes mutual TLS"
+        for why in without_mutual_tls(look.snapshot, look.snapshot.spec.cluster(look.target)):
+            seen = f"it takes plaintext only: {why.summary}, which {look.source} was not told"
+            return replace(_hop(False, expected, seen, why.remedy, look.source, look.target), fault=why.fault)
+        return _hop(False, expected, "it takes plaintext only", remedy, look.source, look.target)
     return _trusted(look, (look.client,), look.servers, f"the certificate of {look.client.pod} is accepted in {look.target}", remedy)
 
 

@@ -296,7 +296,7 @@ def _watch(
 
     def look() -> tuple[tuple[Record, ...], Record | None]:
         (flow,) = running.so_far().flows
-        first = flow.steady_from(lambda record: answered_in(record) in nearest, IN_A_ROW, began)
+        first = flow.steady_from(IN_A_ROW, lambda record: answered_in(record) in nearest, began)
         return tuple(record for record in flow.records if record.when >= began), first
 
     def rested(seen: tuple[tuple[Record, ...], Record | None]) -> bool:

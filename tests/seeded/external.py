@@ -28,7 +28,7 @@ def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     mesh.kubes["cluster1"].create(bare(secret))
 
 
-@_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"))
+@_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"), starts=False)
 def secrets_read_beside_istiod(mesh: SeededMesh) -> None:
     """LOCAL_CLUSTER_SECRET_WATCHER is set, so istiod takes its own access to the config cluster for another member of the mesh."""
     set_environment(mesh.kubes["cluster1"], "istiod", LOCAL_CLUSTER_SECRET_WATCHER="true")

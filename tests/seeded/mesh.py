@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from pytest_istio_mc.kube import Kube
@@ -139,3 +140,8 @@ def record(snapshot: Path, folder: Path) -> None:
     for file in folder.rglob("*.json*"):
         file.unlink()
     replace(found, spec=replace(found.spec, kubeconfig="")).save(folder, compress=True)
+
+
+def on(topology: str, *values: object, id: str = "") -> Any:
+    """The parameters of a test on a mesh of that topology, under an id by which ``-k`` finds it."""
+    return pytest.param(topology, *values, id="-".join(filter(None, (topology, id))))

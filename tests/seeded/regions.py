@@ -31,11 +31,3 @@ def managed_by_the_other_region(mesh: SeededMesh) -> None:
 def remote_secret_in_one_primary_only(mesh: SeededMesh) -> None:
     """The first region's remote is known to its own primary, and not to that of the second region."""
     mesh.kubes["cluster3"].delete("Secret", "istio-remote-secret-cluster2", SYSTEM)
-
-
-@_ha("loc-node-labels", check="MC-DISCOVERY-002", clusters=("cluster2",))
-def nodes_without_a_region(mesh: SeededMesh) -> None:
-    """The nodes of cluster2 do not say where they are."""
-    for node in mesh.kubes["cluster2"].list("Node"):
-        labels = {"topology.kubernetes.io/region": None, "topology.kubernetes.io/zone": None}
-        mesh.kubes["cluster2"].merge("Node", node["metadata"]["name"], None, {"metadata": {"labels": labels}})

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_istio_mc.lab import toolchain
-
 from .faults import COMMON, SeededFault, known
-from .mesh import SeededMesh, record
+from .mesh import SeededMesh, on, record
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -43,25 +41,6 @@ SPARED = {
 """By group of faults, the areas whose static checks such a fault must not touch."""
 
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededMesh]:
-    """A lab mesh of one topology that all its faults share; a test that does not see it healed makes it anew."""
-    if toolchain.cached() is None or os.geteuid() != 0:
-        pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
-    topology: str = request.param
-    seeded = SeededMesh(f"faults-{os.getpid()}", tmp_path_factory.mktemp("faults"), topology)
-    try:
-        seeded.build()
-        yield seeded
-    finally:
-        seeded.remove()
-
-
-def on(topology: str, *values: object, id: str = "") -> Any:
-    """The parameters of a test on a mesh of that topology, under an id by which ``-k`` finds it."""
-    return pytest.param(topology, *values, id="-".join(filter(None, (topology, id))))
 
 
 def keep(mesh: SeededMesh, name: str, folder: str) -> None:
