@@ -11,6 +11,7 @@ help:
 	@echo "make lint      ruff, mypy, vulture"
 	@echo "make unit      the tests that need neither root nor a lab"
 	@echo "make faults    seed real faults into a real mesh: each must be named, and mended by the printed remedy (needs root)"
+	@echo "              those of one topology: make faults TOPOLOGY=federated (docs/seeded-faults.md)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
@@ -36,7 +37,7 @@ lab-tests: .venv/ready host
 
 faults: .venv/ready host
 	$(BIN)/istio-mc lab build
-	$(BIN)/pytest -ra -m faults -s --durations=0
+	$(BIN)/pytest -ra -m faults -s --durations=0 $(if $(TOPOLOGY),-k '$(TOPOLOGY)' tests/seeded)
 
 record: export RECORD = 1
 record: faults

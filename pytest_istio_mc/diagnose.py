@@ -9,6 +9,14 @@ from typing import Any
 from .checks.catalogue import Check
 from .verdicts import Finding, Outcome, Verdict
 
+PROBES_NEED = (
+    "MC-TRUST-002",
+    "MC-TRUST-003",
+    *(f"MC-ACCESS-00{number}" for number in range(1, 6)),
+    *(f"MC-CONTROL-{number:03}" for number in (2, 4, 5, 7, 10)),
+)
+"""The checks of what a pod needs to start with a sidecar: a control plane that runs, injects it, knows its cluster and signs for it."""
+
 
 @dataclass(frozen=True)
 class RootCause:
@@ -55,16 +63,19 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     """The root causes among ``verdicts`` (by check id), those that explain most first, then in the order of ``checks``.
 
     A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others that are not
-    conformant, has a finding for the same clusters, unless that one is latent and the symptom is not. Every non-conformant check is a
+    conformant, has a finding for the same clusters, unless that one is latent and the symptom is not. What is inconclusive for want of
+    probes is also a symptom of what keeps these from starting. Every non-conformant check is a
     root cause, or in the ``explains`` of one; an inconclusive check is never a cause.
     """
     below = checks_below(checks, {check for check, verdict in verdicts.items() if verdict.outcome is Outcome.CONFORMANT})
     nodes = [node for check in checks if check in verdicts for node in _nodes(verdicts[check])]
     causes = [node for node in nodes if node.finding]
-    parents: dict[_Node, list[_Node]] = {
-        node: [cause for cause in causes if cause.check in below[node.check] and node.meets(cause) and cause.latent <= node.latent]
-        for node in nodes
-    }
+
+    def explains(cause: _Node, node: _Node) -> bool:
+        probeless = node.finding is None and checks[node.check].probed and cause.check in PROBES_NEED
+        return (cause.check in below[node.check] or probeless) and node.meets(cause) and cause.latent <= node.latent
+
+    parents: dict[_Node, list[_Node]] = {node: [cause for cause in causes if explains(cause, node)] for node in nodes}
     groups: dict[tuple[str, str], list[_Node]] = {}
     for node in causes:
         if not parents[node] and node.finding:

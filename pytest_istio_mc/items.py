@@ -6,6 +6,7 @@ import fcntl
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .errors import Inconclusive, MeshError, NonConformant
 from .evidence import allure
 from .options import SUITES, names_suites
 from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
-from .verdicts import Outcome, Verdict, inconclusive
+from .verdicts import Outcome, Verdict, inconclusive, not_applicable
 
 MARKER = "mesh_check"
 MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "snapshot", "kubes", "traffic"})
@@ -126,6 +127,11 @@ class Items:
             raise Inconclusive(f"{run.topology}: {check.id} inconclusive: the mesh could not be provisioned: {run.problem.splitlines()[0]}")
         if check.kind is not Kind.STATIC and run.no_probes:
             raise Inconclusive(f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}")
+        lacking = [capability for capability in check.needs if run.mesh is not None and capability not in run.mesh.capabilities]
+        if lacking:
+            verdict = not_applicable(f"nobody can do this to these clusters: {', '.join(lacking)}; to a lab's it can be done (--mesh-provider=lab)")
+            item.stash[RECORDED].verdicts.append(replace(verdict, check=check.id))
+            pytest.skip(f"not applicable: {verdict.reason}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

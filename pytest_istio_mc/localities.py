@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .observations import Request
 from .snapshot import ProxyEndpoint, Snapshot, labels_of, name_of
 from .spec import ClusterSpec, Locality, MeshSpec
+from .timelines import Record, Timeline
 
 LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 """The node labels that Istio takes region, zone and subzone from (Istio, "Locality Load Balancing")."""
@@ -47,11 +48,11 @@ class Tier:
 
 @dataclass(frozen=True)
 class Order:
-    """The tiers as seen from ``source``, nearest first. ``unseen`` are the clusters that no answer can be told from, and why."""
+    """The tiers as seen from ``source``, nearest first. ``unseen`` are the clusters without a tier, each with the reason."""
 
     source: str
     tiers: tuple[Tier, ...]
-    unseen: tuple[str, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -88,9 +89,9 @@ class ClientView:
 class Stage:
     """One stage of a client's way through a failover.
 
-    Since it began, the clusters in ``absent`` have no endpoints and those in ``failing`` answer with errors. ``requests`` are all that
-    were sent until only the ``nearest`` others had answered a few in a row, ``sample`` those sent after that. ``seconds`` is how long
-    that took, ``None`` where it did not come about within ``budget_seconds``.
+    Since it began, the clusters in ``absent`` have no endpoints and those in ``failing`` answer with errors. Of the requests at a fixed
+    rate, those ``before`` were sent until the ``nearest`` others alone answered, and those ``after`` from then on; ``sample`` are more,
+    sent in one go. ``seconds`` is how long it took, ``None`` where it did not come about within ``budget_seconds``.
     """
 
     source: str
@@ -99,17 +100,84 @@ class Stage:
     nearest: tuple[str, ...]
     absent: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
-    requests: tuple[Request, ...] = ()
+    before: tuple[Record, ...] = ()
+    after: tuple[Record, ...] = ()
     sample: tuple[Request, ...] = ()
     seconds: float | None = None
     budget_seconds: float = 0.0
     view: ClientView = ClientView()
 
+    @property
+    def settled(self) -> tuple[Request | Record, ...]:
+        """All that was sent after the shift, or without one the last requests."""
+        return (*self.after, *self.sample) if self.seconds is not None else self.before[-20:]
 
-def answered_in(request: Request) -> str:
+    @property
+    def lost(self) -> tuple[Request | Record, ...]:
+        """All requests that failed, whenever that was."""
+        return tuple(request for request in (*self.before, *self.after, *self.sample) if not request.succeeded)
+
+
+@dataclass(frozen=True)
+class Journey:
+    """The stages that the client in ``source`` went through, its requests at a fixed rate meanwhile, and the order that is right."""
+
+    order: Order
+    stages: tuple[Stage, ...] = ()
+    timeline: Timeline = field(default_factory=lambda: Timeline(()))
+
+    @property
+    def source(self) -> str:
+        """The cluster of the client."""
+        return self.order.source
+
+    def complete(self) -> bool:
+        """Whether every stage came about, so that all were seen."""
+        return bool(self.stages) and all(stage.seconds is not None for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Counted requests from the client in ``source`` to a service, and the percentage that each group of clusters should answer.
+
+    ``seconds`` is how long it took until each group that should had answered some, ``None`` where one did not within ``budget_seconds``.
+    """
+
+    source: str
+    host: str
+    shares: Mapping[tuple[str, ...], int]
+    requests: tuple[Request, ...] = ()
+    seconds: float | None = None
+    budget_seconds: float = 0.0
+    view: ClientView = ClientView()
+
+
+@dataclass(frozen=True)
+class Unprotected:
+    """A service without outlier detection, as the client in ``source`` meets it: when all is ``well``, and when the instances in the
+    clusters ``failing``, the nearest, are ``ill``."""
+
+    source: str
+    host: str
+    failing: tuple[str, ...]
+    well: tuple[Request, ...] = ()
+    ill: tuple[Request, ...] = ()
+    seconds: float | None = None
+    view: ClientView = ClientView()
+
+
+def answered_in(request: Request | Record) -> str:
     """The cluster whose server answered this request well; empty where none did."""
+    if isinstance(request, Record):
+        return request.cluster if request.succeeded else ""
     answer = request.answer
     return answer.cluster if request.succeeded and answer is not None and answer.role == "server" else ""
+
+
+def crosses_zones(where: Places, source: str, request: Request | Record) -> bool:
+    """Whether a request of the client in ``source`` was answered in another zone or region."""
+    here, target = where[source].client, where.get(answered_in(request))
+    return target is not None and all((there.region, there.zone) != (here.region, here.zone) for there in target.servers)
 
 
 def locality_of(node: Mapping[str, Any]) -> Locality:
@@ -163,24 +231,93 @@ def order(spec: MeshSpec, where: Places, source: str) -> Order:
     distance: Envoy knows the gateway's address once, so that nobody can say which of them a request was meant for.
     """
     near: dict[int, list[str]] = {}
-    unseen: list[str] = []
+    unseen: dict[str, str] = {}
     for cluster in spec.data_planes:
-        reached = _distances(where, source, cluster.name)
-        behind = _distances(where, source, *(other.name for other in sharing_a_gateway(spec, source, cluster)))
+        reached = _distances(where, source, (cluster.name,))
         if len(reached) > 1:
-            unseen.append(f"{cluster.name}: its servers are at several distances from {source}")
-        elif len(behind) > 1:
-            unseen.append(f"{cluster.name}: the gateway of {cluster.network} leads to clusters at several distances from {source}")
+            unseen[cluster.name] = f"its servers are at several distances from {source}"
+        elif len(_distances(where, source, behind_one_gateway(spec, source, cluster.name))) > 1:
+            unseen[cluster.name] = f"the gateway of {cluster.network} leads to clusters at several distances from {source}"
         else:
             near.setdefault(reached.pop(), []).append(cluster.name)
-    return Order(source, tuple(Tier(far, tuple(near[far])) for far in sorted(near)), tuple(unseen))
+    return Order(source, tuple(Tier(far, tuple(near[far])) for far in sorted(near)), unseen)
 
 
-def sharing_a_gateway(spec: MeshSpec, source: str, cluster: ClusterSpec) -> Iterator[ClusterSpec]:
+def failover_order(spec: MeshSpec, where: Places, source: str) -> tuple[Order, str]:
+    """The order when one of the other regions is named as the next one for the region of ``source``, and that region: the last of those
+    that can be told apart. Empty where there are not two such regions."""
+    plain = order(spec, where, source)
+    near = tuple(tier for tier in plain.tiers if tier.distance != ELSEWHERE)
+    regions: dict[str, list[str]] = {}
+    for tier in plain.tiers:
+        for cluster in tier.clusters if tier.distance == ELSEWHERE else ():
+            found = {server.region for name in behind_one_gateway(spec, source, cluster) for server in where[name].servers}
+            regions.setdefault(found.pop() if len(found) == 1 else "", []).append(cluster)
+    regions.pop("", None)
+    if len(regions) < 2 or not near:
+        return plain, ""
+    chosen = list(regions)[-1]
+    first, rest = tuple(regions.pop(chosen)), tuple(cluster for clusters in regions.values() for cluster in clusters)
+    unseen = {**plain.unseen, **{name: "its region cannot be told" for name in plain.clusters if name not in _names(near, first, rest)}}
+    return Order(source, (*near, Tier(ELSEWHERE, first), Tier(ELSEWHERE, rest)), unseen), chosen
+
+
+def groups(spec: MeshSpec, where: Places, source: str) -> dict[str, tuple[str, ...]]:
+    """The clusters that shares can be given to from ``source``, by the pattern that names their locality (``region1/zone1/*``).
+
+    Clusters in one locality, and those behind one gateway, are one group. The group of ``source`` itself comes first. One pattern never
+    covers another's clusters: where it would, the groups are one.
+    """
+    found: list[set[str]] = []
+    for cluster in spec.data_planes:
+        mine = {cluster.name, *behind_one_gateway(spec, source, cluster.name)}
+        found = [*(group for group in found if not group & mine), mine.union(*(group for group in found if group & mine))]
+    merged = True
+    while merged:
+        merged = False
+        for group in found:
+            covered = {name for name in where if any(_covers(_pattern(where, group), server) for server in where[name].servers)}
+            if not covered <= group:
+                found = [other for other in found if not other & covered and other is not group] + [
+                    group.union(*(other for other in found if other & covered))
+                ]
+                merged = True
+                break
+    names = [cluster.name for cluster in spec.data_planes]
+    ordered = sorted(found, key=lambda group: (source not in group, (min(map(names.index, group)) - names.index(source)) % len(names)))
+    return {_written(_pattern(where, group)): tuple(sorted(group, key=names.index)) for group in ordered}
+
+
+def written(locality: Locality) -> str:
+    """A locality as ``distribute`` names it: with a star for what is below it."""
+    return _written(locality)
+
+
+def behind_one_gateway(spec: MeshSpec, source: str, cluster: str) -> tuple[str, ...]:
     """The clusters that ``source`` reaches by the same gateways as ``cluster``, that one included; none where pods are reached directly."""
-    if cluster.network != spec.cluster(source).network:
-        yield from (other for other in spec.data_planes if other.network == cluster.network)
+    network = spec.cluster(cluster).network
+    if network == spec.cluster(source).network:
+        return ()
+    return tuple(other.name for other in spec.data_planes if other.network == network)
 
 
-def _distances(where: Places, source: str, *targets: str) -> set[int]:
+def _distances(where: Places, source: str, targets: Iterable[str]) -> set[int]:
     return {distance(where[source].client, server) for target in targets for server in where[target].servers}
+
+
+def _names(tiers: Iterable[Tier], *more: Iterable[str]) -> set[str]:
+    return {cluster for tier in tiers for cluster in tier.clusters}.union(*more)
+
+
+def _pattern(where: Places, group: Iterable[str]) -> Locality:
+    return common(server for name in group for server in where[name].servers)
+
+
+def _covers(pattern: Locality, locality: Locality) -> bool:
+    parts = ((pattern.region, locality.region), (pattern.zone, locality.zone), (pattern.subzone, locality.subzone))
+    return all(wanted in ("", has) for wanted, has in parts)
+
+
+def _written(locality: Locality) -> str:
+    parts = [part for part in (locality.region, locality.zone, locality.subzone) if part]
+    return "/".join(parts if len(parts) == 3 else [*parts, "*"])

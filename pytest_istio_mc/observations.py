@@ -304,6 +304,32 @@ class Elsewhere:
     request: Request
 
 
+@dataclass(frozen=True)
+class HeadlessCall:
+    """Requests from ``source`` under the name of a headless service to the address of one of its pods, over HTTP and over TCP."""
+
+    source: str
+    target: str
+    pod: str
+    address: str
+    http: Request
+    tcp: Request
+
+
+@dataclass(frozen=True)
+class HeadlessName:
+    """What the name of a headless service resolves to for the client in ``source``, and which calls were made under it.
+
+    ``captured`` says that the client's sidecar answers DNS queries, with what its control plane knows; else the cluster's DNS does.
+    """
+
+    source: str
+    host: str
+    addresses: tuple[str, ...]
+    captured: bool
+    calls: tuple[HeadlessCall, ...]
+
+
 _CERTIFICATES = {
     ClientCertificate.MESH: "its mesh certificate",
     ClientCertificate.FOREIGN: "a certificate of the same name from a foreign root",

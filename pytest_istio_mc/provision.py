@@ -118,7 +118,8 @@ def _save(snapshot: Snapshot, folder: Path) -> None:
 
 
 def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, failures: Sequence[MeshError]) -> Prepared:
-    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken.
+    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken, with
+    what the probes of the other clusters see of it.
 
     Where it is the clusters that broke (``failures``), there is nothing to look at, and that error is raised.
     """
@@ -133,15 +134,20 @@ def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, fa
         sweep_dead_runs(kubes, progress)
     if theirs and settings.keep:
         undo.enter("what is kept", _kept(mesh, kubes, progress))
+    missing: list[MeshError] = []
     try:
-        mesh = undo.enter("the probes", workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove))
+        probes = workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove, tell_missing=missing.append)
+        mesh = undo.enter("the probes", probes)
     except MeshError as error:
         if failures:
             raise failures[0] from error
         progress.note(f"no probes: {error}")
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
+    for why in missing:
+        progress.note(f"no probes: {why}")
     with open_traffic(mesh, kubes, settings.timeouts) as traffic:
-        return Prepared(mesh, collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts))
+        snapshot = collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts)
+    return Prepared(mesh, snapshot, "; ".join(map(str, missing)))
 
 
 def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:

@@ -26,7 +26,7 @@ from .settings import Assignment
 COULD_NOT_FIND_OUT = 3
 """pytest's exit code where a mesh could not be provisioned or cleaned up, or no check failed but some could not find out."""
 
-FIXTURES = ("mesh", "expect", "traffic")
+FIXTURES = ("mesh", "expect", "traffic", "faults")
 
 IN_ORDER = ("no", "load", "worksteal")
 """The ways of pytest-xdist to distribute tests in which every worker runs its tests in their order; with others, workers would wait for

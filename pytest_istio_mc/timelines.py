@@ -101,11 +101,12 @@ class Flow:
         """The last request that a cluster answered."""
         return next((record for record in reversed(self.answers) if record.cluster == cluster), None)
 
-    def steady_from(self, holds: Callable[[Record], bool], times: int, after: float = 0.0) -> Record | None:
-        """The first of ``times`` requests in a row, sent after a moment, for which something holds; None where that did not come about."""
+    def steady_from(self, times: int, holds: Callable[[Record], bool] | None = None, after: float = 0.0) -> Record | None:
+        """The first of ``times`` requests in a row, sent after a moment, that succeeded, or for which something holds; None where that
+        did not come about."""
         run: list[Record] = []
         for record in self.records:
-            run = [*run, record] if record.when >= after and holds(record) else []
+            run = [*run, record] if record.when >= after and (holds(record) if holds else record.succeeded) else []
             if len(run) == times:
                 return run[0]
         return None
@@ -125,13 +126,21 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timeline:
     """Flows that ran side by side, and what was done meanwhile. ``clock_error_seconds`` bounds how far their times may be off ours."""
 
     flows: tuple[Flow, ...]
     marks: tuple[Mark, ...] = ()
     clock_error_seconds: float = field(default=0.0)
+
+    def __str__(self) -> str:
+        by = ", ".join(f"{cluster} {count}" for cluster, count in self.answered_by().items()) or "nobody"
+        failed = "; ".join(f"{count}× {failure}" for failure, count in list(self.failed_as().items())[:3])
+        return f"{self.requests} requests, answered by {by}" + (f", {len(self.failures)} failed ({failed})" if failed else ", none failed")
+
+    def __repr__(self) -> str:
+        return f"<Timeline: {self}>"
 
     @property
     def began(self) -> float:
@@ -149,6 +158,11 @@ class Timeline:
         return tuple(sorted((record for flow in self.flows for record in flow.failures), key=lambda record: record.when))
 
     @property
+    def latest_seconds(self) -> float:
+        """By how much requests left later than planned, at the most: the sender's own fault, where its machine is too busy."""
+        return max((record.late_seconds for flow in self.flows for record in flow.records), default=0.0)
+
+    @property
     def requests(self) -> int:
         """How many requests there were."""
         return sum(len(flow.records) for flow in self.flows)
@@ -161,6 +175,10 @@ class Timeline:
     def from_source(self, source: str) -> Timeline:
         """The flows of one cluster's client."""
         return replace(self, flows=tuple(flow for flow in self.flows if flow.source == source))
+
+    def to(self, host: str) -> Timeline:
+        """The flows to one host."""
+        return replace(self, flows=tuple(flow for flow in self.flows if flow.host == host))
 
     def between(self, begin: float, end: float) -> Timeline:
         """The requests that were sent in a window, and the marks that reach into it."""
@@ -197,6 +215,12 @@ class Timeline:
         found = [record for flow in self.flows if (record := flow.last_answer(cluster))]
         return max(found, key=lambda record: record.when, default=None)
 
+    def answered_without(self, cluster: str, after: float) -> int:
+        """How many requests, sent after a moment, others have answered since that cluster last answered one."""
+        last = self.last_answer(cluster)
+        since = max(after, last.when if last else after)
+        return sum(record.when > since for flow in self.flows for record in flow.answers)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, complete enough for :meth:`from_dict`; a record is a list in the order of ``recordFields``."""
         return {
@@ -214,6 +238,29 @@ class Timeline:
             marks=tuple(Mark(**mark) for mark in document["marks"]),
             clock_error_seconds=float(document["clockErrorSeconds"]),
         )
+
+
+@dataclass(frozen=True)
+class EndpointChange:
+    """The moment at which the EndpointSlices of ``target`` were seen to have endpoints for ``host``, or to have none any more."""
+
+    target: str
+    host: str
+    when: float
+
+
+@dataclass(frozen=True)
+class EndpointChanges:
+    """Endpoints that came or went, each the only one of its cluster for its host, and what clients everywhere saw of it.
+
+    ``enough`` is how many requests in a row settle it. ``idle`` are pairs (source, target) in which the target answers nobody as long
+    as nearer instances do.
+    """
+
+    timeline: Timeline
+    changes: tuple[EndpointChange, ...]
+    enough: int
+    idle: frozenset[tuple[str, str]] = frozenset()
 
 
 _FIELDS = ("when", "ending", "status", "latency_seconds", "new_connection", "cluster", "pod", "version", "error", "late_seconds")

@@ -28,6 +28,7 @@ _SHARED = (Feature.SHARED_SERVICES,)
     spec_url=TROUBLESHOOTING,
     requires=_SHARED,
     explained_by=("MC-ACCESS-001",),
+    probed=True,
 )
 def reachable_servers(snapshot: Snapshot) -> Verdict:
     """Connects from a pod beside istiod, so loopback addresses, firewalls and dead API servers show."""
@@ -130,6 +131,7 @@ def _with_server(create: str) -> str:
     spec_url=TROUBLESHOOTING,
     requires=_SHARED,
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002"),
+    probed=True,
 )
 def verified_servers(snapshot: Snapshot) -> Verdict:
     """A real TLS handshake with the server, verified against the CA in the secret."""
@@ -166,6 +168,7 @@ def _unverified(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     spec_url=TROUBLESHOOTING,
     requires=_SHARED,
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003"),
+    probed=True,
 )
 def accepted_tokens(snapshot: Snapshot) -> Verdict:
     """One authenticated request with the very token; clusterz goes on saying ``synced`` when a token has lapsed."""
@@ -231,6 +234,7 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     spec_url=TROUBLESHOOTING,
     requires=_SHARED,
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004"),
+    probed=True,
 )
 def sufficient_rights(snapshot: Snapshot) -> Verdict:
     """Asks the remote API server itself, with the credential, what it may do."""

@@ -24,6 +24,7 @@ AREAS = {
     "CLUSTERLOCAL": "Cluster-local services",
     "SUBSET": "Subsets across clusters",
     "LOCALITY": "Locality",
+    "APISERVER": "API server loss",
     "FEDERATION": "Federated meshes",
 }
 """Check id prefixes in the order in which reports list them, with the name of the area."""
@@ -44,6 +45,8 @@ MODULES = (
     "subsets_live",
     "locality_live",
     "federation_live",
+    "eastwest_loss",
+    "apiserver_loss",
 )
 """The modules whose functions judge checks."""
 
@@ -68,6 +71,7 @@ class Check:
     """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure.
 
     ``exclusive`` is for a live check that changes what the whole mesh depends on: nothing else runs at the same time.
+    ``probed`` says that it judges what probe workloads saw, so that it is inconclusive where they do not come up.
     """
 
     id: str
@@ -78,6 +82,8 @@ class Check:
     requires: tuple[Feature, ...] = ()
     explained_by: tuple[str, ...] = ()
     exclusive: bool = False
+    probed: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def area(self) -> str:
@@ -103,17 +109,21 @@ def check(
     requires: tuple[Feature, ...] = (),
     explained_by: tuple[str, ...] = (),
     exclusive: bool = False,
+    probed: bool = False,
+    needs: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
     """Register the decorated function as the judge of a check.
 
     The judge takes observations and returns a verdict; it gets the check's id stamped on. An :class:`ObservationError` raised by it
     becomes an inconclusive verdict. ``explained_by`` names the checks below this one: where one of them fails for the same
     clusters, this failure is a symptom. ``exclusive`` checks run alone, and on clusters that are not the lab's only where the user
-    allows that (``--mesh-disruptive``).
+    allows that (``--mesh-disruptive``). ``needs`` names what the provider must be able to do to clusters (``Mesh.capabilities``).
+    ``probed`` is for static checks; what is live needs probes anyway.
     """
     if id in _REGISTERED:
         raise ValueError(f"check {id} is registered twice")
-    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by, exclusive)
+    probed = probed or kind is not Kind.STATIC
+    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by, exclusive, probed, needs)
 
     def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
         @functools.wraps(judge)

@@ -167,10 +167,11 @@ def _secret_under_other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> It
     "MC-CONTROL-003",
     "The network label of the system namespace, the injector, the proxies and the gateway name each cluster's own network.",
     spec_url=MULTI_NETWORK + "#set-the-default-network-for-cluster1",
-    requires=(Feature.MULTI_NETWORK,),
+    requires=(Feature.CROSS_CLUSTER,),
 )
 def networks(snapshot: Snapshot) -> Verdict:
-    """Istiod decides by these names whether an endpoint is reached directly or through a gateway."""
+    """Istiod decides by these names whether an endpoint is reached directly or through a gateway. Where all clusters are on one network,
+    they need no name for it, but what name there is must be the same."""
     clusters = [snapshot.clusters[cluster.name] for cluster in snapshot.spec.data_planes]
     return settle(
         each(clusters, lambda cluster: _other_network(snapshot, cluster)),
@@ -185,7 +186,7 @@ def _other_network(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Fou
     item = cluster.found("Namespace", namespace)
     label = labels_of(item).get(NETWORK_LABEL, "") if item else ""
     command = commands.kubectl(cluster.name, f"label namespace {namespace} {NETWORK_LABEL}={expected} --overwrite")
-    if not label:
+    if not label and Feature.MULTI_NETWORK in snapshot.spec.features:
         yield Finding(
             f"namespace {namespace} of {cluster.name} has no network label, so endpoints without a sidecar belong to no network",
             (cluster.name,),
@@ -194,7 +195,18 @@ def _other_network(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Fou
             remedy=command,
             fault="cp-ns-network-missing",
         )
-    elif label != expected:
+    elif label not in ("", expected) and Feature.MULTI_NETWORK not in snapshot.spec.features:
+        others = [one.name for one in snapshot.spec.data_planes if one.name != cluster.name]
+        yield Finding(
+            f"{cluster.name} calls its network {label}, although it shares one with {names(others)}: the first gateway comes between them",
+            (*others, cluster.name),
+            expected=f"{NETWORK_LABEL}={expected}",
+            seen=f"{NETWORK_LABEL}={label}",
+            remedy=" && ".join([command, *_inject_network(snapshot, cluster, expected), commands.restart_workloads(cluster.name)])
+            + f"  # and values.global.network={expected} in the settings of this installation",
+            fault="cp-network-split",
+        )
+    elif label not in ("", expected):
         sharing = [one.name for one in snapshot.spec.data_planes if one.network == label and one.name != cluster.name]
         yield Finding(
             f"{names([*sharing, cluster.name])} say that they share {label}, but pods of {names(sharing)} and {cluster.name} "
@@ -224,10 +236,21 @@ def _other_network(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Fou
             )
 
 
+def _inject_network(snapshot: Snapshot, cluster: ClusterSnapshot, network: str) -> Iterator[str]:
+    """The commands that give new pods a network, where an injector gives them another one."""
+    commands = Commands(snapshot)
+    for name, values in injected(cluster).items():
+        if values.get("network") not in ("", network):
+            change = f"""sed -E 's/("network": *)"{values["network"]}"/\\1"{network}"/'"""
+            get, put = commands.istio(cluster.name, f"get configmap {name} -o yaml"), commands.istio(cluster.name, "replace -f -")
+            yield f"{get} | {change} | {put}"
+
+
 def _injected_network(snapshot: Snapshot, cluster: ClusterSnapshot, expected: str, label: str) -> Iterator[Found]:
     said = {f"ConfigMap {name}": values.get("network", "") for name, values in injected(cluster).items()}
     said |= {f"proxy {proxy.pod}": str(proxy.metadata.get("NETWORK", "")) for proxy in cluster.proxies if not proxy.failures}
-    wrong = {source: network for source, network in said.items() if network != expected}
+    allowed = {expected} if Feature.MULTI_NETWORK in snapshot.spec.features else {expected, ""}
+    wrong = {source: network for source, network in said.items() if network not in allowed}
     if not wrong or set(wrong.values()) == {label}:
         # a whole cluster under one wrong name is the finding on its namespace
         return

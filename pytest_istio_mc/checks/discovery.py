@@ -27,6 +27,7 @@ _ACCESS = tuple(f"MC-ACCESS-00{number}" for number in (1, 2, 3, 4, 5, 6, 7))
     spec_url=TROUBLESHOOTING,
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=(*_ACCESS, "MC-CONTROL-002", "MC-CONTROL-003"),
+    probed=True,
 )
 def shards_complete(snapshot: Snapshot) -> Verdict:
     """Compares ``endpointShardz`` of every replica with the EndpointSlices of each cluster."""
@@ -140,6 +141,7 @@ def _addresses(found: Mapping[tuple[str, int], object]) -> str:
         "MC-EASTWEST-002",
         "MC-FEDERATION-002",
     ),
+    probed=True,
 )
 def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
     """Compares the healthy endpoints in each proxy's EDS with the oracle; unhealthy ones may be there (Istio 1.31 sends them)."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh
-from ..observations import Request, Trial
+from ..observations import Ending, Request, Trial
 from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
 from .elsewhere_live import service_in_one_cluster as service_in_one_cluster
+from .endpoints_live import leaving_endpoints_gone as leaving_endpoints_gone
+from .endpoints_live import new_endpoints_seen as new_endpoints_seen
+from .headless_live import headless_instances_reached as headless_instances_reached
+from .hops import Trace
 from .judging import Found, Gap, names, settle
 from .live import failures, istioctl, pair_names, probes_of
+from .protocols_live import every_protocol_reaches as every_protocol_reaches
 from .symptoms import AUTHORISATION
 from .trust_live import TRUST_BELOW
 from .ways import Ways
@@ -79,6 +84,11 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
     if not requests:
         yield Gap(f"{source}: no request was sent")
         return
+    unresolved = [request for request in requests if request.ending is Ending.UNRESOLVED]
+    if unresolved:
+        yield _unresolved(source, unresolved, len(requests), ways)
+        # those that were sent may be too few to say that a cluster was missed by more than chance
+        return
     counts = {cluster.name: 0 for cluster in mesh.spec.data_planes}
     for request in requests:
         if request.answer is not None:
@@ -110,7 +120,7 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
             expected=f"answers from {names(counts)}",
             seen=f"answers: {spread}" + (f"; failures: {failed}" if failed else "; no failures") + f"; {way.summary}",
             remedy=way.remedy or endpoints,
-            fault="authz-denied" if way.broken and way.broken.name == AUTHORISATION else "cluster-not-reached",
+            fault=_fault(way),
         )
     if failed and not missing:
         number = sum(not request.succeeded for request in requests)
@@ -124,3 +134,24 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
             remedy=broken[0].remedy if broken else endpoints,
             fault="requests-fail",
         )
+
+
+def _fault(way: Trace) -> str:
+    """What the first broken hop is known by, if there is more to say than that a cluster is not reached."""
+    if way.broken is None:
+        return "cluster-not-reached"
+    return way.broken.fault or ("authz-denied" if way.broken.name == AUTHORISATION else "cluster-not-reached")
+
+
+def _unresolved(source: str, unresolved: Sequence[Request], count: int, ways: Ways) -> Finding:
+    """A name that has no address is the client's cluster's affair, whatever it stands for."""
+    way = Ways(ways.snapshot, unresolved).trace(source, source)
+    hop = f"; {way.summary}" if way.broken else ""
+    return Finding(
+        f"{source}: {unresolved[0].host} had no address for {len(unresolved)} of {count} requests",
+        clusters=(source,),
+        expected="an address for the name of a service of this cluster",
+        seen=f"{failures(unresolved)}{hop}",
+        remedy=way.remedy,
+        fault="dns-unresolved",
+    )

@@ -265,7 +265,9 @@ def only_way(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
                     clusters=(trial.source, trial.target),
                     expected=f"an answer from {trial.path.address}:{trial.path.port}",
                     seen="; ".join(map(str, trial.twins)),
-                    remedy="route the pod networks to each other (routes, NetworkPolicy, security groups), or make them different networks",
+                    remedy=_pod_routes(mesh, trial.target)
+                    + f"  # route these pods to their nodes from those of {trial.source}, and back, with their own addresses; let them in "
+                    "(NetworkPolicy, security groups); or make the two different networks",
                     fault="network-not-flat",
                 )
             )
@@ -273,6 +275,13 @@ def only_way(mesh: Mesh, trials: Sequence[Trial]) -> Verdict:
             found += refusals([trial], straight, finding)
     separate = sum(bool(trial.forbidden) for trial in trials)
     return settle(found, f"{separate} pairs have no direct way, {len(trials) - separate} have one", pairs=[trial.pair for trial in trials])
+
+
+def _pod_routes(mesh: Mesh, cluster: str) -> str:
+    """The command that shows which pods are behind which node, and who keeps others from them."""
+    columns = "NODE:.metadata.name,ADDRESS:.status.addresses[0].address,PODS:.spec.podCIDR"
+    nodes = kubectl(mesh, cluster, f"get nodes -o custom-columns='{columns}'")
+    return f"{nodes} && {kubectl(mesh, cluster, 'get networkpolicies --all-namespaces')}"
 
 
 def _uncovered(mesh: Mesh, gateways: Sequence[GatewayAddress], calls: Sequence[NamedCall]) -> Iterator[Gap]:

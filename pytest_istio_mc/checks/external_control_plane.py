@@ -59,7 +59,18 @@ def _not_outside(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
             remedy=create,
             fault="xc-config-secret-missing",
         )
+    yield from _without_rights(snapshot, plane)
     for istiod in home.istiods:
+        if istiod.environment.get("LOCAL_CLUSTER_SECRET_WATCHER", "").lower() == "true":
+            yield Finding(
+                f"istiod {istiod.pod} in {plane.name} reads remote secrets beside itself, and takes its access to {config} for one of them",
+                (plane.name, config),
+                expected=f"remote secrets read in {config}",
+                seen="LOCAL_CLUSTER_SECRET_WATCHER=true; it watches " + names(sorted(istiod.clusters) or ["nothing else"]),
+                remedy=commands.istio(plane.name, "set env deployment -l app=istiod LOCAL_CLUSTER_SECRET_WATCHER-")
+                + f" && {commands.istio(plane.name, 'rollout status deployment -l app=istiod --timeout=3m')}",
+                fault="xc-local-secrets",
+            )
         if istiod.own_cluster and istiod.own_cluster != config:
             yield Finding(
                 f"istiod {istiod.pod} in {plane.name} calls its configuration cluster {istiod.own_cluster}; it is {config}",
@@ -79,6 +90,37 @@ def _not_outside(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
                 seen=f"cluster id {plane.name} in its syncz",
                 remedy=commands.kubectl(plane.name, "get pods --all-namespaces -l security.istio.io/tlsMode=istio"),
                 fault="xc-serves-itself",
+            )
+
+
+def _without_rights(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
+    """The account with which istiod reads its config cluster must be bound to what the installation there made for it."""
+    namespace = snapshot.spec.istio_namespace
+    config = snapshot.spec.config_cluster(plane).name
+    secret = snapshot.clusters[plane.name].secret(namespace, CONFIG_ACCESS)
+    tokens = [one.token.subject for one in secret.kubeconfigs.values() if one.token] if secret else []
+    roles = [name_of(item) for item in snapshot.clusters[config].listed("ClusterRole") if name_of(item).startswith("istiod-")]
+    for subject in tokens:
+        # system:serviceaccount:NAMESPACE:NAME
+        account = tuple(subject.split(":")[2:])
+        bound = {
+            item["roleRef"]["name"]
+            for item in snapshot.clusters[config].listed("ClusterRoleBinding")
+            if account in {(one.get("namespace"), one.get("name")) for one in item.get("subjects") or ()}
+        }
+        if len(account) == 2 and roles and not bound & set(roles):
+            commands = Commands(snapshot)
+            bind = [
+                commands.kubectl(config, f"create clusterrolebinding {role} --clusterrole={role} --serviceaccount={':'.join(account)}")
+                for role in roles
+            ]
+            yield Finding(
+                f"the account {'/'.join(account)} of {config}, with which istiod in {plane.name} reads its configuration, has no rights",
+                (plane.name, config),
+                expected=f"bound to {names(roles)}",
+                seen=f"bound to {names(sorted(bound))}",
+                remedy=" && ".join([*bind, commands.restart_istiod(plane.name)]),
+                fault="xc-config-rights",
             )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..mesh import Mesh
 from ..observations import Imported, Plaintext, TlsHandshake, Trial
+from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
-from .judging import Found, Gap, settle
+from .judging import Commands, Found, Gap, settle
 from .live import answered, identity, istioctl, kubectl, pair_names, probes_of, refusals
 from .trust_live import TRUST_BELOW
 
@@ -26,7 +28,7 @@ _GATEWAYS = ("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-EASTWE
     spec_url=SERVICE_ENTRY,
     explained_by=(*TRUST_BELOW, "MC-TRUST-008", *_GATEWAYS, "MC-CONTROL-005"),
 )
-def imported_services_answer(mesh: Mesh, calls: Sequence[Imported]) -> Verdict:
+def imported_services_answer(mesh: Mesh, snapshot: Snapshot, calls: Sequence[Imported]) -> Verdict:
     """The name resolves in the sidecar, the request is answered in the other mesh, and both sides see the other's identity."""
     found: list[Found] = []
     for source, target in mesh.spec.pairs:
@@ -34,11 +36,11 @@ def imported_services_answer(mesh: Mesh, calls: Sequence[Imported]) -> Verdict:
         if call is None:
             found.append(Gap(f"{source.name} to {target.name}: the mesh of {target.name} has no gateway address to import from"))
         else:
-            found += _imported(mesh, call)
+            found += _imported(mesh, snapshot, call)
     return settle(found, f"{len(calls)} imported services answered under their own names, with mutual TLS", pairs=pair_names(mesh))
 
 
-def _imported(mesh: Mesh, call: Imported) -> Iterator[Found]:
+def _imported(mesh: Mesh, snapshot: Snapshot, call: Imported) -> Iterator[Found]:
     request = call.request
     scope = (call.source, call.target)
     client = probes_of(mesh).client(call.source)
@@ -49,9 +51,9 @@ def _imported(mesh: Mesh, call: Imported) -> Iterator[Found]:
             (call.source,),
             expected="an address from the DNS proxy of the sidecar",
             seen=request.failure or "no address",
-            remedy=kubectl(mesh, call.source, f"-n {mesh.spec.istio_namespace} edit configmap istio")
-            + '  # defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE: "true", then restart istiod and the workloads; see '
-            + DNS_PROXY,
+            remedy=Commands(snapshot).set_mesh_config(call.source, _capture_dns)
+            + f" && {Commands(snapshot).restart_workloads(call.source)}"
+            + f"  # sidecars resolve names where ISTIO_META_DNS_CAPTURE is true: {DNS_PROXY}",
             fault="fed-dns-capture-off",
         )
         return
@@ -88,6 +90,11 @@ def _imported(mesh: Mesh, call: Imported) -> Iterator[Found]:
                 remedy=kubectl(mesh, call.target, "get peerauthentications,destinationrules --all-namespaces"),
                 fault="fed-identity-wrong",
             )
+
+
+def _capture_dns(mesh_config: dict[str, Any]) -> None:
+    """Let sidecars resolve names."""
+    mesh_config.setdefault("defaultConfig", {}).setdefault("proxyMetadata", {})["ISTIO_META_DNS_CAPTURE"] = "true"
 
 
 def _server(mesh: Mesh, cluster: str) -> str:

@@ -26,7 +26,10 @@ _MARKS = {State.GOOD: "✓", State.BROKEN: "✗", State.UNKNOWN: "?", State.NOT_
 
 @dataclass(frozen=True)
 class Hop:
-    """One hop: what it should be like and what it is like. ``remedy`` is a command; only a broken hop has one."""
+    """One hop: what it should be like and what it is like. ``remedy`` is a command; only a broken hop has one.
+
+    ``fault`` names what broke it, where that is known better than that nothing gets through.
+    """
 
     name: str
     state: State
@@ -34,6 +37,7 @@ class Hop:
     seen: str = ""
     remedy: str = ""
     clusters: tuple[str, ...] = ()
+    fault: str = ""
 
     def __str__(self) -> str:
         return f"{_MARKS[self.state]} {self.name}" + (f": {self.seen}" if self.seen else "")

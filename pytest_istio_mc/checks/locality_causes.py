@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from ..localities import LABELS, ClientView, Stage
+from ..localities import LABELS, ClientView
 from ..mesh import Mesh
 from ..snapshot import Snapshot
 from .authority import serving
@@ -24,49 +24,49 @@ class Cause:
     fault: str
 
 
-def cause(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Cause:
-    """The first of the known causes that fits what the client's proxy in the stage's source holds."""
-    view = stage.view
+def cause(
+    mesh: Mesh, snapshot: Snapshot, source: str, host: str, view: ClientView, *, ejecting: bool = False, shares: bool = False
+) -> Cause:
+    """The first of the known causes that fits what the client's proxy in ``source`` holds for the service ``host``.
+
+    ``ejecting``: its nearest instances were ill. ``shares``: it was about distribution, which needs no outlier detection.
+    """
     probes = probes_of(mesh)
-    seen = describe(view)
-    service = stage.host.partition(".")[0]
-    config = mesh.spec.config_cluster(serving(snapshot, stage.source)).name
-    look = istioctl(
-        mesh, stage.source, f"proxy-config endpoints {probes.client(stage.source).name}.{probes.namespace} -o json | grep -A3 priority"
-    )
-    if view.error:
-        return Cause("", f"the proxy could not be read: {view.error}", look, "locality-ignored")
-    if view.outlier_detection is None and view.endpoints:
+    seen, service = describe(view), host.partition(".")[0]
+    config = mesh.spec.config_cluster(serving(snapshot, source)).name
+    pod = f"{probes.client(source).name}.{probes.namespace}"
+    look = istioctl(mesh, source, f"proxy-config endpoints {pod} -o json | grep -A4 -e priority -e locality")
+    nodes = kubectl(mesh, source, f"get nodes -L {','.join(LABELS)}")
+    if view.error or not view.endpoints:
+        return Cause("", seen, look, "")
+    if view.outlier_detection is None and not shares:
         words = ": the proxy has no outlier detection for it, without which Istio prefers no locality and fails over to none"
-        patch = {"spec": {"trafficPolicy": {"outlierDetection": {"consecutive5xxErrors": 3, "maxEjectionPercent": 100}}}}
+        patch = {"outlierDetection": {"consecutive5xxErrors": 3, "maxEjectionPercent": 100}}
         return Cause(words, seen, _patch(mesh, config, service, patch), "loc-no-outlier")
-    disabled = locality_disabled(snapshot, stage.source)
+    disabled = locality_disabled(snapshot, source)
     if disabled:
         remedy = kubectl(mesh, config, f"-n {mesh.spec.istio_namespace} edit configmap istio  # remove localityLbSetting.enabled: false")
         return Cause(f": locality load balancing is switched off in {config}", f"{seen}; {disabled}", remedy, "loc-disabled")
-    if stage.failing and view.max_ejection_percent < 100:
+    if ejecting and view.max_ejection_percent < 100:
         words = f": at most {view.max_ejection_percent} % of the endpoints may be ejected, which is none of {len(view.endpoints)}"
-        patch = {"spec": {"trafficPolicy": {"outlierDetection": {"maxEjectionPercent": 100}}}}
-        return Cause(words, seen, _patch(mesh, config, service, patch), "loc-max-ejection")
+        return Cause(words, seen, _patch(mesh, config, service, {"outlierDetection": {"maxEjectionPercent": 100}}), "loc-max-ejection")
     nowhere = sorted({one.cluster or f"{one.address}:{one.port}" for one in view.endpoints if not one.region})
     if nowhere:
-        remedy = kubectl(mesh, stage.source, f"get nodes -L {','.join(LABELS)}")
-        return Cause(f": the endpoints of {names(nowhere)} have no region", seen, remedy, "loc-node-labels")
-    if len(view.endpoints) > 1 and len({one.priority for one in view.endpoints}) == 1:
-        remedy = kubectl(mesh, stage.source, f"get nodes -L {','.join(LABELS)}")
-        return Cause(": all its endpoints have the same priority for the proxy", seen, remedy, "loc-same-everywhere")
-    return Cause("", seen, look, "locality-ignored")
+        return Cause(f": the endpoints of {names(nowhere)} have no region", seen, nodes, "loc-node-labels")
+    if len(view.endpoints) > 1 and len({one.locality for one in view.endpoints}) == 1:
+        return Cause(": all its endpoints are in one locality for the proxy", seen, nodes, "loc-same-everywhere")
+    return Cause("", seen, look, "")
 
 
 def describe(view: ClientView) -> str:
     """What a proxy holds, in a line."""
     if view.error:
         return f"the proxy could not be read ({view.error})"
-    held = ", ".join(
-        f"{one.address}:{one.port} in {one.locality or '(none)'} priority {one.priority} {one.health.lower()}" for one in view.endpoints
-    )
+    held = [
+        f"{one.address}:{one.port} in {one.locality or '(none)'}, priority {one.priority}, {one.health.lower()}" for one in view.endpoints
+    ]
     detection = "none" if view.outlier_detection is None else json.dumps(dict(view.outlier_detection), sort_keys=True)
-    return f"the proxy holds {held or 'no endpoints'}; outlier detection: {detection}"
+    return f"the proxy holds {'; '.join(held) or 'no endpoints'}; outlier detection: {detection}"
 
 
 def locality_disabled(snapshot: Snapshot, source: str) -> str:
@@ -78,6 +78,6 @@ def locality_disabled(snapshot: Snapshot, source: str) -> str:
     return ""
 
 
-def _patch(mesh: Mesh, config: str, service: str, patch: object) -> str:
-    namespace = probes_of(mesh).namespace
-    return kubectl(mesh, config, f"-n {namespace} patch destinationrule {service} --type=merge -p {shlex.quote(json.dumps(patch))}")
+def _patch(mesh: Mesh, config: str, service: str, policy: object) -> str:
+    patch = shlex.quote(json.dumps({"spec": {"trafficPolicy": policy}}))
+    return kubectl(mesh, config, f"-n {probes_of(mesh).namespace} patch destinationrule {service} --type=merge -p {patch}")

@@ -26,6 +26,7 @@ _TYPES = {"Cluster": "clusters", "Listener": "listeners", "RouteConfiguration": 
     spec_url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/",
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-TRUST-003", "MC-TRUST-005", "MC-CONTROL-007", "MC-EASTWEST-002"),
+    probed=True,
 )
 def proxies_in_sync(snapshot: Snapshot) -> Verdict:
     """``syncz`` of every replica: rejections (NACK) and pushes without an answer, for all proxies, and presence for ours."""

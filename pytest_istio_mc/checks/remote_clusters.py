@@ -30,6 +30,7 @@ XDS_PORT, WEBHOOK_PORT = 15012, 15017
     spec_url=GUIDE + "#configure-cluster2-as-a-remote",
     requires=(Feature.REMOTE_CLUSTERS,),
     explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004", "MC-ACCESS-005"),
+    probed=True,
 )
 def remote_clusters_attached(snapshot: Snapshot) -> Verdict:
     """Annotation, injection path, CA bundle, istiod's address, what exposes it, and a handshake with it from the remote cluster."""
@@ -43,9 +44,10 @@ def remote_clusters_attached(snapshot: Snapshot) -> Verdict:
 
 
 def _detached(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
-    yield from _not_annotated(snapshot, cluster)
-    yield from _not_managing(snapshot, cluster)
-    yield from each([cluster], lambda one: _webhooks(snapshot, one))
+    unmanaged = [*_not_annotated(snapshot, cluster), *_not_managing(snapshot, cluster)]
+    yield from unmanaged
+    # whose control plane does not manage it has the CA bundle of nobody, or of somebody else
+    yield from each([cluster], lambda one: _webhooks(snapshot, one, managed=not unmanaged))
     yield from each([cluster], lambda one: _address(snapshot, one))
     misled = list(each([cluster], lambda one: _not_exposed(snapshot, one)))
     yield from misled
@@ -90,12 +92,14 @@ def _not_managing(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
             _scope(snapshot, cluster),
             expected="EXTERNAL_ISTIOD=true (values.global.externalIstiod)",
             seen=f"{names(off)} without it",
-            remedy=Commands(snapshot).istio(plane.name, "set env deployment -l app=istiod EXTERNAL_ISTIOD=true"),
+            remedy=Commands(snapshot).istio(plane.name, "set env deployment -l app=istiod EXTERNAL_ISTIOD=true")
+            + f" && {Commands(snapshot).istio(plane.name, 'rollout status deployment -l app=istiod --timeout=3m')}"
+            + "  # and values.global.externalIstiod=true in the settings of this installation",
             fault="pr-external-istiod-off",
         )
 
 
-def _webhooks(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
+def _webhooks(snapshot: Snapshot, cluster: ClusterSpec, *, managed: bool) -> Iterator[Found]:
     found = snapshot.clusters[cluster.name]
     injectors = [item for item in found.listed("MutatingWebhookConfiguration") if any(map(_path, item.get("webhooks") or ()))]
     if not injectors:
@@ -110,7 +114,8 @@ def _webhooks(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
         )
     for item in injectors:
         yield from _misdirected(snapshot, cluster, item)
-        yield from _unverifiable(snapshot, cluster, item)
+        if managed:
+            yield from _unverifiable(snapshot, cluster, item)
 
 
 def _path(webhook: Mapping[str, Any]) -> str:
@@ -219,21 +224,29 @@ def _address(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
             _scope(snapshot, cluster),
             expected=names(right),
             seen=names(used),
-            remedy=reinstall.format(right[0]),
+            remedy=_lead_to(snapshot, cluster, right[0]) or reinstall.format(right[0]),
             fault="pr-remote-address-wrong",
         )
 
 
+def _slices(found: ClusterSnapshot, namespace: str) -> list[Object]:
+    """What the Service istiod of a remote cluster leads to: written by the installation, or by hand."""
+    return [item for item in found.listed("EndpointSlice", namespace) if _is_istiod(labels_of(item).get("kubernetes.io/service-name", ""))]
+
+
 def _endpoint_addresses(found: ClusterSnapshot, namespace: str) -> list[str]:
-    return sorted(
-        {
-            address
-            for item in found.listed("EndpointSlice", namespace)
-            if _is_istiod(labels_of(item).get("kubernetes.io/service-name", ""))
-            for endpoint in item["endpoints"]
-            for address in endpoint["addresses"]
-        }
-    )
+    return sorted({address for item in _slices(found, namespace) for endpoint in item["endpoints"] for address in endpoint["addresses"]})
+
+
+def _lead_to(snapshot: Snapshot, cluster: ClusterSpec, address: str) -> str:
+    """The command that leads a remote's Service istiod to an address; empty where there is nothing to change."""
+    patch = json.dumps([{"op": "replace", "path": "/endpoints", "value": [{"addresses": [address], "conditions": {"ready": True}}]}])
+    commands = [
+        Commands(snapshot).istio(cluster.name, f"patch endpointslice {name_of(item)} --type=json -p '{patch}'")
+        for item in _slices(snapshot.clusters[cluster.name], snapshot.spec.istio_namespace)
+    ]
+    settings = f"  # and values.global.remotePilotAddress={address} in the settings of this installation"
+    return " && ".join(commands) + settings if commands else ""
 
 
 def leading_to(snapshot: Snapshot, plane: ClusterSpec) -> tuple[Object, ...]:
@@ -257,11 +270,9 @@ def _not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
     for service in home.east_west_services():
         proxies = [proxy for proxy in gateway_proxies(home, service) if not proxy.failures]
         offered = {entry.get("port") for entry in service["spec"].get("ports") or ()}
-        closed = [
-            port
-            for port in (XDS_PORT, WEBHOOK_PORT)
-            if port not in offered or (proxies and not any(str(port) in proxy.chains for proxy in proxies))
-        ]
+        unoffered = [port for port in (XDS_PORT, WEBHOOK_PORT) if port not in offered]
+        deaf = [port for port in (XDS_PORT, WEBHOOK_PORT) if proxies and not any(str(port) in proxy.chains for proxy in proxies)]
+        closed = sorted({*unoffered, *deaf})
         if closed:
             yield Finding(
                 f"the gateway {name_of(service)} of {plane.name} does not open {names(map(str, closed))}, "
@@ -270,10 +281,30 @@ def _not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
                 expected=f"ports {XDS_PORT} and {WEBHOOK_PORT} of the Service, and a Gateway that passes them through to istiod",
                 seen=f"Service ports {names(sorted(map(str, offered)))}; listeners on "
                 + names(sorted({port for proxy in proxies for port in proxy.chains})),
-                remedy=Commands(snapshot).istio(plane.name, "apply -f samples/multicluster/expose-istiod.yaml")
-                + "  # in Istio's release archive; with a revision, what gen-eastwest-gateway.sh says",
+                remedy=_expose(snapshot, plane, service, unoffered, deaf),
                 fault="pr-istiod-not-exposed",
             )
+
+
+def _expose(snapshot: Snapshot, plane: ClusterSpec, service: Object, unoffered: list[int], deaf: list[int]) -> str:
+    """The commands that open the missing ports of a gateway's Service, and those that let its pods pass them on to istiod."""
+    from ..topologies.operators import expose_istiod
+
+    commands = Commands(snapshot)
+    steps = []
+    if unoffered:
+        ports = [{"name": f"tls-{port}", "port": port, "targetPort": port} for port in unoffered]
+        patch = json.dumps([{"op": "add", "path": "/spec/ports/-", "value": port} for port in ports])
+        steps.append(commands.kubectl(plane.name, f"patch service {name_of(service)} --type=json -p '{patch}'", namespace_of(service)))
+    if deaf:
+        namespace = snapshot.spec.istio_namespace
+        home = snapshot.clusters[plane.name]
+        istiods = [name_of(item) for item in home.listed("Service", namespace) if _is_istiod(name_of(item))]
+        # what istio.io's samples/multicluster/expose-istiod.yaml has, for this gateway and this istiod
+        manifests = expose_istiod(snapshot.spec, service["spec"].get("selector"), istiods[0] if istiods else "istiod")
+        document = {"apiVersion": "v1", "kind": "List", "items": manifests}
+        steps.append(commands.apply(plane.name, document, namespace))
+    return " && ".join(steps)
 
 
 def _unanswered(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:

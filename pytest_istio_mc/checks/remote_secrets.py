@@ -90,6 +90,17 @@ def _absent_secret(snapshot: Snapshot, link: Link, expected: str, create: str) -
                 commands.istio(link.holder, f"label secret {secret.name} {REMOTE_LABEL}=true --overwrite"),
                 "rs-unlabelled",
             )
+    beside = [secret for secret in snapshot.clusters[link.plane].all_secrets() if link.target in secret.kubeconfigs]
+    if link.plane != link.holder and beside:
+        delete = commands.istio(link.plane, f"delete secret {beside[0].name}")
+        return Finding(
+            f"the remote secret for {link.target} is in {link.plane}, where istiod runs; it reads them in its config cluster {link.holder}",
+            link.scope,
+            expected,
+            f"{beside[0].name} in {link.plane}",
+            f"{create} && {delete}",
+            "xc-remote-secret-misplaced",
+        )
     misnamed = _leads_to(snapshot, link)
     if misnamed is not None:
         delete = commands.istio(link.holder, f"delete secret {misnamed.secret}")

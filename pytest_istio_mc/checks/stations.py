@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..certificates import verify_chain
 from ..errors import ObservationError
@@ -10,9 +11,10 @@ from ..snapshot import Inbound, ProxyFacts
 from . import symptoms
 from .authority import serving
 from .hops import Hop, State
-from .intentions import intentions
+from .intentions import intentions, without_mutual_tls
 from .judging import names
 from .look import Look
+from .oracle import service_ports
 from .synced import shards_of
 
 Examine = Callable[[Look], Hop]
@@ -32,10 +34,29 @@ def _client_proxy(look: Look) -> Hop:
 def _dns(look: Look) -> Hop:
     probes = look.snapshot.require_probes()
     service = look.snapshot.clusters[look.source].found("Service", probes.service, probes.namespace)
-    expected = f"a Service {probes.service} in {look.source}, so that the name has an address"
-    remedy = look.commands.kubectl(look.source, f"get service {probes.service}", probes.namespace)
-    address = (service["spec"].get("clusterIP") or "no address") if service else "no such Service"
-    return _hop(service is not None, expected, address, remedy, look.source)
+    if service is None:
+        ports = " ".join(f"--tcp={number}:{number}" for number, _ in service_ports(look.snapshot))
+        make = look.commands.kubectl(look.source, f"create service clusterip {probes.service} {ports}", probes.namespace)
+        remedy = f"{make}  # or let sidecars resolve what the mesh knows (ISTIO_META_DNS_CAPTURE)"
+        expected = f"a Service {probes.service} in {look.source}, so that the name has an address"
+        return _hop(False, expected, "no such Service", remedy, look.source)
+    who, remedy = _resolver(look)
+    address = service["spec"].get("clusterIP") or "no address"
+    return _hop(True, f"an answer from {who}", f"the Service has {address}", remedy, look.source)
+
+
+def _resolver(look: Look) -> tuple[str, str]:
+    """Who answers the questions of the client's pod for names, and the command that shows what is wrong with it."""
+    try:
+        captured = str(look.client.metadata.get("DNS_CAPTURE", "")).lower() == "true"
+    except ObservationError:
+        captured = False
+    if captured:
+        logs = look.commands.kubectl(look.source, f"logs {look.client.pod} -c istio-proxy --tail=50", look.client.namespace)
+        return f"the DNS proxy in the sidecar of {look.client.pod}", f"{logs}  # what its DNS proxy (ISTIO_META_DNS_CAPTURE) says"
+    pods = look.commands.kubectl(look.source, "get pods -l k8s-app=kube-dns -o wide", "kube-system")
+    logs = look.commands.kubectl(look.source, "logs -l k8s-app=kube-dns --tail=50", "kube-system")
+    return f"the DNS of {look.source} (CoreDNS)", f"{pods} && {logs}  # is it ready, and does it get the CPU that it needs?"
 
 
 def _listener(look: Look) -> Hop:
@@ -182,7 +203,11 @@ def _inbound(look: Look) -> Hop:
             good, f"port {look.port} takes plaintext", "it does" if good else "it demands mutual TLS", remedy, look.source, look.target
         )
     if not all(one.known and one.tls for one in facts):
-        return _hop(False, f"port {look.port} takes mutual TLS", "it takes plaintext only", remedy, look.source, look.target)
+        expected = f"port {look.port} takes mutual TLS"
+        for why in without_mutual_tls(look.snapshot, look.snapshot.spec.cluster(look.target)):
+            seen = f"it takes plaintext only: {why.summary}, which {look.source} was not told"
+            return replace(_hop(False, expected, seen, why.remedy, look.source, look.target), fault=why.fault)
+        return _hop(False, expected, "it takes plaintext only", remedy, look.source, look.target)
     return _trusted(look, (look.client,), look.servers, f"the certificate of {look.client.pod} is accepted in {look.target}", remedy)
 
 

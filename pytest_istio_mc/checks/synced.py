@@ -24,6 +24,7 @@ _BELOW = ("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004", "M
     spec_url=DEBUGGING,
     requires=(Feature.SHARED_SERVICES,),
     explained_by=(*_BELOW, "MC-CONTROL-002"),
+    probed=True,
 )
 def synced_now(snapshot: Snapshot) -> Verdict:
     """``clusterz`` says that a cluster synced once; the request made with the same credential says that it still can."""

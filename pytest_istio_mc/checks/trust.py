@@ -254,6 +254,7 @@ def _one_domain(snapshot: Snapshot, domains: Mapping[str, str], aliases: Mapping
     spec_url=IDENTITY,
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-TRUST-001", "MC-TRUST-002", "MC-TRUST-003", "MC-TRUST-004", "MC-TRUST-006"),
+    probed=True,
 )
 def workload_identities(snapshot: Snapshot) -> Verdict:
     """The certificates that proxies really hold, read from their SDS secrets."""

@@ -50,6 +50,10 @@ class Faults:
         """What one network sends to an east-west gateway is lost on the way."""
         return network.gateway_unreachable(self.scene, gateway, from_network)
 
+    def address_unreachable(self, address: str, port: int, sources: Sequence[str]) -> AbstractContextManager[None]:
+        """What some clusters send to an address and port is lost on the way."""
+        return network.address_unreachable(self.scene, address, port, sources)
+
     def service_emptied(self, cluster: str, service: str, namespace: str) -> AbstractContextManager[None]:
         """A Service has no endpoint any more in one cluster."""
         return services.emptied(self.scene, cluster, service, namespace)

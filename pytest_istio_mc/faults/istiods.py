@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import KubeError
@@ -45,3 +47,18 @@ def metrics(scene: Scene, cluster: str, pod: str) -> dict[str, float]:
     )
     samples = re.findall(r"^([a-zA-Z_:]\w*(?:\{[^}\n]*\})?) (\S+)$", body.decode("utf-8", "replace"), re.MULTILINE)
     return {name: float(value) for name, value in samples}
+
+
+def log(scene: Scene, cluster: str, pod: str, since: float) -> Iterator[tuple[float, str]]:
+    """The lines that a replica has logged since a moment, each with when (seconds since the epoch, by its node's clock)."""
+    path = f"/api/v1/namespaces/{scene.mesh.spec.istio_namespace}/pods/{pod}/log"
+    begin = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = str(scene.kubes[cluster].get_path(path, container="discovery", sinceTime=begin, timestamps="true"))
+    for line in text.splitlines():
+        stamp, _, rest = line.partition(" ")
+        try:
+            when = datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
+        except ValueError:
+            continue  # the end of a line that was longer than the kubelet's limit
+        if when >= since:
+            yield when, rest

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..lab.breakages import BLOCK_ADDRESS
 from ..observations import GatewayAddress
 from .scene import Scene
+
+
+@contextmanager
+def address_unreachable(scene: Scene, address: str, port: int, sources: Sequence[str]) -> Iterator[None]:
+    """What some clusters send to an address and port is lost on the way, on connections that exist, too."""
+    with scene.controls.broken(BLOCK_ADDRESS, for_seconds=scene.longest_seconds, address=address, port=port, sources=list(sources)):
+        yield
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MeshError
 from ..observations import GatewayAddress
 from .scene import Scene
+from .undo import Merge
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,19 @@ def kill(scene: Scene, found: Workload, pod: str) -> None:
     scene.kubes[found.cluster].delete("Pod", pod, found.namespace, grace_seconds=0)
 
 
-def scaled(scene: Scene, found: Workload) -> Mapping[str, Any]:
-    """The Deployment's scale."""
-    deployment = scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace)
+@contextmanager
+def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
+    """The Deployment has so many pods, all of them available; at the end as many as before."""
+    kube = scene.kubes[found.cluster]
+    deployment = kube.read("Deployment", found.deployment, found.namespace)
     if deployment is None:
         raise MeshError(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone")
-    replicas: Mapping[str, Any] = deployment["spec"]
-    return replicas
+    before = int(deployment["spec"].get("replicas", 1))
+    back = Merge(found.cluster, "Deployment", found.deployment, found.namespace, {"spec": {"replicas": before}})
+    with _available_again(scene, found), scene.undone([back]):
+        kube.merge("Deployment", found.deployment, found.namespace, {"spec": {"replicas": replicas}})
+        kube.wait_available([("Deployment", found.deployment)], found.namespace, within_seconds=scene.timeouts.control_plane_ready)
+        yield
 
 
 @contextmanager

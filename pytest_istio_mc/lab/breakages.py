@@ -56,7 +56,12 @@ class Breakages:
         with self._lock:
             if name in self._broken:
                 raise ProvisionError(f'lab "{self._plan.name}"', f"{name} is in force already")
-            mend = {STOP_COMPONENT: self._stop, KILL_COMPONENT: self._kill, BLOCK_ADDRESS: self._block}[what](**details)
+            ways: Mapping[str, Callable[..., Callable[[], None]]] = {
+                STOP_COMPONENT: self._stop,
+                KILL_COMPONENT: self._kill,
+                BLOCK_ADDRESS: self._block,
+            }
+            mend = ways[what](**details)
             self._last += 1
             timer = threading.Timer(for_seconds, lambda: self.end(breakage, by_timer=True))
             timer.daemon = True

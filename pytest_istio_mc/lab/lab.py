@@ -73,7 +73,7 @@ class Lab:
         """The kubeconfig with one context a cluster."""
         return self.plan.kubeconfig
 
-    def order(self, order: str, **details: str) -> Any:
+    def order(self, order: str, **details: Any) -> Any:
         """Send the supervisor an order and return its answer; :class:`ProvisionError` where it refuses or is gone."""
         with Conversation(self.plan.home) as conversation:
             return conversation.order(order, **details)

@@ -16,6 +16,7 @@ The operations are those of ``operations.OPERATIONS`` and ``flow_agent.FLOW_OPER
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -39,10 +40,10 @@ def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[
     return {**own, "port": port, "protocol": protocol, "path": path, "peer": peer, "xfcc": xfcc}
 
 
-def answer_http(sock: socket.socket, port: int, peer: str) -> None:
-    """HTTP/1.1 with kept-alive connections."""
+def answer_http(sock: socket.socket, port: int, peer: str, most: int = 0) -> None:
+    """HTTP/1.1 with kept-alive connections, for at most so many requests each, if given."""
     stream = sock.makefile("rb")
-    while True:
+    for number in itertools.count(1):
         if not stream.peek(1)[:1].isalpha():
             return  # closed, or not HTTP at all: whoever tries TLS here must not wait for an answer
         request = stream.readline(LONGEST_LINE).split()
@@ -54,7 +55,7 @@ def answer_http(sock: socket.socket, port: int, peer: str) -> None:
             name, _, value = line.decode("latin-1").partition(":")
             key = name.strip().lower()
             headers[key] = headers[key] + "," + value.strip() if key in headers else value.strip()
-        status, keep = "200 OK", headers.get("connection", "").lower() != "close"
+        status, keep = "200 OK", headers.get("connection", "").lower() != "close" and number != most
         if len(request) != 3 or not request[2].startswith(b"HTTP/1.") or "transfer-encoding" in headers:
             status, keep = "400 Bad Request", False
         else:
@@ -68,6 +69,13 @@ def answer_http(sock: socket.socket, port: int, peer: str) -> None:
         sock.sendall(head.encode() + (b"" if request[0] == b"HEAD" else body))
         if not keep:
             return
+
+
+def answer_mortally(sock: socket.socket, port: int, peer: str) -> None:
+    """HTTP/1.1, one request a connection; whoever asks for ``/end`` ends the whole program: a workload that dies when it is told to."""
+    if sock.recv(9, socket.MSG_PEEK) == b"GET /end ":
+        os._exit(0)
+    answer_http(sock, port, peer, most=1)
 
 
 def answer_http2(sock: socket.socket, port: int, peer: str) -> None:
@@ -86,7 +94,7 @@ def answer_tcp(sock: socket.socket, port: int, peer: str) -> None:
         sock.sendall(json.dumps(identity(port, "TCP", line.decode("latin-1").strip(), peer, "")).encode() + b"\n")
 
 
-ANSWERS = {"http": answer_http, "http2": answer_http2, "tcp": answer_tcp}
+ANSWERS = {"http": answer_http, "mortal": answer_mortally, "http2": answer_http2, "tcp": answer_tcp}
 
 
 def listen(port: int) -> socket.socket:

@@ -155,13 +155,7 @@ class _Job:
 
     def fetch(self) -> None:
         """Read what has been written since the last time."""
-        more = True
-        while more:
-            came = self._ask("flow-read", offset=self._offset)
-            self._take(came["text"])
-            self._offset = int(came["offset"])
-            more = came["more"]
-        if not came["alive"] and not self._end:
+        if not self._read() and not self._end:
             raise self._incomplete("the sender has died")
 
     def finish(self) -> None:
@@ -169,9 +163,11 @@ class _Job:
         patience = self._traffic.timeouts.kube_request
         try:
             eventually(self._stop, lambda alive: not alive, within_seconds=patience, what="flows to stop", every_seconds=0.2)
-            eventually(self.fetch, lambda _: True, within_seconds=patience, what="flows' records", every_seconds=0.2)
+            eventually(self._read, lambda alive: not alive, within_seconds=patience, what="flows' records", every_seconds=0.2)
         except NotInTime as error:
             raise self._incomplete(str(error)) from error
+        if not self._end:
+            raise self._incomplete("the sender has died")
         if not self._end["asked"]:
             raise self._incomplete("the sender ended by itself, before it was told to: it was given too little time")
         counts = [len(records) for records in self._records]
@@ -200,6 +196,16 @@ class _Job:
                     ended=self._ended or now,
                 ),
             )
+
+    def _read(self) -> bool:
+        """Read what there is; whether more may come."""
+        more = True
+        while more:
+            came = self._ask("flow-read", offset=self._offset)
+            self._take(came["text"])
+            self._offset = int(came["offset"])
+            more = came["more"]
+        return bool(came["alive"])
 
     def _stop(self) -> bool:
         return bool(self._ask("flow-stop", timeout=self._longest + 2)["alive"])

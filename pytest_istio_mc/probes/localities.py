@@ -1,19 +1,37 @@
-"""Localities, live: services whose nearest servers go away, fail and come back, and who answers meanwhile."""
+"""Localities, live: services whose nearest servers go away, fall ill and come back, and who answers meanwhile."""
 
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..collect.envoy import ADMIN_PORT, reduce_dump
 from ..errors import KubeError, NotInTime
-from ..eventually import consistently, eventually
-from ..localities import ClientView, Order, Places, Stage, answered_in, order
+from ..eventually import eventually
+from ..localities import (
+    ELSEWHERE,
+    SAME_SUBZONE,
+    ClientView,
+    Journey,
+    Order,
+    Places,
+    Split,
+    Stage,
+    Tier,
+    Unprotected,
+    answered_in,
+    failover_order,
+    groups,
+    order,
+    written,
+)
 from ..observations import Request
-from . import manifests
+from ..timelines import Record
+from . import manifests, objects
+from .flows import FlowPlan, Running, flowing
 from .traffic import Traffic, sample_size
 from .workloads import side_by_side
 
@@ -35,7 +53,12 @@ SETTLED_SECONDS = 1.05
 """Envoy tells its workers about endpoints that fail or recover at most once a second (``update_merge_window``), so that an ejection right
 after another change is late; with a rest of that long before it, the requests that fail are those that it takes to eject."""
 
-_BATCH = 5
+RATE_SECONDS = 0.04
+IN_A_ROW = 5
+"""So many answers of the right clusters in a row, at the rate of a flow, mean that the proxy has been told; a sample follows."""
+
+COUNTED_REQUESTS = 300
+UNPROTECTED_REQUESTS = 60  # and more where there are many clusters
 _NOBODY = "nobody"
 
 
@@ -43,78 +66,282 @@ _NOBODY = "nobody"
 def own_service(traffic: Traffic, kubes: Mapping[str, Kube], purpose: str, policy: Mapping[str, Any]) -> Iterator[str]:
     """A Service of that purpose, which leads to the probe servers in every cluster, with a traffic policy wherever configuration is
     read; yields its name. Both are gone at the end."""
-    spec, probes = traffic.mesh.spec, traffic.probes
-    name = f"locality-{purpose}-{uuid.uuid4().hex[:6]}"
-    clusters = [cluster.name for cluster in spec.data_planes]
-    config_clusters = {spec.config_cluster(plane).name for plane in spec.control_planes}
-    rule = destination_rule(name, policy)
-
-    def install(cluster: str) -> None:
-        if cluster in config_clusters:
-            kubes[cluster].apply(rule, namespace=probes.namespace)
-        kubes[cluster].apply(manifests.extra_service(name, probes.service), namespace=probes.namespace)
-
-    def remove(cluster: str) -> None:
-        kubes[cluster].delete("Service", name, probes.namespace)
-        if cluster in config_clusters:
-            kubes[cluster].delete("DestinationRule.networking.istio.io", name, probes.namespace)
-
-    try:
-        side_by_side(install, clusters)
-        yield name
-    finally:
-        side_by_side(remove, clusters)
-
-
-def destination_rule(name: str, policy: Mapping[str, Any]) -> manifests.Manifest:
-    """A DestinationRule with a traffic policy for the Service of the same name."""
-    return {
-        "apiVersion": "networking.istio.io/v1",
+    name = objects.unique(f"locality-{purpose}")
+    rule = {
+        "apiVersion": objects.NETWORKING,
         "kind": "DestinationRule",
         "metadata": {"name": name},
         "spec": {"host": name, "trafficPolicy": dict(policy)},
     }
+    # the rule first, so that no proxy learns of the service without it
+    with (
+        objects.present(kubes, traffic.probes.namespace, objects.everywhere(traffic.mesh, [], [rule])),
+        objects.present(
+            kubes, traffic.probes.namespace, objects.everywhere(traffic.mesh, [manifests.extra_service(name, traffic.probes.service)], [])
+        ),
+    ):
+        yield name
 
 
-def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Stage, ...]:
+def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
     """From every cluster at the same time: who answers when all are there, when the nearest have no endpoints, tier by tier, when all
-    are back, when the nearest fail, tier by tier, and when they do no more."""
+    are back, when the nearest are ill, tier by tier, and when they are well again."""
     spec = traffic.mesh.spec
+    policy = {"outlierDetection": OUTLIER_DETECTION}
     sources = [cluster.name for cluster in spec.data_planes]
-    found = traffic.from_each(sources, lambda source: _journey(traffic, kubes, order(spec, where, source)))
-    return tuple(stage for stages in found for stage in stages)
+    return tuple(traffic.from_each(sources, lambda source: _journey(traffic, kubes, order(spec, where, source), "nearest", policy)))
 
 
-def _journey(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order) -> list[Stage]:
+def failover_maps(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
+    """From every cluster that sees two or more other regions: who answers, tier by tier, when one of these is named as the next."""
+
+    def go(source: str) -> Journey | None:
+        tiers, region = failover_order(traffic.mesh.spec, where, source)
+        if not region:
+            return None
+        setting = {"enabled": True, "failover": [{"from": where[source].client.region, "to": region}]}
+        policy = {"outlierDetection": OUTLIER_DETECTION, "loadBalancer": {"localityLbSetting": setting}}
+        return _journey(traffic, kubes, tiers, "map", policy, ill=False)
+
+    found = traffic.from_each([cluster.name for cluster in traffic.mesh.spec.data_planes], go)
+    return tuple(journey for journey in found if journey is not None)
+
+
+def cluster_first(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[Journey, ...]:
+    """From every cluster: who answers when ``failoverPriority`` names the cluster alone, so that every other cluster is equally far."""
+    spec = traffic.mesh.spec
+    names = [cluster.name for cluster in spec.data_planes]
+    setting = {"enabled": True, "failoverPriority": ["topology.istio.io/cluster"]}
+    policy = {"outlierDetection": OUTLIER_DETECTION, "loadBalancer": {"localityLbSetting": setting}}
+
+    def go(source: str) -> Journey:
+        others = tuple(name for name in names if name != source)
+        return _journey(traffic, kubes, Order(source, (Tier(SAME_SUBZONE, (source,)), Tier(ELSEWHERE, others))), "own", policy, ill=False)
+
+    return tuple(traffic.from_each(names, go))
+
+
+def distributions(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Split, ...]:
+    """From every cluster: a fifth of the requests for its own locality, the rest for one other, none for any further ones."""
+
+    def go(source: str) -> Split | None:
+        found = groups(traffic.mesh.spec, where, source)
+        if len(found) < 2:
+            return None
+        own, other = list(found)[:2]
+        return _split(traffic, kubes, where, source, {own: 20, other: 80}, found)
+
+    splits = traffic.from_each([cluster.name for cluster in traffic.mesh.spec.data_planes], go)
+    return tuple(split for split in splits if split is not None)
+
+
+def by_subzone(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Split, ...]:
+    """From every cluster: all requests for the subzone of another cluster, where every cluster is a subzone of its own."""
+    spec = traffic.mesh.spec
+
+    def go(source: str) -> Split | None:
+        for pattern, clusters in groups(spec, where, source).items():
+            if source not in clusters and len(clusters) == 1 and not pattern.endswith("*"):
+                return _split(traffic, kubes, where, source, {pattern: 100}, {pattern: clusters})
+        return None
+
+    splits = traffic.from_each([cluster.name for cluster in spec.data_planes], go)
+    return tuple(split for split in splits if split is not None)
+
+
+def _split(
+    traffic: Traffic,
+    kubes: Mapping[str, Kube],
+    where: Places,
+    source: str,
+    weights: Mapping[str, int],
+    named: Mapping[str, tuple[str, ...]],
+) -> Split:
+    setting = {"enabled": True, "distribute": [{"from": written(where[source].client), "to": dict(weights)}]}
+    shares = {named[pattern]: weight for pattern, weight in weights.items()}
+    budget = traffic.timeouts.config_propagation
+    with own_service(traffic, kubes, "share", {"loadBalancer": {"localityLbSetting": setting}}) as service:
+        host, address = traffic.host(service), detour(traffic, source)
+
+        def ask(count: int) -> tuple[Request, ...]:
+            return traffic.requests(source, host, manifests.HTTP, count=count, concurrency=4, address=address)
+
+        def settled(sent: Sequence[Request]) -> bool:
+            answered = {answered_in(request) for request in sent}
+            return answered <= {cluster for clusters in shares for cluster in clusters} and all(
+                answered & set(clusters) for clusters in shares
+            )
+
+        seconds = None
+        try:
+            seconds = eventually(lambda: ask(40), settled, within_seconds=budget, what=f"shares of {source}").first_seconds
+        except NotInTime:
+            pass  # seconds says so
+        return Split(source, host, shares, ask(COUNTED_REQUESTS), seconds, budget, client_view(traffic, kubes, source, service))
+
+
+def unprotected(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Unprotected, ...]:
+    """From every cluster, to one service without outlier detection: requests when all is well, and when its nearest instances are ill."""
+    spec = traffic.mesh.spec
+    names = [cluster.name for cluster in spec.data_planes]
+
+    def meet(source: str, service: str) -> Unprotected:
+        host, address = traffic.host(service), detour(traffic, source)
+        failing = order(spec, where, source).nearest()
+
+        def ask(count: int) -> tuple[Request, ...]:
+            return traffic.requests(source, host, manifests.HTTP, count=count, concurrency=2, address=address)
+
+        seconds = None
+        try:
+            seconds = eventually(
+                lambda: ask(8 * len(names)),
+                lambda sent: {answered_in(request) for request in sent} >= set(names),
+                within_seconds=traffic.timeouts.config_propagation,
+                what=f"answers from every cluster for {source}",
+            ).first_seconds
+        except NotInTime:
+            pass  # seconds says so
+        size = max(UNPROTECTED_REQUESTS, sample_size(len(names)))
+        well = ask(size)
+        make_ill(traffic, kubes, failing, host)
+        try:
+            return Unprotected(source, host, failing, well, ask(size), seconds, client_view(traffic, kubes, source, service))
+        finally:
+            make_ill(traffic, kubes, failing, host, begins=False)
+
+    setting = {"loadBalancer": {"localityLbSetting": {"enabled": True}}}
+
+    def go(source: str) -> Unprotected:
+        with own_service(traffic, kubes, "unprotected", setting) as service:
+            return meet(source, service)
+
+    return tuple(traffic.from_each(names, go))
+
+
+def _journey(
+    traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, purpose: str, policy: Mapping[str, Any], *, ill: bool = True
+) -> Journey:
+    source = tiers.source
     stages: list[Stage] = []
-    with own_service(traffic, kubes, f"from-{tiers.source}", {"outlierDetection": OUTLIER_DETECTION}) as service:
-        for cluster in tiers.unseen:
-            select(traffic, kubes, service, cluster.partition(":")[0], _NOBODY)
+    with own_service(traffic, kubes, purpose, policy) as service:
+        side_by_side(lambda cluster: select(traffic, kubes, service, cluster, _NOBODY), tiers.unseen)
+        host, address = traffic.host(service), detour(traffic, source)
+        budget = traffic.timeouts.endpoint_propagation
+        _wait_until_known(traffic, source, host, address, budget)
+        plan = FlowPlan(source, host, manifests.HTTP, interval_seconds=RATE_SECONDS, address=address, name=f"{source} to {service}")
+        with flowing(traffic, [plan], at_most_seconds=12 * budget) as running:
+            try:
+                for stage in _stages(traffic, kubes, tiers, service, running, ill=ill):
+                    stages.append(stage)
+                    if stage.seconds is None:
+                        break
+            finally:
+                if ill:
+                    make_ill(traffic, kubes, tiers.clusters, host, begins=False)
+        return Journey(tiers, tuple(stages), running.timeline)
 
-        def go(name: str, **change: Any) -> bool:
-            stages.append(observe_stage(traffic, kubes, tiers, service, name, **change))
-            return stages[-1].seconds is not None
 
-        if not go("all are there"):
-            return stages
-        gone: tuple[str, ...] = ()
-        for tier in tiers.tiers[:-1]:
+def _stages(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, service: str, running: Running, *, ill: bool) -> Iterator[Stage]:
+    host = traffic.host(service)
+
+    def watch(name: str, began: float, **how: Any) -> Stage:
+        return _watch(traffic, kubes, tiers, service, running, name, began, **how)
+
+    yield watch("all are there", time.time())
+    gone: tuple[str, ...] = ()
+    for tier in tiers.tiers[:-1]:
+        gone += tier.clusters
+        name = f"without endpoints of {' and '.join(gone)}"
+        began = time.time()
+        with running.marked(name):
             side_by_side(lambda cluster: select(traffic, kubes, service, cluster, _NOBODY), tier.clusters)
-            gone += tier.clusters
-            if not go(f"without endpoints of {' and '.join(gone)}", absent=gone):
-                break
-        if gone:
+        yield watch(name, began, absent=gone)
+    if gone:
+        began = time.time()
+        with running.marked("all are back"):
             side_by_side(lambda cluster: select(traffic, kubes, service, cluster, traffic.probes.service), gone)
-            if not go("all are back", rest_seconds=SETTLED_SECONDS):
-                return stages
-        failing: tuple[str, ...] = ()
-        for tier in tiers.tiers[:-1]:
-            failing += tier.clusters
-            if not go(f"while {' and '.join(failing)} fail", failing=failing):
-                break
-        if failing:
-            go("all are well again")
-    return stages
+        yield watch("all are back", began, rest_seconds=SETTLED_SECONDS if ill else 0.0)
+    failing: tuple[str, ...] = ()
+    for tier in tiers.tiers[:-1] if ill else ():
+        failing += tier.clusters
+        name = f"while {' and '.join(failing)} are ill"
+        began = time.time()
+        with running.marked(name):
+            make_ill(traffic, kubes, tier.clusters, host)
+        yield watch(name, began, failing=failing)
+    if failing:
+        began = time.time()
+        with running.marked("all are well again"):
+            make_ill(traffic, kubes, failing, host, begins=False)
+        yield watch("all are well again", began)
+
+
+def _watch(
+    traffic: Traffic,
+    kubes: Mapping[str, Kube],
+    tiers: Order,
+    service: str,
+    running: Running,
+    name: str,
+    began: float,
+    *,
+    absent: tuple[str, ...] = (),
+    failing: tuple[str, ...] = (),
+    rest_seconds: float = 0.0,
+) -> Stage:
+    """Look on until the nearest that can answer have done so a few times in a row, and take a sample then; rest for as long as it says."""
+    nearest, host = tiers.nearest((*absent, *failing)), traffic.host(service)
+    budget = traffic.timeouts.endpoint_propagation + (0 if absent or failing else EJECTION_SECONDS)
+
+    def look() -> tuple[tuple[Record, ...], Record | None]:
+        (flow,) = running.so_far().flows
+        first = flow.steady_from(IN_A_ROW, lambda record: answered_in(record) in nearest, began)
+        return tuple(record for record in flow.records if record.when >= began), first
+
+    def rested(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
+        records, first = seen
+        return first is not None and records[-1].when - first.when >= rest_seconds
+
+    sample: tuple[Request, ...] = ()
+    try:
+        eventually(look, rested, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03)
+        address = detour(traffic, tiers.source)
+        size = sample_size(len(tiers.clusters))
+        sample = traffic.requests(tiers.source, host, manifests.HTTP, count=size, address=address)
+    except NotInTime:
+        pass  # the records say so
+    records, first = look()
+    if not sample:
+        first = None
+    return Stage(
+        source=tiers.source,
+        host=host,
+        name=name,
+        nearest=nearest,
+        absent=absent,
+        failing=failing,
+        before=tuple(record for record in records if first is None or record.when < first.when),
+        after=tuple(record for record in records if first is not None and record.when >= first.when),
+        sample=sample,
+        seconds=None if first is None else first.answered_at - began,
+        budget_seconds=budget,
+        view=client_view(traffic, kubes, tiers.source, service),
+    )
+
+
+def _wait_until_known(traffic: Traffic, source: str, host: str, address: str, budget: float) -> None:
+    """Ask until a server answers under that name; where none does, what follows will show it."""
+    try:
+        eventually(
+            lambda: traffic.requests(source, host, manifests.HTTP, count=3, address=address),
+            lambda sent: all(answered_in(request) for request in sent),
+            within_seconds=budget,
+            what=f"{source}: {host} to be known",
+            every_seconds=0.03,
+        )
+    except NotInTime:
+        return
 
 
 def select(traffic: Traffic, kubes: Mapping[str, Kube], service: str, cluster: str, app: str) -> None:
@@ -122,52 +349,11 @@ def select(traffic: Traffic, kubes: Mapping[str, Kube], service: str, cluster: s
     kubes[cluster].merge("Service", service, traffic.probes.namespace, {"spec": {"selector": {"app": app}}})
 
 
-def observe_stage(
-    traffic: Traffic,
-    kubes: Mapping[str, Kube],
-    tiers: Order,
-    service: str,
-    name: str,
-    *,
-    absent: tuple[str, ...] = (),
-    failing: tuple[str, ...] = (),
-    rest_seconds: float = 0.0,
-) -> Stage:
-    """Ask until only the nearest that can answer have done so a few times in a row, then for the sample; go on for ``rest_seconds``."""
-    source, nearest = tiers.source, tiers.nearest((*absent, *failing))
-    host, address = traffic.host(service), detour(traffic, source)
-    budget = traffic.timeouts.endpoint_propagation + (0 if failing else EJECTION_SECONDS)
-    headers = {manifests.FAIL_IN: ",".join(failing)} if failing else {}
-    sent: list[Request] = []
-    sample: list[Request] = []
-    seconds: float | None = None
-
-    def ask(into: list[Request], count: int = _BATCH) -> tuple[Request, ...]:
-        batch = traffic.requests(source, host, manifests.HTTP, count=count, headers=headers, address=address)
-        into.extend(batch)
-        return batch
-
-    try:
-        met = eventually(lambda: ask(sent), lambda batch: answered_by(batch, nearest), within_seconds=budget, what=name, every_seconds=0.01)
-        seconds = met.first_seconds
-        ask(sample, sample_size(len(tiers.clusters)))
-        if rest_seconds:
-            consistently(lambda: ask(sample), lambda _: True, for_seconds=rest_seconds, what=name, every_seconds=0.05)
-    except NotInTime:
-        pass  # seconds says so
-    return Stage(
-        source=source,
-        host=host,
-        name=name,
-        nearest=nearest,
-        absent=absent,
-        failing=failing,
-        requests=tuple(sent),
-        sample=tuple(sample),
-        seconds=seconds,
-        budget_seconds=budget,
-        view=client_view(traffic, kubes, source, service),
-    )
+def make_ill(traffic: Traffic, kubes: Mapping[str, Kube], clusters: Collection[str], host: str, *, begins: bool = True) -> None:
+    """Let the servers of these clusters fail requests for that host from now on, or no more."""
+    pods = [pod for cluster in clusters for pod in traffic.probes.servers(cluster)]
+    command = manifests.illness(host, begins=begins)
+    traffic.from_each(pods, lambda pod: kubes[pod.cluster].exec(traffic.probes.namespace, pod.name, manifests.CONTAINER, command))
 
 
 def detour(traffic: Traffic, source: str) -> str:
@@ -178,11 +364,6 @@ def detour(traffic: Traffic, source: str) -> str:
     return next(iter(traffic.resolve(source, traffic.host(manifests.CLIENT))), "")
 
 
-def answered_by(batch: Collection[Request], clusters: Collection[str]) -> bool:
-    """Whether every one of these requests was answered by a server, and of these clusters only."""
-    return all(answered_in(request) in clusters for request in batch)
-
-
 def client_view(traffic: Traffic, kubes: Mapping[str, Kube], source: str, service: str) -> ClientView:
     """What the client's proxy in ``source`` holds for a service of ours."""
     probes = traffic.probes
@@ -191,7 +372,8 @@ def client_view(traffic: Traffic, kubes: Mapping[str, Kube], source: str, servic
 
     def dump(resource: str) -> list[dict[str, Any]]:
         query = f"/config_dump?include_eds&resource={resource}&name_regex={pattern}"
-        return json.loads(kubes[source].http_get(probes.namespace, pod, ADMIN_PORT, query)).get("configs") or []
+        found: list[dict[str, Any]] = json.loads(kubes[source].http_get(probes.namespace, pod, ADMIN_PORT, query)).get("configs") or []
+        return found
 
     try:
         clusters, endpoints = dump("dynamic_active_clusters"), dump("dynamic_endpoint_configs")

@@ -97,6 +97,13 @@ def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = N
     return service
 
 
+def headless_service(name: str, app: str) -> Manifest:
+    """A Service without an address of its own, whose name leads to the pods of ``app`` themselves, on all their ports."""
+    service = _service(name, app, _PORTS + _POLICY_PORTS)
+    service["spec"]["clusterIP"] = "None"
+    return service
+
+
 def bare_pod(name: str, image: str, annotations: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> Manifest:
     """A pod that is only ever admitted in a dry run."""
     container = {"name": CONTAINER, "image": image}

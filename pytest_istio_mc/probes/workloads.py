@@ -57,10 +57,19 @@ class Leftover:
 
 
 @contextmanager
-def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress, *, remove: bool = True) -> Iterator[Mesh]:
+def deployed(
+    mesh: Mesh,
+    kubes: Mapping[str, Kube],
+    timeouts: Timeouts,
+    progress: Progress,
+    *,
+    remove: bool = True,
+    tell_missing: Callable[[MeshError], None] | None = None,
+) -> Iterator[Mesh]:
     """The mesh with probes in every cluster that runs workloads, all of them ready; their namespaces are gone at the end.
 
-    ``remove=False`` leaves them to whoever ends the clusters. Raises :class:`ProvisionError` or ``KubeError`` naming the cluster.
+    ``remove=False`` leaves them to whoever ends the clusters. Raises :class:`ProvisionError` or ``KubeError`` naming the cluster, or
+    tells ``tell_missing`` instead, where there is one, as long as the probes came up in some cluster: the mesh then has those.
     """
     name = f"istio-mc-{mesh.run_id}"
     spec = mesh.spec
@@ -81,13 +90,27 @@ def deployed(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress
         kube.wait_available(deployments, name, within_seconds=timeouts.workload_ready)
         return probe_pods(kube, cluster, name)
 
+    def attempt(cluster: str) -> tuple[ProbePod, ...] | MeshError:
+        try:
+            return deploy(cluster)
+        except MeshError as error:
+            return error
+
     clusters = [cluster.name for cluster in spec.data_planes]
+    missing: list[MeshError] = []
     with _removed_at_end({cluster: kubes[cluster] for cluster in clusters}, mesh.run_id, timeouts, progress, remove=remove):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
-            pods = side_by_side(deploy, clusters)
-        found = tuple(pod for cluster_pods in pods for pod in cluster_pods)
+            made = side_by_side(attempt, clusters)
+            missing += (error for error in made if isinstance(error, MeshError))
+            if missing and (tell_missing is None or len(missing) == len(made)):
+                raise missing[0]
+        found = tuple(pod for pods in made if not isinstance(pods, MeshError) for pod in pods)
         probed = replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
-        settle(probed, kubes, timeouts, progress)
+        for error in missing:
+            assert tell_missing is not None
+            tell_missing(error)
+        if not missing:
+            settle(probed, kubes, timeouts, progress)
         yield probed
 
 

@@ -47,8 +47,8 @@ class Topology(Protocol):
     def documentation(self) -> str:
         """The page on istio.io."""
 
-    def default_spec(self, clusters: int = 2) -> MeshSpec:
-        """The spec of this topology with so many clusters."""
+    def default_spec(self, clusters: int = 0) -> MeshSpec:
+        """The spec of this topology with so many clusters, or with as few as make sense."""
 
     def check(self, spec: MeshSpec) -> None:
         """Raise :class:`UsageProblem`, with a sentence for each thing, where the spec is not of this topology."""
@@ -67,21 +67,21 @@ class Topology(Protocol):
 
 def known() -> dict[str, Topology]:
     """Every topology, by name."""
-    from .external_control_plane import ExternalControlPlane
-    from .federated import Federated
-    from .flat_multi_primary import FlatMultiPrimary
-    from .flat_primary_remote import FlatPrimaryRemote
-    from .ha_multi_primary_remote import HaMultiPrimaryRemote
-    from .multi_network_multi_primary import MultiNetworkMultiPrimary
-    from .multi_network_primary_remote import MultiNetworkPrimaryRemote
+    from .external_control_plane import EXTERNAL_CONTROL_PLANE
+    from .federated import FEDERATED
+    from .flat_multi_primary import FLAT_MULTI_PRIMARY
+    from .flat_primary_remote import FLAT_PRIMARY_REMOTE
+    from .ha_multi_primary_remote import HA_MULTI_PRIMARY_REMOTE
+    from .multi_network_multi_primary import MULTI_NETWORK_MULTI_PRIMARY
+    from .multi_network_primary_remote import MULTI_NETWORK_PRIMARY_REMOTE
 
     topologies: list[Topology] = [
-        MultiNetworkMultiPrimary(),
-        MultiNetworkPrimaryRemote(),
-        FlatMultiPrimary(),
-        FlatPrimaryRemote(),
-        ExternalControlPlane(),
-        HaMultiPrimaryRemote(),
-        Federated(),
+        MULTI_NETWORK_MULTI_PRIMARY,
+        MULTI_NETWORK_PRIMARY_REMOTE,
+        FLAT_MULTI_PRIMARY,
+        FLAT_PRIMARY_REMOTE,
+        EXTERNAL_CONTROL_PLANE,
+        HA_MULTI_PRIMARY_REMOTE,
+        FEDERATED,
     ]
     return {topology.name: topology for topology in topologies}

@@ -9,57 +9,40 @@ names are resolved by the sidecars (https://istio.io/latest/docs/ops/configurati
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from ..eventually import Timeouts
-from ..progress import Progress
 from ..spec import ClusterSpec, MeshSpec
-from . import TIMEOUTS, ClusterAccess, istio, steps
+from . import istio, steps
+from .shape import Shape
 from .together import side_by_side
 
 
-@dataclass(frozen=True)
-class Federated:
-    """Two or more meshes of one cluster each."""
+def _clusters(number: int) -> Iterator[ClusterSpec]:
+    """``cluster1`` is ``mesh1`` with the trust domain ``mesh1.lab`` on ``network1``, and so on."""
+    return (
+        replace(steps.numbered(one, network=f"network{one}"), mesh_id=f"mesh{one}", trust_domain=f"mesh{one}.lab")
+        for one in range(1, number + 1)
+    )
 
-    name: str = "federated"
-    summary: str = "Separate meshes under one root CA; a service of another mesh is reached by ServiceEntry through its gateway."
-    documentation: str = "https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes"
 
-    def default_spec(self, clusters: int = 2) -> MeshSpec:
-        """``cluster1`` is ``mesh1`` with the trust domain ``mesh1.lab`` on ``network1``, and so on."""
-        meshes = (
-            replace(steps.numbered(number, network=f"network{number}"), mesh_id=f"mesh{number}", trust_domain=f"mesh{number}.lab")
-            for number in range(1, clusters + 1)
-        )
-        return MeshSpec(self.name, tuple(meshes), federated=True)
+def _problems(spec: MeshSpec) -> Iterator[str]:
+    """Every cluster must be a primary, alone on its network and in its mesh."""
+    yield from _not_separate(spec)
+    yield from steps.not_all_primaries(spec)
+    yield from steps.not_a_network_each(spec)
 
-    def check(self, spec: MeshSpec) -> None:
-        """Every cluster must be a primary, alone on its network and in its mesh."""
-        problems = (*_not_separate(spec), *steps.not_all_primaries(spec), *steps.not_a_network_each(spec))
-        steps.refuse(self.name, problems)
 
-    def install(
-        self,
-        spec: MeshSpec,
-        clusters: Mapping[str, ClusterAccess],
-        istio: istio.IstioDistribution,
-        progress: Progress,
-        *,
-        timeouts: Timeouts = TIMEOUTS,
-    ) -> None:
-        """Build the meshes; returns when every gateway has an address and every istiod knows its own cluster, and no other."""
-        self.check(spec)
-        build = steps.Build(spec, clusters, istio, progress, timeouts)
-        with progress.step("CA certificates and control planes"):
-            side_by_side(lambda cluster: build.start_control_plane(cluster, _federation(spec, cluster)), build.everywhere)
-        with progress.step("gateways of the meshes"):
-            side_by_side(lambda cluster: _expose(build, cluster), build.everywhere)
-        with progress.step("separate control planes"):
-            side_by_side(build.verify_gateway, build.everywhere)
-            side_by_side(build.verify_control_plane, build.everywhere)
+def _build(build: steps.Build) -> None:
+    """In the end every gateway has an address and every istiod knows its own cluster, and no other."""
+    with build.progress.step("CA certificates and control planes"):
+        side_by_side(lambda cluster: build.start_control_plane(cluster, _federation(build.spec, cluster)), build.everywhere)
+    with build.progress.step("gateways of the meshes"):
+        side_by_side(lambda cluster: _expose(build, cluster), build.everywhere)
+    with build.progress.step("separate control planes"):
+        side_by_side(build.verify_gateway, build.everywhere)
+        side_by_side(build.verify_control_plane, build.everywhere)
 
 
 def _federation(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
@@ -83,3 +66,14 @@ def _not_separate(spec: MeshSpec) -> Iterator[str]:
         if count > 1:
             names = ", ".join(f'"{cluster.name}"' for cluster in spec if spec.mesh_id_of(cluster) == mesh)
             yield f'clusters {names} carry one mesh id, "{mesh}"; here every cluster is a mesh of its own (meshId)'
+
+
+FEDERATED = Shape(
+    name="federated",
+    summary="Separate meshes under one root CA; a service of another mesh is reached by ServiceEntry through its gateway.",
+    documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes",
+    clusters=_clusters,
+    problems=_problems,
+    build=_build,
+    federated=True,
+)

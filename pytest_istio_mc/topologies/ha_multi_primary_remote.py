@@ -9,69 +9,30 @@ regions' control planes untouched.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from ..eventually import Timeouts
-from ..progress import Progress
 from ..spec import ClusterSpec, MeshSpec, Role
-from . import TIMEOUTS, ClusterAccess, istio, operators, steps
+from . import istio, operators, steps
+from .shape import Shape
 from .together import side_by_side
 
 
-@dataclass(frozen=True)
-class HaMultiPrimaryRemote:
-    """Two or more regions, each with a primary and one or more remotes."""
-
-    name: str = "ha-multi-primary-remote"
-    summary: str = "Regions with a primary and remotes each; direct traffic within a region, east-west gateways between regions."
-    documentation: str = "https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes"
-
-    def default_spec(self, clusters: int = 4) -> MeshSpec:
-        """``cluster1`` is the primary of ``region1`` with the next as its remotes; the second half is ``region2``."""
-        steps.too_few(self.name, clusters, 4, "two regions with a primary and a remote each")
-        half = (clusters + 1) // 2
-        return MeshSpec(self.name, (*_region(1, range(1, half + 1)), *_region(2, range(half + 1, clusters + 1))))
-
-    def check(self, spec: MeshSpec) -> None:
-        """Two or more primaries in regions and networks of their own, each with remotes in the same region and network."""
-        steps.refuse(self.name, (*_problems(spec), *steps.not_one_mesh(spec)))
-
-    def install(
-        self,
-        spec: MeshSpec,
-        clusters: Mapping[str, ClusterAccess],
-        istio: istio.IstioDistribution,
-        progress: Progress,
-        *,
-        timeouts: Timeouts = TIMEOUTS,
-    ) -> None:
-        """Build the mesh; returns when every primary's istiod injects in its region and has synced every other cluster."""
-        self.check(spec)
-        build = steps.Build(spec, clusters, istio, progress, timeouts)
-        primaries = [(cluster.name, cluster) for cluster in spec.control_planes]
-        with progress.step("control planes in the primaries, and what leads to them in their remotes"):
-            side_by_side(lambda cluster: _start(build, cluster), build.everywhere)
-        with progress.step("remote secrets and the regions' gateways"):
-            side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
-        with progress.step("endpoint discovery across clusters"):
-            side_by_side(build.verify_gateway, primaries)
-            side_by_side(build.verify_control_plane, primaries)
+def _clusters(number: int) -> Iterator[ClusterSpec]:
+    """``cluster1`` is the primary of ``region1`` with the next as its remotes; the second half is ``region2``."""
+    half = (number + 1) // 2
+    for region, numbers in ((1, range(1, half + 1)), (2, range(half + 1, number + 1))):
+        yield from steps.primary_with_remotes(numbers, lambda _, region=region: f"network{region}", region=region)  # type: ignore[misc]
 
 
-def _region(region: int, numbers: range) -> Iterator[ClusterSpec]:
-    primary = f"cluster{numbers[0]}"
-    network = f"network{region}"
-    yield steps.numbered(numbers[0], network=network, region=region)
-    for number in numbers[1:]:
-        yield steps.numbered(number, network=network, role=Role.REMOTE, control_plane=primary, region=region)
-
-
-def _start(build: steps.Build, cluster: ClusterSpec) -> None:
-    if cluster.role is Role.PRIMARY:
-        build.start_control_plane(cluster)
-    else:
-        build.install_remote(cluster)
+def _build(build: steps.Build) -> None:
+    """In the end every primary's istiod injects in its region and has synced every other cluster."""
+    with build.progress.step("control planes in the primaries, and what leads to them in their remotes"):
+        side_by_side(build.start, build.everywhere)
+    with build.progress.step("remote secrets and the regions' gateways"):
+        side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
+    with build.progress.step("endpoint discovery across clusters"):
+        side_by_side(build.verify_gateway, build.with_istiod)
+        side_by_side(build.verify_control_plane, build.with_istiod)
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
@@ -85,6 +46,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 
 def _problems(spec: MeshSpec) -> Iterator[str]:
+    """Two or more primaries in regions and networks of their own, each with remotes in the same region and network."""
     primaries = [cluster for cluster in spec if cluster.role is Role.PRIMARY]
     if len(primaries) < 2:
         yield f"{len(primaries)} primary; this topology has two or more, so that one can be lost"
@@ -105,6 +67,7 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
             yield from _astray(spec, cluster)
         elif cluster.role is not Role.PRIMARY:
             yield f'cluster "{cluster.name}" is {cluster.role.value}; in this topology clusters are primary or remote'
+    yield from steps.not_one_mesh(spec)
 
 
 def _astray(spec: MeshSpec, remote: ClusterSpec) -> Iterator[str]:
@@ -120,3 +83,15 @@ def _astray(spec: MeshSpec, remote: ClusterSpec) -> Iterator[str]:
         )
     if remote.locality.region != primary.locality.region:
         yield f'remote "{remote.name}" is in region "{remote.locality.region}", its primary in "{primary.locality.region}"'
+
+
+HA_MULTI_PRIMARY_REMOTE = Shape(
+    name="ha-multi-primary-remote",
+    summary="Regions with a primary and remotes each; direct traffic within a region, east-west gateways between regions.",
+    documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes",
+    clusters=_clusters,
+    problems=_problems,
+    build=_build,
+    least=4,
+    needs="two regions with a primary and a remote each",
+)

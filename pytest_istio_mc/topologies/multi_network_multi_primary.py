@@ -6,52 +6,35 @@ target's east-west gateway, which passes mutual TLS on unopened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from ..eventually import Timeouts
-from ..progress import Progress
 from ..spec import ClusterSpec, MeshSpec
-from . import TIMEOUTS, ClusterAccess, istio, steps
+from . import istio, steps
+from .shape import Shape
 from .together import side_by_side
 
 
-@dataclass(frozen=True)
-class MultiNetworkMultiPrimary:
-    """Two or more primaries, each on a network of its own."""
+def _clusters(number: int) -> Iterator[ClusterSpec]:
+    """``cluster1`` on ``network1`` in ``region1/zone1``, and so on."""
+    return (steps.numbered(one, network=f"network{one}") for one in range(1, number + 1))
 
-    name: str = "multi-network-multi-primary"
-    summary: str = "Two or more primaries, each on its own network; traffic between them goes through east-west gateways."
-    documentation: str = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/"
 
-    def default_spec(self, clusters: int = 2) -> MeshSpec:
-        """``cluster1`` on ``network1`` in ``region1/zone1``, and so on."""
-        return MeshSpec(self.name, tuple(steps.numbered(number, network=f"network{number}") for number in range(1, clusters + 1)))
+def _problems(spec: MeshSpec) -> Iterator[str]:
+    """Every cluster must be a primary, alone on its network."""
+    yield from steps.not_all_primaries(spec)
+    yield from steps.not_a_network_each(spec)
+    yield from steps.not_one_mesh(spec)
 
-    def check(self, spec: MeshSpec) -> None:
-        """Every cluster must be a primary, alone on its network."""
-        problems = (*steps.not_all_primaries(spec), *steps.not_a_network_each(spec), *steps.not_one_mesh(spec))
-        steps.refuse(self.name, problems)
 
-    def install(
-        self,
-        spec: MeshSpec,
-        clusters: Mapping[str, ClusterAccess],
-        istio: istio.IstioDistribution,
-        progress: Progress,
-        *,
-        timeouts: Timeouts = TIMEOUTS,
-    ) -> None:
-        """Build the mesh; returns when every gateway has an address and every istiod has synced every other cluster."""
-        self.check(spec)
-        build = steps.Build(spec, clusters, istio, progress, timeouts)
-        with progress.step("CA certificates and control planes"):
-            side_by_side(build.start_control_plane, build.everywhere)
-        with progress.step("remote secrets and east-west gateways"):
-            side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
-        with progress.step("endpoint discovery across clusters"):
-            side_by_side(build.verify_gateway, build.everywhere)
-            side_by_side(build.verify_control_plane, build.everywhere)
+def _build(build: steps.Build) -> None:
+    """In the end every gateway has an address and every istiod has synced every other cluster."""
+    with build.progress.step("CA certificates and control planes"):
+        side_by_side(build.start_control_plane, build.everywhere)
+    with build.progress.step("remote secrets and east-west gateways"):
+        side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
+    with build.progress.step("endpoint discovery across clusters"):
+        side_by_side(build.verify_gateway, build.everywhere)
+        side_by_side(build.verify_control_plane, build.everywhere)
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
@@ -59,3 +42,13 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.enable_endpoint_discovery(cluster)
     build.wait_for_istiod(cluster)
     build.install_gateway(cluster, istio.cross_network_gateway(build.spec))
+
+
+MULTI_NETWORK_MULTI_PRIMARY = Shape(
+    name="multi-network-multi-primary",
+    summary="Two or more primaries, each on its own network; traffic between them goes through east-west gateways.",
+    documentation="https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/",
+    clusters=_clusters,
+    problems=_problems,
+    build=_build,
+)

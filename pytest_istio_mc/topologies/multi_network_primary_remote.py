@@ -6,63 +6,35 @@ certificates, 15017 for injection), which is also the way to the primary's servi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from ..eventually import Timeouts
-from ..progress import Progress
 from ..spec import ClusterSpec, MeshSpec, Role
-from . import TIMEOUTS, ClusterAccess, istio, operators, steps
+from . import istio, operators, steps
+from .shape import Shape
 from .together import side_by_side
 
 
-@dataclass(frozen=True)
-class MultiNetworkPrimaryRemote:
-    """A primary and one or more remotes, each on a network of its own."""
-
-    name: str = "multi-network-primary-remote"
-    summary: str = "A primary whose istiod also serves remote clusters on other networks; traffic goes through east-west gateways."
-    documentation: str = "https://istio.io/latest/docs/setup/install/multicluster/primary-remote_multi-network/"
-
-    def default_spec(self, clusters: int = 2) -> MeshSpec:
-        """``cluster1`` is the primary; the others, each on its own network, are its remotes."""
-        remotes = (
-            steps.numbered(number, network=f"network{number}", role=Role.REMOTE, control_plane="cluster1")
-            for number in range(2, clusters + 1)
-        )
-        return MeshSpec(self.name, (steps.numbered(1, network="network1"), *remotes))
-
-    def check(self, spec: MeshSpec) -> None:
-        """One primary, all others its remotes, each alone on its network."""
-        problems = (*steps.not_one_primary_with_remotes(spec), *steps.not_a_network_each(spec), *steps.not_one_mesh(spec))
-        steps.refuse(self.name, problems)
-
-    def install(
-        self,
-        spec: MeshSpec,
-        clusters: Mapping[str, ClusterAccess],
-        istio: istio.IstioDistribution,
-        progress: Progress,
-        *,
-        timeouts: Timeouts = TIMEOUTS,
-    ) -> None:
-        """Build the mesh; returns when the primary's istiod injects in every cluster and has synced every remote."""
-        self.check(spec)
-        build = steps.Build(spec, clusters, istio, progress, timeouts)
-        with progress.step("control plane in the primary, and what leads to it in the remotes"):
-            side_by_side(lambda cluster: _start(build, cluster), build.everywhere)
-        with progress.step("remote secrets and east-west gateways"):
-            side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
-        with progress.step("endpoint discovery across clusters"):
-            side_by_side(build.verify_gateway, build.everywhere)
-            side_by_side(build.verify_control_plane, [(one.name, one) for one in spec.control_planes])
+def _clusters(number: int) -> Iterator[ClusterSpec]:
+    """``cluster1`` is the primary; the others, each on its own network, are its remotes."""
+    return steps.primary_with_remotes(range(1, number + 1), lambda one: f"network{one}")
 
 
-def _start(build: steps.Build, cluster: ClusterSpec) -> None:
-    if cluster.role is Role.PRIMARY:
-        build.start_control_plane(cluster)
-    else:
-        build.install_remote(cluster)
+def _problems(spec: MeshSpec) -> Iterator[str]:
+    """One primary, all others its remotes, each alone on its network."""
+    yield from steps.not_one_primary_with_remotes(spec)
+    yield from steps.not_a_network_each(spec)
+    yield from steps.not_one_mesh(spec)
+
+
+def _build(build: steps.Build) -> None:
+    """In the end the primary's istiod injects in every cluster and has synced every remote."""
+    with build.progress.step("control plane in the primary, and what leads to it in the remotes"):
+        side_by_side(build.start, build.everywhere)
+    with build.progress.step("remote secrets and east-west gateways"):
+        side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
+    with build.progress.step("endpoint discovery across clusters"):
+        side_by_side(build.verify_gateway, build.everywhere)
+        side_by_side(build.verify_control_plane, build.with_istiod)
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
@@ -74,3 +46,13 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     else:
         build.wait_for_injection(cluster)
         build.install_gateway(cluster)
+
+
+MULTI_NETWORK_PRIMARY_REMOTE = Shape(
+    name="multi-network-primary-remote",
+    summary="A primary whose istiod also serves remote clusters on other networks; traffic goes through east-west gateways.",
+    documentation="https://istio.io/latest/docs/setup/install/multicluster/primary-remote_multi-network/",
+    clusters=_clusters,
+    problems=_problems,
+    build=_build,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..spec import ClusterSpec, MeshSpec, Role
@@ -60,10 +61,13 @@ def external_istiod(spec: MeshSpec, plane: ClusterSpec, istio: IstioDistribution
     return operator("external-istiod", spec, istio, ours)
 
 
-def expose_istiod(spec: MeshSpec) -> list[Manifest]:
-    """What lets clusters elsewhere reach istiod through the east-west gateway (Istio's ``samples/multicluster/expose-istiod.yaml``)."""
+def expose_istiod(spec: MeshSpec, selector: Mapping[str, str] | None = None, service: str = "istiod") -> list[Manifest]:
+    """What lets clusters elsewhere reach istiod through the east-west gateway (Istio's ``samples/multicluster/expose-istiod.yaml``).
+
+    ``selector`` is that of the gateway's pods, ``service`` that of istiod, where they are not the usual ones.
+    """
     ports = {"tls-istiod": XDS_PORT, "tls-istiodwebhook": WEBHOOK_PORT}
-    host = f"istiod.{spec.istio_namespace}.svc.cluster.local"
+    host = f"{service}.{spec.istio_namespace}.svc.cluster.local"
     servers = [
         {"port": {"number": number, "name": name, "protocol": "TLS"}, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"]}
         for name, number in ports.items()
@@ -80,7 +84,7 @@ def expose_istiod(spec: MeshSpec) -> list[Manifest]:
             "apiVersion": "networking.istio.io/v1",
             "kind": "Gateway",
             "metadata": {"name": "istiod-gateway", "namespace": spec.istio_namespace},
-            "spec": {"selector": {"istio": "eastwestgateway"}, "servers": servers},
+            "spec": {"selector": dict(selector or {"istio": "eastwestgateway"}), "servers": servers},
         },
         {
             "apiVersion": "networking.istio.io/v1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,18 @@ class Build:
     def everywhere(self) -> list[tuple[str, ClusterSpec]]:
         """Every cluster under its name, for ``side_by_side``."""
         return [(cluster.name, cluster) for cluster in self.spec]
+
+    @property
+    def with_istiod(self) -> list[tuple[str, ClusterSpec]]:
+        """Every cluster in which an istiod runs, under its name."""
+        return [(cluster.name, cluster) for cluster in self.spec.control_planes]
+
+    def start(self, cluster: ClusterSpec) -> None:
+        """The control plane of a primary; in a remote, what leads to its primary's."""
+        if cluster.role is Role.PRIMARY:
+            self.start_control_plane(cluster)
+        else:
+            self.install_remote(cluster)
 
     def start_control_plane(self, cluster: ClusterSpec, mesh_config: Mapping[str, Any] | None = None) -> None:
         """ "Configure Trust", "Set the default network" and "Configure as a primary"; istiod then starts while we go on.
@@ -165,6 +177,14 @@ def numbered(number: int, *, network: str, role: Role = Role.PRIMARY, control_pl
     """``cluster1`` in ``region1/zone1``, and so on; every cluster is a zone, and a region unless ``region`` says otherwise."""
     place = Locality(f"region{region or number}", f"zone{number}")
     return ClusterSpec(f"cluster{number}", network, role, control_plane, place)
+
+
+def primary_with_remotes(numbers: range, network: Callable[[int], str], *, region: int = 0) -> Iterator[ClusterSpec]:
+    """The first of these as a primary, the others as its remotes, each on the ``network`` of its number."""
+    primary = f"cluster{numbers[0]}"
+    yield numbered(numbers[0], network=network(numbers[0]), region=region)
+    for number in numbers[1:]:
+        yield numbered(number, network=network(number), role=Role.REMOTE, control_plane=primary, region=region)
 
 
 def refuse(topology: str, problems: Iterable[str]) -> None:

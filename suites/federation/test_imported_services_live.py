@@ -13,11 +13,13 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
 from pytest_istio_mc.probes import federation
 from pytest_istio_mc.probes.traffic import Traffic
+from pytest_istio_mc.snapshot import Snapshot
 
 
 @pytest.mark.mesh_check("MC-FEDERATION-001")
 def test_an_imported_service_answers_with_mutual_tls(
     mesh: Mesh,
+    snapshot: Snapshot,
     kubes: Mapping[str, Kube],
     traffic: Traffic,
     gateways: Sequence[GatewayAddress],
@@ -29,7 +31,7 @@ def test_an_imported_service_answers_with_mutual_tls(
     if converged is not None:
         expect.converged("imported services answer", converged)
 
-    expect(federation_live.imported_services_answer(mesh, calls))
+    expect(federation_live.imported_services_answer(mesh, snapshot, calls))
 
 
 @pytest.mark.mesh_check("MC-FEDERATION-003")

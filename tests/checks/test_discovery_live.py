@@ -17,7 +17,7 @@ from tests.fake_clusters import FakeMesh
 
 from .live_mesh import failed, handshake, mesh, request, requests, unread, way
 from .test_faults import forget
-from .test_tracing import by_priority, no_gateway_pod, nobody_may
+from .test_tracing import by_priority, no_gateway_pod, no_service, nobody_may
 
 MESH = mesh()
 
@@ -162,3 +162,36 @@ def test_failures_are_not_blamed_on_a_cluster_that_answers() -> None:
 
     assert [finding.fault for finding in verdict.findings] == ["requests-fail"]
     assert "first broken hop" not in verdict.findings[0].seen
+
+
+def _unresolved(fake: FakeMesh) -> list[Request]:
+    return [replace(failed(fake.mesh, "cluster1", 0, "gaierror: Temporary failure"), port=8080, ending=Ending.UNRESOLVED)] * 3
+
+
+@pytest.mark.parametrize(
+    ("captured", "who"),
+    [(False, "get pods -l k8s-app=kube-dns"), (True, "logs client-1 -c istio-proxy")],
+)
+def test_a_name_that_does_not_resolve_is_about_the_dns_of_the_client(captured: bool, who: str) -> None:
+    fake = FakeMesh()
+    if captured:
+        fake[1].dump("client-1")["configs"][0]["bootstrap"]["node"]["metadata"]["DNS_CAPTURE"] = "true"
+
+    verdict = judge(fake.mesh, [*requests(fake.mesh), *_unresolved(fake)], fake.record())
+
+    (finding,) = verdict.findings
+    assert (finding.fault, finding.clusters) == ("dns-unresolved", ("cluster1",))
+    assert "had no address for 3 of 23 requests" in finding.summary
+    assert "first broken hop: DNS" in finding.seen
+    assert finding.remedy.startswith("kubectl --context=ctx-1 ")
+    assert who in finding.remedy
+
+
+def test_a_name_without_a_service_gets_one() -> None:
+    fake = FakeMesh()
+    no_service(fake)
+
+    verdict = judge(fake.mesh, [*(one for one in requests(fake.mesh) if one.source != "cluster1"), *_unresolved(fake)], fake.record())
+
+    assert [finding.fault for finding in verdict.findings] == ["dns-unresolved"]
+    assert "create service clusterip echo --tcp=8080:8080" in verdict.findings[0].remedy

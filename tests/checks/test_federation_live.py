@@ -10,7 +10,7 @@ from pytest_istio_mc.observations import ClientCertificate, Ending, Imported, Pa
 from pytest_istio_mc.spec import ClusterSpec
 from pytest_istio_mc.verdicts import Outcome
 
-from .live_mesh import GATEWAYS, answer, failed, mesh, request, spiffe
+from .live_mesh import GATEWAYS, answer, failed, mesh, request, spiffe, unread
 
 
 def _meshes() -> Mesh:
@@ -39,7 +39,7 @@ BACK = _imported("west", "east")
 
 
 def test_imported_services_that_answer_with_both_identities_are_conformant() -> None:
-    verdict = imported_services_answer(HERE, [_imported("east", "west"), BACK])
+    verdict = imported_services_answer(HERE, unread(HERE), [_imported("east", "west"), BACK])
 
     assert verdict.outcome is Outcome.CONFORMANT
     assert verdict.pairs == ("east to west", "west to east")
@@ -48,7 +48,7 @@ def test_imported_services_that_answer_with_both_identities_are_conformant() -> 
 def test_a_name_without_an_address_is_about_the_dns_proxy_of_the_source() -> None:
     unresolved = replace(_imported("east", "west"), addresses=(), request=failed(HERE, "east", 0, "Name or service not known"))
 
-    (finding,) = imported_services_answer(HERE, [unresolved, BACK]).findings
+    (finding,) = imported_services_answer(HERE, unread(HERE), [unresolved, BACK]).findings
 
     assert (finding.fault, finding.clusters) == ("fed-dns-capture-off", ("east",))
     assert "ISTIO_META_DNS_CAPTURE" in finding.remedy
@@ -57,14 +57,14 @@ def test_a_name_without_an_address_is_about_the_dns_proxy_of_the_source() -> Non
 def test_a_refused_call_points_at_the_alias_that_the_target_lacks() -> None:
     refused = _imported("east", "west", failed(HERE, "east", 503, "reset reason: connection termination"))
 
-    (finding,) = imported_services_answer(HERE, [refused, BACK]).findings
+    (finding,) = imported_services_answer(HERE, unread(HERE), [refused, BACK]).findings
 
     assert (finding.fault, finding.clusters) == ("fed-not-reached", ("east", "west"))
     assert "trustDomainAliases of west must name east.lab" in finding.remedy
 
 
 def test_an_answer_of_another_mesh_is_wrong() -> None:
-    (finding,) = imported_services_answer(HERE, [_imported("east", "west", request(HERE, "east", "east")), BACK]).findings
+    (finding,) = imported_services_answer(HERE, unread(HERE), [_imported("east", "west", request(HERE, "east", "east")), BACK]).findings
 
     assert finding.fault == "fed-answered-elsewhere"
 
@@ -72,14 +72,14 @@ def test_an_answer_of_another_mesh_is_wrong() -> None:
 def test_an_answer_without_mutual_tls_to_the_workload_is_wrong() -> None:
     bare = request(HERE, "east", "west", answer=replace(answer(HERE, "west"), caller="", server=""))
 
-    (finding,) = imported_services_answer(HERE, [_imported("east", "west", bare), BACK]).findings
+    (finding,) = imported_services_answer(HERE, unread(HERE), [_imported("east", "west", bare), BACK]).findings
 
     assert finding.fault == "fed-identity-wrong"
     assert "caller nobody" in finding.seen
 
 
 def test_a_pair_without_a_way_makes_it_inconclusive() -> None:
-    assert imported_services_answer(HERE, [BACK]).outcome is Outcome.INCONCLUSIVE
+    assert imported_services_answer(HERE, unread(HERE), [BACK]).outcome is Outcome.INCONCLUSIVE
 
 
 def _handshake(*, through: bool) -> TlsHandshake:

@@ -12,16 +12,18 @@ from pytest_istio_mc.diagnose import diagnose
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.topologies import known
 from pytest_istio_mc.verdicts import Outcome
-from tests.seeded.faults import FAULTS
+from tests.seeded import faults
 from tests.static_checks import judge_all
 from tests.test_snapshot import TOKEN, read_all
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 
+FAULTS = {id: fault for id, fault in faults.known().items() if fault.recorded}
+
 HEALTHY = {"healthy"} | {f"healthy-{name}" for name in known() if name != "multi-network-multi-primary"}
 
 ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {name: set[tuple[str, str]]() for name in HEALTHY} | {
-    fault.name: {(fault.check, fault.name)} for fault in FAULTS.values()
+    id: {(fault.check, fault.name)} for id, fault in FAULTS.items()
 }
 """The recorded snapshots by folder: the root causes (check, fault) that they must lead to; none for healthy meshes."""
 

@@ -98,6 +98,10 @@ def gateway_service_without_the_ports(snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
+def never_annotated(snapshot: Snapshot) -> Snapshot:
+    return no_annotation(no_ca_bundle(snapshot))
+
+
 def _answering(snapshot: Snapshot, **changes: Any) -> Snapshot:
     facts = tuple(replace(one, **changes) for one in snapshot.clusters["cluster2"].control_plane)
     return _cluster(snapshot, "cluster2", control_plane=facts)
@@ -115,6 +119,7 @@ def an_istiod_of_another_root(snapshot: Snapshot) -> Snapshot:
     ("spoil", "fault", "remedy"),
     [
         (no_annotation, "pr-control-plane-annotation", f"annotate namespace istio-system {ANNOTATION}=cluster1"),
+        (never_annotated, "pr-control-plane-annotation", f"annotate namespace istio-system {ANNOTATION}=cluster1"),
         (another_control_plane, "pr-control-plane-annotation", f"annotate namespace istio-system {ANNOTATION}=cluster1 --overwrite"),
         (a_primary_that_manages_no_remotes, "pr-external-istiod-off", "--context=cluster1 -n istio-system set env"),
         (no_webhook, "pr-webhook-missing", "--context=cluster2 --set profile=remote"),
@@ -122,10 +127,10 @@ def an_istiod_of_another_root(snapshot: Snapshot) -> Snapshot:
         (plain_injection_path, "pr-injection-path", '"path": "/webhooks/0/clientConfig/service/path"'),
         (no_ca_bundle, "pr-cabundle-empty", "--context=cluster1 -n istio-system rollout restart"),
         (old_ca_bundle, "pr-cabundle-stale", "--context=cluster1 -n istio-system rollout restart"),
-        (address_of_something_else, "pr-remote-address-wrong", "--set values.global.remotePilotAddress=198.19.1.1"),
+        (address_of_something_else, "pr-remote-address-wrong", "patch endpointslice istiod --type=json"),
         (a_name_instead_of_an_address, "pr-externalname", "--set values.global.remotePilotAddress=198.19.1.1"),
-        (gateway_without_istiod, "pr-istiod-not-exposed", "expose-istiod.yaml"),
-        (gateway_service_without_the_ports, "pr-istiod-not-exposed", "expose-istiod.yaml"),
+        (gateway_without_istiod, "pr-istiod-not-exposed", '"istiod.istio-system.svc.cluster.local"'),
+        (gateway_service_without_the_ports, "pr-istiod-not-exposed", '{"name": "tls-15012", "port": 15012, "targetPort": 15012}'),
         (no_answer, "pr-istiod-unreachable", "15012"),
         (an_istiod_of_another_root, "pr-istiod-other-root", "rollout restart"),
     ],

@@ -151,7 +151,7 @@ def nobody_may(mesh: FakeMesh) -> None:
 @pytest.mark.parametrize(
     ("break_it", "hop", "seen", "remedy"),
     [
-        (no_service, "DNS", "no such Service", "kubectl --context=ctx-1 -n istio-mc-test get service echo"),
+        (no_service, "DNS", "no such Service", "kubectl --context=ctx-1 -n istio-mc-test create service clusterip echo --tcp=8080:8080"),
         (no_listener, "listener", "none", "istioctl --context=ctx-1 proxy-config listeners client-1.istio-mc-test"),
         (routed_elsewhere, "route", "direct response 418", "proxy-config routes client-1"),
         (no_cluster, "cluster", "none of that name", "proxy-config clusters client-1"),

@@ -92,3 +92,14 @@ def set_mesh_config(kube: Kube, **settings: Any) -> None:
     assert config is not None
     mesh = yaml.safe_load(config["data"]["mesh"]) | settings
     kube.merge("ConfigMap", "istio", SYSTEM, {"data": {"mesh": yaml.safe_dump(mesh)}})
+
+
+def set_environment(kube: Kube, deployment: str, **values: str | None) -> None:
+    """Set variables of a Deployment's containers; None removes one."""
+    item = kube.read("Deployment", deployment, SYSTEM)
+    assert item is not None
+    containers = copy.deepcopy(item["spec"]["template"]["spec"]["containers"])
+    for container in containers:
+        kept = [one for one in container.get("env", ()) if one["name"] not in values]
+        container["env"] = kept + [{"name": name, "value": value} for name, value in values.items() if value is not None]
+    kube.merge("Deployment", deployment, SYSTEM, {"spec": {"template": {"spec": {"containers": containers}}}})

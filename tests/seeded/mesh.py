@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import toolchain
+from pytest_istio_mc.lab import lab, toolchain
+from pytest_istio_mc.lab.lab import Lab
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import MeshSpec
 
@@ -29,6 +31,7 @@ class SeededMesh:
 
     name: str
     folder: Path
+    topology: str
     spec: MeshSpec = field(init=False)
     kubes: Mapping[str, Kube] = field(init=False, default_factory=dict)
     _kubeconfig: str = field(init=False, default="")
@@ -37,10 +40,14 @@ class SeededMesh:
     def build(self) -> None:
         """Make the mesh, or make it anew where there is one."""
         self.remove()
-        lab = json.loads(self._istio_mc("lab", "up", "--name", self.name, "--json"))
-        self._kubeconfig, self._spec_file = lab["kubeconfig"], lab["meshSpec"]
-        self.spec = MeshSpec.from_dict(yaml.safe_load(Path(self._spec_file).read_text()))
-        self.kubes = {name: Kube(name, self._kubeconfig, context) for name, context in lab["contexts"].items()}
+        made = json.loads(self._istio_mc("lab", "up", "--topology", self.topology, "--name", self.name, "--json"))
+        self.use(made["kubeconfig"], made["meshSpec"])
+
+    def use(self, kubeconfig: str, spec_file: str) -> None:
+        """Work with a lab mesh that is there."""
+        self._kubeconfig, self._spec_file = kubeconfig, spec_file
+        self.spec = MeshSpec.from_dict(yaml.safe_load(Path(spec_file).read_text()))
+        self.kubes = {cluster.name: Kube(cluster.name, kubeconfig, cluster.context) for cluster in self.spec}
         for cluster in self.kubes:
             self._keep_certificates(cluster)
 
@@ -65,9 +72,17 @@ class SeededMesh:
 
     def type_in(self, remedy: str, cluster: str) -> str:
         """Run a remedy as it was printed, where the CA files of ``cluster`` are; what it said. It must end with 0."""
+        return self.shell(remedy, self.folder / cluster)
+
+    def server_of(self, cluster: str) -> str:
+        """The API server of a cluster, as the others reach it."""
+        return next(node.peer_server for node in self._lab.plan.nodes if node.name == cluster)
+
+    def shell(self, command: str, folder: Path | None = None) -> str:
+        """Run what an administrator types; what it said. It must end with 0."""
         done = subprocess.run(
-            ["bash", "-c", remedy],
-            cwd=self.folder / cluster,
+            ["bash", "-c", command],
+            cwd=folder or self.folder,
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -77,12 +92,33 @@ class SeededMesh:
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
         return done.stdout
 
+    def pods_of(self, cluster: str) -> str:
+        """The range of a cluster's pod addresses."""
+        return next(node.pod_range for node in self._lab.plan.nodes if node.name == cluster)
+
+    def on_node(self, cluster: str, *command: str) -> None:
+        """Run a command in the network of a cluster's node, as its administrator can."""
+        kubelet = self._lab.order("status")[cluster]["kubelet"]
+        subprocess.run(["nsenter", "-t", str(kubelet), "-n", *command], check=True, capture_output=True, text=True)
+
+    def signal(self, cluster: str, component: str, name: str) -> None:
+        """Send a signal to a component of a cluster's node."""
+        self._lab.order("signal", cluster=cluster, component=component, signal=name)
+
+    def start(self, cluster: str, component: str) -> None:
+        """Start a component that was ended."""
+        self._lab.order("start", cluster=cluster, component=component)
+
+    @property
+    def _lab(self) -> Lab:
+        return lab.find(self.name)
+
     def _keep_certificates(self, cluster: str) -> None:
-        secret = self.kubes[cluster].read("Secret", "cacerts", self.spec.istio_namespace)
-        assert secret is not None
         home = self.folder / cluster
         home.mkdir(exist_ok=True)
-        for name, content in secret["data"].items():
+        secret = self.kubes[cluster].read("Secret", "cacerts", self.spec.istio_namespace)
+        # a remote cluster's certificates come from its primary
+        for name, content in (secret or {"data": {}})["data"].items():
             (home / name).write_bytes(base64.b64decode(content))
 
     def _istio_mc(self, *arguments: str) -> str:
@@ -104,3 +140,8 @@ def record(snapshot: Path, folder: Path) -> None:
     for file in folder.rglob("*.json*"):
         file.unlink()
     replace(found, spec=replace(found.spec, kubeconfig="")).save(folder, compress=True)
+
+
+def on(topology: str, *values: object, id: str = "") -> Any:
+    """The parameters of a test on a mesh of that topology, under an id by which ``-k`` finds it."""
+    return pytest.param(topology, *values, id="-".join(filter(None, (topology, id))))

@@ -1,29 +1,35 @@
 """Every seeded fault is the one root cause of its certificate, with a remedy that works when it is typed in.
 
-``make faults`` runs them; ``make record`` also keeps the snapshots in ``tests/recorded``, for the tests that need no mesh.
+``make faults`` runs them, ``make faults TOPOLOGY=federated`` those of one topology; ``make record`` also keeps the snapshots in
+``tests/recorded``, for the tests that need no mesh.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_istio_mc.lab import toolchain
-
-from .faults import FAULTS, SeededFault
-from .mesh import SeededMesh, record
+from .faults import COMMON, SeededFault, known
+from .mesh import SeededMesh, on, record
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
 RECORDED = Path(__file__).parent.parent / "recorded"
+FAULTS = known()
+TOPOLOGIES = tuple(dict.fromkeys(fault.topology for fault in FAULTS.values()))
 SPARED = {
     "trust": ("ACCESS",),
     "rs": ("TRUST",),
+    "pr": ("TRUST", "EASTWEST"),
+    "xc": ("TRUST", "EASTWEST"),
+    "fed": ("TRUST", "EASTWEST"),
+    "network": ("TRUST", "ACCESS", "CONTROL"),
+    "loc": ("TRUST", "ACCESS", "CONTROL", "EASTWEST"),
     "cp": ("TRUST",),
     "ew": ("TRUST", "ACCESS"),
     "res": ("TRUST", "ACCESS"),
@@ -37,22 +43,9 @@ SPARED = {
 Json = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededMesh]:
-    """A lab mesh that all faults share; a test that does not see it healed makes it anew."""
-    if toolchain.cached() is None or os.geteuid() != 0:
-        pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
-    seeded = SeededMesh(f"faults-{os.getpid()}", tmp_path_factory.mktemp("faults"))
-    try:
-        seeded.build()
-        yield seeded
-    finally:
-        seeded.remove()
-
-
-def keep(mesh: SeededMesh, name: str) -> None:
+def keep(mesh: SeededMesh, name: str, folder: str) -> None:
     if os.environ.get("RECORD"):
-        record(mesh.folder / f"{name}.snapshot", RECORDED / name)
+        record(mesh.folder / f"{name}.snapshot", RECORDED / folder)
 
 
 def shown(certificate: Json) -> str:
@@ -64,25 +57,27 @@ def shown(certificate: Json) -> str:
 WRONG = ("non-conformant", "inconclusive")
 
 
+@pytest.mark.parametrize("mesh", [on(topology) for topology in TOPOLOGIES], indirect=True)
 def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
     certificate = mesh.certify("healthy", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}")
 
     assert certificate["result"] == "success", shown(certificate)
     assert certificate["rootCauses"] == []
-    keep(mesh, "healthy")
+    keep(mesh, "healthy", "healthy" if mesh.topology == COMMON else f"healthy-{mesh.topology}")
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("mesh", "fault"), [on(fault.topology, fault, id=fault.name) for fault in FAULTS.values()], indirect=["mesh"])
 def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: SeededMesh) -> None:
-    seeded_and_mended(mesh, fault.name, fault)
+    seeded_and_mended(mesh, fault.id, fault)
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("mesh", "names"),
     [
-        pytest.param(names, id="+".join(names))
+        on(COMMON, names, id="+".join(names))
         for names in (("rs-missing", "ew-passthrough-mode"), ("dr-tls-disable", "svc-port-number"), ("rs-stale", "cp-ns-network-missing"))
     ],
+    indirect=["mesh"],
 )
 def test_of_two_faults_neither_hides_the_other(names: tuple[str, ...], mesh: SeededMesh) -> None:
     seeded_and_mended(mesh, "+".join(names), *(FAULTS[name] for name in names))
@@ -94,14 +89,18 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
     healed = False
     try:
         for fault in faults:
-            fault.seed(mesh.spec, mesh.kubes)
-        broken = mesh.certify(name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}")
+            fault.seed(mesh)
+        patience = () if all(fault.starts for fault in faults) else ("--mesh-timeout-factor=0.3",)
+        broken = mesh.certify(name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}", *patience)
         found = time.monotonic()
         assert_named(faults, broken)
-        if len(faults) == 1:
-            keep(mesh, name)
+        if len(faults) == 1 and faults[0].recorded:
+            keep(mesh, name, name)
         for cause in broken["rootCauses"]:
             mesh.type_in(cause["remedy"], cause["clusters"][-1])
+        for fault in faults:
+            if fault.heal:
+                fault.heal(mesh)
         wrong = [entry["id"] for entry in broken["checks"] if entry["verdict"] in WRONG]
         areas = {fault.check.rpartition("-")[0] for fault in faults}
         mended = mesh.certify(f"{name}-mended", f"--mesh-checks={','.join((*sorted(areas), *wrong))}")

@@ -1,0 +1,492 @@
+"""The loss of a cluster's API server: what must go on, what may be lost, what tells of it, and how the mesh gets over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..errors import ObservationError
+from ..eventually import Timeouts
+from ..evidence.pictures import timeline_evidence
+from ..mesh import Mesh
+from ..observations import Ending
+from ..outages import How, Isolation, Loss, Purpose, Push, flows
+from ..spec import Feature
+from ..timelines import Flow, Record
+from ..verdicts import Finding, Verdict, not_applicable
+from .catalogue import Kind, Profile, check
+from .judging import Found, Gap, names, settle
+from .live import kubectl
+from .trust_live import TRUST_BELOW
+
+DEPLOYMENT_MODELS = "https://istio.io/latest/docs/ops/deployment/deployment-models/"
+REMOTE_SECRETS = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#enable-endpoint-discovery"
+PILOT_DISCOVERY = "https://istio.io/latest/docs/reference/commands/pilot-discovery/"
+OUTLIER_DETECTION = "https://istio.io/latest/docs/reference/config/networking/destination-rule/#OutlierDetection"
+MONITORING = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
+
+SHARED = (Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES)
+BELOW = ("MC-ACCESS-006", "MC-DISCOVERY-001", "MC-DISCOVERY-002", "MC-DISCOVERY-003", "MC-EASTWEST-003", *TRUST_BELOW)
+STOPPING = ("stop-component",)
+KILLING = ("kill-component",)
+
+EJECTED_SECONDS = 6.0
+"""How long an endpoint that died may still be tried: three failed requests at five a second and Envoy's own second, with room to spare."""
+STARTING_SECONDS = 30.0
+"""How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
+LATE_SECONDS = 1.0
+"""A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
+
+NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
+
+
+@check(
+    "MC-APISERVER-001",
+    "While a cluster's API server is lost, traffic to, from and between all clusters goes on without a failed request.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=KILLING,
+    spec_url=DEPLOYMENT_MODELS,
+    explained_by=BELOW,
+)
+def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
+    """New connections, kept ones and streams, from every cluster, through the whole loss and the recovery."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    otherwise = f"{_lost(loss)}: {_traffic(loss)}"
+    return settle(untouched(mesh, loss), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+@check(
+    "MC-APISERVER-002",
+    "Endpoints that die while their cluster's API server is lost are ejected by outlier detection, after few failed requests.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=KILLING,
+    spec_url=OUTLIER_DETECTION,
+    explained_by=(*BELOW, "MC-APISERVER-001"),
+)
+def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
+    """No control plane can know that they died: only the proxies that try them do. The service has outlier detection with
+    ``maxEjectionPercent: 100``; the default, 10, ejects none of a few endpoints."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    if not loss.died or loss.ended - loss.died < EJECTED_SECONDS + 2:
+        raise ObservationError(f"cluster {loss.lost}", "the death of an endpoint", "it did not come early enough in the loss to be judged")
+    found: list[Found] = []
+    errors: dict[str, int] = {}
+    slowest = 0.0
+    for flow in flows(loss.timeline, Purpose.DYING):
+        before = flow.between(loss.began, loss.died)
+        if loss.lost not in before.answered_by():
+            found.append(Gap(f"{flow.source} was not answered by the endpoint before it died, so that its end shows nothing"))
+        after = flow.between(loss.died, loss.ended)
+        errors[flow.source] = len(after.failures)
+        last = max((record.answered_at - loss.died for record in after.failures), default=0.0)
+        slowest = max(slowest, last)
+        found += _ejected(mesh, loss, after, last)
+    counts = ", ".join(f"{source} {count}" for source, count in errors.items())
+    otherwise = (
+        f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
+        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (outlier detection after 3 errors in a row)"
+    )
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
+    if last <= EJECTED_SECONDS:
+        return
+    if reason := starved(after):
+        yield Gap(reason)
+        return
+    yield Finding(
+        f"{after.source} still tries an endpoint in {loss.lost} {last:.1f} s after its death",
+        clusters=(after.source, loss.lost),
+        expected=f"no failed request from {EJECTED_SECONDS:g} s after it on",
+        seen=failed_as(after.failures),
+        remedy=kubectl(mesh, after.source, "get destinationrules --all-namespaces -o yaml")
+        + "  # outlierDetection with maxEjectionPercent: 100",
+        fault="dead-endpoint-not-ejected",
+    )
+
+
+@check(
+    "MC-APISERVER-003",
+    "While a cluster's API server is lost, the control planes elsewhere go on giving new configuration to their own proxies.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=KILLING,
+    spec_url=DEPLOYMENT_MODELS,
+    explained_by=(*BELOW, "MC-CONTROL-005", "MC-CONTROL-009"),
+)
+def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
+    """A route that is applied in another cluster during the loss is in force in every proxy that its control plane serves."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    found, figures = _pushes(mesh, loss, timeouts)
+    otherwise = f"{_lost(loss)}: a route applied meanwhile was in force in {_figures(figures)}"
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+@check(
+    "MC-APISERVER-004",
+    "An istiod that starts while another cluster's API server is lost becomes ready without it, within PILOT_REMOTE_CLUSTER_TIMEOUT.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=STOPPING,
+    spec_url=PILOT_DISCOVERY,
+    explained_by=BELOW,
+)
+def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
+    """It says of the cluster that it is not synchronised, and nobody's requests fail meanwhile."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    restart = loss.restart
+    if restart is None:
+        raise ObservationError("a control plane", "restarted during the loss", "it was not")
+    found: list[Found] = []
+    allowed = restart.timeout_seconds + STARTING_SECONDS
+    logs = kubectl(mesh, restart.plane, f"-n {mesh.spec.istio_namespace} logs deployment/istiod --tail=50")
+    if restart.ready_seconds is None or restart.ready_seconds > allowed:
+        took = "never" if restart.ready_seconds is None else f"only {restart.ready_seconds:.1f} s after the old one ended"
+        found.append(
+            Finding(
+                f"istiod of {restart.plane}, restarted while {loss.lost} was lost, became ready {took}",
+                clusters=(restart.plane, loss.lost),
+                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, starting takes the rest",
+                seen="not ready" if restart.ready_seconds is None else f"{restart.ready_seconds:.1f} s",
+                remedy=logs,
+                fault="istiod-blocked-by-lost-cluster",
+            )
+        )
+    elif restart.status == "synced":
+        found.append(
+            Finding(
+                f"istiod of {restart.plane} claims to be in sync with {loss.lost}, which it has never reached",
+                clusters=(restart.plane, loss.lost),
+                expected="a status other than synced (timeout, syncing)",
+                seen=restart.status,
+                remedy=kubectl(mesh, restart.plane, f"-n {mesh.spec.istio_namespace} get secrets -l istio/multiCluster=true"),
+                fault="status-claims-synced",
+            )
+        )
+    found += untouched(mesh, loss, go_on=False)
+    drained = f"; {loss.lost} last answered its proxies {restart.last_answer_seconds:.1f} s after it" if restart.last_answer_seconds else ""
+    otherwise = (
+        f"{_lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
+        f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {_traffic(loss)}"
+    )
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+@check(
+    "MC-APISERVER-005",
+    "That a cluster's API server is lost can be told from a status, a metric or a log of the control planes elsewhere.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=STOPPING,
+    spec_url=MONITORING,
+    explained_by=("MC-ACCESS-001", "MC-ACCESS-006", "MC-APISERVER-004"),
+)
+def visible(mesh: Mesh, refused: Loss | None, hung: Loss | None) -> Verdict:
+    """Which of them tell, after how long, and which do not. What counts is what can be read while it is lost: not in that cluster."""
+    if refused is None or hung is None:
+        return not_applicable(NOBODY)
+    found: list[Found] = []
+    told = [sign for loss in (refused, hung) for sign in loss.signs if not sign.lost_cluster]
+    status = hung.restart.status if hung.restart else ""
+    if not told and status in ("", "synced"):
+        found.append(
+            Finding(
+                f"nothing that the control planes elsewhere say tells that the API server of {refused.lost} is lost",
+                clusters=(*refused.planes, refused.lost),
+                expected="a status other than synced, a metric that moves, or a line in a log",
+                seen=f"{'; '.join((*refused.statuses, *hung.statuses))}; nothing in metrics and logs in {refused.seconds:.0f} and "
+                f"{hung.seconds:.0f} s",
+                remedy=f"istioctl --context={mesh.spec.cluster(refused.planes[0]).context} remote-clusters  # and probe the API server itself",
+                fault="loss-is-silent",
+            )
+        )
+    otherwise = f"{_told(refused)}. {_told(hung)}"
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(refused))
+
+
+@check(
+    "MC-APISERVER-006",
+    "When a lost API server is back, endpoints of its cluster are seen everywhere again, without a restart of anything.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=KILLING,
+    spec_url=REMOTE_SECRETS,
+    explained_by=(*BELOW, "MC-DISCOVERY-004"),
+)
+def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
+    """An endpoint that the cluster gets right after the loss answers clients in every cluster."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    found: list[Found] = list(_returned(mesh, loss, timeouts))
+    for pod in loss.restarted:
+        cluster = pod.partition(":")[0]
+        found.append(
+            Finding(
+                f"a control plane was restarted by the loss: {pod}",
+                clusters=(cluster, loss.lost),
+                expected="the same pods as before, none of their containers restarted",
+                seen=pod,
+                remedy=kubectl(mesh, cluster, f"-n {mesh.spec.istio_namespace} logs deployment/istiod --previous"),
+                fault="istiod-restarted-by-loss",
+            )
+        )
+    figures = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
+    late = {entry.source: entry.after_endpoint_seconds for entry in loss.returns if entry.after_endpoint_seconds is not None}
+    otherwise = (
+        f"{_lost(loss)}: an endpoint added there afterwards answered {_figures(figures)} after the loss was mended, "
+        f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
+    )
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+@check(
+    "MC-APISERVER-007",
+    "Removing a cluster's remote secrets takes it out of traffic, and adding them again brings it back, without a failed request elsewhere.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    spec_url=REMOTE_SECRETS,
+    explained_by=BELOW,
+)
+def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Verdict:
+    """How to isolate a cluster, and how to bring it back."""
+    if isolated is None:
+        return not_applicable(NOBODY)
+    found: list[Found] = []
+    budget, cluster = timeouts.endpoint_propagation, isolated.cluster
+    for entry, what, fault in (
+        *((entry, "still sends requests to", "isolation-does-not-drain") for entry in isolated.drained),
+        *((entry, "does not send requests again to", "isolation-does-not-end") for entry in isolated.returns),
+    ):
+        if entry.seconds is None or entry.seconds > budget:
+            after = "its remote secrets were removed" if "still" in what else "its remote secrets were added again"
+            seen = "never" if entry.seconds is None else f"{entry.seconds:.1f} s"
+            found.append(
+                Finding(
+                    f"{entry.source} {what} {cluster} {budget:g} s after {after}",
+                    clusters=(entry.source, cluster),
+                    expected=f"within {budget:g} s",
+                    seen=seen,
+                    remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
+                    fault=fault,
+                )
+            )
+    own = 0
+    for flow in flows(isolated.timeline, Purpose.PLAIN):
+        if flow.source == cluster:
+            own += len(flow.failures)
+        else:
+            found += _failed(mesh, flow, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster))
+    drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
+    returned = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
+    otherwise = (
+        f"{cluster} isolated: the last answer from it {_figures(drained)} after its remote secrets were removed; the first one "
+        f"{_figures(returned)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
+    )
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
+
+
+@check(
+    "MC-APISERVER-008",
+    "Remote clusters go on without their own API server, and without their primary's API server and control plane.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=(*SHARED, Feature.REMOTE_CLUSTERS),
+    needs=(*KILLING, "block-address"),
+    spec_url=DEPLOYMENT_MODELS,
+    explained_by=BELOW,
+)
+def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verdict:
+    """Two losses one after the other: that of the remote's API server, and that of the primary's, whose control plane the remote's proxies
+    cannot reach meanwhile."""
+    if remote is None or primary is None:
+        return not_applicable("no remote cluster is served by a control plane elsewhere")
+    found = [*untouched(mesh, remote), *untouched(mesh, primary)]
+    otherwise = f"{_lost(remote)}: {_traffic(remote)}. {_lost(primary)}, its control plane out of reach: {_traffic(primary)}"
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
+
+
+@check(
+    "MC-APISERVER-009",
+    "An API server that hangs, taking connections and never answering, does no more harm than one that is gone.",
+    kind=Kind.FAULT,
+    profile=Profile.EXTENDED,
+    requires=SHARED,
+    needs=STOPPING,
+    spec_url=DEPLOYMENT_MODELS,
+    explained_by=(*BELOW, "MC-APISERVER-001", "MC-APISERVER-003"),
+)
+def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
+    """Traffic goes on, configuration elsewhere does, and endpoints converge afterwards."""
+    if loss is None:
+        return not_applicable(NOBODY)
+    pushed, figures = _pushes(mesh, loss, timeouts)
+    found = [*untouched(mesh, loss, go_on=False), *pushed, *_returned(mesh, loss, timeouts)]
+    back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
+    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; a new endpoint answered {_figures(back)} later"
+    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
+    """What the plain flows have suffered from the loss's beginning to the end of the record; ``go_on`` demands that every cluster that
+    answered a client before goes on to answer it during the loss."""
+    what = f"the API server of {loss.lost} was lost"
+    for flow in flows(loss.timeline, Purpose.PLAIN):
+        before, after = flow.between(flow.began, loss.began), flow.between(loss.began, flow.ended)
+        if before.failures:
+            yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
+            continue
+        yield from _failed(mesh, after, what, (flow.source, loss.lost))
+        if go_on and not flow.stream:
+            silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
+            if silent:
+                yield Finding(
+                    f"{flow.source} was not answered by {names(silent)} any more while {what}",
+                    clusters=(flow.source, *silent),
+                    expected=f"answers from {names(sorted(before.answered_by()))}, as before",
+                    seen=f"{flow.between(loss.began, loss.ended).answered_by()} in {loss.seconds:.0f} s",
+                    remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
+                    f".{mesh.probes.namespace if mesh.probes else 'default'}",
+                    fault="loss-takes-endpoints",
+                )
+    if not any(True for _ in flows(loss.timeline, Purpose.PLAIN)):
+        yield Gap("nothing was sent during the loss")
+
+
+def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...]) -> Iterator[Found]:
+    if not flow.failures:
+        return
+    if reason := starved(flow):
+        yield Gap(reason)
+        return
+    yield Finding(
+        f"{flow.source}: {len(flow.failures)} of {len(flow.records)} requests failed while {what} ({flow.name.partition(' (')[2][:-1]})",
+        clusters=tuple(dict.fromkeys(clusters)),
+        expected="no failed request: proxies keep their endpoints and certificates",
+        seen=f"{failed_as(flow.failures)}; longest time without an answer {flow.longest_gap_seconds:.1f} s",
+        remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
+        f".{mesh.probes.namespace if mesh.probes else 'default'}",
+        fault="requests-fail-during-loss",
+    )
+
+
+def starved(flow: Flow) -> str:
+    """Why failures of a flow say nothing about the mesh; empty where they do."""
+    late = max((record.late_seconds for record in flow.records), default=0.0)
+    silent = all(record.ending in (Ending.TIMEOUT, Ending.UNRESOLVED) for record in flow.failures)
+    if late < LATE_SECONDS or not silent:
+        return ""
+    return f"{flow.name}: {len(flow.failures)} requests timed out, but the client itself sent up to {late:.1f} s late: its machine did not keep up"
+
+
+def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
+    """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
+    for flow in flows(loss.timeline, Purpose.PUSHED, source):
+        if flow.host == push.host:
+            first = flow.steady_from(10, lambda record: record.cluster == push.config_cluster, push.when)
+            return first.when - push.when if first and first.when < loss.ended else None
+    return None
+
+
+def _pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Mapping[str, float]]:
+    found: list[Found] = []
+    figures: dict[str, float] = {}
+    if not loss.pushes:
+        found.append(Gap("no control plane has its configuration in another cluster than the lost one"))
+    for push in loss.pushes:
+        for source in push.sources:
+            before = [flow.between(flow.began, push.when) for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            if not before or set(before[0].answered_by()) <= {push.config_cluster}:
+                found.append(Gap(f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"))
+                continue
+            seconds = push_seconds(loss, push, source)
+            if seconds is not None and seconds <= timeouts.config_propagation:
+                figures[source] = seconds
+                continue
+            found.append(
+                Finding(
+                    f"a route applied in {push.config_cluster} while {loss.lost} was lost is not in force in {source}",
+                    clusters=(push.config_cluster, source, loss.lost),
+                    expected=f"in force within {timeouts.config_propagation:g} s",
+                    seen="not in force when the loss ended" if seconds is None else f"{seconds:.1f} s",
+                    remedy=f"istioctl --context={mesh.spec.cluster(push.config_cluster).context} proxy-status",
+                    fault="no-pushes-during-loss",
+                )
+            )
+    return found, figures
+
+
+def _returned(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> Iterator[Found]:
+    if not loss.returns:
+        yield Gap("nothing was sent after the loss")
+    for entry in loss.returns:
+        if entry.seconds is None or entry.after_endpoint_seconds is None or entry.after_endpoint_seconds > timeouts.remote_sync:
+            yield Finding(
+                f"an endpoint that {loss.lost} got after the loss of its API server is not seen by {entry.source}",
+                clusters=(entry.source, loss.lost),
+                expected=f"an answer from it within {timeouts.remote_sync:g} s",
+                seen="none" if entry.after_endpoint_seconds is None else f"after {entry.after_endpoint_seconds:.1f} s",
+                remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
+                fault="endpoints-stay-stale-after-loss",
+            )
+
+
+def _lost(loss: Loss) -> str:
+    how = "refused connections" if loss.how is How.REFUSED else "hung"
+    return f"the API server of {loss.lost} {how} for {loss.seconds:.0f} s"
+
+
+def _traffic(loss: Loss) -> str:
+    plain = [flow.between(loss.began, flow.ended) for flow in flows(loss.timeline, Purpose.PLAIN)]
+    gap = max((flow.longest_gap_seconds for flow in plain if not flow.stream), default=0.0)
+    sent = sum(len(flow.records) for flow in plain)
+    failed = sum(len(flow.failures) for flow in plain)
+    streams = sum(flow.stream for flow in plain)
+    return f"{failed} of {sent} requests failed, longest time without an answer {gap:.1f} s, {streams} streams whole"
+
+
+def _told(loss: Loss) -> str:
+    elsewhere = [sign for sign in loss.signs if not sign.lost_cluster]
+    own = [sign for sign in loss.signs if sign.lost_cluster]
+    parts = [f"{sign.kind} of {sign.istiod} after {sign.after_seconds:.0f} s: {sign.text[:120]}" for sign in elsewhere[:3]]
+    if not elsewhere:
+        parts.append(f"no status, metric or log elsewhere in {loss.seconds:.0f} s ({'; '.join(loss.statuses) or 'no status known'})")
+    if loss.restart:
+        metrics = f", {loss.restart.metrics[0]}" if loss.restart.metrics else ""
+        parts.append(f"istiod of {loss.restart.plane}, restarted meanwhile, says {loss.restart.status or 'nothing'}{metrics}")
+    if own:
+        parts.append(f"only {loss.lost}'s own istiod logs it, after {own[0].after_seconds:.0f} s: {own[0].text[:90]}")
+    how = "refused" if loss.how is How.REFUSED else "hung"
+    return f"{loss.lost} {how}: {'; '.join(parts)}"
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{source} {seconds:.1f} s" for source, seconds in figures.items()) or "none"
+
+
+def failed_as(records: Sequence[Record], limit: int = 2) -> str:
+    counted: dict[str, int] = {}
+    for record in records:
+        counted[record.failure[:160]] = counted.get(record.failure[:160], 0) + 1
+    worst = sorted(counted.items(), key=lambda entry: -entry[1])[:limit]
+    return "; ".join(f"{count}× {text}" for text, count in worst)
+
+
+def _pairs(mesh: Mesh) -> list[str]:
+    return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]
+
+
+def _evidence(loss: Loss):  # type: ignore[no-untyped-def]
+    return timeline_evidence(loss.timeline, f"time line, API server of {loss.lost} {loss.how.value}")

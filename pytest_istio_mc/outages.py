@@ -1,0 +1,164 @@
+"""Outages: what was seen while an API server, a control plane or a gateway was lost and after it was back, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from .spec import ClusterSpec, MeshSpec, Role
+from .timelines import Flow, Timeline
+
+STEADY = 20
+"""So many requests answered in a row mean that a flow has got over a loss."""
+
+
+class How(Enum):
+    """In which way an API server is lost."""
+
+    REFUSED = "refused"  # its process is gone, connections are refused
+    HUNG = "hung"  # connections are taken, and nothing is ever answered
+
+
+class Purpose(Enum):
+    """What a flow is sent for; what fails in it means something else each time."""
+
+    PLAIN = "plain"  # the probe service: nothing may fail
+    PUSHED = "pushed"  # a service that is given a new route meanwhile
+    DYING = "dying"  # a service whose endpoint in the cluster dies meanwhile
+    LATE = "late"  # a service that gets an endpoint in the cluster after the loss
+    ONLY = "only way"  # a service behind one gateway
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Something by which a loss could be told: ``kind`` is status, metric or log; ``lost_cluster`` says that it was in a cluster whose API
+    server was lost, so that nobody could have read it there through Kubernetes."""
+
+    kind: str
+    istiod: str
+    text: str
+    after_seconds: float
+    lost_cluster: bool = False
+
+
+@dataclass(frozen=True)
+class Push:
+    """A route that was applied in ``config_cluster`` during a loss; from then on only that cluster is to answer ``sources``."""
+
+    config_cluster: str
+    host: str
+    when: float
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Return:
+    """How long after the loss was mended a source was answered by an endpoint that the lost cluster got only then, and how long after
+    that endpoint was there; None where that did not come about."""
+
+    source: str
+    seconds: float | None
+    after_endpoint_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss of the API server of a cluster, ``lost``; times are seconds since the epoch, by the test process's clock.
+
+    ``ended`` is when its end was ordered, ``healed`` when it was proven. ``planes`` are the control planes elsewhere that watch the
+    cluster. ``statuses`` is what they said of it last before the end, ``restarted`` the istiod pods that are others than before.
+    """
+
+    lost: str
+    how: How
+    began: float
+    ended: float
+    healed: float
+    timeline: Timeline
+    planes: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    signs: tuple[Sign, ...] = ()
+    pushes: tuple[Push, ...] = ()
+    restarted: tuple[str, ...] = ()
+    returns: tuple[Return, ...] = ()
+    died: float = 0.0
+    restart: Restart | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time; ``budget`` is the
+    ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has, ``status`` and ``metrics`` what it said of the lost cluster once it was ready."""
+
+    plane: str
+    began: float
+    ready_seconds: float | None
+    timeout_seconds: float
+    status: str = ""
+    metrics: tuple[str, ...] = ()
+    last_answer_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """A cluster taken out of the mesh by removing its remote secrets, and brought back. The figures are by source: seconds until the cluster
+    answered no more, and until it did again; None where that did not come about."""
+
+    cluster: str
+    began: float
+    ended: float
+    timeline: Timeline
+    drained: tuple[Return, ...] = ()
+    returns: tuple[Return, ...] = ()
+
+
+@dataclass(frozen=True)
+class GatewayLoss:
+    """One pod of the gateway of ``network`` lost, out of ``replicas``; flows came through it from other networks. ``timeline`` has nothing
+    else. ``whole_seconds`` is how long it took until the gateway had as many ready pods as before."""
+
+    network: str
+    cluster: str
+    replicas: int
+    began: float
+    whole_seconds: float
+    timeline: Timeline
+
+
+def title(source: str, purpose: Purpose, detail: str = "") -> str:
+    """The name of a flow."""
+    return f"{source}: {purpose.value}" + (f" ({detail})" if detail else "")
+
+
+def flows(timeline: Timeline, purpose: Purpose, source: str = "") -> Iterator[Flow]:
+    """The flows that were sent for a purpose, by all sources or one."""
+    for flow in timeline.flows:
+        if flow.name.partition(" (")[0] == title(flow.source, purpose) and source in ("", flow.source):
+            yield flow
+
+
+def cluster_to_lose(spec: MeshSpec) -> ClusterSpec | None:
+    """The cluster whose API server is lost: one that control planes elsewhere watch, rather a remote one, and never the one in which a
+    control plane has its own configuration if there is another. None where nobody is watched."""
+    watched = [cluster for cluster in spec.data_planes if watchers(spec, cluster)]
+    remotes = [cluster for cluster in watched if cluster.role is Role.REMOTE]
+    return next(reversed(remotes or watched), None)
+
+
+def watchers(spec: MeshSpec, cluster: ClusterSpec) -> tuple[ClusterSpec, ...]:
+    """The control planes elsewhere that watch a cluster with its own remote secret."""
+    return tuple(plane for plane in spec.control_planes if cluster in spec.watched_by(plane))
+
+
+def primary_to_lose(spec: MeshSpec) -> ClusterSpec | None:
+    """The cluster in which a control plane that serves remote clusters has its configuration."""
+    for plane in spec.control_planes:
+        if any(cluster.role is Role.REMOTE for cluster in spec.served_by(plane)):
+            return spec.config_cluster(plane)
+    return None

@@ -1,0 +1,222 @@
+"""Endpoints that come and go in one cluster, and what clients everywhere see of it meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import NotInTime
+from ..eventually import eventually
+from ..observations import Protocol
+from ..timelines import EndpointChange, EndpointChanges, Timeline
+from . import manifests
+from .flows import FlowPlan, Running, flowing
+from .settling import held_back
+from .traffic import Traffic, sample_size
+from .workloads import side_by_side
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+IN_A_ROW = 5
+"""How many requests in a row must be answered before a new endpoint counts as seen."""
+
+STAYS_GONE_PROBABILITY = 1e-4
+"""How likely an endpoint that is still in use gives no answer, with an even share, in the requests after which it counts as gone."""
+
+_NOBODY = "nobody"
+_QUICKEST, _MOST_A_SECOND = 0.08, 100
+"""The shortest interval of a flow, and how many requests all flows may send in a second; probes share the machine with the mesh."""
+
+
+def appearing(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
+    """A service for each cluster, known everywhere and without instances until that cluster's servers become its only ones.
+
+    Clients of all clusters ask for it all the time, until ``IN_A_ROW`` requests of each were answered or ``endpoint_propagation`` is
+    over.
+    """
+    with _services(traffic, kubes, "new-in", {}) as services:
+        services.wait_known()
+        with services.flowing(services.plans(keep_alive=(False,))) as running, running.marked("endpoints on their way"):
+            changes = services.change_all(running, come=True)
+            services.watch(running, lambda timeline: all(flow.steady_from(IN_A_ROW) for flow in timeline.flows))
+        return EndpointChanges(running.timeline, changes, IN_A_ROW)
+
+
+def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
+    """A service for each cluster, that has instances in all of them until that cluster's leave.
+
+    Clients of all clusters ask for it all the time, over new and over kept connections, until the cluster that left has not answered
+    any more for a while, or ``endpoint_propagation`` is over. One stream a client goes to the probe service, whose endpoints stay.
+    """
+    mesh = traffic.mesh
+    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    waiting = side_by_side(lambda source: held_back(mesh, kubes[source], source), clusters)
+    idle = frozenset((source, target) for source, held in zip(clusters, waiting, strict=True) for target in held)
+    enough = sample_size(len(clusters), STAYS_GONE_PROBABILITY)
+    with _services(traffic, kubes, "leaves", dict.fromkeys(clusters, traffic.probes.service)) as services:
+        services.wait_answered(idle)
+        streams = [
+            FlowPlan(source, traffic.host(traffic.probes.service), manifests.TCP, Protocol.TCP, stream=True, name=f"{source}: a stream")
+            for source in clusters
+        ]
+        plans = services.plans(keep_alive=(False, True))
+        with services.flowing([*plans, *streams]) as running:
+            services.settle(running)
+            with running.marked("endpoints on their way out"):
+                changes = services.change_all(running, come=False)
+
+                def gone(timeline: Timeline) -> bool:
+                    cells = [(timeline.to(change.host).from_source(source), change) for change in changes for source in clusters]
+                    return all(cell.answered_without(change.target, change.when) >= enough for cell, change in cells)
+
+                services.watch(running, gone)
+        return EndpointChanges(running.timeline, changes, enough, idle)
+
+
+class _Services:
+    """One service for each cluster with workloads, which exists in all of them."""
+
+    def __init__(self, traffic: Traffic, kubes: Mapping[str, Kube], prefix: str) -> None:
+        self._traffic, self._kubes, self._prefix = traffic, kubes, prefix
+        self._clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+        self._addresses: dict[tuple[str, str], str] = {}
+
+    def apply(self, apps: Mapping[str, str]) -> None:
+        """Make them, with the pods of these apps by cluster behind them."""
+
+        def apply(cluster: str) -> None:
+            kube, namespace = self._kubes[cluster], self._traffic.probes.namespace
+            app = apps.get(cluster, _NOBODY)
+            kube.apply(*(manifests.extra_service(self._name(target), app) for target in self._clusters), namespace=namespace)
+            for target in self._clusters:
+                service = kube.read("Service", self._name(target), namespace)
+                self._addresses[cluster, target] = service["spec"]["clusterIP"] if service else ""
+
+        side_by_side(apply, self._clusters)
+
+    def remove(self) -> None:
+        """Remove them."""
+
+        def remove(cluster: str) -> None:
+            for target in self._clusters:
+                self._kubes[cluster].delete("Service", self._name(target), self._traffic.probes.namespace)
+
+        side_by_side(remove, self._clusters)
+
+    def host(self, target: str) -> str:
+        """The name of a cluster's service."""
+        return self._traffic.host(self._name(target))
+
+    def plans(self, keep_alive: Sequence[bool]) -> list[FlowPlan]:
+        """Requests from every client to every one of them. To its address, so that no name that was asked for too early is in the way."""
+        cells = [(source, target, keep) for source in self._clusters for target in self._clusters for keep in keep_alive]
+        interval = max(_QUICKEST, len(cells) / _MOST_A_SECOND)
+        return [
+            FlowPlan(
+                source,
+                self.host(target),
+                manifests.HTTP,
+                keep_alive=keep,
+                interval_seconds=interval,
+                name=f"{source} to {self._name(target)}, {'kept' if keep else 'new'} connections",
+                address=self._addresses[source, target],
+            )
+            for source, target, keep in cells
+        ]
+
+    def flowing(self, plans: Sequence[FlowPlan]) -> AbstractContextManager[Running]:
+        """Send; for so long at most as everything that follows may take."""
+        most = 2 * self._traffic.timeouts.endpoint_propagation + 2 * self._traffic.timeouts.kube_request
+        return flowing(self._traffic, plans, at_most_seconds=most)
+
+    def wait_known(self) -> None:
+        """Until every client's proxy knows every one of them, and that there is nobody behind it."""
+        self._wait(1, lambda cell, seen: all(status == 503 and "no healthy upstream" in body for _, status, body in seen))
+
+    def wait_answered(self, idle: frozenset[tuple[str, str]]) -> None:
+        """Until every client is answered by all clusters under every one of their names, but by those that wait behind nearer ones."""
+
+        def answered(cell: tuple[str, str], seen: Sequence[tuple[str, int, str]]) -> bool:
+            expected = {target for target in self._clusters if (cell[0], target) not in idle}
+            return all(cluster for cluster, _, _ in seen) and {cluster for cluster, _, _ in seen} >= expected
+
+        self._wait(sample_size(len(self._clusters), 1e-2), answered)
+
+    def settle(self, running: Running) -> None:
+        """Until every flow has sent some requests."""
+        eventually(
+            running.so_far,
+            lambda timeline: all(len(flow.records) > IN_A_ROW for flow in timeline.flows),
+            within_seconds=self._traffic.timeouts.endpoint_propagation,
+            what="requests to be sent",
+        )
+
+    def change_all(self, running: Running, *, come: bool) -> tuple[EndpointChange, ...]:
+        """Let each cluster's servers become endpoints of its service, or be so no more; returns once the EndpointSlices say so."""
+
+        def change(target: str) -> EndpointChange:
+            kube, name, namespace = self._kubes[target], self._name(target), self._traffic.probes.namespace
+            app = self._traffic.probes.service if come else _NOBODY
+            kube.merge("Service", name, namespace, {"spec": {"selector": {"app": app}}})
+            eventually(
+                lambda: has_endpoints(kube, name, namespace),
+                lambda ready: ready is come,
+                within_seconds=self._traffic.timeouts.endpoint_propagation,
+                what=f'cluster "{target}": EndpointSlice of {name} to have {"an" if come else "no"} endpoint',
+                every_seconds=0.02,
+            )
+            running.note(f"{target}: the EndpointSlice has {'its' if come else 'no'} endpoint{'' if come else ' any more'}")
+            return EndpointChange(target, self.host(target), time.time())
+
+        return tuple(side_by_side(change, self._clusters))
+
+    def watch(self, running: Running, done: Callable[[Timeline], bool]) -> None:
+        """Until something holds, or the budget, counted from the last change, is over; the judge tells which."""
+        try:
+            eventually(
+                running.so_far,
+                done,
+                within_seconds=self._traffic.timeouts.endpoint_propagation,
+                what="endpoints to be seen as they are",
+            )
+        except NotInTime:
+            return
+
+    def _wait(self, count: int, good: Callable[[tuple[str, str], Sequence[tuple[str, int, str]]], bool]) -> None:
+        cells = [(source, target) for source in self._clusters for target in self._clusters]
+
+        def ask(cell: tuple[str, str]) -> list[tuple[str, int, str]]:
+            source, target = cell
+            address = self._addresses[cell]
+            sent = self._traffic.requests(source, self.host(target), manifests.HTTP, count=count, concurrency=4, address=address)
+            return [(one.answer.cluster if one.answer else "", one.status, one.error) for one in sent]
+
+        eventually(
+            lambda: self._traffic.from_each(cells, ask),
+            lambda seen: all(good(cell, answers) for cell, answers in zip(cells, seen, strict=True)),
+            within_seconds=self._traffic.timeouts.endpoint_propagation,
+            what=f"services {self._prefix}-* known in every client's proxy",
+        )
+
+    def _name(self, target: str) -> str:
+        return f"{self._prefix}-{target}"
+
+
+@contextmanager
+def _services(traffic: Traffic, kubes: Mapping[str, Kube], prefix: str, apps: Mapping[str, str]) -> Iterator[_Services]:
+    services = _Services(traffic, kubes, prefix)
+    try:
+        services.apply(apps)
+        yield services
+    finally:
+        services.remove()
+
+
+def has_endpoints(kube: Kube, service: str, namespace: str) -> bool:
+    """Whether the EndpointSlices of a service have an endpoint that is ready."""
+    slices = kube.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
+    endpoints = [endpoint for item in slices for endpoint in item.get("endpoints") or ()]
+    return any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)

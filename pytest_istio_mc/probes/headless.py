@@ -1,0 +1,90 @@
+"""Headless services: what the name of one leads to, and whether its instances answer at their own addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NotInTime
+from ..eventually import Converged, eventually
+from ..mesh import ProbePod
+from ..observations import HeadlessCall, HeadlessName, Protocol
+from . import manifests
+from .endpoints import has_endpoints
+from .traffic import Traffic
+from .workloads import side_by_side
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+SERVICE = "headless"
+
+Cell = tuple[str, ProbePod]
+
+
+def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[HeadlessName, ...], Converged[Any] | None]:
+    """A headless service with the servers of every cluster, the same in all of them; requests to every instance on the client's own
+    network, until all answer, and then what the name resolves to.
+
+    The second value is how long that took, None where it did not come about within ``endpoint_propagation``. It is gone at the end.
+    """
+    mesh, probes = traffic.mesh, traffic.probes
+    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    networks = {cluster.name: cluster.network for cluster in mesh.spec.data_planes}
+    budget = traffic.timeouts.endpoint_propagation
+    cells = [
+        (source, pod)
+        for source in clusters
+        for target in clusters
+        if networks[source] == networks[target]
+        for pod in probes.servers(target)
+    ]
+
+    def observe() -> tuple[HeadlessCall, ...]:
+        return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell)))
+
+    def settled(calls: tuple[HeadlessCall, ...]) -> bool:
+        return all(request.answer is not None and request.answer.pod == call.pod for call in calls for request in (call.http, call.tcp))
+
+    def install(cluster: str) -> None:
+        kubes[cluster].apply(manifests.headless_service(SERVICE, probes.service), namespace=probes.namespace)
+        eventually(
+            lambda: has_endpoints(kubes[cluster], SERVICE, probes.namespace),
+            bool,
+            within_seconds=budget,
+            what=f'cluster "{cluster}": EndpointSlice of {SERVICE}',
+            every_seconds=0.02,
+        )
+
+    def name(source: str) -> HeadlessName:
+        # asked for last: a cluster's DNS server remembers for seconds that a name had no address
+        addresses = traffic.resolve(source, traffic.host(SERVICE))
+        mine = tuple(call for call in calls if call.source == source)
+        return HeadlessName(source, traffic.host(SERVICE), addresses, _captured(traffic, kubes[source], source), mine)
+
+    try:
+        side_by_side(install, clusters)
+        converged: Converged[Any] | None
+        try:
+            converged = eventually(observe, settled, within_seconds=budget, what="instances of a headless service answer")
+            calls = converged.value
+        except NotInTime:
+            converged, calls = None, observe()
+        return tuple(side_by_side(name, clusters)), converged
+    finally:
+        side_by_side(lambda cluster: kubes[cluster].delete("Service", SERVICE, probes.namespace), clusters)
+
+
+def _call(traffic: Traffic, source: str, pod: ProbePod) -> HeadlessCall:
+    host = traffic.host(SERVICE)
+    # on a port on which the server takes nothing but mutual TLS
+    http = traffic.requests(source, host, manifests.STRICT, address=pod.ip)[0]
+    tcp = traffic.requests(source, host, manifests.TCP, Protocol.TCP, address=pod.ip)[0]
+    return HeadlessCall(source, pod.cluster, pod.name, pod.ip, http, tcp)
+
+
+def _captured(traffic: Traffic, kube: Kube, source: str) -> bool:
+    pod = kube.read("Pod", traffic.probes.client(source).name, traffic.probes.namespace) or {"spec": {}}
+    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
+    settings = {entry["name"]: entry.get("value", "") for container in containers for entry in container.get("env", ())}
+    return str(settings.get("ISTIO_META_DNS_CAPTURE", "")).lower() == "true"

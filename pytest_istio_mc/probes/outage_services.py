@@ -1,0 +1,207 @@
+"""Services for outages: of their own for each purpose, leading to the probe servers, with what Istio is told about them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..eventually import eventually
+from ..mesh import Mesh
+from ..observations import Request
+from . import manifests
+from .traffic import Traffic, sample_size
+from .workloads import side_by_side
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+MORTAL = 5003
+"""The port of the program that dies meanwhile; it runs beside the probe server in its container."""
+
+_MORTAL_SECONDS = 300
+_OUTLIERS = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "60s", "maxEjectionPercent": 100}
+_NOBODY = "nobody"
+
+_DETACHED = (
+    "import os, signal, sys\n"
+    "os.fork() and os._exit(0)\n"
+    "os.setsid()\n"
+    "null = os.open('/dev/null', os.O_RDWR)\n"
+    "[os.dup2(null, number) for number in range(3)]\n"
+    "signal.alarm(int(sys.argv[1]))\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+"""Run a program on, when the exec that started it has ended, for so many seconds at most: an alarm outlives execve(2)."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The names of the services of one outage. ``pushed`` are by config cluster."""
+
+    pushed: Mapping[str, str]
+    late: str
+    dying: str
+    killer: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.pushed.values(), self.late, self.dying, self.killer)
+
+
+@contextmanager
+def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clusters: list[str]) -> Iterator[Services]:
+    """Services for the loss of a cluster's API server, known and answered everywhere; gone at the end. Routes are pushed in
+    ``config_clusters``."""
+    spec = traffic.mesh.spec
+    tag = uuid.uuid4().hex[:6]
+    pushed = {name: f"pushed-{place}-{tag}" for place, name in enumerate(config_clusters)}
+    services = Services(pushed, *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")))
+    clusters = [cluster.name for cluster in spec.data_planes]
+    readers = {spec.config_cluster(plane).name for plane in spec.control_planes}
+    namespace = traffic.probes.namespace
+
+    def install(cluster: str) -> None:
+        _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
+        kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
+        if cluster in readers:
+            kubes[cluster].apply(*_rules(services), namespace=namespace)
+
+    def remove(cluster: str) -> None:
+        for name in services.names:
+            kubes[cluster].delete("Service", name, namespace)
+            if cluster in readers:
+                kubes[cluster].delete("DestinationRule.networking.istio.io", name, namespace)
+                kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
+        kubes[cluster].delete("EndpointSlice", services.late, namespace)
+
+    try:
+        side_by_side(install, clusters)
+        _wait_answered(traffic, services, lost)
+        yield services
+    finally:
+        side_by_side(remove, clusters)
+
+
+@contextmanager
+def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Iterator[str]:
+    """A service that is known everywhere and has endpoints in one network only, so that all others reach it through that network's gateway;
+    yields its name once they do. Gone at the end."""
+    spec, namespace = traffic.mesh.spec, traffic.probes.namespace
+    name = f"only-{uuid.uuid4().hex[:6]}"
+    inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
+    clusters = [cluster.name for cluster in spec.data_planes]
+
+    def install(cluster: str) -> None:
+        kubes[cluster].apply(manifests.extra_service(name, traffic.probes.service if cluster in inside else _NOBODY), namespace=namespace)
+
+    def answered() -> bool:
+        outside = [cluster for cluster in clusters if cluster not in inside]
+        sent = traffic.from_each(outside, lambda source: traffic.requests(source, traffic.host(name), manifests.HTTP, count=5))
+        return all(request.succeeded for requests in sent for request in requests)
+
+    try:
+        side_by_side(install, clusters)
+        within = traffic.timeouts.endpoint_propagation
+        eventually(answered, bool, within_seconds=within, what=f"service {name} answered through the gateway of {network}", times=2)
+        yield name
+    finally:
+        side_by_side(lambda cluster: kubes[cluster].delete("Service", name, namespace), clusters)
+
+
+def pin(service: str, namespace: str) -> manifests.Manifest:
+    """The route that is pushed: to the endpoints of the cluster in which it is applied, which the subset names."""
+    host = f"{service}.{namespace}.svc.cluster.local"
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": service},
+        "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host, "subset": "here"}}]}]},
+    }
+
+
+def late_endpoint(service: str, ip: str, pod: str, node: str, namespace: str) -> manifests.Manifest:
+    """An endpoint written by hand, so that no controller of a cluster that just came back is in the way of what is measured."""
+    target = {"kind": "Pod", "name": pod, "namespace": namespace}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": service,
+            "labels": {"kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": "istio-mc"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": manifests.HTTP, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": True}, "targetRef": target, **({"nodeName": node} if node else {})}],
+    }
+
+
+def _serve_mortally(traffic: Traffic, kubes: Mapping[str, Kube], cluster: str, *, mortal: bool) -> None:
+    """Start the program that answers on the port of the dying services, in every probe server of a cluster."""
+    words = [*manifests.AGENT, "serve", f"{MORTAL}={'mortal' if mortal else 'http'}"]
+    for pod in traffic.probes.servers(cluster):
+        command = [manifests.AGENT[0], "-S", "-c", _DETACHED, str(_MORTAL_SECONDS), *words]
+        kubes[cluster].exec(traffic.probes.namespace, pod.name, manifests.CONTAINER, command)
+
+
+def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[manifests.Manifest]:
+    assert mesh.probes is not None
+    app = mesh.probes.service
+    made = [manifests.extra_service(name, app) for name in services.pushed.values()]
+    late = manifests.extra_service(services.late, app)
+    if cluster == lost:
+        del late["spec"]["selector"]
+    made.append(late)
+    for name in (services.dying, services.killer):
+        service = manifests.extra_service(name, app if name != services.killer or cluster == lost else _NOBODY)
+        service["spec"]["ports"] = [{"name": "http", "port": MORTAL, "targetPort": MORTAL}]
+        made.append(service)
+    return made
+
+
+def _rules(services: Services) -> list[manifests.Manifest]:
+    made: list[manifests.Manifest] = []
+    for cluster, name in services.pushed.items():
+        subset = {"name": "here", "labels": {"topology.istio.io/cluster": cluster}}
+        made.append(_destination_rule(name, {"subsets": [subset]}))
+    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}}
+    return [*made, _destination_rule(services.dying, {"trafficPolicy": policy})]
+
+
+def _destination_rule(name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": name},
+        "spec": {"host": name, **spec},
+    }
+
+
+def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
+    """Until every service is answered from everywhere by every cluster that has endpoints of it."""
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    wanted = {name: set(clusters) for name in (*services.pushed.values(), services.dying)}
+    wanted[services.late] = set(clusters) - {lost}
+    cells = [(source, name) for source in clusters for name in wanted]
+    count = sample_size(len(clusters))
+
+    def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
+        source, name = cell
+        port = MORTAL if name == services.dying else manifests.HTTP
+        return traffic.requests(source, traffic.host(name), port, count=count, concurrency=4)
+
+    def missing() -> list[str]:
+        problems = []
+        for (source, name), requests in zip(cells, traffic.from_each(cells, ask), strict=True):
+            seen = {request.answer.cluster for request in requests if request.succeeded and request.answer}
+            failed = [request.failure for request in requests if not request.succeeded]
+            if seen != wanted[name] or failed:
+                problems.append(f"{source} to {name}: answered by {sorted(seen)}; {len(failed)} failed: {failed[:1]}")
+        return problems
+
+    eventually(
+        missing, lambda left: not left, within_seconds=2 * traffic.timeouts.endpoint_propagation, what="services for the outage answered"
+    )

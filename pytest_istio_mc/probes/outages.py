@@ -1,0 +1,489 @@
+"""Outages, live: requests that go on while an API server, a control plane's sight of a cluster or a gateway is lost, and after that."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MeshError, NotInTime, ObservationError
+from ..eventually import eventually
+from ..faults import Faults, istiods, pods
+from ..faults.pods import Workload
+from ..observations import GatewayAddress, Protocol
+from ..outages import STEADY, GatewayLoss, How, Isolation, Loss, Purpose, Push, Restart, Return, Sign, flows, primary_to_lose, title, watchers
+from ..timelines import Flow, Timeline
+from . import manifests
+from .flows import FlowPlan, Running, flowing
+from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin
+from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+BASELINE_SECONDS = 1.0
+PUSH_AFTER_SECONDS = 1.0
+LOSS_SECONDS = 14.0
+"""How long an API server is lost: long enough for everything that is done meanwhile, several times as long as anything takes."""
+SHORT_SECONDS = 8.0
+_MOST_SECONDS = 240.0
+_AFTER_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_STARTING_SECONDS = 30.0
+"""How long an istiod may take to start, besides waiting for clusters that do not answer."""
+
+
+def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, lost: str, *, restart: str = "") -> Loss:
+    """Lose the API server of a cluster and see what becomes of traffic, configuration, endpoints, and what istiods say of it.
+
+    With ``restart``, the control plane in that cluster is restarted meanwhile, and the loss lasts until it is ready again.
+    """
+    spec = traffic.mesh.spec
+    planes = [plane.name for plane in watchers(spec, spec.cluster(lost))]
+    config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
+    with installed(traffic, kubes, lost, config_clusters) as services:
+        before = _pods(faults, [plane.name for plane in spec.control_planes])
+        with flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
+            _rest(BASELINE_SECONDS)
+            with running.marked(f"API server of {lost} {how.value}"):
+                began = time.time()
+                with _lost(faults, how, lost), _listening(faults, planes, lost) as ears:
+                    pushes, died = _meanwhile(traffic, kubes, running, services, lost)
+                    restarted = _restart(faults, running, restart, lost) if restart else None
+                    _rest(began + LOSS_SECONDS - time.time())
+                    signs, statuses = ears.heard(began), ears.statuses()
+                    ended = time.time()
+                healed = time.time()
+            endpoint_at = _add_endpoint(traffic, kubes, services, lost)
+            running.note(f"an endpoint is added in {lost}")
+            _wait_returned(traffic, running, lost, endpoint_at)
+            _rest(_AFTER_SECONDS)
+    timeline = running.timeline
+    signs += _own_signs(faults, [plane.name for plane in spec.control_planes if plane.name == lost], began, ended)
+    return Loss(
+        lost=lost,
+        how=how,
+        began=began,
+        ended=ended,
+        healed=healed,
+        timeline=timeline,
+        planes=tuple(planes),
+        statuses=tuple(statuses),
+        signs=tuple(sorted(signs, key=lambda sign: sign.after_seconds)),
+        pushes=pushes,
+        restarted=tuple(sorted(set(_pods(faults, [plane.name for plane in spec.control_planes])) - set(before))),
+        returns=tuple(_returns(timeline, lost, ended, endpoint_at)),
+        died=died,
+        restart=restarted and _with_last_answer(restarted, timeline, spec, lost),
+    )
+
+
+def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) -> Loss:
+    """Lose the API server of a cluster that serves remote ones, and its control plane with it: they cannot connect to it."""
+    spec = traffic.mesh.spec
+    primary = primary_to_lose(spec)
+    if primary is None:
+        raise ObservationError("the mesh", "has no remote clusters", "none is served by a control plane elsewhere")
+    plane = next(plane for plane in spec.control_planes if spec.config_cluster(plane) is primary)
+    remotes = [cluster.name for cluster in spec.served_by(plane) if cluster.name != plane.name]
+    addresses = {address for remote in remotes for address in _control_plane_addresses(kubes[remote], spec.istio_namespace)}
+    before = _pods(faults, [plane.name])
+    plans = list(_plain_plans(traffic))
+    with flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+        _rest(BASELINE_SECONDS)
+        with running.marked(f"API server of {primary.name} refused, control plane out of reach"):
+            began = time.time()
+            with _cut_off(faults, sorted(addresses), remotes), _lost(faults, How.REFUSED, primary.name):
+                _rest(SHORT_SECONDS)
+                ended = time.time()
+            healed = time.time()
+        _rest(2 * _AFTER_SECONDS)
+    return Loss(
+        lost=primary.name,
+        how=How.REFUSED,
+        began=began,
+        ended=ended,
+        healed=healed,
+        timeline=running.timeline,
+        planes=(plane.name,),
+        restarted=tuple(sorted(set(_pods(faults, [plane.name])) - set(before))),
+    )
+
+
+def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
+    """Take a cluster out of the mesh by removing its remote secrets, and bring it back."""
+    spec = traffic.mesh.spec
+    sources = [
+        served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster
+    ]
+    within = traffic.timeouts.endpoint_propagation
+    with flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
+        _rest(BASELINE_SECONDS)
+        with running.marked(f"remote secrets for {cluster} removed"):
+            began = time.time()
+            with faults.remote_secret_removed(cluster):
+                _wait_for(running, within, lambda timeline: all(_drained(timeline, source, cluster, began) for source in sources))
+                _rest(_AFTER_SECONDS)
+                ended = time.time()
+        _wait_for(
+            running, within, lambda timeline: all(_answered(timeline, Purpose.PLAIN, source, cluster, ended) for source in sources)
+        )
+        _rest(_AFTER_SECONDS)
+    timeline = running.timeline
+    drained, returns = [], []
+    for source in sources:
+        last = max((flow.last_answer(cluster).when for flow in _inside(timeline, source, ended) if flow.last_answer(cluster)), default=None)
+        gone = _drained(timeline.between(timeline.began, ended), source, cluster, began)
+        drained.append(Return(source, max(0.0, last - began) if last is not None and gone else 0.0 if gone else None, None))
+        first = _answered(timeline, Purpose.PLAIN, source, cluster, ended)
+        returns.append(Return(source, first - ended if first else None, None))
+    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns))
+
+
+def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress) -> tuple[GatewayLoss, ...]:
+    """Lose one pod of a gateway, first while it has as many as it had, then, if that was one, while it has two; requests go on meanwhile
+    from every other network to a service that is only behind it."""
+    scene = faults.scene
+    workload = pods.gateway_workload(scene, gateway)
+    with only_way(traffic, kubes, gateway.network) as service:
+        losses = [_lose_gateway_pod(traffic, faults, gateway, service)]
+        if len(workload.pods) == 1:
+            with pods.scaled(scene, workload, 2):
+                losses.append(_lose_gateway_pod(traffic, faults, gateway, service))
+    return tuple(losses)
+
+
+def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress, service: str) -> GatewayLoss:
+    spec = traffic.mesh.spec
+    plans = [
+        _plan(traffic, cluster.name, Purpose.ONLY, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
+        for cluster in spec.data_planes
+        if cluster.network != gateway.network
+        for detail in ("new connections", "kept connections")
+    ]
+    with flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+        _rest(BASELINE_SECONDS)
+        with running.marked(f"one gateway pod of {gateway.network} lost"):
+            began = time.time()
+            with faults.gateway_killed(gateway) as workload:
+                pass
+            whole = time.time() - began
+        _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
+        _rest(_AFTER_SECONDS)
+    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline)
+
+
+def _steady(flow: Flow) -> bool:
+    """Whether the last requests were answered."""
+    last = flow.records[-STEADY:]
+    return len(last) == STEADY and all(record.succeeded for record in last)
+
+
+# what is sent
+
+
+def _plans(traffic: Traffic, services: Services) -> list[FlowPlan]:
+    spec = traffic.mesh.spec
+    plans = list(_plain_plans(traffic))
+    for cluster in spec.data_planes:
+        name = cluster.name
+        for config, service in services.pushed.items():
+            plans.append(_plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=0.2))
+        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.2))
+        plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2))
+    return plans
+
+
+def _plain_plans(traffic: Traffic) -> Iterator[FlowPlan]:
+    """To the probe service from everywhere: on new connections, on kept ones, and as a stream of lines over one."""
+    for cluster in traffic.mesh.spec.data_planes:
+        name, service = cluster.name, traffic.probes.service
+        yield _plan(traffic, name, Purpose.PLAIN, service, detail="new connections", interval=0.1)
+        yield _plan(traffic, name, Purpose.PLAIN, service, detail="kept connections", interval=0.2, keep_alive=True)
+        yield _plan(
+            traffic, name, Purpose.PLAIN, service, detail="stream", interval=0.5, port=manifests.TCP, protocol=Protocol.TCP, stream=True
+        )
+
+
+def _plan(
+    traffic: Traffic, source: str, purpose: Purpose, service: str, *, detail: str = "", interval: float, port: int = manifests.HTTP, **more: Any
+) -> FlowPlan:
+    return FlowPlan(source, traffic.host(service), port, name=title(source, purpose, detail), interval_seconds=interval, **more)
+
+
+# what is done
+
+
+@contextmanager
+def _lost(faults: Faults, how: How, cluster: str) -> Iterator[None]:
+    with faults.apiserver_refused(cluster) if how is How.REFUSED else faults.apiserver_hung(cluster):
+        yield
+
+
+@contextmanager
+def _cut_off(faults: Faults, addresses: list[tuple[str, int]], sources: list[str]) -> Iterator[None]:
+    if not addresses:
+        yield
+        return
+    with faults.address_unreachable(*addresses[0], sources), _cut_off(faults, addresses[1:], sources):
+        yield
+
+
+def _meanwhile(
+    traffic: Traffic, kubes: Mapping[str, Kube], running: Running, services: Services, lost: str
+) -> tuple[tuple[Push, ...], float]:
+    """Push a route in every other config cluster, then let the endpoint in the lost cluster die. When that was."""
+    spec, namespace = traffic.mesh.spec, traffic.probes.namespace
+    _rest(PUSH_AFTER_SECONDS)
+    pushes = []
+    for config, service in services.pushed.items():
+        sources = tuple(
+            cluster.name for plane in spec.control_planes if spec.config_cluster(plane).name == config for cluster in spec.served_by(plane)
+        )
+        pushes.append(Push(config, traffic.host(service), time.time(), sources))
+        kubes[config].apply(pin(service, namespace), namespace=namespace)
+        running.note(f"a route is pushed in {config}")
+    survivor = next(cluster.name for cluster in spec.data_planes if cluster.name != lost)
+    traffic.requests(survivor, traffic.host(services.killer), MORTAL, path="/end")
+    running.note(f"an endpoint in {lost} dies")
+    return tuple(pushes), time.time()
+
+
+def _restart(faults: Faults, running: Running, plane: str, lost: str) -> Restart:
+    scene = faults.scene
+    timeout = _remote_timeout(faults, plane)
+    with running.marked(f"istiod of {plane} restarted"):
+        began = time.time()
+        with faults.istiod_restarted(plane) as workload:
+            try:
+                pod = eventually(
+                    lambda: _ready(faults, workload),
+                    bool,
+                    within_seconds=timeout + 2 * _STARTING_SECONDS,
+                    what=f'istiod in cluster "{plane}" to be ready',
+                ).value
+            except NotInTime:
+                return Restart(plane, began, None, timeout)
+            ready = time.time() - began
+        samples = istiods.metrics(scene, plane, pod)
+        told = tuple(f"{name} {value:g}" for name, value in samples.items() if "remote_cluster" in name and lost in name and value)
+        return Restart(plane, began, ready, timeout, istiods.sync_status(scene, plane, pod, lost), told)
+
+
+def _ready(faults: Faults, workload: Workload) -> str:
+    """The name of the first new pod that is ready; empty while there is none."""
+    for pod in pods.pods_of(faults.scene, workload):
+        conditions = {entry["type"]: entry["status"] for entry in pod["status"].get("conditions") or ()}
+        if pod["metadata"]["name"] not in workload.pods and conditions.get("Ready") == "True":
+            return str(pod["metadata"]["name"])
+    return ""
+
+
+def _remote_timeout(faults: Faults, plane: str) -> float:
+    """``PILOT_REMOTE_CLUSTER_TIMEOUT`` of a control plane; 30 s is Istio's default."""
+    deployments = faults.scene.kubes[plane].list("Deployment", faults.scene.mesh.spec.istio_namespace, labels="app=istiod")
+    for deployment in deployments:
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            for variable in container.get("env") or ():
+                if variable["name"] == "PILOT_REMOTE_CLUSTER_TIMEOUT" and variable.get("value"):
+                    return go_duration(variable["value"])
+    return 30.0
+
+
+def go_duration(text: str) -> float:
+    """Seconds of a duration as Go writes it: ``10s``, ``1m30s``, ``500ms``."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))
+
+
+def _add_endpoint(traffic: Traffic, kubes: Mapping[str, Kube], services: Services, lost: str) -> float:
+    pod = traffic.probes.servers(lost)[0]
+    endpoint = late_endpoint(services.late, pod.ip, pod.name, pod.node, traffic.probes.namespace)
+    kubes[lost].apply(endpoint, namespace=traffic.probes.namespace)
+    return time.time()
+
+
+def _control_plane_addresses(kube: Kube, namespace: str) -> Iterator[tuple[str, int]]:
+    """Where the proxies of a remote cluster reach their control plane."""
+    for item in kube.list("EndpointSlice", namespace, labels="kubernetes.io/service-name=istiod"):
+        for endpoint in item.get("endpoints") or ():
+            for address in endpoint["addresses"]:
+                yield str(address), manifests.CONTROL_PLANE[0]
+
+
+# what is waited for
+
+
+def _rest(seconds: float) -> None:
+    """Let things go on for a while."""
+    threading.Event().wait(max(0.0, seconds))
+
+
+def _wait_for(running: Running, within_seconds: float, holds: Any) -> None:
+    """Until something holds for what is on record; whatever the end, the record tells, and the judge judges."""
+    try:
+        eventually(running.so_far, holds, within_seconds=within_seconds, what="flows", every_seconds=_LOOK_SECONDS)
+    except NotInTime:
+        pass
+
+
+def _wait_returned(traffic: Traffic, running: Running, lost: str, since: float) -> None:
+    sources = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    within = traffic.timeouts.remote_sync
+    _wait_for(running, within, lambda timeline: all(_answered(timeline, Purpose.LATE, source, lost, since) for source in sources))
+
+
+def _answered(timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float) -> float | None:
+    """When a cluster's answer first came to a source after a moment."""
+    found = [record.answered_at for flow in flows(timeline, purpose, source) if (record := flow.first_answer(cluster, since))]
+    return min(found, default=None)
+
+
+def _inside(timeline: Timeline, source: str, end: float) -> Iterator[Any]:
+    for flow in flows(timeline, Purpose.PLAIN, source):
+        if not flow.stream:
+            yield flow.between(flow.began, end)
+
+
+def _drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
+    """Whether a cluster has not answered the last requests of a source; a stream stays where it is."""
+    for flow in flows(timeline, Purpose.PLAIN, source):
+        if not flow.stream:
+            last = [record for record in flow.records if record.when > since][-20:]
+            if len(last) < 20 or any(record.cluster == cluster for record in last):
+                return False
+    return True
+
+
+def _returns(timeline: Timeline, lost: str, ended: float, endpoint_at: float) -> Iterator[Return]:
+    for source in dict.fromkeys(flow.source for flow in timeline.flows):
+        first = _answered(timeline, Purpose.LATE, source, lost, ended)
+        yield Return(source, first - ended if first else None, max(0.0, first - endpoint_at) if first else None)
+
+
+def _with_last_answer(restart: Restart, timeline: Timeline, spec: Any, lost: str) -> Restart:
+    """When the lost cluster last answered those whose control plane was restarted, before it came back."""
+    from dataclasses import replace
+
+    mark = timeline.mark(f"istiod of {restart.plane} restarted")
+    served = [cluster.name for cluster in spec.served_by(spec.cluster(restart.plane)) if cluster.name != lost]
+    last = [
+        record.when - restart.began
+        for source in served
+        for flow in flows(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
+        if not flow.stream and (record := flow.last_answer(lost))
+    ]
+    return replace(restart, last_answer_seconds=max(last, default=0.0))
+
+
+# what istiods say
+
+
+class _Ears:
+    """Asks the control planes elsewhere over and over what they say of a lost cluster; notes what changes, and when."""
+
+    def __init__(self, faults: Faults, planes: list[str], lost: str) -> None:
+        self._scene = faults.scene
+        self._planes = planes
+        self._lost = lost
+        self._ended = threading.Event()
+        self._heard: list[tuple[float, Sign]] = []
+        self._said: dict[tuple[str, str], str] = {}
+        self._thread = threading.Thread(target=self._listen, name="istiods", daemon=True)
+
+    def start(self) -> None:
+        self._look(first=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def statuses(self) -> list[str]:
+        """What each replica said last of the cluster's synchronisation."""
+        return [f"istiod of {plane}: {said or 'not known'}" for (plane, what), said in sorted(self._said.items()) if what == "status"]
+
+    def heard(self, began: float) -> list[Sign]:
+        """What has changed since the loss began, and what the logs say of it."""
+        from dataclasses import replace
+
+        found = [replace(sign, after_seconds=round(when - began, 1)) for when, sign in self._heard]
+        for plane in self._planes:
+            found += _log_signs(self._scene, plane, began, time.time(), self._lost, in_lost_cluster=False)
+        return found
+
+    def _listen(self) -> None:
+        while not self._ended.wait(1.0):
+            self._look()
+
+    def _look(self, *, first: bool = False) -> None:
+        for plane in self._planes:
+            try:
+                for pod in istiods.replicas(self._scene, plane):
+                    self._hear(plane, "status", istiods.sync_status(self._scene, plane, pod, self._lost), first=first)
+                    samples = istiods.metrics(self._scene, plane, pod)
+                    for name, value in samples.items():
+                        if _TELLING.search(name) and self._lost in name:
+                            self._hear(plane, name, f"{value:g}", first=first)
+            except MeshError:
+                continue  # it is being restarted, and says nothing
+
+    def _hear(self, plane: str, what: str, said: str, *, first: bool) -> None:
+        before = self._said.get((plane, what))
+        self._said[plane, what] = said
+        if not first and said != before and not (before is None and said in ("", "0")):
+            kind = "status" if what == "status" else "metric"
+            text = f"{before or 'nothing'} → {said or 'nothing'}" if kind == "status" else f"{what} {said}"
+            self._heard.append((time.time(), Sign(kind, plane, text, 0.0)))
+
+
+_TELLING = re.compile(r"^(istiod_remote_cluster_sync_status|remote_cluster_sync_timeouts_total|controller_sync_errors_total)")
+_NOTICED = re.compile(
+    r"watch ended with error|error retrieving resource lock|failed to renew lease|connection refused|i/o timeout|TLS handshake timeout"
+    r"|failed to sync|timed out|failed to list|leader election lock lost",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def _listening(faults: Faults, planes: list[str], lost: str) -> Iterator[_Ears]:
+    ears = _Ears(faults, planes, lost)
+    ears.start()
+    try:
+        yield ears
+    finally:
+        ears.stop()
+
+
+def _own_signs(faults: Faults, planes: list[str], began: float, ended: float) -> list[Sign]:
+    """What the control plane of the lost cluster itself has written meanwhile; only readable now."""
+    return [sign for plane in planes for sign in _log_signs(faults.scene, plane, began, ended, "", in_lost_cluster=True)]
+
+
+def _log_signs(scene: Any, plane: str, began: float, ended: float, lost: str, *, in_lost_cluster: bool) -> list[Sign]:
+    """The first log line of each kind that tells of the loss."""
+    found: dict[str, Sign] = {}
+    try:
+        for pod in istiods.replicas(scene, plane):
+            for when, line in istiods.log(scene, plane, pod, began):
+                matched = _NOTICED.search(line)
+                if matched and began <= when <= ended and matched[0].lower() not in found:
+                    text = " ".join(line.split("\t")[1:] or [line])[:200]
+                    found[matched[0].lower()] = Sign("log", plane, text, round(when - began, 1), in_lost_cluster)
+    except MeshError:
+        pass  # its log cannot be read: then it is no sign to anybody
+    return list(found.values())
+
+
+def _pods(faults: Faults, planes: list[str]) -> list[str]:
+    """The pods of control planes with how often their containers were restarted."""
+    namespace = faults.scene.mesh.spec.istio_namespace
+    found = []
+    for plane in planes:
+        for pod in faults.scene.kubes[plane].list("Pod", namespace, labels="app=istiod"):
+            restarts = sum(entry.get("restartCount", 0) for entry in pod["status"].get("containerStatuses") or ())
+            found.append(f"{plane}: {pod['metadata']['name']} ({restarts} restarts)")
+    return found

@@ -1,0 +1,100 @@
+"""Faults of primary-remote meshes: on the way from a cluster without an istiod to the one that serves it."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+from pytest_istio_mc.kube import Kube
+
+from .changes import GATEWAY, SYSTEM, Json, restart, set_environment
+from .faults import fault
+from .mesh import SeededMesh
+
+MULTI_NETWORK, FLAT = "multi-network-primary-remote", "flat-primary-remote"
+ANNOTATION = "topology.istio.io/controlPlaneClusters"
+_pr = partial(fault, check="MC-CONTROL-007", clusters=("cluster1", "cluster2"))
+
+
+def change_webhooks(kube: Kube, **client: Json | str) -> None:
+    """Change what the injection webhooks of a cluster ask: keys of ``clientConfig``, those of its Service by ``service``."""
+    for item in kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector"):
+        webhooks = copy.deepcopy(item["webhooks"])
+        for webhook in webhooks:
+            for key, value in client.items():
+                webhook["clientConfig"][key] = webhook["clientConfig"].get(key, {}) | value if isinstance(value, dict) else value
+        kube.merge("MutatingWebhookConfiguration", item["metadata"]["name"], None, {"webhooks": webhooks})
+
+
+def annotate(kube: Kube, value: str | None) -> None:
+    """Set, or remove, the annotation by which a cluster names its control plane."""
+    kube.merge("Namespace", SYSTEM, None, {"metadata": {"annotations": {ANNOTATION: value}}})
+
+
+def lead_to(kube: Kube, address: str) -> None:
+    """Have a remote cluster look for its istiod at another address."""
+    for item in kube.list("EndpointSlice", SYSTEM, labels="kubernetes.io/service-name=istiod"):
+        endpoints = [endpoint | {"addresses": [address]} for endpoint in item["endpoints"]]
+        kube.merge("EndpointSlice", item["metadata"]["name"], SYSTEM, {"endpoints": endpoints})
+
+
+@_pr("pr-injection-path", topology=MULTI_NETWORK, starts=False)
+def injection_without_a_path(mesh: SeededMesh) -> None:
+    """The remote was installed without istiodRemote.injectionPath, so its pods are taken for the primary's."""
+    change_webhooks(mesh.kubes["cluster2"], service={"path": "/inject"})
+
+
+@_pr("pr-control-plane-annotation", topology=MULTI_NETWORK, starts=False)
+def never_annotated(mesh: SeededMesh) -> None:
+    """The remote does not name its control plane, so nobody ever wrote a CA bundle into its webhooks.
+
+    Seen: an istiod that manages a cluster goes on with that until it restarts.
+    """
+    annotate(mesh.kubes["cluster2"], None)
+    restart(mesh.kubes["cluster1"], "app=istiod")
+    change_webhooks(mesh.kubes["cluster2"], caBundle="")
+
+
+@_pr("pr-istiod-not-exposed", topology=MULTI_NETWORK, starts=False)
+def istiod_not_exposed(mesh: SeededMesh) -> None:
+    """expose-istiod.yaml was forgotten in the primary."""
+    mesh.kubes["cluster1"].delete("Gateway.networking.istio.io", "istiod-gateway", SYSTEM)
+    mesh.kubes["cluster1"].delete("VirtualService.networking.istio.io", "istiod-vs", SYSTEM)
+
+
+@_pr("pr-istiod-not-exposed", topology=FLAT, starts=False)
+def gateway_without_the_control_ports(mesh: SeededMesh) -> None:
+    """The gateway of the primary was installed as between primaries: without 15012 and 15017."""
+    service = mesh.kubes["cluster1"].read("Service", GATEWAY, SYSTEM)
+    assert service is not None
+    ports = [port for port in service["spec"]["ports"] if port["port"] not in (15012, 15017)]
+    mesh.kubes["cluster1"].merge("Service", GATEWAY, SYSTEM, {"spec": {"ports": ports}})
+
+
+@_pr("pr-remote-address-wrong", topology=FLAT, starts=False)
+def another_address(mesh: SeededMesh) -> None:
+    """The remote was installed with an address at which nobody answers."""
+    lead_to(mesh.kubes["cluster2"], "198.19.77.1")
+
+
+@_pr("pr-external-istiod-off", topology=FLAT)
+def primary_that_manages_no_remotes(mesh: SeededMesh) -> None:
+    """The primary was installed without externalIstiod; the remote's webhooks still have the CA bundle of a former primary."""
+    set_environment(mesh.kubes["cluster1"], "istiod", EXTERNAL_ISTIOD=None)
+    restart(mesh.kubes["cluster1"], "app=istiod")
+
+
+@fault("pr-tokenreview", check="MC-ACCESS-005", clusters=("cluster1", "cluster2"), topology=FLAT, starts=False)
+def reader_may_not_review_tokens(mesh: SeededMesh) -> None:
+    """The reader in the remote may read everything, but not check the tokens of proxies."""
+    name = f"istio-reader-clusterrole-{SYSTEM}"
+    role = mesh.kubes["cluster2"].read("ClusterRole", name)
+    assert role is not None
+    rules = [rule for rule in role["rules"] if "tokenreviews" not in rule.get("resources", ())]
+    mesh.kubes["cluster2"].merge("ClusterRole", name, None, {"rules": rules})
+
+
+@fault("rs-missing", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"), topology=MULTI_NETWORK, starts=False)
+def remote_secret_missing(mesh: SeededMesh) -> None:
+    """The primary was never given access to the remote: it cannot check the tokens of the proxies there, which never start."""
+    mesh.kubes["cluster1"].delete("Secret", "istio-remote-secret-cluster2", SYSTEM)
