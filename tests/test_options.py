@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,19 @@ def test_how_checks_stand(tmp_path: Path) -> None:
     assert other.standing(check(Kind.FAULT)).claimed
     assert "--mesh-disruptive" in other.standing(check(Kind.FAULT)).obstacle
     assert allowed.standing(check(Kind.FAULT)).obstacle == ""
+
+
+def test_what_changes_the_whole_mesh_needs_permission_outside_the_lab(tmp_path: Path) -> None:
+    exclusive = replace(check(Kind.LIVE), exclusive=True)
+    lab, other, allowed = read(tmp_path), read(tmp_path, provider="fake"), read(tmp_path, provider="fake", disruptive="true")
+
+    assert (lab.standing(exclusive).obstacle, allowed.standing(exclusive).obstacle) == ("", "")
+    assert other.standing(exclusive).claimed
+    assert other.standing(exclusive).obstacle == (
+        "changes settings of the whole mesh for some seconds: on clusters that are not the lab's it runs only with --mesh-disruptive"
+    )
+    assert other.standing(check(Kind.LIVE)).obstacle == ""
+    assert (lab.may_disrupt, other.may_disrupt, allowed.may_disrupt) == (True, False, True)
 
 
 def test_the_command_line_comes_before_the_environment_before_the_ini_file(

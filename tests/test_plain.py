@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from pytest_istio_mc.plain import from_plain, to_plain
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,11 @@ class Outer:
     lists: Mapping[str, tuple[Inner, ...]] = field(default_factory=dict)
     maybe: Inner | None = None
     count: int = 0
+    colour: Colour | None = None
 
 
 def test_nested_values_come_back_as_they_were() -> None:
-    value = Outer((Inner("a", 1.5), Inner("b")), {"x": Inner("c")}, {"y": (Inner("d"),)}, Inner("e"), 3)
+    value = Outer((Inner("a", 1.5), Inner("b")), {"x": Inner("c")}, {"y": (Inner("d"),)}, Inner("e"), 3, Colour.RED)
 
     assert from_plain(Outer, json.loads(json.dumps(to_plain(value)))) == value
     assert from_plain(Outer, json.loads(json.dumps(to_plain(Outer())))) == Outer()

@@ -102,10 +102,7 @@ def test_a_worker_that_dies_leaves_its_check_inconclusive_and_the_rest_goes_on(
     assert log()[-1] == "clean up"
 
 
-def test_faults_run_last_and_alone(pytester: pytest.Pytester) -> None:
-    """Each live test and the fault write when they begin and end; nothing may happen between the two lines of the fault."""
-    pytester.makepyfile(
-        """
+ACTS = """
         import time
         from dataclasses import replace
         from pathlib import Path
@@ -130,8 +127,13 @@ def test_faults_run_last_and_alone(pytester: pytest.Pytester) -> None:
         @pytest.mark.parametrize("number", range(4))
         def test_live(mesh, expect, number):
             act(f"live{number}", "MC-EASTWEST-901", expect)
-        """
-    )
+"""
+"""Each live test and the fault write when they begin and end."""
+
+
+def test_faults_run_last_and_alone(pytester: pytest.Pytester) -> None:
+    """Nothing may happen between the two lines of the fault."""
+    pytester.makepyfile(ACTS)
 
     result = pytester.runpytest_subprocess(*CERTIFY, "-n2", "--mesh-profile=extended", "--mesh-disruptive")
 
@@ -139,6 +141,27 @@ def test_faults_run_last_and_alone(pytester: pytest.Pytester) -> None:
     order = (pytester.path / "order").read_text().splitlines()
     assert order[-2:] == ["begin fault", "end fault"]
     assert [line.split()[0] for line in order[:2]] == ["begin", "begin"], "live tests run side by side"
+
+
+def test_a_live_check_that_changes_the_whole_mesh_runs_alone(pytester: pytest.Pytester) -> None:
+    """The same tests, but the live check is exclusive: each of them ends before the next one begins."""
+    pytester.makeconftest(
+        """
+        from dataclasses import replace
+        from tests.fake_mesh import CHECKS
+
+        CHECKS["MC-EASTWEST-901"] = replace(CHECKS["MC-EASTWEST-901"], exclusive=True)
+        """
+    )
+    pytester.makepyfile(ACTS)
+
+    result = pytester.runpytest_subprocess(*CERTIFY, "-n2", "--mesh-profile=extended", "--mesh-disruptive")
+
+    result.assert_outcomes(passed=5)
+    order = (pytester.path / "order").read_text().splitlines()
+    assert [line.split()[0] for line in order] == ["begin", "end"] * 5
+    assert [first.split()[1] for first in order[::2]] == [last.split()[1] for last in order[1::2]]
+    assert order[-1] == "end fault"
 
 
 def test_a_fault_needs_permission_on_clusters_that_are_not_the_labs(pytester: pytest.Pytester) -> None:

@@ -30,7 +30,9 @@ def refusals(here: Mesh, source: str, count: int = EACH) -> list[Request]:
 
 def unknown_at_gateway(here: Mesh, source: str) -> list[Request]:
     """Requests that a gateway has no filter chain for."""
-    return [failed(here, source, 503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination")] * 5
+    return [
+        failed(here, source, 503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination")
+    ] * 5
 
 
 def spoiled(stage: Stage, source: str, case: str, requests: Iterable[Request]) -> Stage:
@@ -50,9 +52,7 @@ def cluster_local(here: Mesh) -> ClusterLocal:
     stages = tuple(
         Stage(
             stage,
-            tuple(
-                sample(here, source, case, [source] if source in kept.get(case, ()) else names) for source in names for case in CASES
-            ),
+            tuple(sample(here, source, case, [source] if source in kept.get(case, ()) else names) for source in names for case in CASES),
             0.5,
         )
         for stage, kept in local.items()

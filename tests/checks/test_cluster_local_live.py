@@ -140,7 +140,9 @@ def test_remotes_are_told_by_their_primary(here: Mesh) -> None:
 
 def defaults(here: Mesh) -> Defaults:
     """The defaults of a healthy mesh, with requests."""
-    held = tuple(Held(source, "kube-dns.kube-system", "53", (f"10.{place}.0.9",), (f"10.{place}.0.9",)) for place, source in enumerate(NAMES))
+    held = tuple(
+        Held(source, "kube-dns.kube-system", "53", (f"10.{place}.0.9",), (f"10.{place}.0.9",)) for place, source in enumerate(NAMES)
+    )
     twins = tuple(Held(source, "helloworld.ns", "5000", ("10.0.0.3", "198.19.2.1"), ("10.0.0.3",)) for source in NAMES)
     asked = [sample(here, source, SYSTEM, [source]) for source in NAMES] + [sample(here, source, ELSEWHERE, NAMES) for source in NAMES]
     return Defaults(held, twins, Stage("defaults", tuple(asked), 0.5))
