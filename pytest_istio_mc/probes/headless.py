@@ -44,7 +44,9 @@ def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[H
         return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell, timeout_seconds)))
 
     def settled(calls: tuple[HeadlessCall, ...]) -> bool:
-        return all(request.answer is not None and request.answer.pod == call.pod for call in calls for request in (call.http, call.tcp))
+        # a sidecar that does not know the service yet passes requests on without mutual TLS: who answers then does not know the caller
+        answers = [(call, call.http.answer, call.tcp.answer) for call in calls]
+        return all(http and http.caller and http.pod == call.pod and tcp and tcp.pod == call.pod for call, http, tcp in answers)
 
     def install(cluster: str) -> None:
         kubes[cluster].apply(manifests.headless_service(SERVICE, probes.service), namespace=probes.namespace)
