@@ -14,7 +14,8 @@ from .observations import Ending, Protocol
 class Record:
     """One request of a flow: when it was sent (seconds since the epoch, by the clock of the test process), how it ended and who answered.
 
-    ``late_seconds`` is how much later than planned it was sent, which is the sender's own fault. ``error`` is the failure, or the body
+    ``late_seconds`` is how much later than planned it was sent, because the sender's machine was too busy; those that were planned for
+    meanwhile are missing. ``error`` is the failure, or the body
     of an answer that no probe gave.
     """
 

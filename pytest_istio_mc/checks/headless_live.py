@@ -85,9 +85,7 @@ def _call(mesh: Mesh, name: HeadlessName, call: HeadlessCall, budget: float) -> 
             where,
             expected=expected,
             seen=answer.caller or "no client certificate",
-            remedy=istioctl(
-                mesh, call.source, f"proxy-config clusters {_client(mesh, call.source)} --fqdn {name.host}.svc.cluster.local -o json"
-            ),
+            remedy=kubectl(mesh, call.source, "get destinationrules,peerauthentications -A"),
             fault="headless-without-identity",
         )
 

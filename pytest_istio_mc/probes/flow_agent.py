@@ -1,8 +1,9 @@
 """Flows: requests at a fixed rate, sent by a process that outlives the session that started it, every one of them on record in a file.
 
 The schedule is open: a slow request does not hold up the next one. How many may be unanswered at a time is bounded; one that is due
-beyond that is recorded as skipped, which is a failure. A stream is one connection with a line out and a line back at every beat; that
-it breaks is a failure, too. The process ends by itself after ``at_most`` seconds.
+beyond that is recorded as skipped, which is a failure. What this process itself is too late for is not sent: the next record says how
+late. A stream is one connection with a line out and a line back at every beat; that it breaks is a failure, too. The process ends by
+itself after ``at_most`` seconds.
 
 The file starts with ``{"began": …}``, has one array for each request (``FIELDS``) and ends with ``{"ended": …, "sent": […]}``; it is
 locked for as long as the process lives. Runs inside probe pods: standard library only, Python 3.8 or newer.
@@ -34,7 +35,8 @@ MOST_BYTES = 32 << 20
 RECORD_BYTES = 512
 """What a record may take at most, its error text cut to ``MOST_ERROR``; with the number of beats it bounds the file."""
 CHUNK = 1 << 18
-MOST_UNANSWERED = 128
+MOST_UNANSWERED = 32
+"""For each flow: what a server that hangs may make of this process, and this process of a server that is slow."""
 
 
 class Clock:
@@ -82,7 +84,6 @@ class Requests:
     def __init__(self, number: int, plan: dict[str, Any], log: Log) -> None:
         self._number, self._plan, self._log = number, plan, log
         self._keep = bool(plan.get("keep_alive"))
-        self._most = min(MOST_UNANSWERED, int(float(plan["timeout"]) / float(plan["interval"])) + 10)
         self._idle: list[Sender] = []
         self._unanswered = 0
         self._changed = threading.Condition()
@@ -90,12 +91,12 @@ class Requests:
     def beat(self, late: float) -> None:
         """Send one, if not too many are unanswered."""
         with self._changed:
-            skip = self._unanswered >= self._most
+            skip = self._unanswered >= MOST_UNANSWERED
             if not skip:
                 self._unanswered += 1
                 sender = self._idle.pop() if self._idle else SENDERS[self._plan["op"]](self._plan)
         if skip:
-            error = f"not sent: {self._most} requests were unanswered"
+            error = f"not sent: {MOST_UNANSWERED} requests were unanswered"
             self._log.record(self._number, self._log.clock.now(), late, {"ending": "skipped", "error": error})
             return
         threading.Thread(target=self._send, args=(sender, late), daemon=True).start()
@@ -249,10 +250,13 @@ def run() -> None:
 
 
 def _keep_time(beat: Callable[[float], None], first: float, interval: float, stop: threading.Event) -> None:
+    """Beat until told to stop. Beats that this process misses, because its machine is too busy, are not made up for, which would keep
+    it busy; the next one says how late it is."""
     due = first
     while not stop.wait(max(0.0, due - time.monotonic())):
-        beat(max(0.0, time.monotonic() - due))
-        due += interval
+        late = max(0.0, time.monotonic() - due)
+        beat(late)
+        due += interval * (1 + int(late / interval))
 
 
 def start(operation: dict[str, Any]) -> dict[str, Any]:

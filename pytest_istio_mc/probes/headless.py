@@ -40,11 +40,13 @@ def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[H
         for pod in probes.servers(target)
     ]
 
-    def observe() -> tuple[HeadlessCall, ...]:
-        return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell)))
+    def observe(timeout_seconds: float | None = None) -> tuple[HeadlessCall, ...]:
+        return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell, timeout_seconds)))
 
     def settled(calls: tuple[HeadlessCall, ...]) -> bool:
-        return all(request.answer is not None and request.answer.pod == call.pod for call in calls for request in (call.http, call.tcp))
+        # a sidecar that does not know the service yet passes requests on without mutual TLS: who answers then does not know the caller
+        answers = [(call, call.http.answer, call.tcp.answer) for call in calls]
+        return all(http and http.caller and http.pod == call.pod and tcp and tcp.pod == call.pod for call, http, tcp in answers)
 
     def install(cluster: str) -> None:
         kubes[cluster].apply(manifests.headless_service(SERVICE, probes.service), namespace=probes.namespace)
@@ -66,7 +68,7 @@ def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[H
         side_by_side(install, clusters)
         converged: Converged[Any] | None
         try:
-            converged = eventually(observe, settled, within_seconds=budget, what="instances of a headless service answer")
+            converged = eventually(lambda: observe(1.0), settled, within_seconds=budget, what="instances of a headless service answer")
             calls = converged.value
         except NotInTime:
             converged, calls = None, observe()
@@ -75,11 +77,10 @@ def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[H
         side_by_side(lambda cluster: kubes[cluster].delete("Service", SERVICE, probes.namespace), clusters)
 
 
-def _call(traffic: Traffic, source: str, pod: ProbePod) -> HeadlessCall:
+def _call(traffic: Traffic, source: str, pod: ProbePod, timeout_seconds: float | None) -> HeadlessCall:
     host = traffic.host(SERVICE)
-    # on a port on which the server takes nothing but mutual TLS
-    http = traffic.requests(source, host, manifests.STRICT, address=pod.ip)[0]
-    tcp = traffic.requests(source, host, manifests.TCP, Protocol.TCP, address=pod.ip)[0]
+    http = traffic.requests(source, host, manifests.HTTP, address=pod.ip, timeout_seconds=timeout_seconds)[0]
+    tcp = traffic.requests(source, host, manifests.TCP, Protocol.TCP, address=pod.ip, timeout_seconds=timeout_seconds)[0]
     return HeadlessCall(source, pod.cluster, pod.name, pod.ip, http, tcp)
 
 

@@ -27,7 +27,7 @@ def names(here: Mesh, *, captured: bool = False) -> list[HeadlessName]:
         calls = []
         for target in near:
             for pod in here.probes.servers(target.name):
-                http = request(here, source.name, target.name, port=5999, answer=answer(here, target.name, source.name, port=5999))
+                http = request(here, source.name, target.name, answer=answer(here, target.name, source.name))
                 tcp = replace(request(here, source.name, target.name), protocol=Protocol.TCP, port=5001, status=0)
                 calls.append(HeadlessCall(source.name, target.name, pod.name, pod.ip, http, tcp))
         named = near if captured else [source]

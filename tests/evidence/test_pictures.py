@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -32,11 +32,11 @@ TIMELINE = Timeline(
 )
 
 
-def drawn(timeline: Timeline = TIMELINE, title: str = "lost <west>") -> ElementTree.Element:
-    return ElementTree.fromstring(picture(timeline, title))
+def drawn(timeline: Timeline = TIMELINE, title: str = "lost <west>") -> ET.Element:
+    return ET.fromstring(picture(timeline, title))
 
 
-def texts(root: ElementTree.Element) -> list[str]:
+def texts(root: ET.Element) -> list[str]:
     return [element.text or "" for element in root.iter(f"{SVG}text")]
 
 
