@@ -12,7 +12,7 @@ from ..observations import Ending
 from ..outages import How, Isolation, Loss, Purpose, Push, flows
 from ..spec import Feature
 from ..timelines import Flow, Record
-from ..verdicts import Finding, Verdict, not_applicable
+from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, names, settle
 from .live import kubectl
@@ -35,6 +35,8 @@ STARTING_SECONDS = 30.0
 """How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
 LATE_SECONDS = 1.0
 """A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
+
+_SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
 
 NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
 
@@ -97,7 +99,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
     if last <= EJECTED_SECONDS:
         return
-    if reason := starved(after):
+    if reason := starved(after, loss.stall_seconds):
         yield Gap(reason)
         return
     yield Finding(
@@ -288,7 +290,7 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
         if flow.source == cluster:
             own += len(flow.failures)
         else:
-            found += _failed(mesh, flow, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster))
+            found += _failed(mesh, flow, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster), isolated.stall_seconds)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
     returned = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
@@ -348,7 +350,7 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         if before.failures:
             yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
             continue
-        yield from _failed(mesh, after, what, (flow.source, loss.lost))
+        yield from _failed(mesh, after, what, (flow.source, loss.lost), loss.stall_seconds)
         if go_on and not flow.stream:
             silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
             if silent:
@@ -365,10 +367,10 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         yield Gap("nothing was sent during the loss")
 
 
-def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...]) -> Iterator[Found]:
+def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_seconds: float) -> Iterator[Found]:
     if not flow.failures:
         return
-    if reason := starved(flow):
+    if reason := starved(flow, stall_seconds):
         yield Gap(reason)
         return
     yield Finding(
@@ -382,13 +384,15 @@ def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...]) -> Ite
     )
 
 
-def starved(flow: Flow) -> str:
-    """Why failures of a flow say nothing about the mesh; empty where they do."""
-    late = max((record.late_seconds for record in flow.records), default=0.0)
-    silent = all(record.ending in (Ending.TIMEOUT, Ending.UNRESOLVED) for record in flow.failures)
-    if late < LATE_SECONDS or not silent:
+def starved(flow: Flow, stall_seconds: float) -> str:
+    """Why failures of a flow say nothing about the mesh; empty where they do: only silence can be the fault of a machine that stands still."""
+    late = max([stall_seconds, *(record.late_seconds for record in flow.records)])
+    if late < LATE_SECONDS or not all(record.ending in _SILENT for record in flow.failures):
         return ""
-    return f"{flow.name}: {len(flow.failures)} requests timed out, but the client itself sent up to {late:.1f} s late: its machine did not keep up"
+    return (
+        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s meanwhile; "
+        "give it less to do"
+    )
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
@@ -488,5 +492,5 @@ def _pairs(mesh: Mesh) -> list[str]:
     return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]
 
 
-def _evidence(loss: Loss):  # type: ignore[no-untyped-def]
+def _evidence(loss: Loss) -> tuple[Evidence, ...]:
     return timeline_evidence(loss.timeline, f"time line, API server of {loss.lost} {loss.how.value}")
