@@ -96,8 +96,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class Restart:
-    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time; ``budget`` is the
-    ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has, ``status`` and ``metrics`` what it said of the lost cluster once it was ready."""
+    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time.
+
+    ``timeout_seconds`` is the ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has; ``status`` and ``metrics`` are what it said of the lost cluster
+    once it was ready, ``last_answer_seconds`` is when that cluster last answered its proxies.
+    """
 
     plane: str
     began: float
@@ -110,8 +113,10 @@ class Restart:
 
 @dataclass(frozen=True)
 class Isolation:
-    """A cluster taken out of the mesh by removing its remote secrets, and brought back. The figures are by source: seconds until the cluster
-    answered no more, and until it did again; None where that did not come about."""
+    """A cluster taken out of the mesh by removing its remote secrets, and brought back.
+
+    The figures are by source: seconds until the cluster answered no more, and until it did again; None where that did not come about.
+    """
 
     cluster: str
     began: float

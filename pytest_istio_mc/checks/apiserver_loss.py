@@ -91,7 +91,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
     counts = ", ".join(f"{source} {count}" for source, count in errors.items())
     otherwise = (
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
-        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (outlier detection after 3 errors in a row)"
+        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
@@ -158,7 +158,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
             Finding(
                 f"istiod of {restart.plane}, restarted while {loss.lost} was lost, became ready {took}",
                 clusters=(restart.plane, loss.lost),
-                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, starting takes the rest",
+                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, plus its start",
                 seen="not ready" if restart.ready_seconds is None else f"{restart.ready_seconds:.1f} s",
                 remedy=logs,
                 fault="istiod-blocked-by-lost-cluster",
@@ -209,7 +209,7 @@ def visible(mesh: Mesh, refused: Loss | None, hung: Loss | None) -> Verdict:
                 expected="a status other than synced, a metric that moves, or a line in a log",
                 seen=f"{'; '.join((*refused.statuses, *hung.statuses))}; nothing in metrics and logs in {refused.seconds:.0f} and "
                 f"{hung.seconds:.0f} s",
-                remedy=f"istioctl --context={mesh.spec.cluster(refused.planes[0]).context} remote-clusters  # and probe the API server itself",
+                remedy=f"istioctl --context={mesh.spec.cluster(refused.planes[0]).context} remote-clusters  # and probe the API server",
                 fault="loss-is-silent",
             )
         )
@@ -255,7 +255,7 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
 
 @check(
     "MC-APISERVER-007",
-    "Removing a cluster's remote secrets takes it out of traffic, and adding them again brings it back, without a failed request elsewhere.",
+    "Removing a cluster's remote secrets takes it out of traffic, adding them brings it back, and no request fails in the other clusters.",
     kind=Kind.FAULT,
     profile=Profile.EXTENDED,
     requires=SHARED,
@@ -290,7 +290,8 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
         if flow.source == cluster:
             own += len(flow.failures)
         else:
-            found += _failed(mesh, flow, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster), isolated.stall_seconds)
+            what = f"{cluster} was taken out of the mesh and brought back"
+            found += _failed(mesh, flow, what, (flow.source, cluster), isolated.stall_seconds)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
     returned = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
@@ -337,7 +338,7 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
     pushed, figures = _pushes(mesh, loss, timeouts)
     found = [*untouched(mesh, loss, go_on=False), *pushed, *_returned(mesh, loss, timeouts)]
     back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
-    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; a new endpoint answered {_figures(back)} later"
+    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; new endpoint after {_figures(back)}"
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
@@ -385,13 +386,13 @@ def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_
 
 
 def starved(flow: Flow, stall_seconds: float) -> str:
-    """Why failures of a flow say nothing about the mesh; empty where they do: only silence can be the fault of a machine that stands still."""
+    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that stands still."""
     late = max([stall_seconds, *(record.late_seconds for record in flow.records)])
     if late < LATE_SECONDS or not all(record.ending in _SILENT for record in flow.failures):
         return ""
     return (
-        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s meanwhile; "
-        "give it less to do"
+        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s "
+        "meanwhile; give it less to do"
     )
 
 
@@ -411,7 +412,8 @@ def _pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Ma
         found.append(Gap("no control plane has its configuration in another cluster than the lost one"))
     for push in loss.pushes:
         for source in push.sources:
-            before = [flow.between(flow.began, push.when) for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            sent = [flow for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            before = [flow.between(flow.began, push.when) for flow in sent]
             if not before or set(before[0].answered_by()) <= {push.config_cluster}:
                 found.append(Gap(f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"))
                 continue

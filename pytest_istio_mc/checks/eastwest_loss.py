@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..evidence.pictures import timeline_evidence
 from ..eventually import Timeouts
+from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
 from ..outages import STEADY, GatewayLoss, Purpose, flows
 from ..spec import Feature

@@ -14,7 +14,22 @@ from ..eventually import eventually
 from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
 from ..observations import GatewayAddress, Protocol
-from ..outages import STEADY, GatewayLoss, How, Isolation, Loss, Purpose, Push, Restart, Return, Sign, flows, primary_to_lose, title, watchers
+from ..outages import (
+    STEADY,
+    GatewayLoss,
+    How,
+    Isolation,
+    Loss,
+    Purpose,
+    Push,
+    Restart,
+    Return,
+    Sign,
+    flows,
+    primary_to_lose,
+    title,
+    watchers,
+)
 from ..timelines import Flow, Timeline
 from . import manifests
 from .flows import FlowPlan, Running, flowing
@@ -238,7 +253,15 @@ def _plain_plans(traffic: Traffic) -> Iterator[FlowPlan]:
 
 
 def _plan(
-    traffic: Traffic, source: str, purpose: Purpose, service: str, *, detail: str = "", interval: float, port: int = manifests.HTTP, **more: Any
+    traffic: Traffic,
+    source: str,
+    purpose: Purpose,
+    service: str,
+    *,
+    detail: str = "",
+    interval: float,
+    port: int = manifests.HTTP,
+    **more: Any,
 ) -> FlowPlan:
     return FlowPlan(source, traffic.host(service), port, name=title(source, purpose, detail), interval_seconds=interval, **more)
 
