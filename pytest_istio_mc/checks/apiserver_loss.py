@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..errors import ObservationError
 from ..eventually import Timeouts
@@ -36,6 +36,9 @@ STARTING_SECONDS = 30.0
 LATE_SECONDS = 1.0
 """A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
 
+STANDSTILL_SECONDS = 3.0
+"""A machine that stands still for that long breaks connections by itself: nothing that goes wrong meanwhile is held against the mesh."""
+
 _SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
 
 NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
@@ -56,7 +59,7 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
     if loss is None:
         return not_applicable(NOBODY)
     otherwise = f"{_lost(loss)}: {_traffic(loss)}"
-    return settle(untouched(mesh, loss), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(untouched(mesh, loss), loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -93,7 +96,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
         f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
@@ -129,7 +132,7 @@ def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> 
         return not_applicable(NOBODY)
     found, figures = _pushes(mesh, loss, timeouts)
     otherwise = f"{_lost(loss)}: a route applied meanwhile was in force in {_figures(figures)}"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -181,7 +184,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"{_lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
         f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {_traffic(loss)}"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -250,7 +253,7 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
         f"{_lost(loss)}: an endpoint added there afterwards answered {_figures(figures)} after the loss was mended, "
         f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -298,7 +301,8 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
         f"{cluster} isolated: the last answer from it {_figures(drained)} after its remote secrets were removed; the first one "
         f"{_figures(returned)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
+    verdict = settle(fair(found, isolated.stall_seconds), otherwise, pairs=_pairs(mesh))
+    return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
 
 
 @check(
@@ -316,7 +320,7 @@ def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verd
     cannot reach meanwhile."""
     if remote is None or primary is None:
         return not_applicable("no remote cluster is served by a control plane elsewhere")
-    found = [*untouched(mesh, remote), *untouched(mesh, primary)]
+    found = [*fair(untouched(mesh, remote), remote.stall_seconds), *fair(untouched(mesh, primary), primary.stall_seconds)]
     otherwise = f"{_lost(remote)}: {_traffic(remote)}. {_lost(primary)}, its control plane out of reach: {_traffic(primary)}"
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
 
@@ -339,7 +343,7 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
     found = [*untouched(mesh, loss, go_on=False), *pushed, *_returned(mesh, loss, timeouts)]
     back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
     otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; new endpoint after {_figures(back)}"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
@@ -394,6 +398,15 @@ def starved(flow: Flow, stall_seconds: float) -> str:
         f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s "
         "meanwhile; give it less to do"
     )
+
+
+def fair(found: Iterable[Found], stall_seconds: float) -> Iterator[Found]:
+    """What was found, as gaps where the machine stood still for too long for anything to be judged."""
+    for item in found:
+        if isinstance(item, Finding) and stall_seconds >= STANDSTILL_SECONDS:
+            yield Gap(f"{item.summary} ({item.seen}), but the machine stood still for up to {stall_seconds:.1f} s; give it less to do")
+        else:
+            yield item
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:

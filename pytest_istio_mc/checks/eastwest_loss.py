@@ -11,7 +11,7 @@ from ..outages import STEADY, GatewayLoss, Purpose, flows
 from ..spec import Feature
 from ..timelines import Flow
 from ..verdicts import Finding, Verdict
-from .apiserver_loss import failed_as, starved
+from .apiserver_loss import failed_as, fair, starved
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
 from .live import kubectl
@@ -37,7 +37,8 @@ def gateway_pod_lost(mesh: Mesh, losses: Sequence[GatewayLoss], timeouts: Timeou
     for loss in losses:
         for purpose in (Purpose.ONLY, Purpose.RETRIED):
             for flow in flows(loss.timeline, purpose):
-                found += _judged(mesh, loss, flow, timeouts, spared=loss.replicas > 1 and purpose is Purpose.RETRIED)
+                judged = _judged(mesh, loss, flow, timeouts, spared=loss.replicas > 1 and purpose is Purpose.RETRIED)
+                found += fair(judged, loss.stall_seconds)
         pods = f"one of {loss.replicas} pods" if loss.replicas > 1 else "its only pod"
         told.append(
             f"{loss.network}'s gateway lost {pods}, and had as many as before after {loss.whole_seconds:.1f} s: "
