@@ -129,7 +129,8 @@ class Items:
             raise Inconclusive(f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}")
         lacking = [capability for capability in check.needs if run.mesh is not None and capability not in run.mesh.capabilities]
         if lacking:
-            verdict = not_applicable(f"nobody can do this to these clusters: {', '.join(lacking)}; to a lab's it can be done (--mesh-provider=lab)")
+            reason = f"this provider cannot do to clusters what it takes ({', '.join(lacking)}); the lab can: --mesh-provider=lab"
+            verdict = not_applicable(reason)
             item.stash[RECORDED].verdicts.append(replace(verdict, check=check.id))
             pytest.skip(f"not applicable: {verdict.reason}")
 

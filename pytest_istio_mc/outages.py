@@ -27,7 +27,8 @@ class Purpose(Enum):
     PUSHED = "pushed"  # a service that is given a new route meanwhile
     DYING = "dying"  # a service whose endpoint in the cluster dies meanwhile
     LATE = "late"  # a service that gets an endpoint in the cluster after the loss
-    ONLY = "only way"  # a service behind one gateway
+    ONLY = "one way"  # a service behind one gateway
+    RETRIED = "one way, retried"  # the same, with leave for proxies to send a request again whose connection was reset
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Loss:
 
     ``ended`` is when its end was ordered, ``healed`` when it was proven. ``planes`` are the control planes elsewhere that watch the
     cluster. ``statuses`` is what they said of it last before the end, ``restarted`` the istiod pods that are others than before.
+    ``stall_seconds`` is the longest time for which the machine that runs the tests did not get to do what was due.
     """
 
     lost: str
@@ -84,6 +86,7 @@ class Loss:
     returns: tuple[Return, ...] = ()
     died: float = 0.0
     restart: Restart | None = None
+    stall_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -93,8 +96,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class Restart:
-    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time; ``budget`` is the
-    ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has, ``status`` and ``metrics`` what it said of the lost cluster once it was ready."""
+    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time.
+
+    ``timeout_seconds`` is the ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has; ``status`` and ``metrics`` are what it said of the lost cluster
+    once it was ready, ``last_answer_seconds`` is when that cluster last answered its proxies.
+    """
 
     plane: str
     began: float
@@ -107,8 +113,10 @@ class Restart:
 
 @dataclass(frozen=True)
 class Isolation:
-    """A cluster taken out of the mesh by removing its remote secrets, and brought back. The figures are by source: seconds until the cluster
-    answered no more, and until it did again; None where that did not come about."""
+    """A cluster taken out of the mesh by removing its remote secrets, and brought back.
+
+    The figures are by source: seconds until the cluster answered no more, and until it did again; None where that did not come about.
+    """
 
     cluster: str
     began: float
@@ -116,6 +124,7 @@ class Isolation:
     timeline: Timeline
     drained: tuple[Return, ...] = ()
     returns: tuple[Return, ...] = ()
+    stall_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,7 @@ class GatewayLoss:
     began: float
     whole_seconds: float
     timeline: Timeline
+    stall_seconds: float = 0.0
 
 
 def title(source: str, purpose: Purpose, detail: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..errors import ObservationError
 from ..eventually import Timeouts
@@ -12,7 +12,7 @@ from ..observations import Ending
 from ..outages import How, Isolation, Loss, Purpose, Push, flows
 from ..spec import Feature
 from ..timelines import Flow, Record
-from ..verdicts import Finding, Verdict, not_applicable
+from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, names, settle
 from .live import kubectl
@@ -36,6 +36,11 @@ STARTING_SECONDS = 30.0
 LATE_SECONDS = 1.0
 """A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
 
+STANDSTILL_SECONDS = 3.0
+"""A machine that stands still for that long breaks connections by itself: nothing that goes wrong meanwhile is held against the mesh."""
+
+_SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
+
 NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
 
 
@@ -54,7 +59,7 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
     if loss is None:
         return not_applicable(NOBODY)
     otherwise = f"{_lost(loss)}: {_traffic(loss)}"
-    return settle(untouched(mesh, loss), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(untouched(mesh, loss), loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -89,15 +94,15 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
     counts = ", ".join(f"{source} {count}" for source, count in errors.items())
     otherwise = (
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
-        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (outlier detection: 3 errors in a row)"
+        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
     if last <= EJECTED_SECONDS:
         return
-    if reason := starved(after):
+    if reason := starved(after, loss.stall_seconds):
         yield Gap(reason)
         return
     yield Finding(
@@ -127,7 +132,7 @@ def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> 
         return not_applicable(NOBODY)
     found, figures = _pushes(mesh, loss, timeouts)
     otherwise = f"{_lost(loss)}: a route applied meanwhile was in force in {_figures(figures)}"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -156,7 +161,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
             Finding(
                 f"istiod of {restart.plane}, restarted while {loss.lost} was lost, became ready {took}",
                 clusters=(restart.plane, loss.lost),
-                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, the rest for its start",
+                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, plus its start",
                 seen="not ready" if restart.ready_seconds is None else f"{restart.ready_seconds:.1f} s",
                 remedy=logs,
                 fault="istiod-blocked-by-lost-cluster",
@@ -179,7 +184,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"{_lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
         f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {_traffic(loss)}"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -207,7 +212,7 @@ def visible(mesh: Mesh, refused: Loss | None, hung: Loss | None) -> Verdict:
                 expected="a status other than synced, a metric that moves, or a line in a log",
                 seen=f"{'; '.join((*refused.statuses, *hung.statuses))}; nothing in metrics and logs in {refused.seconds:.0f} and "
                 f"{hung.seconds:.0f} s",
-                remedy=f"istioctl --context={mesh.spec.cluster(refused.planes[0]).context} remote-clusters  # and probe the API server itself",
+                remedy=f"istioctl --context={mesh.spec.cluster(refused.planes[0]).context} remote-clusters  # and probe the API server",
                 fault="loss-is-silent",
             )
         )
@@ -248,12 +253,12 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
         f"{_lost(loss)}: an endpoint added there afterwards answered {_figures(figures)} after the loss was mended, "
         f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
     "MC-APISERVER-007",
-    "Removing a cluster's remote secrets takes it out of traffic, and adding them again brings it back, without a failed request elsewhere.",
+    "Removing a cluster's remote secrets takes it out of traffic, adding them brings it back, and no request fails in the other clusters.",
     kind=Kind.FAULT,
     profile=Profile.EXTENDED,
     requires=SHARED,
@@ -288,14 +293,16 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
         if flow.source == cluster:
             own += len(flow.failures)
         else:
-            found += _failed(mesh, flow, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster))
+            what = f"{cluster} was taken out of the mesh and brought back"
+            found += _failed(mesh, flow, what, (flow.source, cluster), isolated.stall_seconds)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
     returned = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
         f"{cluster} isolated: the last answer from it {_figures(drained)} after its remote secrets were removed; the first one "
         f"{_figures(returned)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
     )
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
+    verdict = settle(fair(found, isolated.stall_seconds), otherwise, pairs=_pairs(mesh))
+    return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
 
 
 @check(
@@ -313,7 +320,7 @@ def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verd
     cannot reach meanwhile."""
     if remote is None or primary is None:
         return not_applicable("no remote cluster is served by a control plane elsewhere")
-    found = [*untouched(mesh, remote), *untouched(mesh, primary)]
+    found = [*fair(untouched(mesh, remote), remote.stall_seconds), *fair(untouched(mesh, primary), primary.stall_seconds)]
     otherwise = f"{_lost(remote)}: {_traffic(remote)}. {_lost(primary)}, its control plane out of reach: {_traffic(primary)}"
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
 
@@ -335,8 +342,8 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
     pushed, figures = _pushes(mesh, loss, timeouts)
     found = [*untouched(mesh, loss, go_on=False), *pushed, *_returned(mesh, loss, timeouts)]
     back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
-    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; a new endpoint answered {_figures(back)} later"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; new endpoint after {_figures(back)}"
+    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
@@ -348,7 +355,7 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         if before.failures:
             yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
             continue
-        yield from _failed(mesh, after, what, (flow.source, loss.lost))
+        yield from _failed(mesh, after, what, (flow.source, loss.lost), loss.stall_seconds)
         if go_on and not flow.stream:
             silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
             if silent:
@@ -365,10 +372,10 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         yield Gap("nothing was sent during the loss")
 
 
-def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...]) -> Iterator[Found]:
+def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_seconds: float) -> Iterator[Found]:
     if not flow.failures:
         return
-    if reason := starved(flow):
+    if reason := starved(flow, stall_seconds):
         yield Gap(reason)
         return
     yield Finding(
@@ -382,20 +389,31 @@ def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...]) -> Ite
     )
 
 
-def starved(flow: Flow) -> str:
-    """Why failures of a flow say nothing about the mesh; empty where they do."""
-    late = max((record.late_seconds for record in flow.records), default=0.0)
-    silent = all(record.ending in (Ending.TIMEOUT, Ending.UNRESOLVED) for record in flow.failures)
-    if late < LATE_SECONDS or not silent:
+def starved(flow: Flow, stall_seconds: float) -> str:
+    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that stands still."""
+    late = max([stall_seconds, *(record.late_seconds for record in flow.records)])
+    if late < LATE_SECONDS or not all(record.ending in _SILENT for record in flow.failures):
         return ""
-    return f"{flow.name}: {len(flow.failures)} requests timed out, but the client itself sent up to {late:.1f} s late: its machine did not keep up"
+    return (
+        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s "
+        "meanwhile; give it less to do"
+    )
+
+
+def fair(found: Iterable[Found], stall_seconds: float) -> Iterator[Found]:
+    """What was found, as gaps where the machine stood still for too long for anything to be judged."""
+    for item in found:
+        if isinstance(item, Finding) and stall_seconds >= STANDSTILL_SECONDS:
+            yield Gap(f"{item.summary} ({item.seen}), but the machine stood still for up to {stall_seconds:.1f} s; give it less to do")
+        else:
+            yield item
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
     """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
     for flow in flows(loss.timeline, Purpose.PUSHED, source):
         if flow.host == push.host:
-            first = flow.steady_from(10, lambda record: record.cluster == push.config_cluster, push.when)
+            first = flow.steady_from(lambda record: record.cluster == push.config_cluster, 10, push.when)
             return first.when - push.when if first and first.when < loss.ended else None
     return None
 
@@ -407,7 +425,8 @@ def _pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Ma
         found.append(Gap("no control plane has its configuration in another cluster than the lost one"))
     for push in loss.pushes:
         for source in push.sources:
-            before = [flow.between(flow.began, push.when) for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            sent = [flow for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            before = [flow.between(flow.began, push.when) for flow in sent]
             if not before or set(before[0].answered_by()) <= {push.config_cluster}:
                 found.append(Gap(f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"))
                 continue
@@ -488,5 +507,5 @@ def _pairs(mesh: Mesh) -> list[str]:
     return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]
 
 
-def _evidence(loss: Loss):  # type: ignore[no-untyped-def]
+def _evidence(loss: Loss) -> tuple[Evidence, ...]:
     return timeline_evidence(loss.timeline, f"time line, API server of {loss.lost} {loss.how.value}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..evidence.pictures import timeline_evidence
 from ..eventually import Timeouts
+from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
-from ..outages import STEADY, GatewayLoss
+from ..outages import STEADY, GatewayLoss, Purpose, flows
 from ..spec import Feature
 from ..timelines import Flow
 from ..verdicts import Finding, Verdict
-from .apiserver_loss import failed_as, starved
+from .apiserver_loss import failed_as, fair, starved
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
 from .live import kubectl
@@ -27,18 +27,22 @@ from .live import kubectl
     explained_by=("MC-EASTWEST-001", "MC-EASTWEST-002", "MC-EASTWEST-003", "MC-EASTWEST-004", "MC-DISCOVERY-002", "MC-DISCOVERY-003"),
 )
 def gateway_pod_lost(mesh: Mesh, losses: Sequence[GatewayLoss], timeouts: Timeouts) -> Verdict:
-    """The requests are for a service that only that gateway leads to."""
+    """The requests are for a service that only that gateway leads to.
+
+    Connections that clients' proxies keep through a pod die with it. Requests that find that out fail by Istio's defaults (a connection
+    that is reset is no reason for it to try again), so that none fails only where a VirtualService has ``retryOn: reset``: that is judged.
+    """
     found: list[Found] = []
     told = []
     for loss in losses:
-        flows = [flow.between(loss.began, flow.ended) for flow in loss.timeline.flows]
-        found += [item for flow in loss.timeline.flows for item in _judged(mesh, loss, flow, timeouts)]
-        failed, sent = sum(len(flow.failures) for flow in flows), sum(len(flow.records) for flow in flows)
-        gap = max((flow.longest_gap_seconds for flow in flows), default=0.0)
-        pods = f"{loss.replicas} pods" if loss.replicas > 1 else "its only pod"
+        for purpose in (Purpose.ONLY, Purpose.RETRIED):
+            for flow in flows(loss.timeline, purpose):
+                judged = _judged(mesh, loss, flow, timeouts, spared=loss.replicas > 1 and purpose is Purpose.RETRIED)
+                found += fair(judged, loss.stall_seconds)
+        pods = f"one of {loss.replicas} pods" if loss.replicas > 1 else "its only pod"
         told.append(
-            f"{loss.network}'s gateway lost {'one of ' if loss.replicas > 1 else ''}{pods}: {failed} of {sent} requests failed, the longest "
-            f"time without an answer was {gap:.1f} s, as many pods as before after {loss.whole_seconds:.1f} s"
+            f"{loss.network}'s gateway lost {pods}, and had as many as before after {loss.whole_seconds:.1f} s: "
+            f"{_count(loss, Purpose.RETRIED)} with retries on reset, {_count(loss, Purpose.ONLY)} with Istio's default retries"
         )
     if not losses:
         found.append(Gap("no gateway pod was lost"))
@@ -46,18 +50,26 @@ def gateway_pod_lost(mesh: Mesh, losses: Sequence[GatewayLoss], timeouts: Timeou
     return settle(found, "; ".join(told)).with_evidence(*evidence)
 
 
-def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts) -> Iterator[Found]:
+def _count(loss: GatewayLoss, purpose: Purpose) -> str:
+    sent = [flow.between(loss.began, flow.ended) for flow in flows(loss.timeline, purpose)]
+    gap = max((flow.longest_gap_seconds for flow in sent), default=0.0)
+    failed = sum(len(flow.failures) for flow in sent)
+    return f"{failed} of {sum(len(flow.records) for flow in sent)} requests failed, at most {gap:.1f} s without an answer,"
+
+
+def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts, *, spared: bool) -> Iterator[Found]:
     before, after = flow.between(flow.began, loss.began), flow.between(loss.began, flow.ended)
     if before.failures or not before.records:
         yield Gap(f"{flow.name}: {failed_as(before.failures) or 'nothing was sent'}, before anything was lost")
         return
-    if after.failures and (reason := starved(after)):
+    if after.failures and (reason := starved(after, loss.stall_seconds)):
         yield Gap(reason)
         return
     get_pods = kubectl(mesh, loss.cluster, "get pods --all-namespaces -l istio=eastwestgateway -o wide")
-    if loss.replicas > 1 and after.failures:
+    if spared and after.failures:
         yield Finding(
-            f"{flow.source}: {len(after.failures)} of {len(after.records)} requests failed when one of {loss.replicas} gateway pods was lost",
+            f"{flow.source}: {len(after.failures)} of {len(after.records)} requests failed, though with retries, when one of "
+            f"{loss.replicas} gateway pods was lost",
             clusters=(flow.source, loss.cluster),
             expected="no failed request: the other pods take over",
             seen=f"{failed_as(after.failures)}; longest time without an answer {after.longest_gap_seconds:.1f} s",

@@ -21,7 +21,7 @@ __all__ = ["Faults", "Held", "Scene", "Workload"]
 
 
 class Faults:
-    """What can be broken in a mesh. Every method returns a context in which it is; at its end it works again, or ``NotHealed`` is raised."""
+    """What can be broken in a mesh. Methods return contexts in which it is; at their end it works again, or ``NotHealed`` is raised."""
 
     def __init__(self, mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, *, longest_seconds: float = 180.0) -> None:
         self.scene = Scene(mesh, kubes, timeouts, longest_seconds)

@@ -43,9 +43,8 @@ def held_for(scene: Scene, target: str) -> tuple[Held, ...]:
     for plane in spec.control_planes:
         if spec.cluster(target) in spec.watched_by(plane):
             holder = spec.config_cluster(plane).name
-            for secret in scene.kubes[holder].list("Secret", spec.istio_namespace, labels=LABEL):
-                if target in (secret.get("data") or {}):
-                    found.append(Held(plane.name, holder, as_it_was(secret)))
+            secrets = scene.kubes[holder].list("Secret", spec.istio_namespace, labels=LABEL)
+            found += [Held(plane.name, holder, as_it_was(secret)) for secret in secrets if target in (secret.get("data") or {})]
     if not found:
         raise MeshError(f'cluster "{target}"', "no control plane elsewhere holds a remote secret for it")
     return tuple(found)

@@ -49,9 +49,8 @@ def undone(mesh: Mesh, kubes: Mapping[str, Kube], steps: Sequence[Undo], for_sec
             raise
         undo(kubes, steps)
         if not _dismiss(keeper):
-            raise NotHealed(
-                "a fault", f"was undone after {for_seconds:g} s by its dead-man timer, before its end", advice="give --mesh-timeout-factor=2"
-            )
+            step = f"was undone after {for_seconds:g} s by its dead-man timer, before its end"
+            raise NotHealed("a fault", step, advice="on a slow machine give --mesh-timeout-factor=2")
     finally:
         keeper.stdin.close()  # still at work where undoing failed: it tries on its own now
 
@@ -94,7 +93,7 @@ def _dismiss(keeper: subprocess.Popen[str]) -> bool:
 
 def main() -> int:
     """Watch over one fault: 0 when it was undone by who made it, 1 when it was undone from here, 2 when it could not be."""
-    lines = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 - unbuffered, so that select sees what is not read yet
+    lines = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - unbuffered, so that select sees what is not read yet
     document: Any = json.loads(lines.readline())
     readable, _, _ = select.select([lines], [], [], document["for_seconds"])
     if readable and lines.readline().strip() == b"done":

@@ -57,7 +57,7 @@ def log(scene: Scene, cluster: str, pod: str, since: float) -> Iterator[tuple[fl
     for line in text.splitlines():
         stamp, _, rest = line.partition(" ")
         try:
-            when = datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
+            when = datetime.fromisoformat(f"{stamp[:26].rstrip('Z')}Z").timestamp()
         except ValueError:
             continue  # the end of a line that was longer than the kubelet's limit
         if when >= since:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,21 +25,17 @@ class Workload:
 
 @contextmanager
 def istiod_restarted(scene: Scene, cluster: str) -> Iterator[Workload]:
-    """All pods of the control plane in a cluster are killed at once; at the end it is available again."""
-    namespace = scene.mesh.spec.istio_namespace
-    found = workload(scene, cluster, namespace, "app=istiod")
-    with _available_again(scene, found):
-        for pod in found.pods:
-            kill(scene, found, pod)
+    """All pods of the control plane in a cluster are killed at once; at the end there are as many others, all of them ready."""
+    found = workload(scene, cluster, scene.mesh.spec.istio_namespace, "app=istiod")
+    with _replaced(scene, found, found.pods):
         yield found
 
 
 @contextmanager
 def gateway_killed(scene: Scene, gateway: GatewayAddress) -> Iterator[Workload]:
-    """One pod of an east-west gateway is lost; at the end the gateway has as many as before."""
+    """One pod of an east-west gateway is killed; at the end the gateway has as many as before, all of them ready."""
     found = gateway_workload(scene, gateway)
-    with _available_again(scene, found):
-        kill(scene, found, found.pods[0])
+    with _replaced(scene, found, found.pods[:1]):
         yield found
 
 
@@ -67,11 +63,6 @@ def workload(scene: Scene, cluster: str, namespace: str, labels: str) -> Workloa
     return Workload(cluster, namespace, names.pop(), tuple(sorted(pod["metadata"]["name"] for pod in pods)))
 
 
-def kill(scene: Scene, found: Workload, pod: str) -> None:
-    """Delete a pod without giving it time to say goodbye."""
-    scene.kubes[found.cluster].delete("Pod", pod, found.namespace, grace_seconds=0)
-
-
 @contextmanager
 def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
     """The Deployment has so many pods, all of them available; at the end as many as before."""
@@ -81,26 +72,42 @@ def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
         raise MeshError(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone")
     before = int(deployment["spec"].get("replicas", 1))
     back = Merge(found.cluster, "Deployment", found.deployment, found.namespace, {"spec": {"replicas": before}})
-    with _available_again(scene, found), scene.undone([back]):
+    with scene.healed(_name(found), lambda: _prove(scene, found, ())), scene.undone([back]):
         kube.merge("Deployment", found.deployment, found.namespace, {"spec": {"replicas": replicas}})
         kube.wait_available([("Deployment", found.deployment)], found.namespace, within_seconds=scene.timeouts.control_plane_ready)
         yield
 
 
 @contextmanager
-def _available_again(scene: Scene, found: Workload) -> Iterator[None]:
-    def proof() -> None:
-        scene.kubes[found.cluster].wait_available(
-            [("Deployment", found.deployment)], found.namespace, within_seconds=scene.timeouts.control_plane_ready
-        )
-
-    with scene.healed(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', proof):
+def _replaced(scene: Scene, found: Workload, killed: Sequence[str]) -> Iterator[None]:
+    """Delete pods without giving them time to say goodbye; at the end wait for others in their place."""
+    with scene.healed(_name(found), lambda: _prove(scene, found, killed)):
+        for pod in killed:
+            scene.kubes[found.cluster].delete("Pod", pod, found.namespace, grace_seconds=0)
         yield
 
 
-def pods_of(scene: Scene, found: Workload, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def _prove(scene: Scene, found: Workload, killed: Sequence[str]) -> None:
+    """The Deployment has as many ready pods as it had before, none of them killed."""
+
+    def ready() -> bool:
+        here = [pod for pod in pods_of(scene, found) if not pod["metadata"].get("deletionTimestamp")]
+        return len(here) == len(found.pods) and all(pod["metadata"]["name"] not in killed and is_ready(pod) for pod in here)
+
+    scene.until(f"{_name(found)} has {len(found.pods)} ready pods", ready)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether the kubelet says that a pod is ready."""
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in pod["status"].get("conditions") or ())
+
+
+def _name(found: Workload) -> str:
+    return f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}'
+
+
+def pods_of(scene: Scene, found: Workload) -> list[dict[str, Any]]:
     """The Deployment's pods as they are now."""
     deployment = scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace) or {}
     labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
-    listed = scene.kubes[found.cluster].list("Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items()))
-    return [pod for pod in listed if names is None or pod["metadata"]["name"] in names]
+    return scene.kubes[found.cluster].list("Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items()))

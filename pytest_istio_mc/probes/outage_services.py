@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..collect.envoy import ADMIN_PORT
 from ..eventually import eventually
 from ..mesh import Mesh
 from ..observations import Request
@@ -24,6 +25,9 @@ MORTAL = 5003
 _MORTAL_SECONDS = 300
 _OUTLIERS = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "60s", "maxEjectionPercent": 100}
 _NOBODY = "nobody"
+
+RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset,reset-before-request"
+"""Istio's default does not have the last two: a request that was on its way when its connection went is the user's to send again."""
 
 _DETACHED = (
     "import os, signal, sys\n"
@@ -68,59 +72,78 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
         kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
         if cluster in readers:
-            kubes[cluster].apply(*_rules(services), namespace=namespace)
+            kubes[cluster].apply(*_subsets(services), namespace=namespace)
 
     def remove(cluster: str) -> None:
         for name in services.names:
             kubes[cluster].delete("Service", name, namespace)
             if cluster in readers:
                 kubes[cluster].delete("DestinationRule.networking.istio.io", name, namespace)
-                kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
+        for name in services.pushed.values() if cluster in readers else ():
+            kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
         kubes[cluster].delete("EndpointSlice", services.late, namespace)
 
     try:
         side_by_side(install, clusters)
         _wait_answered(traffic, services, lost)
+        # Not before: an endpoint that is not ready yet would be ejected.
+        side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(services.dying), namespace=namespace), readers)
+        _wait_in_force(traffic, kubes, services.dying)
         yield services
     finally:
         side_by_side(remove, clusters)
 
 
 @contextmanager
-def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Iterator[str]:
-    """A service that is known everywhere and has endpoints in one network only, so that all others reach it through that network's gateway;
-    yields its name once they do. Gone at the end."""
+def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Iterator[tuple[str, str]]:
+    """Two services that are known everywhere and have endpoints in one network only, so that all others reach them through that network's
+    gateway; yields their names once they do. Requests to the second are sent again by the proxies where a connection was reset. Both are
+    gone at the end."""
     spec, namespace = traffic.mesh.spec, traffic.probes.namespace
-    name = f"only-{uuid.uuid4().hex[:6]}"
+    tag = uuid.uuid4().hex[:6]
+    plain, retried = f"one-way-{tag}", f"one-way-retried-{tag}"
     inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
     clusters = [cluster.name for cluster in spec.data_planes]
+    outside = [cluster for cluster in clusters if cluster not in inside]
+    readers = {spec.config_cluster(plane).name for plane in spec.control_planes}
 
     def install(cluster: str) -> None:
-        kubes[cluster].apply(manifests.extra_service(name, traffic.probes.service if cluster in inside else _NOBODY), namespace=namespace)
+        app = traffic.probes.service if cluster in inside else _NOBODY
+        kubes[cluster].apply(*(manifests.extra_service(name, app) for name in (plain, retried)), namespace=namespace)
+        if cluster in readers:
+            http = {"route": [{"destination": {"host": retried}}], "retries": {"attempts": 5, "retryOn": RETRY_ON}}
+            kubes[cluster].apply(_virtual_service(retried, retried, http), namespace=namespace)
+
+    def remove(cluster: str) -> None:
+        for name in (plain, retried):
+            kubes[cluster].delete("Service", name, namespace)
+        if cluster in readers:
+            kubes[cluster].delete("VirtualService.networking.istio.io", retried, namespace)
 
     def answered() -> bool:
-        outside = [cluster for cluster in clusters if cluster not in inside]
-        sent = traffic.from_each(outside, lambda source: traffic.requests(source, traffic.host(name), manifests.HTTP, count=5))
+        cells = [(source, name) for source in outside for name in (plain, retried)]
+        sent = traffic.from_each(cells, lambda cell: traffic.requests(cell[0], traffic.host(cell[1]), manifests.HTTP, count=5))
         return all(request.succeeded for requests in sent for request in requests)
+
+    def retries(source: str) -> bool:
+        path = "/config_dump?resource=dynamic_route_configs"
+        pod = traffic.probes.client(source).name
+        return retried.encode() in (dump := kubes[source].http_get(namespace, pod, ADMIN_PORT, path)) and RETRY_ON.encode() in dump
 
     try:
         side_by_side(install, clusters)
         within = traffic.timeouts.endpoint_propagation
-        eventually(answered, bool, within_seconds=within, what=f"service {name} answered through the gateway of {network}", times=2)
-        yield name
+        eventually(answered, bool, within_seconds=within, what=f"services answered through the gateway of {network}", times=2)
+        eventually(lambda: all(map(retries, outside)), bool, within_seconds=within, what=f"retries of {retried} in force")
+        yield plain, retried
     finally:
-        side_by_side(lambda cluster: kubes[cluster].delete("Service", name, namespace), clusters)
+        side_by_side(remove, clusters)
 
 
 def pin(service: str, namespace: str) -> manifests.Manifest:
     """The route that is pushed: to the endpoints of the cluster in which it is applied, which the subset names."""
     host = f"{service}.{namespace}.svc.cluster.local"
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": service},
-        "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host, "subset": "here"}}]}]},
-    }
+    return _virtual_service(service, host, {"route": [{"destination": {"host": host, "subset": "here"}}]})
 
 
 def late_endpoint(service: str, ip: str, pod: str, node: str, namespace: str) -> manifests.Manifest:
@@ -162,13 +185,17 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
     return made
 
 
-def _rules(services: Services) -> list[manifests.Manifest]:
-    made: list[manifests.Manifest] = []
+def _subsets(services: Services) -> list[manifests.Manifest]:
+    made = []
     for cluster, name in services.pushed.items():
         subset = {"name": "here", "labels": {"topology.istio.io/cluster": cluster}}
         made.append(_destination_rule(name, {"subsets": [subset]}))
+    return made
+
+
+def _outlier_detection(service: str) -> manifests.Manifest:
     policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}}
-    return [*made, _destination_rule(services.dying, {"trafficPolicy": policy})]
+    return _destination_rule(service, {"trafficPolicy": policy})
 
 
 def _destination_rule(name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
@@ -177,6 +204,15 @@ def _destination_rule(name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
         "kind": "DestinationRule",
         "metadata": {"name": name},
         "spec": {"host": name, **spec},
+    }
+
+
+def _virtual_service(name: str, host: str, http: Mapping[str, Any]) -> manifests.Manifest:
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": name},
+        "spec": {"hosts": [host], "http": [dict(http)]},
     }
 
 
@@ -204,4 +240,21 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
 
     eventually(
         missing, lambda left: not left, within_seconds=2 * traffic.timeouts.endpoint_propagation, what="services for the outage answered"
+    )
+
+
+def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str) -> None:
+    """Until every client's proxy has the outlier detection of a service."""
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    path = f"/config_dump?resource=dynamic_active_clusters&name_regex=.*{service}.*"
+
+    def missing() -> list[str]:
+        def has(cluster: str) -> bool:
+            pod = traffic.probes.client(cluster).name
+            return b"max_ejection_percent" in kubes[cluster].http_get(traffic.probes.namespace, pod, ADMIN_PORT, path)
+
+        return [cluster for cluster, there in zip(clusters, side_by_side(has, clusters), strict=True) if not there]
+
+    eventually(
+        missing, lambda left: not left, within_seconds=traffic.timeouts.config_propagation, what=f"outlier detection of {service} in force"
     )

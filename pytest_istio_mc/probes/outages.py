@@ -7,14 +7,29 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import eventually
 from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
 from ..observations import GatewayAddress, Protocol
-from ..outages import STEADY, GatewayLoss, How, Isolation, Loss, Purpose, Push, Restart, Return, Sign, flows, primary_to_lose, title, watchers
+from ..outages import (
+    STEADY,
+    GatewayLoss,
+    How,
+    Isolation,
+    Loss,
+    Purpose,
+    Push,
+    Restart,
+    Return,
+    Sign,
+    flows,
+    primary_to_lose,
+    title,
+    watchers,
+)
 from ..timelines import Flow, Timeline
 from . import manifests
 from .flows import FlowPlan, Running, flowing
@@ -46,7 +61,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
     config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
     with installed(traffic, kubes, lost, config_clusters) as services:
         before = _pods(faults, [plane.name for plane in spec.control_planes])
-        with flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
+        with _Pulse() as pulse, flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
             _rest(BASELINE_SECONDS)
             with running.marked(f"API server of {lost} {how.value}"):
                 began = time.time()
@@ -78,6 +93,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
         returns=tuple(_returns(timeline, lost, ended, endpoint_at)),
         died=died,
         restart=restarted and _with_last_answer(restarted, timeline, spec, lost),
+        stall_seconds=pulse.stall_seconds,
     )
 
 
@@ -92,7 +108,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
     addresses = {address for remote in remotes for address in _control_plane_addresses(kubes[remote], spec.istio_namespace)}
     before = _pods(faults, [plane.name])
     plans = list(_plain_plans(traffic))
-    with flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+    with _Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"API server of {primary.name} refused, control plane out of reach"):
             began = time.time()
@@ -110,6 +126,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
         timeline=running.timeline,
         planes=(plane.name,),
         restarted=tuple(sorted(set(_pods(faults, [plane.name])) - set(before))),
+        stall_seconds=pulse.stall_seconds,
     )
 
 
@@ -120,7 +137,7 @@ def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
         served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster
     ]
     within = traffic.timeouts.endpoint_propagation
-    with flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
+    with _Pulse() as pulse, flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"remote secrets for {cluster} removed"):
             began = time.time()
@@ -140,7 +157,7 @@ def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
         drained.append(Return(source, max(0.0, last - began) if last is not None and gone else 0.0 if gone else None, None))
         first = _answered(timeline, Purpose.PLAIN, source, cluster, ended)
         returns.append(Return(source, first - ended if first else None, None))
-    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns))
+    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.stall_seconds)
 
 
 def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress) -> tuple[GatewayLoss, ...]:
@@ -148,23 +165,24 @@ def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, ga
     from every other network to a service that is only behind it."""
     scene = faults.scene
     workload = pods.gateway_workload(scene, gateway)
-    with only_way(traffic, kubes, gateway.network) as service:
-        losses = [_lose_gateway_pod(traffic, faults, gateway, service)]
+    with only_way(traffic, kubes, gateway.network) as services:
+        losses = [_lose_gateway_pod(traffic, faults, gateway, *services)]
         if len(workload.pods) == 1:
             with pods.scaled(scene, workload, 2):
-                losses.append(_lose_gateway_pod(traffic, faults, gateway, service))
+                losses.append(_lose_gateway_pod(traffic, faults, gateway, *services))
     return tuple(losses)
 
 
-def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress, service: str) -> GatewayLoss:
+def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress, plain: str, retried: str) -> GatewayLoss:
     spec = traffic.mesh.spec
     plans = [
-        _plan(traffic, cluster.name, Purpose.ONLY, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
+        _plan(traffic, cluster.name, purpose, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
         for cluster in spec.data_planes
         if cluster.network != gateway.network
+        for purpose, service in ((Purpose.ONLY, plain), (Purpose.RETRIED, retried))
         for detail in ("new connections", "kept connections")
     ]
-    with flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+    with _Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"one gateway pod of {gateway.network} lost"):
             began = time.time()
@@ -173,13 +191,39 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
             whole = time.time() - began
         _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
         _rest(_AFTER_SECONDS)
-    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline)
+    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.stall_seconds)
 
 
 def _steady(flow: Flow) -> bool:
     """Whether the last requests were answered."""
     last = flow.records[-STEADY:]
     return len(last) == STEADY and all(record.succeeded for record in last)
+
+
+class _Pulse:
+    """Notices when this machine does not get to do what is due: in a lab the clusters are on it, too, and wait as long."""
+
+    _BEAT = 0.05
+
+    def __init__(self) -> None:
+        self.stall_seconds = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while True:
+            before = time.monotonic()
+            if self._ended.wait(self._BEAT):
+                return
+            self.stall_seconds = max(self.stall_seconds, time.monotonic() - before - self._BEAT)
 
 
 # what is sent
@@ -209,7 +253,15 @@ def _plain_plans(traffic: Traffic) -> Iterator[FlowPlan]:
 
 
 def _plan(
-    traffic: Traffic, source: str, purpose: Purpose, service: str, *, detail: str = "", interval: float, port: int = manifests.HTTP, **more: Any
+    traffic: Traffic,
+    source: str,
+    purpose: Purpose,
+    service: str,
+    *,
+    detail: str = "",
+    interval: float,
+    port: int = manifests.HTTP,
+    **more: Any,
 ) -> FlowPlan:
     return FlowPlan(source, traffic.host(service), port, name=title(source, purpose, detail), interval_seconds=interval, **more)
 
@@ -246,10 +298,25 @@ def _meanwhile(
         pushes.append(Push(config, traffic.host(service), time.time(), sources))
         kubes[config].apply(pin(service, namespace), namespace=namespace)
         running.note(f"a route is pushed in {config}")
+    for push in pushes:
+        _wait_in_force(traffic, push, [source for source in push.sources if source != lost])
     survivor = next(cluster.name for cluster in spec.data_planes if cluster.name != lost)
     traffic.requests(survivor, traffic.host(services.killer), MORTAL, path="/end")
     running.note(f"an endpoint in {lost} dies")
     return tuple(pushes), time.time()
+
+
+def _wait_in_force(traffic: Traffic, push: Push, sources: list[str]) -> None:
+    """Until only the cluster of the pushed route answers; whatever the end, the record tells, and the judge judges."""
+
+    def only_there() -> bool:
+        sent = traffic.from_each(sources, lambda source: traffic.requests(source, push.host, manifests.HTTP, count=5))
+        return all(request.answer and request.answer.cluster == push.config_cluster for requests in sent for request in requests)
+
+    try:
+        eventually(only_there, bool, within_seconds=traffic.timeouts.config_propagation, what="the pushed route in force")
+    except NotInTime:
+        pass
 
 
 def _restart(faults: Faults, running: Running, plane: str, lost: str) -> Restart:
@@ -276,8 +343,7 @@ def _restart(faults: Faults, running: Running, plane: str, lost: str) -> Restart
 def _ready(faults: Faults, workload: Workload) -> str:
     """The name of the first new pod that is ready; empty while there is none."""
     for pod in pods.pods_of(faults.scene, workload):
-        conditions = {entry["type"]: entry["status"] for entry in pod["status"].get("conditions") or ()}
-        if pod["metadata"]["name"] not in workload.pods and conditions.get("Ready") == "True":
+        if pod["metadata"]["name"] not in workload.pods and pods.is_ready(pod):
             return str(pod["metadata"]["name"])
     return ""
 

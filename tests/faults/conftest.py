@@ -1,0 +1,70 @@
+"""Faults in the shared lab mesh, and processes that hold one and can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.faults import Faults
+from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.run import connected
+
+from ..conftest import LabMesh
+
+HOLDER = """
+import json, sys, time
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.faults import Faults
+from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.run import connected
+mesh = Mesh.from_dict(json.loads(sys.stdin.readline()))
+with connected(mesh, Timeouts()) as kubes:
+    with getattr(Faults(mesh, kubes, Timeouts()), sys.argv[1])(*sys.argv[2:]):
+        print("broken", flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="session")
+def kubes(lab_mesh: LabMesh) -> Iterator[Mapping[str, Kube]]:
+    """Connections to the lab's clusters, impatient enough for a lost API server."""
+    with connected(lab_mesh.mesh, Timeouts(kube_request=5.0)) as kubes:
+        yield kubes
+
+
+@pytest.fixture(scope="session")
+def faults(lab_mesh: LabMesh, kubes: Mapping[str, Kube]) -> Faults:
+    """What can be broken there."""
+    return Faults(lab_mesh.mesh, kubes, Timeouts())
+
+
+@pytest.fixture
+def held(lab_mesh: LabMesh) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a process that breaks something and holds it; returns when it is broken."""
+    import json
+
+    started: list[subprocess.Popen[str]] = []
+
+    def hold(fault: str, *arguments: str) -> subprocess.Popen[str]:
+        environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, fault, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        started.append(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(lab_mesh.mesh.to_dict()) + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "broken\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.wait()

@@ -1,0 +1,222 @@
+"""Faults on a real lab: each breaks what it says, heals when its context ends in whatever way, and when its process is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_istio_mc.errors import KubeError, NotHealed, ProvisionError
+from pytest_istio_mc.eventually import Timeouts, eventually
+from pytest_istio_mc.faults import Faults, access, istiods, pods
+from pytest_istio_mc.faults.scene import Scene
+from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.lab.breakages import BREAKAGES
+from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.observations import GatewayAddress
+from pytest_istio_mc.probes.paths import gateway_addresses
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.providers import ProvisionRequest
+from pytest_istio_mc.providers.attach import AttachProvider
+
+from ..conftest import LabMesh
+from ..lab.test_lab import connect_from
+
+pytestmark = pytest.mark.lab
+
+Kubes = Mapping[str, Kube]
+Hold = Callable[..., "subprocess.Popen[str]"]
+
+HELLO = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "faulty", "namespace": "istio-system"},
+    "spec": {"selector": {"app": "istiod"}, "ports": [{"name": "http", "port": 8080}]},
+}
+
+
+class Oops(Exception):
+    """What goes wrong in a test while something is broken."""
+
+
+def answers(kube: Kube) -> bool:
+    try:
+        return bool(kube.get_path("/readyz") == "ok")
+    except KubeError:
+        return False
+
+
+def status(lab_mesh: LabMesh, component: str = "kube-apiserver") -> int:
+    return int(lab_mesh.lab.order("status")["cluster2"][component])
+
+
+def secret_names(kubes: Kubes, cluster: str = "cluster1") -> set[str]:
+    return {item["metadata"]["name"] for item in kubes[cluster].list("Secret", "istio-system", labels=access.LABEL)}
+
+
+def synced(faults: Faults) -> bool:
+    scene = faults.scene
+    return all(istiods.sync_status(scene, "cluster1", pod, "cluster2") == "synced" for pod in istiods.replicas(scene, "cluster1"))
+
+
+@pytest.fixture
+def gateway(lab_mesh: LabMesh, kubes: Kubes) -> GatewayAddress:
+    """The gateway of the second network."""
+    return next(entry for entry in gateway_addresses(lab_mesh.mesh.spec, kubes) if entry.cluster == "cluster2")
+
+
+@pytest.mark.parametrize("fault", ["apiserver_hung", "apiserver_refused"])
+def test_a_lost_api_server_is_back_after_an_error(fault: str, faults: Faults, kubes: Kubes, lab_mesh: LabMesh) -> None:
+    before = status(lab_mesh)
+
+    with pytest.raises(Oops), getattr(faults, fault)("cluster2"):
+        assert not answers(kubes["cluster2"])
+        assert answers(kubes["cluster1"])
+        raise Oops
+
+    assert answers(kubes["cluster2"])
+    assert (status(lab_mesh) == before) is (fault == "apiserver_hung")
+    assert lab_mesh.lab.failure is None
+
+
+@pytest.mark.parametrize("fault", ["apiserver_hung", "apiserver_refused"])
+def test_a_lost_api_server_is_back_when_its_holder_is_killed(fault: str, held: Hold, kubes: Kubes, lab_mesh: LabMesh) -> None:
+    holder = held(fault, "cluster2")
+    assert not answers(kubes["cluster2"])
+
+    holder.kill()
+
+    eventually(lambda: answers(kubes["cluster2"]), bool, within_seconds=60, what="the API server answers again")
+    assert lab_mesh.lab.failure is None
+
+
+def test_a_fault_that_lasts_too_long_is_undone_and_said_to_be(lab_mesh: LabMesh, kubes: Kubes) -> None:
+    hasty = Faults(lab_mesh.mesh, kubes, Timeouts(), longest_seconds=1.0)
+
+    with pytest.raises(NotHealed, match="dead-man"), hasty.apiserver_hung("cluster2"):
+        eventually(lambda: answers(kubes["cluster2"]), bool, within_seconds=30, what="undone by its timer")
+
+
+def test_what_is_broken_is_not_broken_twice(faults: Faults) -> None:
+    with faults.apiserver_hung("cluster2"), pytest.raises(ProvisionError, match="in force already"), faults.apiserver_hung("cluster2"):
+        pytest.fail("broken twice")
+
+
+def test_an_api_server_out_of_reach_works_for_its_own_cluster(faults: Faults, kubes: Kubes) -> None:
+    with faults.apiserver_unreachable("cluster2", ["cluster1"]):
+        assert answers(kubes["cluster2"])
+
+
+def test_remote_secrets_are_back_after_an_error(faults: Faults, kubes: Kubes) -> None:
+    before = secret_names(kubes)
+
+    with pytest.raises(Oops), faults.remote_secret_removed("cluster2"):
+        assert secret_names(kubes) == set()
+        eventually(lambda: synced(faults), lambda there: not there, within_seconds=30, what="istiod knows the cluster no more")
+        raise Oops
+
+    assert secret_names(kubes) == before
+    assert synced(faults)
+
+
+def test_remote_secrets_are_back_when_their_holder_is_killed(held: Hold, faults: Faults, kubes: Kubes) -> None:
+    before = secret_names(kubes)
+    holder = held("remote_secret_removed", "cluster2")
+    assert secret_names(kubes) == set()
+
+    holder.kill()
+
+    eventually(lambda: secret_names(kubes), lambda names: names == before, within_seconds=30, what="remote secrets are back")
+    eventually(lambda: synced(faults), bool, within_seconds=60, what="istiod has synchronised again")
+
+
+def test_a_revoked_token_is_replaced(faults: Faults, kubes: Kubes) -> None:
+    scene = faults.scene
+    old = access.token_secret(scene, "cluster2", access.held_for(scene, "cluster2"))
+
+    with faults.token_revoked("cluster2"):
+        assert kubes["cluster2"].read("Secret", old["metadata"]["name"], "istio-system") is None
+
+    new = access.token_secret(scene, "cluster2", access.held_for(scene, "cluster2"))
+    assert new["data"]["token"] != old["data"]["token"]
+    assert synced(faults)
+
+
+def test_a_rotated_secret_has_another_token(faults: Faults) -> None:
+    scene = faults.scene
+    old = access.token_secret(scene, "cluster2", access.held_for(scene, "cluster2"))
+
+    faults.rotate_remote_secret("cluster2")
+
+    new = access.token_secret(scene, "cluster2", access.held_for(scene, "cluster2"))
+    assert new["data"]["token"] != old["data"]["token"]
+    assert synced(faults)
+
+
+def test_an_emptied_service_has_its_endpoints_back(faults: Faults, kubes: Kubes) -> None:
+    kube = kubes["cluster2"]
+
+    def addresses() -> int:
+        slices = kube.list("EndpointSlice", "istio-system", labels="kubernetes.io/service-name=faulty")
+        return sum(len(item.get("endpoints") or ()) for item in slices)
+
+    kube.apply(HELLO)
+    try:
+        eventually(addresses, bool, within_seconds=30, what="endpoints")
+        with faults.service_emptied("cluster2", "faulty", "istio-system"):
+            eventually(addresses, lambda count: count == 0, within_seconds=30, what="no endpoints")
+        assert addresses() == 1
+        found = kube.read("Service", "faulty", "istio-system")
+        assert found is not None
+        assert found["spec"]["selector"] == {"app": "istiod"}
+    finally:
+        kube.delete("Service", "faulty", "istio-system")
+
+
+def test_a_control_plane_has_other_pods_after_a_restart(faults: Faults) -> None:
+    with faults.istiod_restarted("cluster1") as before:
+        pass
+
+    after = pods.workload(faults.scene, "cluster1", "istio-system", "app=istiod")
+    assert len(after.pods) == len(before.pods)
+    assert not set(after.pods) & set(before.pods)
+
+
+def test_a_killed_gateway_pod_is_replaced(faults: Faults, gateway: GatewayAddress) -> None:
+    with faults.gateway_killed(gateway) as before:
+        pass
+
+    assert not set(pods.gateway_workload(faults.scene, gateway).pods) & set(before.pods)
+
+
+def test_a_gateway_is_unreachable_from_one_network_only(faults: Faults, gateway: GatewayAddress, lab_mesh: LabMesh) -> None:
+    assert connect_from(lab_mesh, "cluster1", gateway.address, gateway.port) == "connected"
+
+    with faults.gateway_unreachable(gateway, "network1"):
+        assert connect_from(lab_mesh, "cluster1", gateway.address, gateway.port) == "timed out"
+        assert connect_from(lab_mesh, "cluster2", gateway.address, gateway.port) == "connected"
+
+    assert connect_from(lab_mesh, "cluster1", gateway.address, gateway.port) == "connected"
+
+
+def test_whoever_attaches_to_a_lab_can_break_it(lab_mesh: LabMesh, tmp_path: Path) -> None:
+    request = ProvisionRequest(lab_mesh.mesh.spec, "attached", Timeouts(), declared=True)
+
+    with AttachProvider().provide(request, Progress()) as mesh:
+        assert mesh.capabilities == BREAKAGES
+        assert mesh.controls == str(lab_mesh.lab.plan.home)
+        assert Mesh.from_dict(json.loads(json.dumps(mesh.to_dict()))) == mesh
+
+
+def test_what_does_not_heal_is_said(lab_mesh: LabMesh, kubes: Kubes) -> None:
+    scene = Scene(lab_mesh.mesh, kubes, Timeouts(heal=0.5))
+    began = time.monotonic()
+
+    with pytest.raises(NotHealed, match="it does not work again"), scene.healed("a thing", lambda: scene.until("never", lambda: False)):
+        pass
+
+    assert time.monotonic() - began < 10
