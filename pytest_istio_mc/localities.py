@@ -115,7 +115,8 @@ class Stage:
     @property
     def lost(self) -> tuple[Request | Record, ...]:
         """All requests that failed, whenever that was."""
-        return tuple(request for request in (*self.before, *self.after, *self.sample) if not request.succeeded)
+        sent: tuple[Request | Record, ...] = (*self.before, *self.after, *self.sample)
+        return tuple(request for request in sent if not request.succeeded)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
     counts = ", ".join(f"{source} {count}" for source, count in errors.items())
     otherwise = (
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
-        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (outlier detection after 3 errors in a row)"
+        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (outlier detection: 3 errors in a row)"
     )
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
@@ -156,7 +156,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
             Finding(
                 f"istiod of {restart.plane}, restarted while {loss.lost} was lost, became ready {took}",
                 clusters=(restart.plane, loss.lost),
-                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, starting takes the rest",
+                expected=f"ready within {allowed:g} s: PILOT_REMOTE_CLUSTER_TIMEOUT is {restart.timeout_seconds:g} s, the rest for its start",
                 seen="not ready" if restart.ready_seconds is None else f"{restart.ready_seconds:.1f} s",
                 remedy=logs,
                 fault="istiod-blocked-by-lost-cluster",

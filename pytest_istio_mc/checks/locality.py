@@ -12,7 +12,7 @@ from ..verdicts import Finding, Verdict, not_applicable
 from .authority import serving
 from .catalogue import check
 from .judging import Commands, Found, Gap, each, names, settle
-from .oracle import expected_endpoints, gateway_addresses, held_for, misplaced, ready_instances, service_ports
+from .oracle import Gateway, expected_endpoints, gateway_addresses, held_for, misplaced, ready_instances, service_ports
 
 LOCALITY = "https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/"
 
@@ -136,7 +136,7 @@ def _node_of(cluster: ClusterSnapshot, proxy: ProxyFacts) -> Object | None:
     return next((node for node in cluster.listed("Node") if name_of(node) == name), None)
 
 
-def _endpoints(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[object, ...]) -> Iterator[Found]:
+def _endpoints(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[Gateway, ...]) -> Iterator[Found]:
     proxy.require_dump()
     for number, name in service_ports(snapshot):
         instances = {target.name: ready_instances(snapshot, snapshot.clusters[target.name], name) for target in snapshot.spec.data_planes}

@@ -4,8 +4,8 @@ Standard library only, Python 3.8 or newer, on any image with ``python3``; mount
 (``program.py`` makes it of this module and those that it imports). It observes and never judges.
 
 ``serve PORT=PROTOCOL ...`` (``http``, ``tcp``, ``http2``) answers every request with one JSON object: cluster, namespace, pod,
-version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it. Over HTTP/1.1 a
-request may name clusters whose servers answer it with status 500 (``x-istio-mc-fail-in``), as an application does that is ill.
+version, the port and protocol it came in by, and the ``x-forwarded-client-cert`` header that the sidecar put on it. Over HTTP/1.1 the
+status is 500 for as long as there is a file ``ill-HOST`` in its scratch folder: so an application is ill for one service only.
 
 ``session`` reads one JSON operation a line from standard input (``{"id": 1, "op": "http", ...}``), runs them side by side and
 writes one line for each as it ends: ``{"id": 1, "result": {...}}``, or ``"failed"`` where the operation itself makes no sense.
@@ -31,13 +31,18 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 LONGEST_LINE = 65536
-FAIL_IN = "x-istio-mc-fail-in"  # the clusters whose servers are to answer this request with an error
 
 
 def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[str, Any]:
     """What a server says about itself and about how it was asked."""
     own = {key: os.environ.get("ISTIO_MC_" + key.upper(), "") for key in ("cluster", "namespace", "pod", "version", "role")}
     return {**own, "port": port, "protocol": protocol, "path": path, "peer": peer, "xfcc": xfcc}
+
+
+def ill(authority: str) -> bool:
+    """Whether this server is to fail requests for that host."""
+    host = authority.partition(":")[0].replace("/", "")
+    return bool(host) and os.path.exists(os.environ.get("TMPDIR", "/tmp") + "/ill-" + host)  # noqa: PTH110, S108 - pathlib is slow
 
 
 def answer_http(sock: socket.socket, port: int, peer: str, most: int = 0) -> None:
@@ -60,7 +65,7 @@ def answer_http(sock: socket.socket, port: int, peer: str, most: int = 0) -> Non
             status, keep = "400 Bad Request", False
         else:
             stream.read(int(headers.get("content-length") or 0))
-            if FAIL_IN in headers and os.environ.get("ISTIO_MC_CLUSTER") in headers[FAIL_IN].split(","):
+            if ill(headers.get("host", "")):
                 status = "500 Internal Server Error"
         path = request[1].decode("latin-1") if len(request) > 1 else ""
         body = json.dumps(identity(port, "HTTP/1.1", path, peer, headers.get("x-forwarded-client-cert", ""))).encode()

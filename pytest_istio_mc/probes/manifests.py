@@ -23,9 +23,6 @@ ROLE_LABEL = "istio-mc.dev/role"
 OWNER_ANNOTATION = "istio-mc.dev/owner"
 STARTED_ANNOTATION = "istio-mc.dev/started"
 
-FAIL_IN = "x-istio-mc-fail-in"
-"""A request with this header is answered with status 500 by the servers of the clusters that it lists, with a comma between them."""
-
 _AGENT_HOME = "/istio-mc"
 
 AGENT = ("python3", "-S", "-B", f"{_AGENT_HOME}/{program.NAME}")
@@ -88,6 +85,12 @@ def policies(versions: Sequence[str]) -> list[Manifest]:
         "spec": {"host": SUBSETS, "subsets": [{"name": version, "labels": {"version": version}} for version in versions]},
     }
     return [mutual_tls, subsets]
+
+
+def illness(host: str, *, begins: bool) -> list[str]:
+    """The command that makes a server ill for requests to that host, or well again; where it is so already, nothing happens."""
+    script = "import os, sys; path = sys.argv[1]; " + ("open(path, 'w').close()" if begins else "os.path.exists(path) and os.remove(path)")
+    return [AGENT[0], "-S", "-c", script, f"{_SCRATCH}/ill-{host}"]
 
 
 def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = None) -> Manifest:
