@@ -89,9 +89,9 @@ class ClientView:
 class Stage:
     """One stage of a client's way through a failover.
 
-    Since it began, the clusters in ``absent`` have no endpoints and those in ``failing`` answer with errors. Of the requests at a fixed
-    rate, those ``before`` were sent until the ``nearest`` others alone answered, and those ``after`` from then on; ``sample`` are more,
-    sent in one go. ``seconds`` is how long it took, ``None`` where it did not come about within ``budget_seconds``.
+    Since it began, the clusters in ``absent`` have no endpoints and those in ``failing`` answer with errors. Requests are sent all the
+    time: those ``before`` were until the ``nearest`` others alone answered, those ``after`` from then on; ``wanted`` is how many of these
+    it takes to tell. ``seconds`` is how long it took, ``None`` where it did not come about within ``budget_seconds``.
     """
 
     source: str
@@ -102,26 +102,25 @@ class Stage:
     failing: tuple[str, ...] = ()
     before: tuple[Record, ...] = ()
     after: tuple[Record, ...] = ()
-    sample: tuple[Request, ...] = ()
     seconds: float | None = None
     budget_seconds: float = 0.0
+    wanted: int = 0
     view: ClientView = ClientView()
 
     @property
-    def settled(self) -> tuple[Request | Record, ...]:
+    def settled(self) -> tuple[Record, ...]:
         """All that was sent after the shift, or without one the last requests."""
-        return (*self.after, *self.sample) if self.seconds is not None else self.before[-20:]
+        return self.after if self.seconds is not None else self.before[-20:]
 
     @property
-    def lost(self) -> tuple[Request | Record, ...]:
+    def lost(self) -> tuple[Record, ...]:
         """All requests that failed, whenever that was."""
-        sent: tuple[Request | Record, ...] = (*self.before, *self.after, *self.sample)
-        return tuple(request for request in sent if not request.succeeded)
+        return tuple(record for record in (*self.before, *self.after) if not record.succeeded)
 
 
 @dataclass(frozen=True)
 class Journey:
-    """The stages that the client in ``source`` went through, its requests at a fixed rate meanwhile, and the order that is right."""
+    """The stages that the client in ``source`` went through, its requests all the while, and the order that is right."""
 
     order: Order
     stages: tuple[Stage, ...] = ()

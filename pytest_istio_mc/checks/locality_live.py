@@ -161,6 +161,10 @@ def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]
     if astray:
         strangers = names(sorted(astray))
         yield Finding(f"{title}: {strangers} answers, too{why.words}", clusters, wanted, seen, why.remedy, why.fault or "locality-ignored")
+    if len(stage.after) < stage.wanted:
+        yield Gap(
+            f"{title}: {len(stage.after)} requests after the shift are too few to tell, {stage.wanted} are needed; is the client slow?"
+        )
     lost = [request for request in stage.settled if not request.succeeded] if stage.failing else list(stage.lost)
     if lost:
         total = len(stage.settled) if stage.failing else len(stage.before) + len(stage.settled)
@@ -245,7 +249,7 @@ def journey_evidence(journeys: Sequence[Journey]) -> tuple[Evidence, ...]:
             "stage": stage.name,
             "expected": list(stage.nearest),
             "seconds": None if stage.seconds is None else round(stage.seconds, 3),
-            "requests": len(stage.before) + len(stage.after) + len(stage.sample),
+            "requests": len(stage.before) + len(stage.after),
             "failed": len(stage.lost),
         }
         for journey in journeys

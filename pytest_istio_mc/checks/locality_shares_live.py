@@ -41,14 +41,11 @@ def shares_are_kept(mesh: Mesh, snapshot: Snapshot, splits: Sequence[Split]) -> 
         f"{split.source}: " + ", ".join(f"{names(group)} {_count(split, group)} of {len(split.requests)}" for group in split.shares)
         for split in splits
     ]
-    size, share = len(splits[0].requests), next(iter(splits[0].shares.values()))
-    fewest, most = acceptable(size, share / 100, FALSE_ALARM / cells)
-    even = passing(size, 1 / len(where), fewest, most)
-    asked = "/".join(map(str, splits[0].shares.values()))
-    otherwise = (
-        f"{'; '.join(told)}, for {asked} % (a false alarm: {FALSE_ALARM:.0e}, with {fewest} to {most} taken for {share} %; an even spread "
-        f"would pass with {even:.0e})"
-    )
+    size, shares = len(splits[0].requests), splits[0].shares
+    limits = {group: acceptable(size, share / 100, FALSE_ALARM / cells) for group, share in shares.items()}
+    taken = ", ".join(f"{fewest} to {most} for {shares[group]} %" for group, (fewest, most) in limits.items())
+    even = min(passing(size, len(group) / len(where), *limit) for group, limit in limits.items())
+    otherwise = f"{'; '.join(told)} (taken: {taken}, with {FALSE_ALARM:.0e} for a false alarm; an even spread would pass with {even:.0e})"
     silent = [source for source in where if source not in {split.source for split in splits}]
     otherwise += f"; not seen from {names(silent)}" if silent else ""
     sent = [(split.source, request) for split in splits for request in split.requests]

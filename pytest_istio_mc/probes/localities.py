@@ -31,7 +31,7 @@ from ..localities import (
 from ..observations import Request
 from ..timelines import Record
 from . import manifests, objects
-from .flows import FlowPlan, Running, flowing
+from .asking import Asking, asking
 from .traffic import Traffic, sample_size
 from .workloads import side_by_side
 
@@ -53,12 +53,12 @@ SETTLED_SECONDS = 1.05
 """Envoy tells its workers about endpoints that fail or recover at most once a second (``update_merge_window``), so that an ejection right
 after another change is late; with a rest of that long before it, the requests that fail are those that it takes to eject."""
 
-RATE_SECONDS = 0.04
-IN_A_ROW = 5
-"""So many answers of the right clusters in a row, at the rate of a flow, mean that the proxy has been told; a sample follows."""
+IN_A_ROW = 8
+"""So many answers of the right clusters in a row mean that the proxy has been told; a sample follows."""
 
 COUNTED_REQUESTS = 300
 UNPROTECTED_REQUESTS = 60  # and more where there are many clusters
+_TRUSTED_SECONDS = 0.9 * EJECTION_SECONDS
 _NOBODY = "nobody"
 
 
@@ -229,8 +229,7 @@ def _journey(
         host, address = traffic.host(service), detour(traffic, source)
         budget = traffic.timeouts.endpoint_propagation
         _wait_until_known(traffic, source, host, address, budget)
-        plan = FlowPlan(source, host, manifests.HTTP, interval_seconds=RATE_SECONDS, address=address, name=f"{source} to {service}")
-        with flowing(traffic, [plan], at_most_seconds=12 * budget) as running:
+        with asking(traffic, source, host, address, f"{source} to {service}") as running:
             try:
                 for stage in _stages(traffic, kubes, tiers, service, running, ill=ill):
                     stages.append(stage)
@@ -242,7 +241,7 @@ def _journey(
         return Journey(tiers, tuple(stages), running.timeline)
 
 
-def _stages(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, service: str, running: Running, *, ill: bool) -> Iterator[Stage]:
+def _stages(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, service: str, running: Asking, *, ill: bool) -> Iterator[Stage]:
     host = traffic.host(service)
 
     def watch(name: str, began: float, **how: Any) -> Stage:
@@ -271,10 +270,9 @@ def _stages(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, service: 
             make_ill(traffic, kubes, tier.clusters, host)
         yield watch(name, began, failing=failing)
     if failing:
-        began = time.time()
         with running.marked("all are well again"):
             make_ill(traffic, kubes, failing, host, begins=False)
-        yield watch("all are well again", began)
+        yield watch("all are well again", time.time())
 
 
 def _watch(
@@ -282,7 +280,7 @@ def _watch(
     kubes: Mapping[str, Kube],
     tiers: Order,
     service: str,
-    running: Running,
+    running: Asking,
     name: str,
     began: float,
     *,
@@ -290,42 +288,45 @@ def _watch(
     failing: tuple[str, ...] = (),
     rest_seconds: float = 0.0,
 ) -> Stage:
-    """Look on until the nearest that can answer have done so a few times in a row, and take a sample then; rest for as long as it says."""
-    nearest, host = tiers.nearest((*absent, *failing)), traffic.host(service)
+    """Look on until the nearest that can answer have done so a few times in a row, and for a sample after that, and a rest.
+
+    Of servers that are ill only the time counts for which they are ejected; then Envoy tries them again.
+    """
+    nearest = tiers.nearest((*absent, *failing))
     budget = traffic.timeouts.endpoint_propagation + (0 if absent or failing else EJECTION_SECONDS)
+    size = max(IN_A_ROW, sample_size(len(tiers.clusters)))
 
     def look() -> tuple[tuple[Record, ...], Record | None]:
-        (flow,) = running.so_far().flows
+        flow = running.so_far()
         first = flow.steady_from(IN_A_ROW, lambda record: answered_in(record) in nearest, began)
         return tuple(record for record in flow.records if record.when >= began), first
 
-    def rested(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
+    def seen_enough(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
         records, first = seen
-        return first is not None and records[-1].when - first.when >= rest_seconds
+        if first is None:
+            return False
+        passed = records[-1].when - first.when
+        if failing and passed > _TRUSTED_SECONDS:
+            return True
+        return passed >= rest_seconds and sum(record.when >= first.when for record in records) >= size
 
-    sample: tuple[Request, ...] = ()
     try:
-        eventually(look, rested, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03)
-        address = detour(traffic, tiers.source)
-        size = sample_size(len(tiers.clusters))
-        sample = traffic.requests(tiers.source, host, manifests.HTTP, count=size, address=address)
+        records, first = eventually(look, seen_enough, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03).value
     except NotInTime:
-        pass  # the records say so
-    records, first = look()
-    if not sample:
-        first = None
+        records, first = look()[0], None
+    last = first.when + _TRUSTED_SECONDS if first is not None and failing else float("inf")
     return Stage(
         source=tiers.source,
-        host=host,
+        host=traffic.host(service),
         name=name,
         nearest=nearest,
         absent=absent,
         failing=failing,
         before=tuple(record for record in records if first is None or record.when < first.when),
-        after=tuple(record for record in records if first is not None and record.when >= first.when),
-        sample=sample,
+        after=tuple(record for record in records if first is not None and first.when <= record.when <= last),
         seconds=None if first is None else first.answered_at - began,
         budget_seconds=budget,
+        wanted=size,
         view=client_view(traffic, kubes, tiers.source, service),
     )
 

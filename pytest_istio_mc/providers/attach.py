@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import KubeError, ProvisionError, UsageProblem
+from ..localities import common, locality_of
 from ..mesh import Mesh
 from ..progress import Progress
-from ..spec import ClusterSpec, MeshSpec
+from ..spec import ClusterSpec, Locality, MeshSpec
 from . import ProvisionRequest
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Found:
     mesh_id: str
     trust_domain: str
     local_image: str
+    locality: Locality = Locality()
 
 
 class AttachProvider:
@@ -133,11 +135,12 @@ def look(kube: Kube, istio_namespace: str) -> Found:
         mesh_id=values.get("meshID", ""),
         trust_domain=_mesh_config(mesh).get("trustDomain", ""),
         local_image=_local_image(nodes),
+        locality=common(map(locality_of, nodes)),
     )
 
 
 def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
-    """The spec with networks, mesh id and trust domain as the clusters state them.
+    """The spec with networks, localities, mesh id and trust domain as the clusters state them.
 
     Raises :class:`UsageProblem` where the given names are not the mesh's, though the mesh's are clear.
     """
@@ -148,7 +151,8 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
         raise UsageProblem("--mesh-contexts", "the clusters have other names in the mesh", advice=f"write --mesh-contexts={right}")
 
     def adopt(cluster: ClusterSpec) -> ClusterSpec:
-        return replace(cluster, network=found[cluster.name].network or cluster.network)
+        # where its nodes are, not where the lab would have put them
+        return replace(cluster, network=found[cluster.name].network or cluster.network, locality=found[cluster.name].locality)
 
     return replace(
         spec,

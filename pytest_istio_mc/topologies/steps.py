@@ -174,8 +174,11 @@ class Build:
 
 
 def numbered(number: int, *, network: str, role: Role = Role.PRIMARY, control_plane: str = "", region: int = 0) -> ClusterSpec:
-    """``cluster1`` in ``region1/zone1``, and so on; every cluster is a zone, and a region unless ``region`` says otherwise."""
-    place = Locality(f"region{region or number}", f"zone{number}")
+    """``cluster1`` in ``region1/zone1/cluster1``, and so on; every cluster is a zone, and a region unless ``region`` says otherwise.
+
+    Its name is its subzone, so that locality load balancing can address it, as it can nothing but localities.
+    """
+    place = Locality(f"region{region or number}", f"zone{number}", f"cluster{number}")
     return ClusterSpec(f"cluster{number}", network, role, control_plane, place)
 
 

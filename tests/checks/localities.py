@@ -105,8 +105,8 @@ def stage(here: Mesh, tiers: Order, name: str, *, absent: tuple[str, ...] = (), 
         absent=absent,
         failing=failing,
         before=(ill(), ill(), ill()) if failing else (),
-        after=tuple(record(cluster) for cluster in nearest),
-        sample=answers(here, tiers.source, *nearest),
+        after=tuple(record(cluster) for cluster in nearest for _ in range(20)),
+        wanted=20,
         seconds=0.25,
         budget_seconds=20.0,
         view=view(here, tiers),
@@ -131,7 +131,7 @@ def spoilt(found: Sequence[Journey], source: str, name: str, **changes: object) 
 def never(here: Mesh, source: str, *clusters: str, view: ClientView | None = None) -> dict[str, object]:
     """The changes of a stage in which these went on answering."""
     going_on = tuple(record(cluster) for cluster in clusters for _ in range(10))
-    return {"seconds": None, "before": going_on, "after": (), "sample": ()} | ({"view": view} if view else {})
+    return {"seconds": None, "before": going_on, "after": ()} | ({"view": view} if view else {})
 
 
 def splits(here: Mesh, *, own: int = 20) -> list[Split]:

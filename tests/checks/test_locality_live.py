@@ -14,7 +14,7 @@ from pytest_istio_mc.spec import ClusterSpec, Locality
 from pytest_istio_mc.verdicts import Outcome, Verdict
 
 from .live_mesh import mesh
-from .localities import answers, ill, journeys, never, places, record, snapshot, spoilt, three_regions, three_tiers, two_regions, view
+from .localities import ill, journeys, never, places, record, snapshot, spoilt, three_regions, three_tiers, two_regions, view
 
 HERE = two_regions()
 
@@ -38,7 +38,7 @@ def test_the_reasons_give_figures_and_say_what_was_not_seen() -> None:
     found = judged(journeys(HERE))
 
     assert (
-        "22 requests from 2 clusters were answered by their own cluster alone (by chance: 1e-06); 0 of them crossed" in found["002"].reason
+        "40 requests from 2 clusters were answered by their own cluster alone (by chance: 1e-06); 0 of them crossed" in found["002"].reason
     )
     assert "after 0.25 s at most and no request failed; when they were ill" in found["003"].reason
     assert "6 requests failed in 2 failovers (ejection takes 3 each)" in found["003"].reason
@@ -48,7 +48,9 @@ def test_the_reasons_give_figures_and_say_what_was_not_seen() -> None:
 
 
 def test_answers_from_afar_are_no_local_preference() -> None:
-    spread = spoilt(journeys(HERE), "east", "all are there", sample=answers(HERE, "east", "east", "west"))
+    spread = spoilt(
+        journeys(HERE), "east", "all are there", after=tuple(record(cluster) for cluster in ("east", "west") for _ in range(10))
+    )
 
     verdict = judged(spread)["002"]
 
@@ -90,7 +92,7 @@ def test_too_low_a_share_that_may_be_ejected_is_the_cause_of_no_failover() -> No
 
 def test_a_farther_tier_that_answers_before_the_nearer_one_is_the_wrong_order() -> None:
     here = three_tiers()
-    wrong = spoilt(journeys(here), "east", "east absent", after=(record("middle"), record("west")), sample=answers(here, "east", "west"))
+    wrong = spoilt(journeys(here), "east", "east absent", after=tuple(record(cluster) for cluster in ("middle", "west") for _ in range(10)))
 
     (finding,) = judged(wrong, here)["003"].findings
     assert finding.summary == "east, east absent: west answers, too"
@@ -103,11 +105,11 @@ def test_a_request_that_is_lost_while_endpoints_go_is_a_finding_and_one_that_eje
 
     (finding,) = judged(lossy)["003"].findings
     assert finding.fault == "requests-fail"
-    assert "1 of 13 requests failed although healthy instances were there all the time" in finding.summary
+    assert "1 of 22 requests failed although healthy instances were there all the time" in finding.summary
 
 
 def test_requests_that_fail_after_the_ejection_are_a_finding() -> None:
-    lossy = spoilt(journeys(HERE), "west", "west failing", after=(record("east"), ill(), ill()))
+    lossy = spoilt(journeys(HERE), "west", "west failing", after=(*(record("east") for _ in range(20)), ill(), ill()))
 
     assert [finding.fault for finding in judged(lossy)["003"].findings] == ["requests-fail"]
 
@@ -141,6 +143,15 @@ def test_endpoints_in_one_locality_are_named_as_the_cause() -> None:
     (finding,) = verdict.findings
     assert finding.fault == "loc-same-everywhere"
     assert "get nodes -L topology.kubernetes.io/region" in finding.remedy
+
+
+def test_too_few_requests_while_the_ejection_lasted_prove_nothing() -> None:
+    slow = spoilt(journeys(HERE), "west", "west failing", after=(record("east"),) * 3)
+
+    verdict = judged(slow)["003"]
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "3 requests after the shift are too few to tell, 20 are needed" in verdict.reason
 
 
 def test_a_client_that_sent_nothing_makes_it_inconclusive() -> None:

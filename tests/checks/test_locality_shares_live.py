@@ -40,7 +40,7 @@ def test_shares_that_are_kept_are_conformant_and_the_statistics_are_stated(here:
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict
     assert "60 of 300" in verdict.reason and "240 of 300" in verdict.reason
-    assert "a false alarm: 1e-06" in verdict.reason
+    assert "with 1e-06 for a false alarm" in verdict.reason
 
 
 @pytest.mark.parametrize("own", [50, 100, 33, 0], ids=["even", "all-local", "third", "none"])

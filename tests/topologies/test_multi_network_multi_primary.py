@@ -37,7 +37,7 @@ def test_the_default_spec_is_valid_for_any_number_of_clusters(clusters: int) -> 
 
     TOPOLOGY.check(spec)
     assert len(spec.clusters) == len(spec.networks) == clusters
-    assert [str(cluster.locality) for cluster in spec][:2] == ["region1/zone1", "region2/zone2"]
+    assert [str(cluster.locality) for cluster in spec][:2] == ["region1/zone1/cluster1", "region2/zone2/cluster2"]
     assert [(cluster.name, cluster.network) for cluster in spec][:2] == [("cluster1", "network1"), ("cluster2", "network2")]
 
 
