@@ -120,6 +120,23 @@ def test_what_is_latent_explains_only_what_is_latent() -> None:
     assert [(cause.check, cause.explains) for cause in causes] == [("A", ("B",)), ("C", ())]
 
 
+def test_what_is_inconclusive_for_want_of_probes_is_explained_by_what_keeps_them_from_starting() -> None:
+    detached = failing("MC-CONTROL-007", Finding("the remote is led astray", ("remote",)))
+    unseen = [replace(inconclusive("no probes"), check=check) for check in ("MC-ACCESS-005", "MC-EASTWEST-003", "MC-TRUST-010")]
+
+    (cause,) = diagnosed(known_checks(), detached, *unseen)
+
+    assert cause.explains == ("MC-TRUST-010", "MC-ACCESS-005", "MC-EASTWEST-003")
+
+
+def test_what_needs_no_probes_is_not_explained_by_their_absence() -> None:
+    unread = replace(inconclusive("secrets cannot be read"), check="MC-ACCESS-001")
+
+    (cause,) = diagnosed(known_checks(), failing("MC-CONTROL-007", Finding("the remote is led astray", ("remote",))), unread)
+
+    assert cause.explains == ()
+
+
 def test_the_real_catalogue_has_no_circle_and_no_unknown_name() -> None:
     checks = known_checks()
     below = checks_below(checks)

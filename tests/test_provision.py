@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,28 @@ def test_a_mesh_without_working_probes_still_gets_a_snapshot(tmp_path: Path, mon
         assert prepared.no_probes == 'cluster "cluster1": probe pods not ready'
 
     assert any("no probes" in line for line in said)
+
+
+def test_probes_in_some_clusters_are_used_and_the_others_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    @contextmanager
+    def deployed(mesh: Mesh, *_: object, tell_missing: Callable[[MeshError], None], **__: object) -> Iterator[Mesh]:
+        tell_missing(ProvisionError('cluster "cluster2"', "probe pods not ready"))
+        yield mesh
+
+    def collect(mesh: Mesh, progress: Progress, *, ask: object = None, **_: object) -> Snapshot:
+        asked.append(ask)
+        return FakeProvider().record(mesh, progress)
+
+    monkeypatch.setattr("pytest_istio_mc.probes.workloads.deployed", deployed)
+    monkeypatch.setattr("pytest_istio_mc.probes.traffic.open_traffic", lambda *_: nullcontext(SimpleNamespace(ask="the probes there are")))
+    monkeypatch.setattr("pytest_istio_mc.collect.collect", collect)
+    monkeypatch.setattr("pytest_istio_mc.provision.connected", lambda mesh, timeouts: nullcontext({}))
+
+    with prepared_mesh(WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(), []) as prepared:
+        assert prepared.no_probes == 'cluster "cluster2": probe pods not ready'
+    assert asked == ["the probes there are"]
 
 
 def test_a_replay_gives_the_recorded_mesh(tmp_path: Path) -> None:

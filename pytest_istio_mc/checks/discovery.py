@@ -287,11 +287,12 @@ def _details(
     if plain:
         keys = {(one.address, one.port) for one in plain}
         targets = tuple(dict.fromkeys(target for one in wanted if (one.address, one.port) in keys for target in one.targets))
-        why = intentions(snapshot, source, targets)
-        yield from (_intended(snapshot, source, one, where) for one in why)
+        what = f"{where} would be sent in plaintext to {names(targets)}"
+        why = without_mutual_tls(snapshot, source)
+        yield from (replace(_intended(snapshot, source, one, where), summary=f"{what}: {one.summary}") for one in why)
         if not why:
             yield Finding(
-                f"{where} would be sent in plaintext to {names(targets)}",
+                what,
                 tuple(dict.fromkeys((source.name, *targets))),
                 expected="TLS mode istio",
                 seen=", ".join(f"{one.address}:{one.port} {one.tls_mode or 'no TLS'}" for one in plain),

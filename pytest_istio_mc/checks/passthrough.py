@@ -174,6 +174,8 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
                 f"east-west gateway {proxy.pod} of {cluster.name}: {proxy.failures[0].what} could not be read: {proxy.failures[0].error}"
             )
             continue
+        if _cut_off(snapshot, cluster, proxy):
+            continue  # what it has is old, and not the Gateway's fault: MC-CONTROL-005
         chains = proxy.chains.get(str(_listener_port(service)))
         wanted = f".{probes.service}.{probes.namespace}." if probes else ""
         exposed = [name for chain in chains or () for name in chain.server_names]
@@ -194,6 +196,13 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
             + commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace),
             fault="ew-listener-missing",
         )
+
+
+def _cut_off(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> bool:
+    """Whether no istiod of its control plane says that the proxy is connected, and each says who is."""
+    name = f"{proxy.pod}.{proxy.namespace}"
+    istiods = snapshot.clusters[serving(snapshot, cluster.name).name].istiods
+    return all("syncz" in istiod.debug and all(row["proxy"] != name for row in istiod.debug["syncz"] or ()) for istiod in istiods)
 
 
 def _by_gateway_api(cluster: ClusterSnapshot, service: Object) -> bool:

@@ -25,7 +25,7 @@ _TYPES = {"Cluster": "clusters", "Listener": "listeners", "RouteConfiguration": 
     "Every proxy is connected to an istiod of its own control plane and has accepted its latest configuration.",
     spec_url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/",
     requires=(Feature.CROSS_CLUSTER,),
-    explained_by=("MC-TRUST-003", "MC-TRUST-005", "MC-CONTROL-007", "MC-EASTWEST-002"),
+    explained_by=("MC-TRUST-003", "MC-TRUST-005", "MC-CONTROL-007", "MC-CONTROL-010", "MC-EASTWEST-002"),
     probed=True,
 )
 def proxies_in_sync(snapshot: Snapshot) -> Verdict:

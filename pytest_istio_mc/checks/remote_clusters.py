@@ -29,7 +29,7 @@ XDS_PORT, WEBHOOK_PORT = 15012, 15017
     "Every cluster without an istiod names its control plane, leads its webhooks and proxies to it, and reaches it on 15012 and 15017.",
     spec_url=GUIDE + "#configure-cluster2-as-a-remote",
     requires=(Feature.REMOTE_CLUSTERS,),
-    explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004", "MC-ACCESS-005"),
+    explained_by=("MC-TRUST-002", "MC-TRUST-003", *(f"MC-ACCESS-00{number}" for number in range(1, 6)), "MC-CONTROL-010"),
     probed=True,
 )
 def remote_clusters_attached(snapshot: Snapshot) -> Verdict:

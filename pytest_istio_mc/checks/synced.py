@@ -23,7 +23,7 @@ _BELOW = ("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004", "M
     "Every istiod replica reports every remote cluster as synced, and the cluster answers its credential at this moment.",
     spec_url=DEBUGGING,
     requires=(Feature.SHARED_SERVICES,),
-    explained_by=(*_BELOW, "MC-CONTROL-002"),
+    explained_by=(*_BELOW, "MC-CONTROL-002", "MC-CONTROL-010"),
     probed=True,
 )
 def synced_now(snapshot: Snapshot) -> Verdict:

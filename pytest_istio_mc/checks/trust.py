@@ -131,7 +131,7 @@ def _self_signed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
     "The ConfigMap istio-ca-root-cert of every cluster and namespace holds exactly the root of its control plane.",
     spec_url=TROUBLESHOOTING + "#trust",
     requires=(Feature.CROSS_CLUSTER,),
-    explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-CONTROL-007"),
+    explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-CONTROL-007", "MC-CONTROL-010"),
 )
 def distributed_root(snapshot: Snapshot) -> Verdict:
     """What istiod hands out as the root is what it signs under, in every namespace with workloads of the mesh."""

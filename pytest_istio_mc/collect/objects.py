@@ -55,7 +55,7 @@ def wanted(kind: str, item: Mapping[str, Any]) -> bool:
     if kind == "ConfigMap":
         return bool(name == ROOT_CONFIG_MAP or name.startswith("istio"))
     if kind in ("ClusterRole", "ClusterRoleBinding"):
-        return "istio-reader" in name
+        return "istio-reader" in name or name.startswith("istiod-")
     if kind == "MutatingWebhookConfiguration":
         return "istio" in name
     return True

@@ -140,6 +140,13 @@ def plaintext_servers(mesh: FakeMesh) -> None:
         chain.pop("transport_socket", None)
 
 
+def servers_told_to_take_plaintext(mesh: FakeMesh) -> None:
+    plaintext_servers(mesh)
+    mesh[2].objects["PeerAuthentication.security.istio.io"] = [
+        {"metadata": {"name": "default", "namespace": SYSTEM}, "spec": {"mtls": {"mode": "DISABLE"}}}
+    ]
+
+
 def nobody_may(mesh: FakeMesh) -> None:
     policies = {f"ns[{SYSTEM}]-policy[deny-all]-rule[0]": {"principals": [{"not_id": {"any": True}}]}}
     for chain in chains_in(mesh):
@@ -166,6 +173,12 @@ def nobody_may(mesh: FakeMesh) -> None:
         (nothing_behind_the_gateway, "remote cluster", "gateway gateway-2 has no endpoints", "proxy-config endpoints gateway-2"),
         (servers_that_trust_another_root, "remote inbound", "server-2 does not accept the certificate of client-1", "ctx-2"),
         (plaintext_servers, "remote inbound", "plaintext only", "get peerauthentications"),
+        (
+            servers_told_to_take_plaintext,
+            "remote inbound",
+            "PeerAuthentication default in istio-system of cluster2 turns mutual TLS off, which cluster1 was not told",
+            "kubectl --context=ctx-2 -n istio-system delete peerauthentications.security.istio.io default",
+        ),
         (nobody_may, "authorisation", "ALLOW istio-system/deny-all lets nobody in", "delete authorizationpolicies.security.istio.io"),
     ],
 )  # fmt: skip

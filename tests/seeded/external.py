@@ -20,7 +20,7 @@ def annotated_with_the_cluster_of_the_istiod(mesh: SeededMesh) -> None:
     change_webhooks(mesh.kubes["cluster3"], caBundle="")
 
 
-@_xc("xc-remote-secret-misplaced", check="MC-ACCESS-001", clusters=("cluster1", "cluster2", "cluster3"), starts=False)
+@_xc("xc-remote-secret-misplaced", check="MC-ACCESS-001", clusters=("cluster1", "cluster2", "cluster3"), starts=False, recorded=True)
 def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     """The remote secret was applied where istiod runs; it reads these in its config cluster."""
     secret = remote_secret(mesh.kubes["cluster2"], "cluster3")
@@ -28,7 +28,7 @@ def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     mesh.kubes["cluster1"].create(bare(secret))
 
 
-@_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"), starts=False)
+@_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"), starts=False, recorded=True)
 def secrets_read_beside_istiod(mesh: SeededMesh) -> None:
     """LOCAL_CLUSTER_SECRET_WATCHER is set, so istiod takes its own access to the config cluster for another member of the mesh."""
     set_environment(mesh.kubes["cluster1"], "istiod", LOCAL_CLUSTER_SECRET_WATCHER="true")

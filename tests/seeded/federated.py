@@ -17,7 +17,7 @@ def no_aliases(mesh: SeededMesh) -> None:
     set_mesh_config(mesh.kubes["cluster2"], trustDomainAliases=[])
 
 
-@_fed("fed-remote-secret", check="MC-FEDERATION-002", clusters=("cluster1", "cluster2"))
+@_fed("fed-remote-secret", check="MC-FEDERATION-002", clusters=("cluster1", "cluster2"), recorded=True)
 def a_remote_secret(mesh: SeededMesh) -> None:
     """Somebody followed the guide for one mesh, too, and gave cluster1 access to cluster2."""
     mesh.shell(

@@ -38,7 +38,7 @@ def lead_to(kube: Kube, address: str) -> None:
         kube.merge("EndpointSlice", item["metadata"]["name"], SYSTEM, {"endpoints": endpoints})
 
 
-@_pr("pr-injection-path", topology=MULTI_NETWORK, starts=False)
+@_pr("pr-injection-path", topology=MULTI_NETWORK, starts=False, recorded=True)
 def injection_without_a_path(mesh: SeededMesh) -> None:
     """The remote was installed without istiodRemote.injectionPath, so its pods are taken for the primary's."""
     change_webhooks(mesh.kubes["cluster2"], service={"path": "/inject"})
@@ -55,7 +55,7 @@ def never_annotated(mesh: SeededMesh) -> None:
     change_webhooks(mesh.kubes["cluster2"], caBundle="")
 
 
-@_pr("pr-istiod-not-exposed", topology=MULTI_NETWORK, starts=False)
+@_pr("pr-istiod-not-exposed", topology=MULTI_NETWORK, starts=False, recorded=True)
 def istiod_not_exposed(mesh: SeededMesh) -> None:
     """expose-istiod.yaml was forgotten in the primary."""
     mesh.kubes["cluster1"].delete("Gateway.networking.istio.io", "istiod-gateway", SYSTEM)

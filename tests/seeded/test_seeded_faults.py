@@ -90,7 +90,7 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
     try:
         for fault in faults:
             fault.seed(mesh)
-        patience = () if all(fault.starts for fault in faults) else ("--mesh-timeout-factor=0.3",)
+        patience = () if all(fault.starts for fault in faults) else ("--mesh-timeout-factor=0.5",)
         broken = mesh.certify(name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}", *patience)
         found = time.monotonic()
         assert_named(faults, broken)
