@@ -251,6 +251,16 @@ class EndpointChange:
 
 
 @dataclass(frozen=True)
+class Unready:
+    """What was not so before anything was changed, so that nothing was: ``source`` had no answer from ``target``, or did not know the
+    service of ``target``; and what was seen instead."""
+
+    source: str
+    target: str
+    seen: str
+
+
+@dataclass(frozen=True)
 class EndpointChanges:
     """Endpoints that came or went, each the only one of its cluster for its host, and what clients everywhere saw of it.
 
@@ -262,6 +272,7 @@ class EndpointChanges:
     changes: tuple[EndpointChange, ...]
     enough: int
     idle: frozenset[tuple[str, str]] = frozenset()
+    unready: tuple[Unready, ...] = ()
 
 
 _FIELDS = ("when", "ending", "status", "latency_seconds", "new_connection", "cluster", "pod", "version", "error", "late_seconds")

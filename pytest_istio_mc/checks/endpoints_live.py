@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..eventually import Converged
 from ..mesh import Mesh
 from ..spec import Feature
-from ..timelines import EndpointChange, EndpointChanges, Flow, Timeline
+from ..timelines import EndpointChange, EndpointChanges, Flow, Timeline, Unready
 from ..verdicts import Evidence, Finding, Verdict
 from .catalogue import Kind, check
 from .judging import Found, Gap, names, settle
@@ -44,7 +44,12 @@ BUSY_SECONDS = 1.0
 )
 def new_endpoints_seen(mesh: Mesh, seen: EndpointChanges, budget_seconds: float, evidence: tuple[Evidence, ...] = ()) -> Verdict:
     """Counted from the moment at which the EndpointSlice has it, to the first of ``enough`` answers in a row to each client."""
-    found: list[Found] = []
+    found: list[Found] = [
+        _not_ready(
+            mesh, one, f"{one.source}'s proxy does not know a new service, to have instances in {one.target}", budget_seconds
+        )
+        for one in seen.unready
+    ]
     for change, flows in _cells(mesh, seen):
         found += _gap(change, flows) or _arrived(mesh, seen, change, flows[0], budget_seconds)
     converged = arrival(seen)
@@ -67,7 +72,10 @@ def new_endpoints_seen(mesh: Mesh, seen: EndpointChanges, budget_seconds: float,
 def leaving_endpoints_gone(mesh: Mesh, seen: EndpointChanges, budget_seconds: float, evidence: tuple[Evidence, ...] = ()) -> Verdict:
     """Over new and over kept connections; gone is what has not answered for ``enough`` requests that others did. A stream to a service
     whose endpoints stay must not break meanwhile."""
-    found: list[Found] = []
+    found: list[Found] = [
+        _not_ready(mesh, one, f"{one.source} is not answered by {one.target} for a new service that all clusters have", budget_seconds)
+        for one in seen.unready
+    ]
     for change, flows in _cells(mesh, seen):
         found += _gap(change, flows) or _left(mesh, seen, change, flows, budget_seconds)
     streams = [flow for flow in seen.timeline.flows if flow.stream]
@@ -107,6 +115,17 @@ def departure(seen: EndpointChanges) -> Converged[None] | None:
         if (record := flow.last_answer(change.target))
     ]
     return Converged(None, max([0.0, *last]), max([0.0, *last])) if last else None
+
+
+def _not_ready(mesh: Mesh, one: Unready, summary: str, budget: float) -> Finding:
+    return Finding(
+        summary,
+        (one.source, one.target) if one.source != one.target else (one.source,),
+        expected=f"a new service in every proxy within {budget:g} s, before anything is changed",
+        seen=one.seen,
+        remedy=_compare(mesh, one.source),
+        fault="new-service-not-seen",
+    )
 
 
 def _cells(mesh: Mesh, seen: EndpointChanges) -> Iterator[tuple[EndpointChange, tuple[Flow, ...]]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotInTime
 from ..eventually import eventually
-from ..observations import Protocol
-from ..timelines import EndpointChange, EndpointChanges, Timeline
+from ..observations import Protocol, Request
+from ..timelines import EndpointChange, EndpointChanges, Timeline, Unready
 from . import manifests
 from .flows import FlowPlan, Running, flowing
 from .settling import held_back
@@ -38,7 +38,8 @@ def appearing(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
     over.
     """
     with _services(traffic, kubes, "new-in", {}) as services:
-        services.wait_known()
+        if unready := services.wait_known():
+            return EndpointChanges(Timeline(()), (), IN_A_ROW, unready=unready)
         with services.flowing(services.plans(keep_alive=(False,))) as running, running.marked("endpoints on their way"):
             changes = services.change_all(running, come=True)
             services.watch(running, lambda timeline: all(flow.steady_from(IN_A_ROW) for flow in timeline.flows))
@@ -57,7 +58,8 @@ def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
     idle = frozenset((source, target) for source, held in zip(clusters, waiting, strict=True) for target in held)
     enough = sample_size(len(clusters), STAYS_GONE_PROBABILITY)
     with _services(traffic, kubes, "leaves", dict.fromkeys(clusters, traffic.probes.service)) as services:
-        services.wait_answered(idle)
+        if unready := services.wait_answered(idle):
+            return EndpointChanges(Timeline(()), (), enough, idle, unready)
         streams = [
             FlowPlan(source, traffic.host(traffic.probes.service), manifests.TCP, Protocol.TCP, stream=True, name=f"{source}: a stream")
             for source in clusters
@@ -132,18 +134,27 @@ class _Services:
         most = 2 * self._traffic.timeouts.endpoint_propagation + 2 * self._traffic.timeouts.kube_request
         return flowing(self._traffic, plans, at_most_seconds=most)
 
-    def wait_known(self) -> None:
-        """Until every client's proxy knows every one of them, and that there is nobody behind it."""
-        self._wait(1, lambda cell, seen: all(status == 503 and "no healthy upstream" in body for _, status, body in seen))
+    def wait_known(self) -> tuple[Unready, ...]:
+        """Until every client's proxy knows every one of them, and that there is nobody behind it; which do not, where that takes too
+        long."""
 
-    def wait_answered(self, idle: frozenset[tuple[str, str]]) -> None:
-        """Until every client is answered by all clusters under every one of their names, but by those that wait behind nearer ones."""
+        def unknown(source: str, target: str, sent: Sequence[Request]) -> Iterator[Unready]:
+            if not all(request.status == 503 and "no healthy upstream" in request.error for request in sent):
+                yield Unready(source, target, _seen(sent))
 
-        def answered(cell: tuple[str, str], seen: Sequence[tuple[str, int, str]]) -> bool:
-            expected = {target for target in self._clusters if (cell[0], target) not in idle}
-            return all(cluster for cluster, _, _ in seen) and {cluster for cluster, _, _ in seen} >= expected
+        return self._wait(1, unknown)
 
-        self._wait(sample_size(len(self._clusters), 1e-2), answered)
+    def wait_answered(self, idle: frozenset[tuple[str, str]]) -> tuple[Unready, ...]:
+        """Until every client is answered by all clusters under every one of their names, but by those that wait behind nearer ones;
+        which are not, where that takes too long."""
+
+        def unanswered(source: str, _: str, sent: Sequence[Request]) -> Iterator[Unready]:
+            answered = {request.answer.cluster for request in sent if request.answer}
+            missing = [target for target in self._clusters if (source, target) not in idle and target not in answered]
+            failed = [source] if not missing and any(not request.succeeded for request in sent) else []
+            yield from (Unready(source, target, _seen(sent)) for target in missing + failed)
+
+        return self._wait(sample_size(len(self._clusters), 1e-2), unanswered)
 
     def settle(self, running: Running) -> None:
         """Until every flow has sent some requests."""
@@ -185,23 +196,38 @@ class _Services:
         except NotInTime:
             return
 
-    def _wait(self, count: int, good: Callable[[tuple[str, str], Sequence[tuple[str, int, str]]], bool]) -> None:
-        cells = [(source, target) for source in self._clusters for target in self._clusters]
+    def _wait(self, count: int, wrong: Callable[[str, str, Sequence[Request]], Iterator[Unready]]) -> tuple[Unready, ...]:
+        """Ask for every one of them from everywhere until nothing is wrong, or ``endpoint_propagation`` is over: then what is."""
 
-        def ask(cell: tuple[str, str]) -> list[tuple[str, int, str]]:
+        def ask(cell: tuple[str, str]) -> list[Unready]:
             source, target = cell
-            address = self._addresses[cell]
-            host = self.host(target)
-            # a request that is too early, so that it goes past the mesh to an address that the node does not know either, gets no answer
-            sent = self._traffic.requests(source, host, manifests.HTTP, count=count, concurrency=4, address=address, timeout_seconds=1.0)
-            return [(one.answer.cluster if one.answer else "", one.status, one.error) for one in sent]
+            # one that is too early, so that it goes past the mesh to an address that the node does not know either, gets no answer
+            patience = min(1.0, self._traffic.timeouts.request)
+            address, host = self._addresses[cell], self.host(target)
+            sent = self._traffic.requests(
+                source, host, manifests.HTTP, count=count, concurrency=4, address=address, timeout_seconds=patience
+            )
+            return list(wrong(source, target, sent))
 
-        eventually(
-            lambda: self._traffic.from_each(cells, ask),
-            lambda seen: all(good(cell, answers) for cell, answers in zip(cells, seen, strict=True)),
-            within_seconds=self._traffic.timeouts.endpoint_propagation,
-            what=f"services {self._prefix}-* known in every client's proxy",
-        )
+        def observe() -> dict[tuple[str, str], Unready]:
+            found = self._traffic.from_each(cells, ask)
+            return {(one.source, one.target): one for several in found for one in several}
+
+        cells = [(source, target) for source in self._clusters for target in self._clusters]
+        last: dict[tuple[str, str], Unready] = {}
+
+        def ready(found: dict[tuple[str, str], Unready]) -> bool:
+            last.clear()
+            last.update(found)
+            return not found
+
+        budget = self._traffic.timeouts.endpoint_propagation
+        try:
+            eventually(observe, ready, within_seconds=budget, what=f"services {self._prefix}-* in every client's proxy")
+        except NotInTime:
+            if not last:
+                raise  # nothing could be asked
+        return tuple(last.values())
 
     def _name(self, target: str) -> str:
         return f"{self._prefix}-{target}"
@@ -222,3 +248,8 @@ def has_endpoints(kube: Kube, service: str, namespace: str) -> bool:
     slices = kube.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
     endpoints = [endpoint for item in slices for endpoint in item.get("endpoints") or ()]
     return any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)
+
+
+def _seen(sent: Sequence[Request]) -> str:
+    told = [f"answered by {request.answer.cluster}" if request.succeeded and request.answer else request.failure for request in sent]
+    return "; ".join(f"{told.count(text)}× {text}" for text in dict.fromkeys(told))

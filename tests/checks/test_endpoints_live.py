@@ -10,7 +10,7 @@ import pytest
 from pytest_istio_mc.checks.endpoints_live import arrival, departure, leaving_endpoints_gone, new_endpoints_seen
 from pytest_istio_mc.evidence.pictures import timeline_evidence
 from pytest_istio_mc.observations import Ending, Protocol
-from pytest_istio_mc.timelines import EndpointChange, EndpointChanges, Flow, Record, Timeline
+from pytest_istio_mc.timelines import EndpointChange, EndpointChanges, Flow, Record, Timeline, Unready
 from pytest_istio_mc.verdicts import Outcome, Verdict
 
 from .live_mesh import NAMESPACE, mesh
@@ -135,6 +135,15 @@ def test_it_is_not_enough_that_somebody_answers() -> None:
     verdict = appear(came(only("east", "new-in-west", lambda one: answer(one.when, "east") if one.succeeded else one)))
 
     assert faults(verdict) == [("answered-elsewhere", ("east", "west"))]
+
+
+def test_a_service_that_is_not_known_everywhere_is_named_before_anything_changes() -> None:
+    unready = (Unready("east", "west", "8× answered by east"), Unready("west", "west", "1× 404"))
+    seen = EndpointChanges(Timeline(()), (), 5, unready=unready)
+
+    for verdict in (appear(seen), leave(seen)):
+        assert faults(verdict) == [("new-service-not-seen", ("east", "west")), ("new-service-not-seen", ("west",))]
+        assert verdict.findings[0].seen == "8× answered by east"
 
 
 def test_where_nothing_was_sent_nothing_is_known() -> None:
