@@ -44,6 +44,7 @@ MODULES = (
     "cluster_local_live",
     "subsets_live",
     "locality_live",
+    "locality_shares_live",
     "federation_live",
     "eastwest_loss",
     "apiserver_loss",
