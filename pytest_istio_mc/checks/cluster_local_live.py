@@ -101,7 +101,8 @@ def one_control_plane(mesh: Mesh, seen: ClusterLocal) -> Verdict:
     for sample in samples:
         if sample.source not in told:
             found += _crosses(mesh, seen, sample, f"although only {seen.only_in} was told to keep it local", "cl-one-primary")
-    return settle(found, f"kept local in {names(sorted(told))}, served by {seen.only_in}, only; {_figures(seen, SOME)}", pairs=pair_names(mesh))
+    otherwise = f"kept local in {names(sorted(told))}, served by {seen.only_in}, only; {_figures(seen, SOME)}"
+    return settle(found, otherwise, pairs=pair_names(mesh))
 
 
 @check(

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..shares import acceptable, passing
 from ..localities import Journey, Split, Unprotected, answered_in, crosses_zones
 from ..mesh import Mesh
+from ..shares import acceptable, passing
 from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..verdicts import Finding, Verdict, not_applicable
 from .catalogue import Kind, check

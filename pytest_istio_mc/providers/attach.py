@@ -37,7 +37,7 @@ class Found:
     mesh_id: str
     trust_domain: str
     local_image: str
-    locality: Locality = Locality()
+    locality: Locality
 
 
 class AttachProvider:

@@ -15,7 +15,7 @@ from pytest_istio_mc.checks import cluster_local_live, subsets_live
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.probes import cluster_local, kept_local, mesh_config, objects, strays, subsets, workloads
+from pytest_istio_mc.probes import cluster_local, kept_local, mesh_config, objects, sampling, strays, subsets, workloads
 from pytest_istio_mc.probes.traffic import Traffic, open_traffic
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.routing import LIFTED, ClusterLocal, Stage
@@ -212,7 +212,7 @@ def test_settings_that_keep_too_much_are_told(probed: Probed, monkeypatch: pytes
 @pytest.mark.usefixtures("impatient")
 def test_settings_that_are_not_lifted_are_told(probed: Probed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else makes everything cluster-local just when ours is lifted."""
-    real = cluster_local.settled
+    real = sampling.settled
 
     def with_theirs(traffic: Traffic, name: str, wanted: Sequence[Any], size: int) -> Stage:
         if name != LIFTED:
