@@ -80,7 +80,7 @@ def weights_are_kept(mesh: Mesh, seen: Stage, weights: Mapping[str, int]) -> Ver
         if own is None or not own.requests:
             found.append(Gap(f"{cluster.name}: no request was sent"))
             continue
-        found += _shares(mesh, own, weights, FALSE_ALARM / number_of_bounds)
+        found += _shares(mesh, own, weights, FALSE_ALARM / number_of_bounds, _late(seen))
     size = min((len(sample.requests) for sample in shared), default=0)
     return settle(found, _fairly(shared, weights, size, FALSE_ALARM / number_of_bounds), pairs=pair_names(mesh))
 
@@ -96,8 +96,8 @@ def _fairly(shared: Iterable[Sample], weights: Mapping[str, int], size: int, fal
     )
 
 
-def _shares(mesh: Mesh, sample: Sample, weights: Mapping[str, int], false_alarm: float) -> Iterator[Found]:
-    yield from _lost(mesh, sample, tuple(weights))
+def _shares(mesh: Mesh, sample: Sample, weights: Mapping[str, int], false_alarm: float, late: str) -> Iterator[Found]:
+    yield from _lost(mesh, sample, tuple(weights), late)
     count, answered = len(sample.requests), sample.answered
     for target, weight in weights.items():
         fewest, most = shares.acceptable(count, weight / 100, false_alarm)
@@ -106,7 +106,7 @@ def _shares(mesh: Mesh, sample: Sample, weights: Mapping[str, int], false_alarm:
                 f"{sample.source}: {target} gets {answered.get(target, 0)} of {count} requests, with a weight of {weight} %",
                 clusters=(sample.source, target),
                 expected=f"{fewest} to {most} of {count}",
-                seen=spread(sample),
+                seen=spread(sample) + late,
                 remedy=_routes(mesh, sample),
                 fault="weights-not-kept",
             )
@@ -121,7 +121,7 @@ def _led(mesh: Mesh, seen: Stage) -> Iterator[Found]:
         if not sample.expected:
             yield from _refused(mesh, sample)
             continue
-        yield from _lost(mesh, sample, sample.expected)
+        yield from _lost(mesh, sample, sample.expected, _late(seen))
         if sample.astray:
             wrong = sample.astray[0].answer
             assert wrong is not None
@@ -129,7 +129,7 @@ def _led(mesh: Mesh, seen: Stage) -> Iterator[Found]:
                 f"{sample.source}: {len(sample.astray)} of {len(sample.requests)} requests for {sample.case} are answered elsewhere",
                 clusters=(sample.source, *sample.expected),
                 expected=f"answers from {names(sample.expected)}" + (f", by a {sample.role}" if sample.role else "") + " only",
-                seen=f"{spread(sample)}; first by {wrong.role} {wrong.pod} in {wrong.cluster}",
+                seen=f"{spread(sample)}; first by {wrong.role} {wrong.pod} in {wrong.cluster}{_late(seen)}",
                 remedy=_routes(mesh, sample),
                 fault="subset-not-heeded",
             )
@@ -150,19 +150,20 @@ def _refused(mesh: Mesh, sample: Sample) -> Iterator[Found]:
         yield Gap(f"{sample.source}: a request for an empty subset ({sample.case}) was to get 503, and got: {other[0].failure}")
 
 
-def _lost(mesh: Mesh, sample: Sample, targets: tuple[str, ...]) -> Iterator[Found]:
-    """Requests that nobody answered. Where all for another network failed, its gateway has no way for the subset."""
+def _lost(mesh: Mesh, sample: Sample, targets: tuple[str, ...], late: str) -> Iterator[Found]:
+    """Requests that nobody answered. Where all for another network were cut off, its gateway has no filter chain for the subset."""
     if not sample.failed:
         return
     spec = mesh.spec
     far = [target for target in targets if spec.cluster(target).network != spec.cluster(sample.source).network]
-    no_way = len(targets) == 1 and bool(far) and len(sample.failed) == len(sample.requests)
+    cut_off = all(request.status == 503 and "reset" in request.error for request in sample.failed)
+    no_way = len(targets) == 1 and bool(far) and cut_off and len(sample.failed) == len(sample.requests)
     looked_at = istioctl(mesh, targets[0], f"proxy-config listeners deploy/istio-eastwestgateway.{spec.istio_namespace} --port 15443")
     yield Finding(
         f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests for {sample.case} fail",
         clusters=(sample.source, *targets) if len(targets) == 1 else (sample.source,),
         expected=f"every request answered by {names(targets)}",
-        seen=f"{failures(sample.requests)}; answers: {spread(sample)}",
+        seen=f"{failures(sample.requests)}; answers: {spread(sample)}{late}",
         remedy=f"{looked_at} | grep {sample.host}  # no line: apply the DestinationRule in {targets[0]}, too"
         if no_way
         else _routes(mesh, sample),
@@ -176,6 +177,11 @@ def _routes(mesh: Mesh, sample: Sample) -> str:
     if not mesh.spec.cluster(plane).runs_istiod:
         return kubectl(mesh, sample.source, f"-n {probes_of(mesh).namespace} get virtualservices,destinationrules -o yaml")
     return istioctl(mesh, sample.source, f"proxy-config all {client} -o json") + f"  # routes, clusters and endpoints of {sample.host}"
+
+
+def _late(seen: Stage) -> str:
+    """What is to be said of samples that were taken although not all was as it should be: there was no more time to wait for it."""
+    return "" if seen.first_seconds is not None else "; not everything was in force within the time that configuration may take"
 
 
 def _count(seen: Stage) -> int:

@@ -84,6 +84,15 @@ def test_a_failure_on_the_way_to_the_own_cluster_is_no_gateways_fault(here: Mesh
     )
 
 
+def test_requests_that_time_out_are_no_gateways_fault_and_being_late_is_told(here: Mesh, pinned: Stage) -> None:
+    dead = [replace(one, ending=Ending.TIMEOUT, status=0, error="timed out") for one in refusals(here, "east")]
+
+    verdict = subsets_live.clusters_are_pinned(here, replace(spoiled(pinned, "east", "subset west", dead), first_seconds=None))
+
+    assert fault(verdict) == "subset-requests-fail"
+    assert verdict.findings[0].seen.endswith("no answers; not everything was in force within the time that configuration may take")
+
+
 def test_some_failures_among_answers_are_a_finding_too(here: Mesh, pinned: Stage) -> None:
     some = [*pinned.samples[1].requests, *refusals(here, "east", 1)]
 
