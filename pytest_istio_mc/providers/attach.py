@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import KubeError, ProvisionError, UsageProblem
@@ -36,7 +36,7 @@ class Found:
     mesh_id: str
     trust_domain: str
     local_image: str
-    locality: Locality = Locality()
+    locality: Locality = field(default_factory=Locality)
 
 
 class AttachProvider:

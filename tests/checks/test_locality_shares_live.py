@@ -39,7 +39,8 @@ def test_shares_that_are_kept_are_conformant_and_the_statistics_are_stated(here:
     verdict = shares_are_kept(here, snapshot(here), splits(here))
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict
-    assert "60 of 300" in verdict.reason and "240 of 300" in verdict.reason
+    assert "60 of 300" in verdict.reason
+    assert "240 of 300" in verdict.reason
     assert "with 1e-06 for a false alarm" in verdict.reason
 
 
