@@ -117,5 +117,4 @@ def test_every_cluster_is_in_one_tier_or_unseen_and_in_one_group(given: list[tup
         assert sorted([*mapped.clusters, *mapped.unseen]) == names
         assert sorted(name for group in groups(spec, where, source).values() for name in group) == names
         assert source in next(iter(groups(spec, where, source).values()))
-        assert found.nearest()
         assert source in found.tiers[0].clusters

@@ -140,6 +140,7 @@ def _addresses(found: Mapping[tuple[str, int], object]) -> str:
         "MC-EASTWEST-001",
         "MC-EASTWEST-002",
         "MC-FEDERATION-002",
+        "MC-LOCALITY-001",
     ),
     probed=True,
 )

@@ -22,7 +22,7 @@ LOCALITY = "https://istio.io/latest/docs/tasks/traffic-management/locality-load-
     "Nodes are labelled with where they are, and proxies know their own and each endpoint's region, zone and subzone.",
     spec_url=LOCALITY + "before-you-begin/",
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
-    explained_by=("MC-DISCOVERY-002", "MC-CONTROL-002", "MC-CONTROL-005"),
+    explained_by=("MC-CONTROL-002", "MC-CONTROL-005"),
 )
 def localities_known(snapshot: Snapshot) -> Verdict:
     """Istio takes the locality of an endpoint from the node's labels when it learns of it, that of a proxy when this connects: a label
@@ -38,13 +38,17 @@ def localities_known(snapshot: Snapshot) -> Verdict:
     found: list[Found] = []
     found += each(nodes, lambda cell: _node(snapshot, *cell))
     found += each(clusters, lambda cluster: _unlisted(snapshot, cluster))
-    proxies = [(cluster, proxy) for cluster in clusters for proxy in snapshot.clusters[cluster.name].proxies]
-    told = list(each(proxies, lambda cell: _proxy(snapshot, *cell)))
-    found += told
+    mislabelled = {name for item in found if isinstance(item, Finding) for name in item.clusters}
+    proxies = [
+        (cluster, proxy)
+        for cluster in clusters
+        for proxy in snapshot.clusters[cluster.name].proxies
+        if proxy.kind in ("client", "server") and cluster.name not in mislabelled
+    ]
+    found += each(proxies, lambda cell: _proxy(snapshot, *cell))
     if not any(isinstance(item, Finding) for item in found):
-        ours = [(cluster, proxy) for cluster, proxy in proxies if proxy.kind in ("client", "server")]
         gateways = gateway_addresses(snapshot)
-        found += each(ours, lambda cell: _endpoints(snapshot, *cell, gateways))
+        found += each(proxies, lambda cell: _endpoints(snapshot, *cell, gateways))
     known = sum(_own(snapshot, cluster, proxy) is not None for cluster, proxy in proxies)
     places = dict.fromkeys(str(locality_of(node)) for _, node in nodes)
     otherwise = f"{len(nodes)} nodes are in {names(places)}; " + (

@@ -503,7 +503,7 @@ def mutual_tls_turned_off(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
 
 
-@fault("MC-DISCOVERY-002", "loc-wrong", "cluster1", "cluster2")
+@fault("MC-LOCALITY-001", "loc-wrong", "cluster1", "cluster2")
 def endpoints_in_the_wrong_place(mesh: FakeMesh) -> None:
     for entry in endpoint_configs(mesh, "client-1"):
         entry["endpoint_config"]["endpoints"][1]["locality"] = {}
@@ -558,6 +558,16 @@ def gateway_that_does_not_route_by_sni(mesh: FakeMesh) -> None:
     mesh[2].dump("gateway-2")["configs"][3]["dynamic_listeners"][0]["active_state"]["listener"]["filter_chains"] = []
 
 
+@fault("MC-LOCALITY-001", "loc-node-labels", "cluster2", remedy="kubectl --context=ctx-2 label node node2 --overwrite")
+def nodes_without_a_region(mesh: FakeMesh) -> None:
+    del mesh[2].objects["Node"][0]["metadata"]["labels"]
+
+
+@fault("MC-LOCALITY-001", "loc-proxy", "cluster1", remedy="delete pod client-1")
+def proxy_that_connected_before_its_node_was_labelled(mesh: FakeMesh) -> None:
+    mesh[1].istiod("adsz")["clients"][0]["locality"] = {}
+
+
 @fault("MC-EASTWEST-002", "ew-selector", "cluster2", remedy='{"istio":"eastwestgateway"}')
 def gateway_that_selects_nothing(mesh: FakeMesh) -> None:
     mesh[2].find("Gateway.networking.istio.io", "cross-network-gateway", SYSTEM)["spec"]["selector"] = {"istio": "nope"}
@@ -604,7 +614,7 @@ def test_a_fault_is_the_one_root_cause(seed: Seed, check: str, name: str, cluste
     assert all(remedy in cause.remedy for cause in causes), shown
 
 
-@pytest.mark.parametrize("endpoint", ["clusterz", "syncz", "networkz", "endpointShardz", "mesh"])
+@pytest.mark.parametrize("endpoint", ["clusterz", "syncz", "networkz", "endpointShardz", "mesh", "adsz"])
 def test_a_debug_endpoint_that_refuses_is_inconclusive_and_never_a_fault(endpoint: str) -> None:
     mesh = FakeMesh()
     for port in (8080, 15014):
