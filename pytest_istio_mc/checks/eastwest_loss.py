@@ -11,10 +11,10 @@ from ..outages import STEADY, GatewayLoss, Purpose, flows
 from ..spec import Feature
 from ..timelines import Flow
 from ..verdicts import Finding, Verdict
-from .apiserver_loss import failed_as, fair, starved
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
 from .live import kubectl
+from .losses import failed_as, fair, starved
 
 
 @check(
