@@ -51,7 +51,7 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
     if loss is None:
         return not_applicable(NOBODY)
     otherwise = f"{lost(loss)}: {traffic(loss)}"
-    return settle(fair(untouched(mesh, loss), loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(untouched(mesh, loss), loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -88,13 +88,13 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
         f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
     if last <= EJECTED_SECONDS:
         return
-    if reason := starved(after, loss.stall_seconds):
+    if reason := starved(after, loss.machine):
         yield Gap(reason)
         return
     yield Finding(
@@ -124,7 +124,7 @@ def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> 
         return not_applicable(NOBODY)
     found, taken = pushes(mesh, loss, timeouts)
     otherwise = f"{lost(loss)}: a route applied meanwhile was in force in {figures(taken)}"
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -176,7 +176,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"{lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
         f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {traffic(loss)}"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -245,7 +245,7 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
         f"{lost(loss)}: an endpoint added there afterwards answered {figures(taken)} after the loss was mended, "
         f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -286,14 +286,14 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
             own += len(flow.failures)
         else:
             what = f"{cluster} was taken out of the mesh and brought back"
-            found += failed(mesh, flow, what, (flow.source, cluster), isolated.stall_seconds)
+            found += failed(mesh, flow, what, (flow.source, cluster), isolated.machine)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
     back = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
         f"{cluster} isolated: the last answer from it {figures(drained)} after its remote secrets were removed; the first one "
         f"{figures(back)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
     )
-    verdict = settle(fair(found, isolated.stall_seconds), otherwise, pairs=_pairs(mesh))
+    verdict = settle(fair(found, isolated.machine), otherwise, pairs=_pairs(mesh))
     return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
 
 
@@ -312,7 +312,7 @@ def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verd
     cannot reach meanwhile."""
     if remote is None or primary is None:
         return not_applicable("no remote cluster is served by a control plane elsewhere")
-    found = [*fair(untouched(mesh, remote), remote.stall_seconds), *fair(untouched(mesh, primary), primary.stall_seconds)]
+    found = [*fair(untouched(mesh, remote), remote.machine), *fair(untouched(mesh, primary), primary.machine)]
     otherwise = f"{lost(remote)}: {traffic(remote)}. {lost(primary)}, its control plane out of reach: {traffic(primary)}"
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
 
@@ -335,7 +335,7 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
     found = [*untouched(mesh, loss, go_on=False), *pushed, *returned(mesh, loss, timeouts)]
     back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
     otherwise = f"{lost(loss)}: {traffic(loss)}; a route was in force in {figures(taken)}; new endpoint after {figures(back)}"
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _told(loss: Loss) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..observations import Ending
-from ..outages import How, Loss, Purpose, Push, flows
+from ..outages import How, Loss, Machine, Purpose, Push, flows
 from ..timelines import Flow, Record
 from ..verdicts import Finding
 from .judging import Found, Gap, names
@@ -17,6 +17,9 @@ LATE_SECONDS = 1.0
 
 STANDSTILL_SECONDS = 3.0
 """A machine that stands still for that long breaks connections by itself: nothing that goes wrong meanwhile is held against the mesh."""
+
+CROWD, STANDSTILL_CROWD = 8.0, 16.0
+"""The same in tasks to a processor: pods ask for so little of it that with so many others they get next to nothing."""
 
 _SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
 
@@ -30,7 +33,7 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         if before.failures:
             yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
             continue
-        yield from failed(mesh, after, what, (flow.source, loss.lost), loss.stall_seconds)
+        yield from failed(mesh, after, what, (flow.source, loss.lost), loss.machine)
         if go_on and not flow.stream:
             silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
             if silent:
@@ -47,10 +50,10 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         yield Gap("nothing was sent during the loss")
 
 
-def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_seconds: float) -> Iterator[Found]:
+def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], machine: Machine) -> Iterator[Found]:
     if not flow.failures:
         return
-    if reason := starved(flow, stall_seconds):
+    if reason := starved(flow, machine):
         yield Gap(reason)
         return
     yield Finding(
@@ -64,22 +67,19 @@ def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_s
     )
 
 
-def starved(flow: Flow, stall_seconds: float) -> str:
-    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that stands still."""
-    late = max([stall_seconds, *(record.late_seconds for record in flow.records)])
-    if late < LATE_SECONDS or not all(record.ending in _SILENT for record in flow.failures):
+def starved(flow: Flow, machine: Machine) -> str:
+    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that has too much to do."""
+    late = max([machine.stall_seconds, *(record.late_seconds for record in flow.records)])
+    if (late < LATE_SECONDS and machine.crowd < CROWD) or not all(record.ending in _SILENT for record in flow.failures):
         return ""
-    return (
-        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s "
-        "meanwhile; give it less to do"
-    )
+    return f"{flow.name}: {len(flow.failures)} requests were not answered in time, but {machine}"
 
 
-def fair(found: Iterable[Found], stall_seconds: float) -> Iterator[Found]:
-    """What was found, as gaps where the machine stood still for too long for anything to be judged."""
+def fair(found: Iterable[Found], machine: Machine) -> Iterator[Found]:
+    """What was found, as gaps where the machine had so much more to do than it can that nothing can be judged."""
     for item in found:
-        if isinstance(item, Finding) and stall_seconds >= STANDSTILL_SECONDS:
-            yield Gap(f"{item.summary} ({item.seen}), but the machine stood still for up to {stall_seconds:.1f} s; give it less to do")
+        if isinstance(item, Finding) and (machine.stall_seconds >= STANDSTILL_SECONDS or machine.crowd >= STANDSTILL_CROWD):
+            yield Gap(f"{item.summary} ({item.seen}), but {machine}")
         else:
             yield item
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -21,6 +22,7 @@ from ..outages import (
     How,
     Isolation,
     Loss,
+    Machine,
     Purpose,
     Push,
     Restart,
@@ -94,7 +96,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
         returns=tuple(_returns(timeline, lost, ended, endpoint_at)),
         died=died,
         restart=restarted and _with_last_answer(restarted, timeline, spec, lost),
-        stall_seconds=pulse.stall_seconds,
+        machine=pulse.machine,
     )
 
 
@@ -127,7 +129,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
         timeline=running.timeline,
         planes=(plane.name,),
         restarted=tuple(sorted(set(_pods(faults, [plane.name])) - set(before))),
-        stall_seconds=pulse.stall_seconds,
+        machine=pulse.machine,
     )
 
 
@@ -158,7 +160,7 @@ def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
         drained.append(Return(source, max(0.0, last - began) if last is not None and gone else 0.0 if gone else None, None))
         first = _answered(timeline, Purpose.PLAIN, source, cluster, ended)
         returns.append(Return(source, first - ended if first else None, None))
-    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.stall_seconds)
+    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.machine)
 
 
 def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress) -> tuple[GatewayLoss, ...]:
@@ -192,7 +194,7 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
             whole = time.time() - began
         _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
         _rest(_AFTER_SECONDS)
-    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.stall_seconds)
+    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.machine)
 
 
 def _steady(flow: Flow) -> bool:
@@ -207,7 +209,7 @@ class _Pulse:
     _BEAT = 0.05
 
     def __init__(self) -> None:
-        self.stall_seconds = 0.0
+        self.machine = Machine()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
@@ -224,7 +226,8 @@ class _Pulse:
             before = time.monotonic()
             if self._ended.wait(self._BEAT):
                 return
-            self.stall_seconds = max(self.stall_seconds, time.monotonic() - before - self._BEAT)
+            stall = max(self.machine.stall_seconds, time.monotonic() - before - self._BEAT)
+            self.machine = Machine(round(stall, 2), max(self.machine.crowd, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 # what is sent
