@@ -32,6 +32,18 @@ class Purpose(Enum):
 
 
 @dataclass(frozen=True)
+class Machine:
+    """How the machine that runs the tests fared, which in a lab has all the clusters on it: the longest time for which it did not get to do
+    what was due, and how many tasks there were to each of its processors (the load average)."""
+
+    stall_seconds: float = 0.0
+    crowd: float = 0.0
+
+    def __str__(self) -> str:
+        return f"the machine has too much to do: it stood still for {self.stall_seconds:.1f} s, with {self.crowd:.0f} tasks a processor"
+
+
+@dataclass(frozen=True)
 class Sign:
     """Something by which a loss could be told: ``kind`` is status, metric or log; ``lost_cluster`` says that it was in a cluster whose API
     server was lost, so that nobody could have read it there through Kubernetes."""
@@ -69,7 +81,7 @@ class Loss:
 
     ``ended`` is when its end was ordered, ``healed`` when it was proven. ``planes`` are the control planes elsewhere that watch the
     cluster. ``statuses`` is what they said of it last before the end, ``restarted`` the istiod pods that are others than before.
-    ``stall_seconds`` is the longest time for which the machine that runs the tests did not get to do what was due.
+    ``machine`` is how the machine that runs the tests fared meanwhile.
     """
 
     lost: str
@@ -86,7 +98,7 @@ class Loss:
     returns: tuple[Return, ...] = ()
     died: float = 0.0
     restart: Restart | None = None
-    stall_seconds: float = 0.0
+    machine: Machine = Machine()
 
     @property
     def seconds(self) -> float:
@@ -124,7 +136,7 @@ class Isolation:
     timeline: Timeline
     drained: tuple[Return, ...] = ()
     returns: tuple[Return, ...] = ()
-    stall_seconds: float = 0.0
+    machine: Machine = Machine()
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ class GatewayLoss:
     began: float
     whole_seconds: float
     timeline: Timeline
-    stall_seconds: float = 0.0
+    machine: Machine = Machine()
 
 
 def title(source: str, purpose: Purpose, detail: str = "") -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from ..errors import ObservationError
 from ..eventually import Timeouts
 from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
-from ..observations import Ending
-from ..outages import How, Isolation, Loss, Purpose, Push, flows
+from ..outages import How, Isolation, Loss, Purpose, flows
 from ..spec import Feature
-from ..timelines import Flow, Record
+from ..timelines import Flow
 from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, Profile, check
-from .judging import Found, Gap, names, settle
+from .judging import Found, Gap, settle
 from .live import kubectl
+from .losses import failed, failed_as, fair, figures, lost, pushes, returned, starved, traffic, untouched
 from .trust_live import TRUST_BELOW
 
 DEPLOYMENT_MODELS = "https://istio.io/latest/docs/ops/deployment/deployment-models/"
@@ -33,14 +33,6 @@ EJECTED_SECONDS = 6.0
 """How long an endpoint that died may still be tried: three failed requests at five a second and Envoy's own second, with room to spare."""
 STARTING_SECONDS = 30.0
 """How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
-LATE_SECONDS = 1.0
-"""A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
-
-STANDSTILL_SECONDS = 3.0
-"""A machine that stands still for that long breaks connections by itself: nothing that goes wrong meanwhile is held against the mesh."""
-
-_SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
-
 NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
 
 
@@ -58,8 +50,8 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
     """New connections, kept ones and streams, from every cluster, through the whole loss and the recovery."""
     if loss is None:
         return not_applicable(NOBODY)
-    otherwise = f"{_lost(loss)}: {_traffic(loss)}"
-    return settle(fair(untouched(mesh, loss), loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    otherwise = f"{lost(loss)}: {traffic(loss)}"
+    return settle(fair(untouched(mesh, loss), loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -96,13 +88,13 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
         f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
     if last <= EJECTED_SECONDS:
         return
-    if reason := starved(after, loss.stall_seconds):
+    if reason := starved(after, loss.machine):
         yield Gap(reason)
         return
     yield Finding(
@@ -130,9 +122,9 @@ def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> 
     """A route that is applied in another cluster during the loss is in force in every proxy that its control plane serves."""
     if loss is None:
         return not_applicable(NOBODY)
-    found, figures = _pushes(mesh, loss, timeouts)
-    otherwise = f"{_lost(loss)}: a route applied meanwhile was in force in {_figures(figures)}"
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    found, taken = pushes(mesh, loss, timeouts)
+    otherwise = f"{lost(loss)}: a route applied meanwhile was in force in {figures(taken)}"
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -181,10 +173,10 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
     found += untouched(mesh, loss, go_on=False)
     drained = f"; {loss.lost} last answered its proxies {restart.last_answer_seconds:.1f} s after it" if restart.last_answer_seconds else ""
     otherwise = (
-        f"{_lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
-        f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {_traffic(loss)}"
+        f"{lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
+        f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {traffic(loss)}"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -234,7 +226,7 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
     """An endpoint that the cluster gets right after the loss answers clients in every cluster."""
     if loss is None:
         return not_applicable(NOBODY)
-    found: list[Found] = list(_returned(mesh, loss, timeouts))
+    found: list[Found] = list(returned(mesh, loss, timeouts))
     for pod in loss.restarted:
         cluster = pod.partition(":")[0]
         found.append(
@@ -247,13 +239,13 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
                 fault="istiod-restarted-by-loss",
             )
         )
-    figures = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
+    taken = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
     late = {entry.source: entry.after_endpoint_seconds for entry in loss.returns if entry.after_endpoint_seconds is not None}
     otherwise = (
-        f"{_lost(loss)}: an endpoint added there afterwards answered {_figures(figures)} after the loss was mended, "
+        f"{lost(loss)}: an endpoint added there afterwards answered {figures(taken)} after the loss was mended, "
         f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
     )
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 @check(
@@ -294,14 +286,14 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
             own += len(flow.failures)
         else:
             what = f"{cluster} was taken out of the mesh and brought back"
-            found += _failed(mesh, flow, what, (flow.source, cluster), isolated.stall_seconds)
+            found += failed(mesh, flow, what, (flow.source, cluster), isolated.machine)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
-    returned = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
+    back = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
-        f"{cluster} isolated: the last answer from it {_figures(drained)} after its remote secrets were removed; the first one "
-        f"{_figures(returned)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
+        f"{cluster} isolated: the last answer from it {figures(drained)} after its remote secrets were removed; the first one "
+        f"{figures(back)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
     )
-    verdict = settle(fair(found, isolated.stall_seconds), otherwise, pairs=_pairs(mesh))
+    verdict = settle(fair(found, isolated.machine), otherwise, pairs=_pairs(mesh))
     return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
 
 
@@ -320,8 +312,8 @@ def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verd
     cannot reach meanwhile."""
     if remote is None or primary is None:
         return not_applicable("no remote cluster is served by a control plane elsewhere")
-    found = [*fair(untouched(mesh, remote), remote.stall_seconds), *fair(untouched(mesh, primary), primary.stall_seconds)]
-    otherwise = f"{_lost(remote)}: {_traffic(remote)}. {_lost(primary)}, its control plane out of reach: {_traffic(primary)}"
+    found = [*fair(untouched(mesh, remote), remote.machine), *fair(untouched(mesh, primary), primary.machine)]
+    otherwise = f"{lost(remote)}: {traffic(remote)}. {lost(primary)}, its control plane out of reach: {traffic(primary)}"
     return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
 
 
@@ -339,141 +331,11 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
     """Traffic goes on, configuration elsewhere does, and endpoints converge afterwards."""
     if loss is None:
         return not_applicable(NOBODY)
-    pushed, figures = _pushes(mesh, loss, timeouts)
-    found = [*untouched(mesh, loss, go_on=False), *pushed, *_returned(mesh, loss, timeouts)]
+    pushed, taken = pushes(mesh, loss, timeouts)
+    found = [*untouched(mesh, loss, go_on=False), *pushed, *returned(mesh, loss, timeouts)]
     back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
-    otherwise = f"{_lost(loss)}: {_traffic(loss)}; a route was in force in {_figures(figures)}; new endpoint after {_figures(back)}"
-    return settle(fair(found, loss.stall_seconds), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
-
-
-def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
-    """What the plain flows have suffered from the loss's beginning to the end of the record; ``go_on`` demands that every cluster that
-    answered a client before goes on to answer it during the loss."""
-    what = f"the API server of {loss.lost} was lost"
-    for flow in flows(loss.timeline, Purpose.PLAIN):
-        before, after = flow.between(flow.began, loss.began), flow.between(loss.began, flow.ended)
-        if before.failures:
-            yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
-            continue
-        yield from _failed(mesh, after, what, (flow.source, loss.lost), loss.stall_seconds)
-        if go_on and not flow.stream:
-            silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
-            if silent:
-                yield Finding(
-                    f"{flow.source} was not answered by {names(silent)} any more while {what}",
-                    clusters=(flow.source, *silent),
-                    expected=f"answers from {names(sorted(before.answered_by()))}, as before",
-                    seen=f"{flow.between(loss.began, loss.ended).answered_by()} in {loss.seconds:.0f} s",
-                    remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
-                    f".{mesh.probes.namespace if mesh.probes else 'default'}",
-                    fault="loss-takes-endpoints",
-                )
-    if not any(True for _ in flows(loss.timeline, Purpose.PLAIN)):
-        yield Gap("nothing was sent during the loss")
-
-
-def _failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], stall_seconds: float) -> Iterator[Found]:
-    if not flow.failures:
-        return
-    if reason := starved(flow, stall_seconds):
-        yield Gap(reason)
-        return
-    yield Finding(
-        f"{flow.source}: {len(flow.failures)} of {len(flow.records)} requests failed while {what} ({flow.name.partition(' (')[2][:-1]})",
-        clusters=tuple(dict.fromkeys(clusters)),
-        expected="no failed request: proxies keep their endpoints and certificates",
-        seen=f"{failed_as(flow.failures)}; longest time without an answer {flow.longest_gap_seconds:.1f} s",
-        remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
-        f".{mesh.probes.namespace if mesh.probes else 'default'}",
-        fault="requests-fail-during-loss",
-    )
-
-
-def starved(flow: Flow, stall_seconds: float) -> str:
-    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that stands still."""
-    late = max([stall_seconds, *(record.late_seconds for record in flow.records)])
-    if late < LATE_SECONDS or not all(record.ending in _SILENT for record in flow.failures):
-        return ""
-    return (
-        f"{flow.name}: {len(flow.failures)} requests were not answered in time, but the machine stood still for up to {late:.1f} s "
-        "meanwhile; give it less to do"
-    )
-
-
-def fair(found: Iterable[Found], stall_seconds: float) -> Iterator[Found]:
-    """What was found, as gaps where the machine stood still for too long for anything to be judged."""
-    for item in found:
-        if isinstance(item, Finding) and stall_seconds >= STANDSTILL_SECONDS:
-            yield Gap(f"{item.summary} ({item.seen}), but the machine stood still for up to {stall_seconds:.1f} s; give it less to do")
-        else:
-            yield item
-
-
-def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
-    """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
-    for flow in flows(loss.timeline, Purpose.PUSHED, source):
-        if flow.host == push.host:
-            first = flow.steady_from(10, lambda record: record.cluster == push.config_cluster, push.when)
-            return first.when - push.when if first and first.when < loss.ended else None
-    return None
-
-
-def _pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Mapping[str, float]]:
-    found: list[Found] = []
-    figures: dict[str, float] = {}
-    if not loss.pushes:
-        found.append(Gap("no control plane has its configuration in another cluster than the lost one"))
-    for push in loss.pushes:
-        for source in push.sources:
-            sent = [flow for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
-            before = [flow.between(flow.began, push.when) for flow in sent]
-            if not before or set(before[0].answered_by()) <= {push.config_cluster}:
-                found.append(Gap(f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"))
-                continue
-            seconds = push_seconds(loss, push, source)
-            if seconds is not None and seconds <= timeouts.config_propagation:
-                figures[source] = seconds
-                continue
-            found.append(
-                Finding(
-                    f"a route applied in {push.config_cluster} while {loss.lost} was lost is not in force in {source}",
-                    clusters=(push.config_cluster, source, loss.lost),
-                    expected=f"in force within {timeouts.config_propagation:g} s",
-                    seen="not in force when the loss ended" if seconds is None else f"{seconds:.1f} s",
-                    remedy=f"istioctl --context={mesh.spec.cluster(push.config_cluster).context} proxy-status",
-                    fault="no-pushes-during-loss",
-                )
-            )
-    return found, figures
-
-
-def _returned(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> Iterator[Found]:
-    if not loss.returns:
-        yield Gap("nothing was sent after the loss")
-    for entry in loss.returns:
-        if entry.seconds is None or entry.after_endpoint_seconds is None or entry.after_endpoint_seconds > timeouts.remote_sync:
-            yield Finding(
-                f"an endpoint that {loss.lost} got after the loss of its API server is not seen by {entry.source}",
-                clusters=(entry.source, loss.lost),
-                expected=f"an answer from it within {timeouts.remote_sync:g} s",
-                seen="none" if entry.after_endpoint_seconds is None else f"after {entry.after_endpoint_seconds:.1f} s",
-                remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
-                fault="endpoints-stay-stale-after-loss",
-            )
-
-
-def _lost(loss: Loss) -> str:
-    how = "refused connections" if loss.how is How.REFUSED else "hung"
-    return f"the API server of {loss.lost} {how} for {loss.seconds:.0f} s"
-
-
-def _traffic(loss: Loss) -> str:
-    plain = [flow.between(loss.began, flow.ended) for flow in flows(loss.timeline, Purpose.PLAIN)]
-    gap = max((flow.longest_gap_seconds for flow in plain if not flow.stream), default=0.0)
-    sent = sum(len(flow.records) for flow in plain)
-    failed = sum(len(flow.failures) for flow in plain)
-    streams = sum(flow.stream for flow in plain)
-    return f"{failed} of {sent} requests failed, longest time without an answer {gap:.1f} s, {streams} streams whole"
+    otherwise = f"{lost(loss)}: {traffic(loss)}; a route was in force in {figures(taken)}; new endpoint after {figures(back)}"
+    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
 
 def _told(loss: Loss) -> str:
@@ -489,18 +351,6 @@ def _told(loss: Loss) -> str:
         parts.append(f"only {loss.lost}'s own istiod logs it, after {own[0].after_seconds:.0f} s: {own[0].text[:90]}")
     how = "refused" if loss.how is How.REFUSED else "hung"
     return f"{loss.lost} {how}: {'; '.join(parts)}"
-
-
-def _figures(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{source} {seconds:.1f} s" for source, seconds in figures.items()) or "none"
-
-
-def failed_as(records: Sequence[Record], limit: int = 2) -> str:
-    counted: dict[str, int] = {}
-    for record in records:
-        counted[record.failure[:160]] = counted.get(record.failure[:160], 0) + 1
-    worst = sorted(counted.items(), key=lambda entry: -entry[1])[:limit]
-    return "; ".join(f"{count}× {text}" for text, count in worst)
 
 
 def _pairs(mesh: Mesh) -> list[str]:

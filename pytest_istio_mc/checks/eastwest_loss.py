@@ -11,10 +11,10 @@ from ..outages import STEADY, GatewayLoss, Purpose, flows
 from ..spec import Feature
 from ..timelines import Flow
 from ..verdicts import Finding, Verdict
-from .apiserver_loss import failed_as, fair, starved
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
 from .live import kubectl
+from .losses import failed_as, fair, starved
 
 
 @check(
@@ -38,7 +38,7 @@ def gateway_pod_lost(mesh: Mesh, losses: Sequence[GatewayLoss], timeouts: Timeou
         for purpose in (Purpose.ONLY, Purpose.RETRIED):
             for flow in flows(loss.timeline, purpose):
                 judged = _judged(mesh, loss, flow, timeouts, spared=loss.replicas > 1 and purpose is Purpose.RETRIED)
-                found += fair(judged, loss.stall_seconds)
+                found += fair(judged, loss.machine)
         pods = f"one of {loss.replicas} pods" if loss.replicas > 1 else "its only pod"
         told.append(
             f"{loss.network}'s gateway lost {pods}, and had as many as before after {loss.whole_seconds:.1f} s: "
@@ -62,7 +62,7 @@ def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts, *, sp
     if before.failures or not before.records:
         yield Gap(f"{flow.name}: {failed_as(before.failures) or 'nothing was sent'}, before anything was lost")
         return
-    if after.failures and (reason := starved(after, loss.stall_seconds)):
+    if after.failures and (reason := starved(after, loss.machine)):
         yield Gap(reason)
         return
     get_pods = kubectl(mesh, loss.cluster, "get pods --all-namespaces -l istio=eastwestgateway -o wide")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..errors import MeshError, NotHealed, ProvisionError
 from ..mesh import Mesh
 
-MENDING_SECONDS = 120.0
+MENDING_SECONDS = 240.0
 """How long mending may take: an apiserver that was killed starts, and whoever depends on it with it."""
 
 

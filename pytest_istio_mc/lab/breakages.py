@@ -21,7 +21,7 @@ BREAKAGES = (STOP_COMPONENT, KILL_COMPONENT, BLOCK_ADDRESS)
 
 _API_SERVER = "kube-apiserver"
 _ITS_CLIENTS = ("kube-controller-manager", "kube-scheduler")
-_BACK_SECONDS = 60.0
+_BACK_SECONDS = 180.0
 
 
 @dataclass

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import MeshError, NotInTime, ObservationError
+from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
 from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
@@ -20,11 +22,11 @@ from ..outages import (
     How,
     Isolation,
     Loss,
+    Machine,
     Purpose,
     Push,
     Restart,
     Return,
-    Sign,
     flows,
     primary_to_lose,
     title,
@@ -33,6 +35,7 @@ from ..outages import (
 from ..timelines import Flow, Timeline
 from . import manifests
 from .flows import FlowPlan, Running, flowing
+from .loss_signs import listening, own_signs
 from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin
 from .traffic import Traffic
 
@@ -65,7 +68,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
             _rest(BASELINE_SECONDS)
             with running.marked(f"API server of {lost} {how.value}"):
                 began = time.time()
-                with _lost(faults, how, lost), _listening(faults, planes, lost) as ears:
+                with _lost(faults, how, lost), listening(faults, planes, lost) as ears:
                     pushes, died = _meanwhile(traffic, kubes, running, services, lost)
                     restarted = _restart(faults, running, restart, lost) if restart else None
                     _rest(began + LOSS_SECONDS - time.time())
@@ -77,7 +80,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
             _wait_returned(traffic, running, lost, endpoint_at)
             _rest(_AFTER_SECONDS)
     timeline = running.timeline
-    signs += _own_signs(faults, [plane.name for plane in spec.control_planes if plane.name == lost], began, ended)
+    signs += own_signs(faults, [plane.name for plane in spec.control_planes if plane.name == lost], began, ended)
     return Loss(
         lost=lost,
         how=how,
@@ -93,7 +96,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
         returns=tuple(_returns(timeline, lost, ended, endpoint_at)),
         died=died,
         restart=restarted and _with_last_answer(restarted, timeline, spec, lost),
-        stall_seconds=pulse.stall_seconds,
+        machine=pulse.machine,
     )
 
 
@@ -126,7 +129,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
         timeline=running.timeline,
         planes=(plane.name,),
         restarted=tuple(sorted(set(_pods(faults, [plane.name])) - set(before))),
-        stall_seconds=pulse.stall_seconds,
+        machine=pulse.machine,
     )
 
 
@@ -157,7 +160,7 @@ def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
         drained.append(Return(source, max(0.0, last - began) if last is not None and gone else 0.0 if gone else None, None))
         first = _answered(timeline, Purpose.PLAIN, source, cluster, ended)
         returns.append(Return(source, first - ended if first else None, None))
-    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.stall_seconds)
+    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.machine)
 
 
 def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress) -> tuple[GatewayLoss, ...]:
@@ -191,7 +194,7 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
             whole = time.time() - began
         _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
         _rest(_AFTER_SECONDS)
-    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.stall_seconds)
+    return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.machine)
 
 
 def _steady(flow: Flow) -> bool:
@@ -206,7 +209,7 @@ class _Pulse:
     _BEAT = 0.05
 
     def __init__(self) -> None:
-        self.stall_seconds = 0.0
+        self.machine = Machine()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
@@ -223,7 +226,8 @@ class _Pulse:
             before = time.monotonic()
             if self._ended.wait(self._BEAT):
                 return
-            self.stall_seconds = max(self.stall_seconds, time.monotonic() - before - self._BEAT)
+            stall = max(self.machine.stall_seconds, time.monotonic() - before - self._BEAT)
+            self.machine = Machine(round(stall, 2), max(self.machine.crowd, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 # what is sent
@@ -432,8 +436,6 @@ def _returns(timeline: Timeline, lost: str, ended: float, endpoint_at: float) ->
 
 def _with_last_answer(restart: Restart, timeline: Timeline, spec: Any, lost: str) -> Restart:
     """When the lost cluster last answered those whose control plane was restarted, before it came back."""
-    from dataclasses import replace
-
     mark = timeline.mark(f"istiod of {restart.plane} restarted")
     served = [cluster.name for cluster in spec.served_by(spec.cluster(restart.plane)) if cluster.name != lost]
     last = [
@@ -443,105 +445,6 @@ def _with_last_answer(restart: Restart, timeline: Timeline, spec: Any, lost: str
         if not flow.stream and (record := flow.last_answer(lost))
     ]
     return replace(restart, last_answer_seconds=max(last, default=0.0))
-
-
-# what istiods say
-
-
-class _Ears:
-    """Asks the control planes elsewhere over and over what they say of a lost cluster; notes what changes, and when."""
-
-    def __init__(self, faults: Faults, planes: list[str], lost: str) -> None:
-        self._scene = faults.scene
-        self._planes = planes
-        self._lost = lost
-        self._ended = threading.Event()
-        self._heard: list[tuple[float, Sign]] = []
-        self._said: dict[tuple[str, str], str] = {}
-        self._thread = threading.Thread(target=self._listen, name="istiods", daemon=True)
-
-    def start(self) -> None:
-        self._look(first=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def statuses(self) -> list[str]:
-        """What each replica said last of the cluster's synchronisation."""
-        return [f"istiod of {plane}: {said or 'not known'}" for (plane, what), said in sorted(self._said.items()) if what == "status"]
-
-    def heard(self, began: float) -> list[Sign]:
-        """What has changed since the loss began, and what the logs say of it."""
-        from dataclasses import replace
-
-        found = [replace(sign, after_seconds=round(when - began, 1)) for when, sign in self._heard]
-        for plane in self._planes:
-            found += _log_signs(self._scene, plane, began, time.time(), self._lost, in_lost_cluster=False)
-        return found
-
-    def _listen(self) -> None:
-        while not self._ended.wait(1.0):
-            self._look()
-
-    def _look(self, *, first: bool = False) -> None:
-        for plane in self._planes:
-            try:
-                for pod in istiods.replicas(self._scene, plane):
-                    self._hear(plane, "status", istiods.sync_status(self._scene, plane, pod, self._lost), first=first)
-                    samples = istiods.metrics(self._scene, plane, pod)
-                    for name, value in samples.items():
-                        if _TELLING.search(name) and self._lost in name:
-                            self._hear(plane, name, f"{value:g}", first=first)
-            except MeshError:
-                continue  # it is being restarted, and says nothing
-
-    def _hear(self, plane: str, what: str, said: str, *, first: bool) -> None:
-        before = self._said.get((plane, what))
-        self._said[plane, what] = said
-        if not first and said != before and not (before is None and said in ("", "0")):
-            kind = "status" if what == "status" else "metric"
-            text = f"{before or 'nothing'} → {said or 'nothing'}" if kind == "status" else f"{what} {said}"
-            self._heard.append((time.time(), Sign(kind, plane, text, 0.0)))
-
-
-_TELLING = re.compile(r"^(istiod_remote_cluster_sync_status|remote_cluster_sync_timeouts_total|controller_sync_errors_total)")
-_NOTICED = re.compile(
-    r"watch ended with error|error retrieving resource lock|failed to renew lease|connection refused|i/o timeout|TLS handshake timeout"
-    r"|failed to sync|timed out|failed to list|leader election lock lost",
-    re.IGNORECASE,
-)
-
-
-@contextmanager
-def _listening(faults: Faults, planes: list[str], lost: str) -> Iterator[_Ears]:
-    ears = _Ears(faults, planes, lost)
-    ears.start()
-    try:
-        yield ears
-    finally:
-        ears.stop()
-
-
-def _own_signs(faults: Faults, planes: list[str], began: float, ended: float) -> list[Sign]:
-    """What the control plane of the lost cluster itself has written meanwhile; only readable now."""
-    return [sign for plane in planes for sign in _log_signs(faults.scene, plane, began, ended, "", in_lost_cluster=True)]
-
-
-def _log_signs(scene: Any, plane: str, began: float, ended: float, lost: str, *, in_lost_cluster: bool) -> list[Sign]:
-    """The first log line of each kind that tells of the loss."""
-    found: dict[str, Sign] = {}
-    try:
-        for pod in istiods.replicas(scene, plane):
-            for when, line in istiods.log(scene, plane, pod, began):
-                matched = _NOTICED.search(line)
-                if matched and began <= when <= ended and matched[0].lower() not in found:
-                    text = " ".join(line.split("\t")[1:] or [line])[:200]
-                    found[matched[0].lower()] = Sign("log", plane, text, round(when - began, 1), in_lost_cluster)
-    except MeshError:
-        pass  # its log cannot be read: then it is no sign to anybody
-    return list(found.values())
 
 
 def _pods(faults: Faults, planes: list[str]) -> list[str]:

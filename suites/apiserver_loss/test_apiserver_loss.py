@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from pytest_istio_mc.checks import apiserver_loss
+from pytest_istio_mc.checks.losses import push_seconds
 from pytest_istio_mc.eventually import Converged, Timeouts
 from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.fixtures.expect import Expect
@@ -126,7 +127,7 @@ def test_an_api_server_that_hangs_does_no_more_harm(mesh: Mesh, hung: Loss | Non
 def _tell_pushes(loss: Loss | None, expect: Expect) -> None:
     for push in loss.pushes if loss is not None else ():
         for source in push.sources:
-            seconds = apiserver_loss.push_seconds(loss, push, source) if loss is not None else None
+            seconds = push_seconds(loss, push, source) if loss is not None else None
             if loss is not None and seconds is not None:
                 _tell(expect, f"a route is in force in {source} while the API server of {loss.lost} is {loss.how.value}", seconds)
 

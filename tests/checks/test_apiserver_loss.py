@@ -8,7 +8,7 @@ import pytest
 
 from pytest_istio_mc.checks import apiserver_loss
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.outages import How, Isolation, Loss, Purpose, Return, Sign, cluster_to_lose, primary_to_lose
+from pytest_istio_mc.outages import How, Isolation, Loss, Machine, Purpose, Return, Sign, cluster_to_lose, primary_to_lose
 from pytest_istio_mc.topologies import known
 from pytest_istio_mc.verdicts import Outcome, Verdict
 
@@ -104,10 +104,11 @@ def test_a_machine_that_stands_still_is_not_the_meshs_fault() -> None:
     silent = changed(losses.loss(), Purpose.PLAIN, silence, begin=BEGAN + 5, end=BEGAN + 6)
     refusing = changed(losses.loss(), Purpose.PLAIN, failure, begin=BEGAN + 5, end=BEGAN + 6)
 
-    assert apiserver_loss.traffic_goes_on(MESH, replace(silent, stall_seconds=1.5)).outcome is Outcome.INCONCLUSIVE
+    assert apiserver_loss.traffic_goes_on(MESH, replace(silent, machine=Machine(1.5))).outcome is Outcome.INCONCLUSIVE
+    assert apiserver_loss.traffic_goes_on(MESH, replace(silent, machine=Machine(crowd=9))).outcome is Outcome.INCONCLUSIVE
     only(apiserver_loss.traffic_goes_on(MESH, silent), "requests-fail-during-loss")
-    only(apiserver_loss.traffic_goes_on(MESH, replace(refusing, stall_seconds=2.0)), "requests-fail-during-loss")
-    assert apiserver_loss.traffic_goes_on(MESH, replace(refusing, stall_seconds=3.5)).outcome is Outcome.INCONCLUSIVE
+    only(apiserver_loss.traffic_goes_on(MESH, replace(refusing, machine=Machine(2.0))), "requests-fail-during-loss")
+    assert apiserver_loss.traffic_goes_on(MESH, replace(refusing, machine=Machine(3.5))).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_dead_endpoint_that_is_tried_again_and_again_is_found() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_istio_mc.checks.eastwest_loss import gateway_pod_lost
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.outages import GatewayLoss, Purpose
+from pytest_istio_mc.outages import GatewayLoss, Machine, Purpose
 from pytest_istio_mc.verdicts import Outcome
 
 from . import losses
@@ -56,6 +56,6 @@ def test_what_proves_nothing_is_inconclusive() -> None:
     standing = changed(losses.gateway_loss(2), Purpose.RETRIED, silence, BEGAN + 2, BEGAN + 3)
 
     assert gateway_pod_lost(MESH, (before,), TIMEOUTS).outcome is Outcome.INCONCLUSIVE
-    assert gateway_pod_lost(MESH, (replace(standing, stall_seconds=4.0),), TIMEOUTS).outcome is Outcome.INCONCLUSIVE
+    assert gateway_pod_lost(MESH, (replace(standing, machine=Machine(4.0)),), TIMEOUTS).outcome is Outcome.INCONCLUSIVE
     assert gateway_pod_lost(MESH, (standing,), TIMEOUTS).outcome is Outcome.NON_CONFORMANT
     assert gateway_pod_lost(MESH, (), TIMEOUTS).outcome is Outcome.INCONCLUSIVE

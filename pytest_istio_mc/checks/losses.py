@@ -1,0 +1,163 @@
+"""What judges of losses share: what the requests that went on suffered, what of it is not the mesh's fault, and figures in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..eventually import Timeouts
+from ..mesh import Mesh
+from ..observations import Ending
+from ..outages import How, Loss, Machine, Purpose, Push, flows
+from ..timelines import Flow, Record
+from ..verdicts import Finding
+from .judging import Found, Gap, names
+
+LATE_SECONDS = 1.0
+"""A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
+
+STANDSTILL_SECONDS = 3.0
+"""A machine that stands still for that long breaks connections by itself: nothing that goes wrong meanwhile is held against the mesh."""
+
+CROWD, STANDSTILL_CROWD = 8.0, 16.0
+"""The same in tasks to a processor: pods ask for so little of it that with so many others they get next to nothing."""
+
+_SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
+
+
+def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
+    """What the plain flows have suffered from the loss's beginning to the end of the record; ``go_on`` demands that every cluster that
+    answered a client before goes on to answer it during the loss."""
+    what = f"the API server of {loss.lost} was lost"
+    for flow in flows(loss.timeline, Purpose.PLAIN):
+        before, after = flow.between(flow.began, loss.began), flow.between(loss.began, flow.ended)
+        if before.failures:
+            yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
+            continue
+        yield from failed(mesh, after, what, (flow.source, loss.lost), loss.machine)
+        if go_on and not flow.stream:
+            silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
+            if silent:
+                yield Finding(
+                    f"{flow.source} was not answered by {names(silent)} any more while {what}",
+                    clusters=(flow.source, *silent),
+                    expected=f"answers from {names(sorted(before.answered_by()))}, as before",
+                    seen=f"{flow.between(loss.began, loss.ended).answered_by()} in {loss.seconds:.0f} s",
+                    remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
+                    f".{mesh.probes.namespace if mesh.probes else 'default'}",
+                    fault="loss-takes-endpoints",
+                )
+    if not any(True for _ in flows(loss.timeline, Purpose.PLAIN)):
+        yield Gap("nothing was sent during the loss")
+
+
+def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], machine: Machine) -> Iterator[Found]:
+    if not flow.failures:
+        return
+    if reason := starved(flow, machine):
+        yield Gap(reason)
+        return
+    yield Finding(
+        f"{flow.source}: {len(flow.failures)} of {len(flow.records)} requests failed while {what} ({flow.name.partition(' (')[2][:-1]})",
+        clusters=tuple(dict.fromkeys(clusters)),
+        expected="no failed request: proxies keep their endpoints and certificates",
+        seen=f"{failed_as(flow.failures)}; longest time without an answer {flow.longest_gap_seconds:.1f} s",
+        remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
+        f".{mesh.probes.namespace if mesh.probes else 'default'}",
+        fault="requests-fail-during-loss",
+    )
+
+
+def starved(flow: Flow, machine: Machine) -> str:
+    """Why failures say nothing about the mesh; empty where they do. Only silence can be the fault of a machine that has too much to do."""
+    late = max([machine.stall_seconds, *(record.late_seconds for record in flow.records)])
+    if (late < LATE_SECONDS and machine.crowd < CROWD) or not all(record.ending in _SILENT for record in flow.failures):
+        return ""
+    return f"{flow.name}: {len(flow.failures)} requests were not answered in time, but {machine}"
+
+
+def fair(found: Iterable[Found], machine: Machine) -> Iterator[Found]:
+    """What was found, as gaps where the machine had so much more to do than it can that nothing can be judged."""
+    for item in found:
+        if isinstance(item, Finding) and (machine.stall_seconds >= STANDSTILL_SECONDS or machine.crowd >= STANDSTILL_CROWD):
+            yield Gap(f"{item.summary} ({item.seen}), but {machine}")
+        else:
+            yield item
+
+
+def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
+    """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
+    for flow in flows(loss.timeline, Purpose.PUSHED, source):
+        if flow.host == push.host:
+            first = flow.steady_from(lambda record: record.cluster == push.config_cluster, 10, push.when)
+            return first.when - push.when if first and first.when < loss.ended else None
+    return None
+
+
+def pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Mapping[str, float]]:
+    found: list[Found] = []
+    taken: dict[str, float] = {}
+    if not loss.pushes:
+        found.append(Gap("no control plane has its configuration in another cluster than the lost one"))
+    for push in loss.pushes:
+        for source in push.sources:
+            sent = [flow for flow in flows(loss.timeline, Purpose.PUSHED, source) if flow.host == push.host]
+            before = [flow.between(flow.began, push.when) for flow in sent]
+            if not before or set(before[0].answered_by()) <= {push.config_cluster}:
+                found.append(Gap(f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"))
+                continue
+            seconds = push_seconds(loss, push, source)
+            if seconds is not None and seconds <= timeouts.config_propagation:
+                taken[source] = seconds
+                continue
+            found.append(
+                Finding(
+                    f"a route applied in {push.config_cluster} while {loss.lost} was lost is not in force in {source}",
+                    clusters=(push.config_cluster, source, loss.lost),
+                    expected=f"in force within {timeouts.config_propagation:g} s",
+                    seen="not in force when the loss ended" if seconds is None else f"{seconds:.1f} s",
+                    remedy=f"istioctl --context={mesh.spec.cluster(push.config_cluster).context} proxy-status",
+                    fault="no-pushes-during-loss",
+                )
+            )
+    return found, taken
+
+
+def returned(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> Iterator[Found]:
+    if not loss.returns:
+        yield Gap("nothing was sent after the loss")
+    for entry in loss.returns:
+        if entry.seconds is None or entry.after_endpoint_seconds is None or entry.after_endpoint_seconds > timeouts.remote_sync:
+            yield Finding(
+                f"an endpoint that {loss.lost} got after the loss of its API server is not seen by {entry.source}",
+                clusters=(entry.source, loss.lost),
+                expected=f"an answer from it within {timeouts.remote_sync:g} s",
+                seen="none" if entry.after_endpoint_seconds is None else f"after {entry.after_endpoint_seconds:.1f} s",
+                remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
+                fault="endpoints-stay-stale-after-loss",
+            )
+
+
+def lost(loss: Loss) -> str:
+    how = "refused connections" if loss.how is How.REFUSED else "hung"
+    return f"the API server of {loss.lost} {how} for {loss.seconds:.0f} s"
+
+
+def traffic(loss: Loss) -> str:
+    plain = [flow.between(loss.began, flow.ended) for flow in flows(loss.timeline, Purpose.PLAIN)]
+    gap = max((flow.longest_gap_seconds for flow in plain if not flow.stream), default=0.0)
+    sent = sum(len(flow.records) for flow in plain)
+    lacking = sum(len(flow.failures) for flow in plain)
+    streams = sum(flow.stream for flow in plain)
+    return f"{lacking} of {sent} requests failed, longest time without an answer {gap:.1f} s, {streams} streams whole"
+
+
+def figures(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{source} {taken:.1f} s" for source, taken in seconds.items()) or "none"
+
+
+def failed_as(records: Sequence[Record], limit: int = 2) -> str:
+    counted: dict[str, int] = {}
+    for record in records:
+        counted[record.failure[:160]] = counted.get(record.failure[:160], 0) + 1
+    worst = sorted(counted.items(), key=lambda entry: -entry[1])[:limit]
+    return "; ".join(f"{count}× {text}" for text, count in worst)
