@@ -88,7 +88,7 @@ def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
     """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
     for flow in flows(loss.timeline, Purpose.PUSHED, source):
         if flow.host == push.host:
-            first = flow.steady_from(lambda record: record.cluster == push.config_cluster, 10, push.when)
+            first = flow.steady_from(10, lambda record: record.cluster == push.config_cluster, push.when)
             return first.when - push.when if first and first.when < loss.ended else None
     return None
 

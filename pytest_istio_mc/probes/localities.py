@@ -294,7 +294,8 @@ def _watch(
     """
     nearest = tiers.nearest((*absent, *failing))
     budget = traffic.timeouts.endpoint_propagation + (0 if absent or failing else EJECTION_SECONDS)
-    size = max(IN_A_ROW, sample_size(len(tiers.clusters)))
+    # those that are ill cannot be mistaken for a preference, so that it takes fewer to tell the others apart
+    size = max(IN_A_ROW, sample_size(len(tiers.clusters) - len(failing)))
 
     def look() -> tuple[tuple[Record, ...], Record | None]:
         flow = running.so_far()
