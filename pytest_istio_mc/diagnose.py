@@ -17,6 +17,9 @@ PROBES_NEED = (
 )
 """The checks of what a pod needs to start with a sidecar: a control plane that runs, injects it, knows its cluster and signs for it."""
 
+INJECTION = "MC-CONTROL-004"
+"""Where it passes, pods started, so that whatever was not seen was not for want of probes."""
+
 
 @dataclass(frozen=True)
 class RootCause:
@@ -67,12 +70,13 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     probes is also a symptom of what keeps these from starting. Every non-conformant check is a
     root cause, or in the ``explains`` of one; an inconclusive check is never a cause.
     """
-    below = checks_below(checks, {check for check, verdict in verdicts.items() if verdict.outcome is Outcome.CONFORMANT})
+    passed = {check for check, verdict in verdicts.items() if verdict.outcome is Outcome.CONFORMANT}
+    below = checks_below(checks, passed)
     nodes = [node for check in checks if check in verdicts for node in _nodes(verdicts[check])]
     causes = [node for node in nodes if node.finding]
 
     def explains(cause: _Node, node: _Node) -> bool:
-        probeless = node.finding is None and checks[node.check].probed and cause.check in PROBES_NEED
+        probeless = node.finding is None and checks[node.check].probed and cause.check in PROBES_NEED and INJECTION not in passed
         return (cause.check in below[node.check] or probeless) and node.meets(cause) and cause.latent <= node.latent
 
     parents: dict[_Node, list[_Node]] = {node: [cause for cause in causes if explains(cause, node)] for node in nodes}

@@ -129,6 +129,15 @@ def test_what_is_inconclusive_for_want_of_probes_is_explained_by_what_keeps_them
     assert cause.explains == ("MC-TRUST-010", "MC-ACCESS-005", "MC-EASTWEST-003")
 
 
+def test_where_pods_start_nothing_is_inconclusive_for_want_of_probes() -> None:
+    detached = failing("MC-CONTROL-007", Finding("the remote is led to the other region", ("remote",)))
+    slow = replace(inconclusive("the probe did not answer in time"), check="MC-ACCESS-005")
+
+    (cause,) = diagnosed(known_checks(), detached, replace(conformant("injected"), check="MC-CONTROL-004"), slow)
+
+    assert cause.explains == ()
+
+
 def test_what_needs_no_probes_is_not_explained_by_their_absence() -> None:
     unread = replace(inconclusive("secrets cannot be read"), check="MC-ACCESS-001")
 

@@ -41,7 +41,7 @@ def spare(mesh: SeededMesh) -> None:
 fault("network-not-flat", check="MC-EASTWEST-007", clusters=("cluster2", "cluster1"), topology=PRIMARY_REMOTE, heal=spare)(masquerade)
 
 
-@fault("peerauth-disable", check="MC-DISCOVERY-002", clusters=("cluster2",), topology=MULTI_PRIMARY)
+@fault("peerauth-disable", check="MC-DISCOVERY-002", clusters=("cluster2",), topology=MULTI_PRIMARY, recorded=True)
 def mutual_tls_off_in_one_primary(mesh: SeededMesh) -> None:
     """A mesh-wide PeerAuthentication in cluster2 turns mutual TLS off; cluster1, which was not told, goes on sending it.
 

@@ -12,7 +12,7 @@ from .remotes import annotate, lead_to
 _ha = partial(fault, topology="ha-multi-primary-remote")
 
 
-@_ha("pr-remote-address-wrong", check="MC-CONTROL-007", clusters=("cluster4", "cluster3"))
+@_ha("pr-remote-address-wrong", check="MC-CONTROL-007", clusters=("cluster4", "cluster3"), recorded=True)
 def attached_to_the_other_region(mesh: SeededMesh) -> None:
     """The remote of the second region was installed with the address of the first region's primary.
 
