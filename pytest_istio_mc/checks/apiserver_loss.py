@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..errors import ObservationError
 from ..eventually import Timeouts
 from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
 from ..outages import How, Isolation, Loss, Purpose, flows
-from ..spec import Feature
-from ..timelines import Flow
+from ..spec import Feature, Role
+from ..timelines import Flow, Record
 from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
@@ -33,6 +34,9 @@ EJECTED_SECONDS = 6.0
 """How long an endpoint that died may still be tried: three failed requests at five a second and Envoy's own second, with room to spare."""
 STARTING_SECONDS = 30.0
 """How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
+CHANGE_SECONDS = 3.0
+"""How long a change of remote secrets takes until every proxy has it, with room to spare."""
+
 NOBODY = "no control plane watches a cluster elsewhere, so none of them depends on another cluster's API server"
 
 
@@ -258,7 +262,12 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
     explained_by=BELOW,
 )
 def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Verdict:
-    """How to isolate a cluster, and how to bring it back."""
+    """How to isolate a cluster, and how to bring it back.
+
+    The control plane that serves a remote cluster forgets with its secret also what the remote's own pods serve, at the same moment as it
+    tells all others to send nothing more: requests that are on their way then are answered with 503 by the sidecar there. For a cluster
+    without a control plane of its own these are counted, and not held against the mesh.
+    """
     if isolated is None:
         return not_applicable(NOBODY)
     found: list[Found] = []
@@ -280,21 +289,30 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
                     fault=fault,
                 )
             )
-    own = 0
+    own = spared = 0
     for flow in flows(isolated.timeline, Purpose.PLAIN):
         if flow.source == cluster:
             own += len(flow.failures)
-        else:
-            what = f"{cluster} was taken out of the mesh and brought back"
-            found += failed(mesh, flow, what, (flow.source, cluster), isolated.machine)
+            continue
+        kept = flow
+        if mesh.spec.cluster(cluster).role is not Role.PRIMARY:
+            kept = replace(flow, records=tuple(record for record in flow.records if record.succeeded or not _changing(isolated, record)))
+            spared += len(flow.failures) - len(kept.failures)
+        found += failed(mesh, kept, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster), isolated.machine)
     drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
     back = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
         f"{cluster} isolated: the last answer from it {figures(drained)} after its remote secrets were removed; the first one "
-        f"{figures(back)} after they were added again; no failed request elsewhere, {own} from {cluster} itself"
+        f"{figures(back)} after they were added again; {spared} failed requests elsewhere{', all in the moments of change' if spared else ''}, {own} from {cluster} "
+        "itself"
     )
     verdict = settle(fair(found, isolated.machine), otherwise, pairs=_pairs(mesh))
     return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
+
+
+def _changing(isolated: Isolation, record: Record) -> bool:
+    """Whether a request was sent while a remote cluster's secret had just been removed, or added again."""
+    return any(0 <= record.answered_at - when <= CHANGE_SECONDS for when in (isolated.began, isolated.ended))
 
 
 @check(

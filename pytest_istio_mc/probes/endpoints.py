@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,7 @@ IN_A_ROW = 5
 STAYS_GONE_PROBABILITY = 1e-4
 """How likely an endpoint that is still in use gives no answer, with an even share, in the requests after which it counts as gone."""
 
+_FIRST_TRIES = (0.25, 0.25, 0.5, 1.0)
 _NOBODY = "nobody"
 _QUICKEST, _MOST_A_SECOND = 0.08, 100
 """The shortest interval of a flow, and how many requests all flows may send in a second; probes share the machine with the mesh."""
@@ -199,10 +201,8 @@ class _Services:
     def _wait(self, count: int, wrong: Callable[[str, str, Sequence[Request]], Iterator[Unready]]) -> tuple[Unready, ...]:
         """Ask for every one of them from everywhere until nothing is wrong, or ``endpoint_propagation`` is over: then what is."""
 
-        def ask(cell: tuple[str, str]) -> list[Unready]:
+        def ask(cell: tuple[str, str], patience: float) -> list[Unready]:
             source, target = cell
-            # one that is too early, so that it goes past the mesh to an address that the node does not know either, gets no answer
-            patience = min(1.0, self._traffic.timeouts.request)
             address, host = self._addresses[cell], self.host(target)
             sent = self._traffic.requests(
                 source, host, manifests.HTTP, count=count, concurrency=4, address=address, timeout_seconds=patience
@@ -210,10 +210,12 @@ class _Services:
             return list(wrong(source, target, sent))
 
         def observe() -> dict[tuple[str, str], Unready]:
-            found = self._traffic.from_each(cells, ask)
+            patience = next(patiences)
+            found = self._traffic.from_each(cells, lambda cell: ask(cell, patience))
             return {(one.source, one.target): one for several in found for one in several}
 
         cells = [(source, target) for source in self._clusters for target in self._clusters]
+        patiences = growing_patience(self._traffic)
         last: dict[tuple[str, str], Unready] = {}
 
         def ready(found: dict[tuple[str, str], Unready]) -> bool:
@@ -241,6 +243,12 @@ def _services(traffic: Traffic, kubes: Mapping[str, Kube], prefix: str, apps: Ma
         yield services
     finally:
         services.remove()
+
+
+def growing_patience(traffic: Traffic) -> Iterator[float]:
+    """Time-outs for requests that are tried until they succeed, short at first: one that is too early goes past the mesh, and where the
+    node does not know its address yet either, it gets no answer ever."""
+    return itertools.chain((min(seconds, traffic.timeouts.request) for seconds in _FIRST_TRIES), itertools.repeat(traffic.timeouts.request))
 
 
 def has_endpoints(kube: Kube, service: str, namespace: str) -> bool:

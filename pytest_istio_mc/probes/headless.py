@@ -10,7 +10,7 @@ from ..eventually import Converged, eventually
 from ..mesh import ProbePod
 from ..observations import HeadlessCall, HeadlessName, Protocol
 from . import manifests
-from .endpoints import has_endpoints
+from .endpoints import growing_patience, has_endpoints
 from .traffic import Traffic
 from .workloads import side_by_side
 
@@ -66,9 +66,12 @@ def headless_calls(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[tuple[H
 
     try:
         side_by_side(install, clusters)
+        patiences = growing_patience(traffic)
         converged: Converged[Any] | None
         try:
-            converged = eventually(lambda: observe(1.0), settled, within_seconds=budget, what="instances of a headless service answer")
+            converged = eventually(
+                lambda: observe(next(patiences)), settled, within_seconds=budget, what="a headless service's instances to answer"
+            )
             calls = converged.value
         except NotInTime:
             converged, calls = None, observe()

@@ -9,6 +9,7 @@ import pytest
 from pytest_istio_mc.checks import apiserver_loss
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.outages import How, Isolation, Loss, Machine, Purpose, Return, Sign, cluster_to_lose, primary_to_lose
+from pytest_istio_mc.spec import ClusterSpec, Role
 from pytest_istio_mc.topologies import known
 from pytest_istio_mc.verdicts import Outcome, Verdict
 
@@ -205,6 +206,20 @@ def test_isolation_that_costs_requests_elsewhere_is_found_and_what_it_costs_the_
     verdict = apiserver_loss.isolation(MESH, itself, TIMEOUTS)
     assert verdict.outcome is Outcome.CONFORMANT
     assert "2 from west itself" in verdict.reason or "3 from west itself" in verdict.reason
+
+
+def test_what_isolating_a_remote_cluster_costs_in_the_moment_of_change_is_counted() -> None:
+    remote = mesh(ClusterSpec("east", "network1"), ClusterSpec("west", "network2", Role.REMOTE, "east"))
+    good = losses.isolation()
+
+    def failing(begin: float) -> Isolation:
+        return replace(good, timeline=spoiled(good.timeline, Purpose.PLAIN, failure, source="east", begin=begin, end=begin + 0.5))
+
+    verdict = apiserver_loss.isolation(remote, failing(BEGAN + 0.1), TIMEOUTS)
+    assert verdict.outcome is Outcome.CONFORMANT
+    assert "failed requests elsewhere, all in the moments of change" in verdict.reason
+    only(apiserver_loss.isolation(remote, failing(BEGAN + 6), TIMEOUTS), "requests-fail-during-loss")
+    only(apiserver_loss.isolation(MESH, failing(BEGAN + 0.1), TIMEOUTS), "requests-fail-during-loss")
 
 
 def test_a_hung_api_server_that_costs_requests_is_found() -> None:
