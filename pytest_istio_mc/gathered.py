@@ -34,7 +34,8 @@ class Gathered:
         if check is None:
             self.other_failures += report.failed
             return
-        self.durations[check] = self.durations.get(check, 0.0) + report.duration
+        before = getattr(report, "mesh_check", {}).get("seconds_before", 0.0)
+        self.durations[check] = self.durations.get(check, 0.0) + report.duration + before
         verdict = verdict_of(report)
         if verdict is None and report.failed:
             # only a crashed worker fails a test without a verdict

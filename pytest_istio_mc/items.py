@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from .checks.catalogue import Check, Kind
 from .errors import Inconclusive, MeshError, NonConformant
 from .evidence import allure
 from .options import SUITES, names_suites
-from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
+from .run import CHECK, RECORDED, SEES, TOPOLOGY, Recorded, Run, Runs
 from .verdicts import Outcome, Verdict, inconclusive, not_applicable
 
 MARKER = "mesh_check"
@@ -38,6 +38,7 @@ class Items:
         self._checks = checks
         self._lock_file = folder / "faults.lock"
         self._is_worker = is_worker
+        self._looked_ahead: list[Run] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -103,6 +104,9 @@ class Items:
         run = self._runs.of(item)
         if run is not None and self._is_worker and run.mesh is None and not run.problem:
             run.attach()
+        if run is not None and not self._is_worker and run.mesh is not None and not run.no_probes and run not in self._looked_ahead:
+            self._looked_ahead.append(run)
+            run.look_ahead(self._observations(run, item.session.items))
         check = item.stash.get(CHECK, None)
         needs_lock = check is not None and check.kind is not Kind.STATIC
         with _held(self._lock_file if needs_lock else None, exclusive=check is not None and check.alone):
@@ -158,10 +162,18 @@ class Items:
                 "topology": self._run_of(item).topology,
                 "verdicts": [verdict.to_dict() for verdict in recorded.verdicts],
                 "convergence": list(recorded.convergence),
+                "seconds_before": recorded.seconds_before,
             }
             recorded.verdicts.clear()
             recorded.convergence.clear()
         return report
+
+    def _observations(self, run: Run, items: Iterable[pytest.Item]) -> Iterator[Callable[[Run], Any]]:
+        """What the tests on this mesh will ask to see. (Workers of xdist do not know which tests they will get, and are several.)"""
+        for item in items:
+            marker, check = item.get_closest_marker(SEES), item.stash.get(CHECK, None)
+            if marker is not None and check is not None and self._runs.of(item) is run and not run.settings.standing(check).obstacle:
+                yield marker.kwargs["observe"]
 
     def _run_of(self, item: pytest.Item) -> Run:
         run = self._runs.of(item)

@@ -34,6 +34,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; for a run on a mesh, read the options and take part."""
     config.addinivalue_line("markers", "mesh_check(id): this test judges the check with that id, and is the only one that does")
+    config.addinivalue_line("markers", "mesh_sees(observe=function): the fixture seen is observe(run), made beside those of other tests")
     if options.is_active(config):
         from . import session
 

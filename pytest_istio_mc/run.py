@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from .ahead import Ahead, Observed
 from .checks.catalogue import Check
 from .errors import MeshError
 from .eventually import Timeouts, eventually
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .snapshot import Snapshot
 
 T = TypeVar("T")
+
+SEES = "mesh_sees"
+"""The mark of a test that says what it judges: a function that makes the observation on a run."""
 
 TOPOLOGY = "topology"
 """The fixture, and parameter of every test on a mesh, that says which run it belongs to."""
@@ -48,6 +52,7 @@ class Run:
     snapshot_folder: Path | None = None
     no_probes: str = ""
     problem: str = ""
+    _ahead: Ahead = field(default_factory=Ahead)
     _snapshot: Snapshot | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _kubes: dict[str, Kube] | None = None
@@ -102,8 +107,20 @@ class Run:
         file.write_text(json.dumps(to_plain(seen)))
         return seen
 
+    def look_ahead(self, observations: Iterable[Callable[[Run], Any]]) -> None:
+        """Start making these observations, side by side."""
+        for observe in observations:
+            self.traffic()  # opened here, in one thread
+            self.read_snapshot()
+            self._ahead.begin(observe, lambda observe=observe: observe(self))  # type: ignore[misc]
+
+    def see(self, observe: Callable[[Run], Any]) -> Observed:
+        """What this observation gives; made now where nobody looked ahead."""
+        return self._ahead.result(observe, lambda: observe(self))
+
     def leave(self) -> None:
         """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""
+        self._ahead.close()
         self._kubes = self._traffic = self._snapshot = None
         self._open.close()
 
@@ -163,9 +180,11 @@ class Runs:
 
 @dataclass
 class Recorded:
-    """What the test of one check recorded while it ran: its verdicts, and how long its waits took."""
+    """What the test of one check recorded while it ran: its verdicts, how long its waits took, and for how long others had been at work
+    for it before."""
 
     verdicts: list[Verdict] = field(default_factory=list)
+    seconds_before: float = 0.0
     convergence: list[dict[str, Any]] = field(default_factory=list)
 
 

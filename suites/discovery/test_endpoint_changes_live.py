@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 
 from pytest_istio_mc.checks import endpoints_live
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.evidence.pictures import timeline_evidence
 from pytest_istio_mc.fixtures.expect import Expect
-from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.probes import endpoints
-from pytest_istio_mc.probes.traffic import Traffic
+from pytest_istio_mc.timelines import EndpointChanges
 
 
 @pytest.mark.mesh_check("MC-DISCOVERY-004")
-def test_a_new_endpoint_is_seen_everywhere(
-    mesh: Mesh, kubes: Mapping[str, Kube], traffic: Traffic, timeouts: Timeouts, expect: Expect
-) -> None:
+@pytest.mark.mesh_sees(observe=lambda run: endpoints.appearing(run.traffic(), run.kubes()))
+def test_a_new_endpoint_is_seen_everywhere(mesh: Mesh, seen: EndpointChanges, timeouts: Timeouts, expect: Expect) -> None:
     """A service without instances gets its first one, in each cluster in turn of its own service, while everybody asks for it."""
-    seen = endpoints.appearing(traffic, kubes)
     if (converged := endpoints_live.arrival(seen)) is not None:
         expect.converged("a new endpoint answers in every cluster", converged)
 
@@ -30,11 +25,9 @@ def test_a_new_endpoint_is_seen_everywhere(
 
 
 @pytest.mark.mesh_check("MC-DISCOVERY-005")
-def test_an_endpoint_leaves_without_a_failed_request(
-    mesh: Mesh, kubes: Mapping[str, Kube], traffic: Traffic, timeouts: Timeouts, expect: Expect
-) -> None:
+@pytest.mark.mesh_sees(observe=lambda run: endpoints.leaving(run.traffic(), run.kubes()))
+def test_an_endpoint_leaves_without_a_failed_request(mesh: Mesh, seen: EndpointChanges, timeouts: Timeouts, expect: Expect) -> None:
     """A service with instances everywhere loses those of one cluster, while everybody asks for it over new and kept connections."""
-    seen = endpoints.leaving(traffic, kubes)
     if (converged := endpoints_live.departure(seen)) is not None:
         expect.converged("an endpoint that left is not asked any more", converged)
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from pytest_istio_mc.checks import headless_live, protocols_live
-from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.eventually import Converged, Timeouts
 from pytest_istio_mc.fixtures.expect import Expect
-from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.observations import Protocol
+from pytest_istio_mc.observations import HeadlessName, Protocol
 from pytest_istio_mc.probes.headless import headless_calls
 from pytest_istio_mc.probes.traffic import MISS_PROBABILITY, Traffic
 from pytest_istio_mc.snapshot import Snapshot
 
 
 @pytest.mark.mesh_check("MC-DISCOVERY-007")
+@pytest.mark.mesh_sees(observe=lambda run: headless_calls(run.traffic(), run.kubes()))
 def test_a_headless_service_leads_to_each_of_its_instances(
-    mesh: Mesh, kubes: Mapping[str, Kube], traffic: Traffic, timeouts: Timeouts, expect: Expect
+    mesh: Mesh, seen: tuple[tuple[HeadlessName, ...], Converged[Any] | None], timeouts: Timeouts, expect: Expect
 ) -> None:
     """Under its name, and at the address of each instance on the client's network, which is what its name is for."""
-    calls, converged = headless_calls(traffic, kubes)
+    calls, converged = seen
     if converged is not None:
         expect.converged("a headless service answers at every instance's address", converged)
 
