@@ -303,8 +303,8 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
     back = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
     otherwise = (
         f"{cluster} isolated: the last answer from it {figures(drained)} after its remote secrets were removed; the first one "
-        f"{figures(back)} after they were added again; {spared} failed requests elsewhere{', all in the moments of change' if spared else ''}, {own} from {cluster} "
-        "itself"
+        f"{figures(back)} after they were added again; {spared} failed requests elsewhere"
+        f"{', all in the moments of change' if spared else ''}, {own} from {cluster} itself"
     )
     verdict = settle(fair(found, isolated.machine), otherwise, pairs=_pairs(mesh))
     return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
