@@ -47,6 +47,8 @@ PUSH_AFTER_SECONDS = 1.0
 LOSS_SECONDS = 14.0
 """How long an API server is lost: long enough for everything that is done meanwhile, several times as long as anything takes."""
 SHORT_SECONDS = 8.0
+DYING_SECONDS = 5.0
+"""How long at least to look on after a pod was deleted by force: its kubelet ends its processes some two seconds after that."""
 _MOST_SECONDS = 240.0
 _AFTER_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
@@ -192,6 +194,7 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
             with faults.gateway_killed(gateway) as workload:
                 pass
             whole = time.time() - began
+        _rest(began + DYING_SECONDS - time.time())
         _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
         _rest(_AFTER_SECONDS)
     return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.machine)
