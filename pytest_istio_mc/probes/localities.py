@@ -272,7 +272,7 @@ def _stages(traffic: Traffic, kubes: Mapping[str, Kube], tiers: Order, service: 
     if failing:
         with running.marked("all are well again"):
             make_ill(traffic, kubes, failing, host, begins=False)
-        yield watch("all are well again", time.time())
+        yield watch("all are well again", time.time(), rest_seconds=SETTLED_SECONDS, lasting=True)
 
 
 def _watch(
@@ -287,10 +287,12 @@ def _watch(
     absent: tuple[str, ...] = (),
     failing: tuple[str, ...] = (),
     rest_seconds: float = 0.0,
+    lasting: bool = False,
 ) -> Stage:
     """Look on until the nearest that can answer have done so a few times in a row, and for a sample after that, and a rest.
 
-    Of servers that are ill only the time counts for which they are ejected; then Envoy tries them again.
+    With ``lasting`` a lapse begins the wait anew: Envoy may be late to eject a server for what it did while it was ill. Of servers that
+    are ill only the time counts for which they are ejected; then Envoy tries them again.
     """
     nearest = tiers.nearest((*absent, *failing))
     budget = traffic.timeouts.endpoint_propagation + (0 if absent or failing else EJECTION_SECONDS)
@@ -299,8 +301,10 @@ def _watch(
 
     def look() -> tuple[tuple[Record, ...], Record | None]:
         flow = running.so_far()
-        first = flow.steady_from(IN_A_ROW, lambda record: answered_in(record) in nearest, began)
-        return tuple(record for record in flow.records if record.when >= began), first
+        records = tuple(record for record in flow.records if record.when >= began)
+        lapses = [record.when for record in records if answered_in(record) not in nearest] if lasting else []
+        since = lapses[-1] if lapses else began
+        return records, flow.steady_from(IN_A_ROW, lambda record: answered_in(record) in nearest, since)
 
     def seen_enough(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
         records, first = seen
