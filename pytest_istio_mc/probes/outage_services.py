@@ -43,8 +43,13 @@ _DETACHED = (
 
 @dataclass(frozen=True)
 class Services:
-    """The names of the services of one outage. ``pushed`` are by config cluster."""
+    """The names of the services of one outage. ``pushed`` are by config cluster.
 
+    ``addresses`` are, by client, those to which requests for them are sent: the probe service's, which leads through the sidecar as well
+    as any. The DNS of a cluster that has just lost its API server knows new names only when it tries again, after half a minute.
+    """
+
+    addresses: Mapping[str, str]
     pushed: Mapping[str, str]
     late: str
     dying: str
@@ -63,7 +68,9 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
     spec = traffic.mesh.spec
     tag = uuid.uuid4().hex[:6]
     pushed = {name: f"pushed-{place}-{tag}" for place, name in enumerate(config_clusters)}
-    services = Services(pushed, *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")))
+    found = {cluster.name: traffic.resolve(cluster.name, traffic.host(traffic.probes.service)) for cluster in spec.data_planes}
+    addresses = {source: known[0] for source, known in found.items() if known}
+    services = Services(addresses, pushed, *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")))
     clusters = [cluster.name for cluster in spec.data_planes]
     readers = {spec.config_cluster(plane).name for plane in spec.control_planes}
     namespace = traffic.probes.namespace
@@ -89,6 +96,7 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         # Not before: an endpoint that is not ready yet would be ejected.
         side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(services.dying), namespace=namespace), readers)
         _wait_in_force(traffic, kubes, services.dying)
+        wait_settled(traffic)
         yield services
     finally:
         side_by_side(remove, clusters)
@@ -227,7 +235,8 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell
         port = MORTAL if name == services.dying else manifests.HTTP
-        return traffic.requests(source, traffic.host(name), port, count=count, concurrency=4)
+        address = services.addresses.get(source, "")
+        return traffic.requests(source, traffic.host(name), port, count=count, concurrency=4, address=address)
 
     def missing() -> list[str]:
         problems = []
@@ -258,3 +267,20 @@ def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str) ->
     eventually(
         missing, lambda left: not left, within_seconds=traffic.timeouts.config_propagation, what=f"outlier detection of {service} in force"
     )
+
+
+def wait_settled(traffic: Traffic) -> None:
+    """Until the probe service is answered without a failure, three times in a row.
+
+    One more Service for a pod changes the inbound listener of its sidecar, which then ends the connections that it had (Envoy's draining);
+    a request that meets such an end fails.
+    """
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    host = traffic.host(traffic.probes.service)
+
+    def failures() -> int:
+        sent = traffic.from_each(clusters, lambda source: traffic.requests(source, host, manifests.HTTP, count=40, concurrency=4))
+        return sum(not request.succeeded for requests in sent for request in requests)
+
+    within = traffic.timeouts.endpoint_propagation
+    eventually(failures, lambda count: not count, within_seconds=within, what="the probe service answered without a failure", times=3)

@@ -15,7 +15,7 @@ from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
 from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
-from ..observations import GatewayAddress, Protocol
+from ..observations import GatewayAddress, Protocol, Request
 from ..outages import (
     STEADY,
     GatewayLoss,
@@ -36,7 +36,7 @@ from ..timelines import Flow, Timeline
 from . import manifests
 from .flows import FlowPlan, Running, flowing
 from .loss_signs import listening, own_signs
-from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin
+from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, wait_settled
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
     addresses = {address for remote in remotes for address in _control_plane_addresses(kubes[remote], spec.istio_namespace)}
     before = _pods(faults, [plane.name])
     plans = list(_plain_plans(traffic))
+    wait_settled(traffic)
     with _Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"API server of {primary.name} refused, control plane out of reach"):
@@ -142,6 +143,7 @@ def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
         served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster
     ]
     within = traffic.timeouts.endpoint_propagation
+    wait_settled(traffic)
     with _Pulse() as pulse, flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"remote secrets for {cluster} removed"):
@@ -241,10 +243,11 @@ def _plans(traffic: Traffic, services: Services) -> list[FlowPlan]:
     plans = list(_plain_plans(traffic))
     for cluster in spec.data_planes:
         name = cluster.name
+        address = services.addresses.get(name, "")
         for config, service in services.pushed.items():
-            plans.append(_plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=0.2))
-        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.2))
-        plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2))
+            plans.append(_plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=0.2, address=address))
+        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.2, address=address))
+        plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2, address=address))
     return plans
 
 
@@ -306,18 +309,21 @@ def _meanwhile(
         kubes[config].apply(pin(service, namespace), namespace=namespace)
         running.note(f"a route is pushed in {config}")
     for push in pushes:
-        _wait_in_force(traffic, push, [source for source in push.sources if source != lost])
+        _wait_in_force(traffic, services, push, [source for source in push.sources if source != lost])
     survivor = next(cluster.name for cluster in spec.data_planes if cluster.name != lost)
-    traffic.requests(survivor, traffic.host(services.killer), MORTAL, path="/end")
+    traffic.requests(survivor, traffic.host(services.killer), MORTAL, path="/end", address=services.addresses.get(survivor, ""))
     running.note(f"an endpoint in {lost} dies")
     return tuple(pushes), time.time()
 
 
-def _wait_in_force(traffic: Traffic, push: Push, sources: list[str]) -> None:
+def _wait_in_force(traffic: Traffic, services: Services, push: Push, sources: list[str]) -> None:
     """Until only the cluster of the pushed route answers; whatever the end, the record tells, and the judge judges."""
 
+    def ask(source: str) -> tuple[Request, ...]:
+        return traffic.requests(source, push.host, manifests.HTTP, count=5, address=services.addresses.get(source, ""))
+
     def only_there() -> bool:
-        sent = traffic.from_each(sources, lambda source: traffic.requests(source, push.host, manifests.HTTP, count=5))
+        sent = traffic.from_each(sources, ask)
         return all(request.answer and request.answer.cluster == push.config_cluster for requests in sent for request in requests)
 
     try:
