@@ -22,6 +22,7 @@ BREAKAGES = (STOP_COMPONENT, KILL_COMPONENT, BLOCK_ADDRESS)
 _API_SERVER = "kube-apiserver"
 _ITS_CLIENTS = ("kube-controller-manager", "kube-scheduler")
 _BACK_SECONDS = 180.0
+_AFTERMATH_SECONDS = 120.0
 
 
 @dataclass
@@ -49,6 +50,12 @@ class Breakages:
         self._lock = threading.Lock()
         self._last = 0
         self._broken: dict[str, Breakage] = {}
+        self._lost_until: dict[str, float] = {}
+
+    def excuses(self, cluster: str, component: str) -> bool:
+        """Whether a program may have ended because its apiserver is broken on purpose, or was until a short while ago: its clients give up
+        when they do not reach it at their start. Everywhere else they are started again then (by the kubelet, as static pods)."""
+        return component in _ITS_CLIENTS and time.monotonic() < self._lost_until.get(cluster, 0.0)
 
     def begin(self, what: str, details: Mapping[str, Any], for_seconds: float) -> Breakage:
         """Break something for at most ``for_seconds``; :class:`ProvisionError` where it is broken already."""
@@ -67,6 +74,8 @@ class Breakages:
             timer.daemon = True
             breakage = Breakage(self._last, name, mend, time.monotonic(), timer)
             self._broken[name] = breakage
+            if details.get("component") == _API_SERVER:
+                self._lost_until[details["cluster"]] = time.monotonic() + for_seconds + _AFTERMATH_SECONDS
         timer.start()
         return breakage
 

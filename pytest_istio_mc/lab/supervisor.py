@@ -118,13 +118,18 @@ class Supervisor:
                     return
 
     def _failures(self, told: set[int]) -> Iterator[MeshError]:
+        """Components that have ended on their own; those that had to, because of what is broken on purpose, are started again."""
         for cluster in self._clusters.values():
-            for component in cluster.components.components.values():
+            for name, component in cluster.components.components.items():
                 try:
                     component.require_alive()
                 except MeshError as error:
-                    if component.wrapper_pid not in told:
-                        told.add(component.wrapper_pid)
+                    if component.wrapper_pid in told:
+                        continue
+                    told.add(component.wrapper_pid)
+                    if self._breakages.excuses(cluster.node.name, name):
+                        component.start()
+                    else:
                         yield error
 
     def end(self) -> None:

@@ -26,9 +26,9 @@ class Shape:
     needs: str = ""
     federated: bool = False
 
-    def default_spec(self, clusters: int = 0) -> MeshSpec:
+    def default_spec(self, clusters: int | None = None) -> MeshSpec:
         """The spec with so many clusters, or with as few as make sense; :class:`UsageProblem` where those are ``needs`` and too few."""
-        number = clusters or self.least
+        number = self.least if clusters is None else clusters
         if self.needs:
             steps.too_few(self.name, number, self.least, self.needs)
         return MeshSpec(self.name, tuple(self.clusters(number)), federated=self.federated)
