@@ -27,7 +27,8 @@ _NAMES = {Protocol.HTTP: "HTTP", Protocol.HTTP2: "HTTP/2", Protocol.TCP: "TCP"}
     explained_by=REACH_BELOW,
 )
 def every_protocol_reaches(mesh: Mesh, snapshot: Snapshot, sent: Mapping[Protocol, Sequence[Request]], miss_probability: float) -> Verdict:
-    """HTTP/2 goes over few connections and must be balanced by request all the same; TCP is balanced by connection.
+    """HTTP/2 goes over few connections and must be balanced by request all the same, but among clusters behind one gateway; TCP is
+    balanced by connection.
 
     ``miss_probability`` is that of a cluster being missed by chance, with an even spread. A cluster that the client's proxy holds back
     for its priority need not answer.
@@ -67,6 +68,12 @@ def _from(mesh: Mesh, protocol: Protocol, source: str, requests: Sequence[Reques
     seen += f"failures: {failed}" if failed else "no failures"
     expected = f"every request answered, some of them by each of {names(counts)}"
     missing = [cluster for cluster, count in counts.items() if not count and cluster not in waiting]
+    if protocol is Protocol.HTTP2:
+        # an east-west gateway spreads connections, of which HTTP/2 has few, over the clusters behind it
+        here = mesh.spec.cluster(source).network
+        networks = {cluster.name: cluster.network for cluster in mesh.spec.data_planes}
+        reached = {networks[cluster] for cluster, count in counts.items() if count and cluster in networks} - {here}
+        missing = [cluster for cluster in missing if networks[cluster] not in reached]
     for target in missing:
         yield Finding(
             f"{source} does not reach {target} over {name}: none of {len(requests)} {_unit(protocol)} got there",

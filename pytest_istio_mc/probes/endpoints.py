@@ -12,7 +12,7 @@ from ..errors import NotInTime
 from ..eventually import eventually
 from ..observations import Protocol, Request
 from ..timelines import EndpointChange, EndpointChanges, Timeline, Unready
-from . import manifests
+from . import manifests, objects
 from .flows import FlowPlan, Running, flowing
 from .settling import held_back
 from .traffic import Traffic, sample_size
@@ -100,6 +100,13 @@ class _Services:
                 self._addresses[cluster, target] = service["spec"]["clusterIP"] if service else ""
 
         side_by_side(apply, self._clusters)
+
+    def rules(self) -> dict[str, list[manifests.Manifest]]:
+        """What control planes are told of them: nothing, or where several clusters are behind one gateway, that each request is to have
+        a connection to itself."""
+        if not objects.several_behind_a_gateway(self._traffic.mesh):
+            return {}
+        return objects.everywhere(self._traffic.mesh, [], [objects.destination_rule(self._name(target)) for target in self._clusters])
 
     def remove(self) -> None:
         """Remove them."""
@@ -238,11 +245,12 @@ class _Services:
 @contextmanager
 def _services(traffic: Traffic, kubes: Mapping[str, Kube], prefix: str, apps: Mapping[str, str]) -> Iterator[_Services]:
     services = _Services(traffic, kubes, prefix)
-    try:
-        services.apply(apps)
-        yield services
-    finally:
-        services.remove()
+    with objects.present(kubes, traffic.probes.namespace, services.rules()):
+        try:
+            services.apply(apps)
+            yield services
+        finally:
+            services.remove()
 
 
 def growing_patience(traffic: Traffic) -> Iterator[float]:

@@ -104,6 +104,8 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
             made = {
                 cluster: _labelled(objects.leading_to(name, probes.servers(cluster), probes.namespace), mesh.run_id) for cluster in clusters
             }
+            if namespace != NAMESPACE:
+                stack.enter_context(objects.present(kubes, namespace, objects.everywhere(mesh, [], [objects.destination_rule(name)])))
             stack.enter_context(objects.present(kubes, namespace, made))
 
         def known(cluster: str) -> bool:

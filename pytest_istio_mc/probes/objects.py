@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 NETWORKING = "networking.istio.io/v1"
 
+CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+"""A traffic policy with which every request has a connection to itself: an east-west gateway does not look into connections, and so spreads
+them, not requests, over the clusters behind it."""
+
 
 @contextmanager
 def present(kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]) -> Iterator[None]:
@@ -48,6 +52,13 @@ def config_clusters(mesh: Mesh) -> tuple[str, ...]:
     return tuple(dict.fromkeys(mesh.spec.config_cluster(plane).name for plane in mesh.spec.control_planes))
 
 
+def several_behind_a_gateway(mesh: Mesh) -> bool:
+    """Whether a client sees several clusters at the address of one network's gateway."""
+    spec = mesh.spec
+    of = [cluster.network for cluster in spec.data_planes]
+    return len(set(of)) > 1 and len(set(of)) < len(of)
+
+
 def unique(name: str) -> str:
     """A name that no other process of this run uses."""
     return f"{name}-{uuid.uuid4().hex[:5]}"
@@ -77,9 +88,10 @@ def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[mani
 
 
 def destination_rule(name: str, *, subsets: Mapping[str, Mapping[str, str]] | None = None) -> manifests.Manifest:
-    """A rule for a Service of this namespace: its subsets by their labels, and no locality load balancing, which would hide who could
-    answer."""
-    spec: dict[str, Any] = {"host": name, "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": False}}}}
+    """A rule for a Service of this namespace: its subsets by their labels, a connection for every request, and no locality load
+    balancing, which would hide who could answer."""
+    policy = {"loadBalancer": {"localityLbSetting": {"enabled": False}}, **CONNECTION_EACH}
+    spec: dict[str, Any] = {"host": name, "trafficPolicy": policy}
     if subsets:
         spec["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
     return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": spec}
