@@ -103,6 +103,12 @@ class MeshSpec:
         return tuple(cluster for cluster in self.clusters if cluster.runs_istiod)
 
     @property
+    def several_behind_a_gateway(self) -> bool:
+        """Whether clients see several clusters at the address of one network's east-west gateway."""
+        networks = [cluster.network for cluster in self.data_planes]
+        return 1 < len(set(networks)) < len(networks)
+
+    @property
     def data_planes(self) -> tuple[ClusterSpec, ...]:
         """The clusters in which workloads of the mesh run."""
         return tuple(cluster for cluster in self.clusters if cluster.runs_workloads)

@@ -182,6 +182,11 @@ def incomplete(journeys: Sequence[Journey], steps: Collection[Stage], what: str)
 def locate(mesh: Mesh, snapshot: Snapshot) -> tuple[Places, Verdict | None]:
     """Where everything is, and a verdict where that makes locality checks pointless."""
     where = places(snapshot)
+    if mesh.spec.several_behind_a_gateway:
+        return where, not_applicable(
+            "several clusters are behind one east-west gateway: Envoy keeps its address once, in the locality that named it first, and the "
+            "gateway goes by its own locality, so that from other networks no preference can come out as asked for"
+        )
     if not any(place.known for place in where.values()):
         return where, not_applicable(
             "no node has a region, so that all instances are equally near; label the nodes with topology.kubernetes.io/region and "

@@ -82,11 +82,18 @@ def _services(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[dict[str,
 
 
 def _wanted(traffic: Traffic, services: Mapping[str, _Service], local: Mapping[str, set[str]]) -> Iterator[Sample]:
-    """What every client should get from the service of every case, where those of ``local`` are kept within the cluster."""
-    sources = tuple(cluster.name for cluster in traffic.mesh.spec.data_planes)
+    """What every client should get from the service of every case, where those of ``local`` are kept within the cluster.
+
+    A gateway that is told so, too, forwards to its own cluster only: of those that share it, requests from other networks reach no other.
+    """
+    spec = traffic.mesh.spec
+    sources = tuple(cluster.name for cluster in spec.data_planes)
     for source in sources:
         for case, service in services.items():
-            yield Sample(source, case, service.host, (source,) if source in local.get(case, ()) else sources)
+            kept = local.get(case, set())
+            behind = {name for name in kept if spec.cluster(name).network != spec.cluster(source).network}
+            hidden = behind - {spec.cluster(name).control_plane or name for name in behind}
+            yield Sample(source, case, service.host, (source,) if source in kept else tuple(name for name in sources if name not in hidden))
 
 
 def _longest(traffic: Traffic) -> float:

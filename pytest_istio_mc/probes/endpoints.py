@@ -104,7 +104,7 @@ class _Services:
     def rules(self) -> dict[str, list[manifests.Manifest]]:
         """What control planes are told of them: nothing, or where several clusters are behind one gateway, that each request is to have
         a connection to itself."""
-        if not objects.several_behind_a_gateway(self._traffic.mesh):
+        if not self._traffic.mesh.spec.several_behind_a_gateway:
             return {}
         return objects.everywhere(self._traffic.mesh, [], [objects.destination_rule(self._name(target)) for target in self._clusters])
 

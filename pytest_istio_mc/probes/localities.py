@@ -86,6 +86,8 @@ def own_service(traffic: Traffic, kubes: Mapping[str, Kube], purpose: str, polic
 def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
     """From every cluster at the same time: who answers when all are there, when the nearest have no endpoints, tier by tier, when all
     are back, when the nearest are ill, tier by tier, and when they are well again."""
+    if traffic.mesh.spec.several_behind_a_gateway:
+        return ()  # the judge says why
     spec = traffic.mesh.spec
     policy = {"outlierDetection": OUTLIER_DETECTION}
     sources = [cluster.name for cluster in spec.data_planes]
@@ -94,6 +96,8 @@ def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tup
 
 def failover_maps(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
     """From every cluster that sees two or more other regions: who answers, tier by tier, when one of these is named as the next."""
+    if traffic.mesh.spec.several_behind_a_gateway:
+        return ()  # the judge says why
 
     def go(source: str) -> Journey | None:
         tiers, region = failover_order(traffic.mesh.spec, where, source)
@@ -109,6 +113,8 @@ def failover_maps(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) ->
 
 def cluster_first(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[Journey, ...]:
     """From every cluster: who answers when ``failoverPriority`` names the cluster alone, so that every other cluster is equally far."""
+    if traffic.mesh.spec.several_behind_a_gateway:
+        return ()  # the judge says why
     spec = traffic.mesh.spec
     names = [cluster.name for cluster in spec.data_planes]
     setting = {"enabled": True, "failoverPriority": ["topology.istio.io/cluster"]}
@@ -123,6 +129,8 @@ def cluster_first(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[Journey,
 
 def distributions(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Split, ...]:
     """From every cluster: a fifth of the requests for its own locality, the rest for one other, none for any further ones."""
+    if traffic.mesh.spec.several_behind_a_gateway:
+        return ()  # the judge says why
 
     def go(source: str) -> Split | None:
         found = groups(traffic.mesh.spec, where, source)
@@ -137,6 +145,8 @@ def distributions(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) ->
 
 def by_subzone(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Split, ...]:
     """From every cluster: all requests for the subzone of another cluster, where every cluster is a subzone of its own."""
+    if traffic.mesh.spec.several_behind_a_gateway:
+        return ()  # the judge says why
     spec = traffic.mesh.spec
 
     def go(source: str) -> Split | None:

@@ -52,13 +52,6 @@ def config_clusters(mesh: Mesh) -> tuple[str, ...]:
     return tuple(dict.fromkeys(mesh.spec.config_cluster(plane).name for plane in mesh.spec.control_planes))
 
 
-def several_behind_a_gateway(mesh: Mesh) -> bool:
-    """Whether a client sees several clusters at the address of one network's gateway."""
-    spec = mesh.spec
-    of = [cluster.network for cluster in spec.data_planes]
-    return len(set(of)) > 1 and len(set(of)) < len(of)
-
-
 def unique(name: str) -> str:
     """A name that no other process of this run uses."""
     return f"{name}-{uuid.uuid4().hex[:5]}"
