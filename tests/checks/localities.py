@@ -30,7 +30,7 @@ def three_tiers() -> Mesh:
     """Two zones of a region on one network, and another region."""
     return mesh(
         ClusterSpec("east", "network1", locality=Locality("region1", "zone1"), context="k-east"),
-        ClusterSpec("middle", "network1", Role.REMOTE, "east", locality=Locality("region1", "zone2"), context="k-middle"),
+        ClusterSpec("middle", "network3", Role.REMOTE, "east", locality=Locality("region1", "zone2"), context="k-middle"),
         ClusterSpec("west", "network2", locality=Locality("region2", "zone3"), context="k-west"),
     )
 
