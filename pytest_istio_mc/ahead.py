@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-SIDE_BY_SIDE = 4
-"""How many observations are made at a time; more would keep the proxies of a small machine from answering in time."""
+PAIRS_AT_A_TIME = 16
+"""Between how many pairs of clusters observations send at a time; more would keep the proxies of a small machine from answering in time."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,15 @@ class Observed:
 class Ahead:
     """The observations of one mesh in one process. An observation is made once, however many tests ask for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clusters: int) -> None:
+        self._side_by_side = max(1, round(PAIRS_AT_A_TIME / clusters**2))
         self._pool: ThreadPoolExecutor | None = None
         self._made: dict[Hashable, Future[Observed]] = {}
 
     def begin(self, key: Hashable, observe: Callable[[], Any]) -> None:
         """Start making an observation under a key, after those that were begun before; one that was begun already is left alone."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ahead")
+            self._pool = ThreadPoolExecutor(self._side_by_side, thread_name_prefix="ahead")
         if key not in self._made:
             self._made[key] = self._pool.submit(_timed, observe)
 

@@ -52,11 +52,14 @@ class Run:
     snapshot_folder: Path | None = None
     no_probes: str = ""
     problem: str = ""
-    _ahead: Ahead = field(default_factory=Ahead)
+    _ahead: Ahead = field(init=False)
     _snapshot: Snapshot | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _kubes: dict[str, Kube] | None = None
     _traffic: Traffic | None = None
+
+    def __post_init__(self) -> None:
+        self._ahead = Ahead(len(self.settings.spec.data_planes))
 
     @property
     def topology(self) -> str:

@@ -14,7 +14,7 @@ from ..verdicts import Finding, Verdict, not_applicable
 from .catalogue import Kind, check
 from .judging import Commands, Found, Gap, names, settle
 from .locality_causes import cause
-from .locality_live import BELOW, LOCALITY, NEEDS, failed_as, judge_stage, locate, longest, titles, zone_table
+from .locality_live import BELOW, LOCALITY, NEEDS, behind_one_gateway, failed_as, judge_stage, locate, longest, titles, zone_table
 
 FALSE_ALARM = 1e-6
 """How likely a mesh that keeps its shares may be accused by one run of a check."""
@@ -62,6 +62,8 @@ def shares_are_kept(mesh: Mesh, snapshot: Snapshot, splits: Sequence[Split]) -> 
 )
 def cluster_as_locality(mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey], splits: Sequence[Split]) -> Verdict:
     """``journeys`` with ``failoverPriority: [topology.istio.io/cluster]``; ``splits`` give all to the subzone of another cluster."""
+    if shared := behind_one_gateway(mesh):
+        return shared
     found: list[Found] = []
     for cluster in mesh.spec.data_planes:
         own = [journey for journey in journeys if journey.source == cluster.name]
