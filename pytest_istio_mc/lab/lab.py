@@ -128,9 +128,27 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
     home = labs_folder() / name
     plan = LabPlan(name, home, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec))
     lock = _make_home(plan)
-    (home / PLAN).write_text(json.dumps({"plan": plan.to_dict(), "within_seconds": within_seconds, "spec": spec.to_dict()}))
+    try:
+        (home / PLAN).write_text(json.dumps({"plan": plan.to_dict(), "within_seconds": within_seconds, "spec": spec.to_dict()}))
+        process = _launch(home, lock)
+    except BaseException:  # also Ctrl-C: no supervisor was told that would clear the folder
+        lock.release()
+        remains.clear(home)
+        raise
+    lock.release()
+    lab = Lab(plan, process)
+    try:
+        lab.wait_answering(progress)
+    except BaseException:
+        lab.stop()
+        raise
+    return lab
+
+
+def _launch(home: Path, lock: SupervisorLock) -> subprocess.Popen[str]:
+    """Start the supervisor of the lab in ``home``, which takes over the lock."""
     with (home / LOG).open("w") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -141,14 +159,6 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
             env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
             pass_fds=[lock.descriptor] if lock.descriptor is not None else [],
         )
-    lock.release()
-    lab = Lab(plan, process)
-    try:
-        lab.wait_answering(progress)
-    except BaseException:
-        lab.stop()
-        raise
-    return lab
 
 
 def _make_home(plan: LabPlan) -> SupervisorLock:
