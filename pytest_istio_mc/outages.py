@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .spec import ClusterSpec, MeshSpec, Role
@@ -163,6 +163,51 @@ def flows(timeline: Timeline, purpose: Purpose, source: str = "") -> Iterator[Fl
     for flow in timeline.flows:
         if flow.name.partition(" (")[0] == title(flow.source, purpose) and source in ("", flow.source):
             yield flow
+
+
+def answered(timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float) -> float | None:
+    """When a cluster's answer first came to a source after a moment; None if it never did."""
+    found = [record.answered_at for flow in flows(timeline, purpose, source) if (record := flow.first_answer(cluster, since))]
+    return min(found, default=None)
+
+
+def drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
+    """Whether a cluster has not answered the last requests of a source; streams stay where they are, and do not count."""
+    for flow in flows(timeline, Purpose.PLAIN, source):
+        if not flow.stream:
+            last = [record for record in flow.records if record.when > since][-STEADY:]
+            if len(last) < STEADY or any(record.cluster == cluster for record in last):
+                return False
+    return True
+
+
+def drained_after(timeline: Timeline, source: str, cluster: str, began: float, ended: float) -> Return:
+    """How long after ``began`` a cluster answered a source for the last time, if it then did not until ``ended``."""
+    if not drained(timeline.between(timeline.began, ended), source, cluster, began):
+        return Return(source, None, None)
+    inside = [flow.between(flow.began, ended) for flow in flows(timeline, Purpose.PLAIN, source) if not flow.stream]
+    last = [record.when - began for flow in inside if (record := flow.last_answer(cluster))]
+    return Return(source, max(0.0, *last) if last else 0.0, None)
+
+
+def returns(timeline: Timeline, lost: str, ended: float, endpoint_at: float) -> Iterator[Return]:
+    """How long it took every source to be answered by the endpoint that the lost cluster got after the loss."""
+    for source in dict.fromkeys(flow.source for flow in timeline.flows):
+        first = answered(timeline, Purpose.LATE, source, lost, ended)
+        yield Return(source, first - ended if first else None, max(0.0, first - endpoint_at) if first else None)
+
+
+def with_last_answer(restart: Restart, timeline: Timeline, spec: MeshSpec, lost: str) -> Restart:
+    """When the lost cluster last answered those whose control plane was restarted, before it came back."""
+    mark = timeline.mark(f"istiod of {restart.plane} restarted")
+    served = [cluster.name for cluster in spec.served_by(spec.cluster(restart.plane)) if cluster.name != lost]
+    last = [
+        record.when - restart.began
+        for source in served
+        for flow in flows(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
+        if not flow.stream and (record := flow.last_answer(lost))
+    ]
+    return replace(restart, last_answer_seconds=max(last, default=0.0))
 
 
 def cluster_to_lose(spec: MeshSpec) -> ClusterSpec | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
@@ -22,21 +20,25 @@ from ..outages import (
     How,
     Isolation,
     Loss,
-    Machine,
     Purpose,
     Push,
     Restart,
     Return,
-    flows,
+    answered,
+    drained,
+    drained_after,
     primary_to_lose,
+    returns,
     title,
     watchers,
+    with_last_answer,
 )
-from ..timelines import Flow, Timeline
+from ..timelines import Flow
 from . import manifests
 from .flows import FlowPlan, Running, flowing
 from .loss_signs import listening, own_signs
 from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, wait_settled
+from .pulse import Pulse
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
     config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
     with installed(traffic, kubes, lost, config_clusters) as services:
         before = _pods(faults, [plane.name for plane in spec.control_planes])
-        with _Pulse() as pulse, flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
+        with Pulse() as pulse, flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
             _rest(BASELINE_SECONDS)
             with running.marked(f"API server of {lost} {how.value}"):
                 began = time.time()
@@ -95,9 +97,9 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
         signs=tuple(sorted(signs, key=lambda sign: sign.after_seconds)),
         pushes=pushes,
         restarted=tuple(sorted(set(_pods(faults, [plane.name for plane in spec.control_planes])) - set(before))),
-        returns=tuple(_returns(timeline, lost, ended, endpoint_at)),
+        returns=tuple(returns(timeline, lost, ended, endpoint_at)),
         died=died,
-        restart=restarted and _with_last_answer(restarted, timeline, spec, lost),
+        restart=restarted and with_last_answer(restarted, timeline, spec, lost),
         machine=pulse.machine,
     )
 
@@ -114,7 +116,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
     before = _pods(faults, [plane.name])
     plans = list(_plain_plans(traffic))
     wait_settled(traffic)
-    with _Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+    with Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"API server of {primary.name} refused, control plane out of reach"):
             began = time.time()
@@ -139,32 +141,24 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
 def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
     """Take a cluster out of the mesh by removing its remote secrets, and bring it back."""
     spec = traffic.mesh.spec
-    sources = [
-        served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster
-    ]
+    sources = [served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster]
     within = traffic.timeouts.endpoint_propagation
     wait_settled(traffic)
-    with _Pulse() as pulse, flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
+    with Pulse() as pulse, flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"remote secrets for {cluster} removed"):
             began = time.time()
             with faults.remote_secret_removed(cluster):
-                _wait_for(running, within, lambda timeline: all(_drained(timeline, source, cluster, began) for source in sources))
+                _wait_for(running, within, lambda timeline: all(drained(timeline, source, cluster, began) for source in sources))
                 _rest(_AFTER_SECONDS)
                 ended = time.time()
-        _wait_for(
-            running, within, lambda timeline: all(_answered(timeline, Purpose.PLAIN, source, cluster, ended) for source in sources)
-        )
+        _wait_for(running, within, lambda timeline: all(answered(timeline, Purpose.PLAIN, source, cluster, ended) for source in sources))
         _rest(_AFTER_SECONDS)
     timeline = running.timeline
-    drained, returns = [], []
-    for source in sources:
-        last = max((flow.last_answer(cluster).when for flow in _inside(timeline, source, ended) if flow.last_answer(cluster)), default=None)
-        gone = _drained(timeline.between(timeline.began, ended), source, cluster, began)
-        drained.append(Return(source, max(0.0, last - began) if last is not None and gone else 0.0 if gone else None, None))
-        first = _answered(timeline, Purpose.PLAIN, source, cluster, ended)
-        returns.append(Return(source, first - ended if first else None, None))
-    return Isolation(cluster, began, ended, timeline, tuple(drained), tuple(returns), pulse.machine)
+    gone = tuple(drained_after(timeline, source, cluster, began, ended) for source in sources)
+    first = {source: answered(timeline, Purpose.PLAIN, source, cluster, ended) for source in sources}
+    back = tuple(Return(source, when - ended if when else None, None) for source, when in first.items())
+    return Isolation(cluster, began, ended, timeline, gone, back, pulse.machine)
 
 
 def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress) -> tuple[GatewayLoss, ...]:
@@ -189,7 +183,7 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
         for purpose, service in ((Purpose.ONLY, plain), (Purpose.RETRIED, retried))
         for detail in ("new connections", "kept connections")
     ]
-    with _Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+    with Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"one gateway pod of {gateway.network} lost"):
             began = time.time()
@@ -206,33 +200,6 @@ def _steady(flow: Flow) -> bool:
     """Whether the last requests were answered."""
     last = flow.records[-STEADY:]
     return len(last) == STEADY and all(record.succeeded for record in last)
-
-
-class _Pulse:
-    """Notices when this machine does not get to do what is due: in a lab the clusters are on it, too, and wait as long."""
-
-    _BEAT = 0.05
-
-    def __init__(self) -> None:
-        self.machine = Machine()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while True:
-            before = time.monotonic()
-            if self._ended.wait(self._BEAT):
-                return
-            stall = max(self.machine.stall_seconds, time.monotonic() - before - self._BEAT)
-            self.machine = Machine(round(stall, 2), max(self.machine.crowd, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 # what is sent
@@ -412,48 +379,7 @@ def _wait_for(running: Running, within_seconds: float, holds: Any) -> None:
 def _wait_returned(traffic: Traffic, running: Running, lost: str, since: float) -> None:
     sources = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     within = traffic.timeouts.remote_sync
-    _wait_for(running, within, lambda timeline: all(_answered(timeline, Purpose.LATE, source, lost, since) for source in sources))
-
-
-def _answered(timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float) -> float | None:
-    """When a cluster's answer first came to a source after a moment."""
-    found = [record.answered_at for flow in flows(timeline, purpose, source) if (record := flow.first_answer(cluster, since))]
-    return min(found, default=None)
-
-
-def _inside(timeline: Timeline, source: str, end: float) -> Iterator[Any]:
-    for flow in flows(timeline, Purpose.PLAIN, source):
-        if not flow.stream:
-            yield flow.between(flow.began, end)
-
-
-def _drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
-    """Whether a cluster has not answered the last requests of a source; a stream stays where it is."""
-    for flow in flows(timeline, Purpose.PLAIN, source):
-        if not flow.stream:
-            last = [record for record in flow.records if record.when > since][-20:]
-            if len(last) < 20 or any(record.cluster == cluster for record in last):
-                return False
-    return True
-
-
-def _returns(timeline: Timeline, lost: str, ended: float, endpoint_at: float) -> Iterator[Return]:
-    for source in dict.fromkeys(flow.source for flow in timeline.flows):
-        first = _answered(timeline, Purpose.LATE, source, lost, ended)
-        yield Return(source, first - ended if first else None, max(0.0, first - endpoint_at) if first else None)
-
-
-def _with_last_answer(restart: Restart, timeline: Timeline, spec: Any, lost: str) -> Restart:
-    """When the lost cluster last answered those whose control plane was restarted, before it came back."""
-    mark = timeline.mark(f"istiod of {restart.plane} restarted")
-    served = [cluster.name for cluster in spec.served_by(spec.cluster(restart.plane)) if cluster.name != lost]
-    last = [
-        record.when - restart.began
-        for source in served
-        for flow in flows(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
-        if not flow.stream and (record := flow.last_answer(lost))
-    ]
-    return replace(restart, last_answer_seconds=max(last, default=0.0))
+    _wait_for(running, within, lambda timeline: all(answered(timeline, Purpose.LATE, source, lost, since) for source in sources))
 
 
 def _pods(faults: Faults, planes: list[str]) -> list[str]:
