@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.catalogue import Check, Profile
-from ..diagnose import diagnose
+from ..diagnose import RootCause, diagnose
 from ..errors import MeshError
 from ..mesh import Mesh
 from ..progress import StepTime
@@ -26,6 +26,8 @@ SCHEMAS = {KIND: "conformance-report.schema.json", SUMMARY_KIND: "conformance-su
 """The JSON Schema, beside this module, of each kind of document."""
 EVIDENCE_CHARACTERS = 4000
 """How much of each piece of evidence a certificate quotes for a check that is not conformant."""
+
+PODS_GONE = "some remedies look into pods of this run, which are gone with it; --mesh-keep leaves them there"
 
 
 class Result:
@@ -66,7 +68,7 @@ def build_report(settings: Settings, checks: Mapping[str, Check], outcomes: Outc
         "topology": settings.topology,
         "date": _timestamp(outcomes.began),
         "tool": {"name": "pytest-istio-mc", "version": version, "knownChecks": len(checks)},
-        "mesh": _mesh(settings, mesh),
+        "mesh": _mesh(settings, mesh, causes),
         "options": settings.to_dict(),
         "overrides": list(settings.overrides),
         "profiles": {profile.value: _profile(profile, entries, outcomes.problem) for profile in _claimed_profiles(settings)},
@@ -252,14 +254,17 @@ def _profile(profile: Profile, entries: Iterable[Mapping[str, Any]], problem: st
     }
 
 
-def _mesh(settings: Settings, mesh: Mesh | None) -> dict[str, Any]:
+def _mesh(settings: Settings, mesh: Mesh | None, causes: Iterable[RootCause]) -> dict[str, Any]:
     spec = mesh.spec if mesh else settings.spec
+    notes = list(mesh.notes) if mesh else []
+    if mesh and not settings.keep and any(mesh.run_id in cause.remedy for cause in causes):
+        notes.append(PODS_GONE)
     return {
         "meshId": spec.mesh_id,
         "trustDomain": spec.trust_domain,
         "provider": mesh.provider if mesh else settings.provider,
         "runId": mesh.run_id if mesh else "",
-        "notes": list(mesh.notes) if mesh else [],
+        "notes": notes,
         "clusters": [_cluster(cluster, mesh) for cluster in spec],
     }
 

@@ -129,6 +129,15 @@ def test_evidence_is_quoted_only_where_something_is_wrong_and_only_its_beginning
     assert len(entry(document, "MC-ACCESS-901")["evidence"][0]["text"]) == report.EVIDENCE_CHARACTERS
 
 
+def test_a_remedy_that_needs_a_pod_of_the_run_says_how_to_have_it() -> None:
+    look = Finding("no answer", ("cluster1",), "one", "none", "istioctl proxy-config listeners client.istio-mc-run1", "no-answer")
+    broken = healthy(discovery=non_conformant([look]))
+
+    assert certify(broken)["mesh"]["notes"] == ["a note", report.PODS_GONE]
+    assert certify(broken, replace(SETTINGS, keep=True))["mesh"]["notes"] == ["a note"]
+    assert certify(healthy(access=WRONG))["mesh"]["notes"] == ["a note"]
+
+
 def test_it_says_how_long_things_took_and_what_was_overridden() -> None:
     slow = replace(SETTINGS, timeout_factor=3.0)
     converged = [{"check": "MC-TRUST-901", "what": "a", "first_seconds": 0.5, "stable_seconds": 1.0}]
