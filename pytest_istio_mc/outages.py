@@ -166,9 +166,12 @@ def flows(timeline: Timeline, purpose: Purpose, source: str = "") -> Iterator[Fl
 
 
 def answered(timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float) -> float | None:
-    """When a cluster's answer first came to a source after a moment; None if it never did."""
-    found = [record.answered_at for flow in flows(timeline, purpose, source) if (record := flow.first_answer(cluster, since))]
-    return min(found, default=None)
+    """When a cluster's answer first came to a source after a moment, on a connection of its own; None if it never did.
+
+    A stream says nothing: it stays where it is.
+    """
+    sent = [flow for flow in flows(timeline, purpose, source) if not flow.stream]
+    return min((record.answered_at for flow in sent if (record := flow.first_answer(cluster, since))), default=None)
 
 
 def drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
