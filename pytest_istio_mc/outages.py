@@ -11,6 +11,9 @@ from .timelines import Flow, Timeline
 
 STEADY = 20
 """So many requests answered in a row mean that a flow has got over a loss."""
+BACK_OFF_SECONDS = 60.0
+"""How late a control plane may try again to watch a cluster that is back: client-go's pauses double from 0.8 s to 30 s, and chance makes
+each of them up to twice as long (k8s.io/client-go, tools/cache/reflector.go)."""
 
 
 class How(Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..mesh import Mesh
-from ..observations import Ending, Request, Trial
+from ..observations import Ending, Protocol, Request, Trial
 from ..snapshot import Snapshot
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
@@ -16,7 +16,7 @@ from .endpoints_live import new_endpoints_seen as new_endpoints_seen
 from .headless_live import headless_instances_reached as headless_instances_reached
 from .hops import Trace
 from .judging import Found, Gap, names, settle
-from .live import failures, istioctl, pair_names, probes_of
+from .live import failures, istioctl, pair_names, probes_of, unreached
 from .protocols_live import every_protocol_reaches as every_protocol_reaches
 from .symptoms import AUTHORISATION
 from .trust_live import TRUST_BELOW
@@ -47,7 +47,8 @@ from .ways import Ways
 def every_cluster_reached(
     mesh: Mesh, snapshot: Snapshot, requests: Sequence[Request], trials: Sequence[Trial], miss_probability: float
 ) -> Verdict:
-    """Each cluster is told by the identity of the answer, also where several are behind one gateway.
+    """Each cluster is told by the identity of the answer. Where several are behind one gateway, ``requests`` has TCP connections as well,
+    which the gateway spreads one by one, and HTTP need only get to one of these clusters.
 
     ``miss_probability`` is that of a cluster being missed by chance, with an even spread over ``requests``. A cluster that the client's
     proxy holds back for its priority (locality, traffic distribution) need not answer; there the ``trials``, handshakes past the
@@ -98,7 +99,9 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
     endpoints = istioctl(mesh, source, f'proxy-config endpoints {probes.client(source).name}.{probes.namespace} | grep "{probes.service}"')
     strangers = sorted(set(counts) - {cluster.name for cluster in mesh.spec.data_planes})
     waiting = _held_back(ways, source, requests)
-    missing = [cluster for cluster, count in counts.items() if not count and cluster not in strangers and cluster not in waiting]
+    over_http = {request.answer.cluster for request in requests if request.answer and request.protocol is Protocol.HTTP}
+    lacking = {cluster for cluster, count in counts.items() if not count} | set(unreached(mesh, source, over_http))
+    missing = [cluster for cluster in counts if cluster in lacking and cluster not in strangers and cluster not in waiting]
     if strangers:
         yield Finding(
             f"{source} is answered by {names(strangers)}, which the mesh does not have",

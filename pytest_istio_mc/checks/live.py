@@ -39,6 +39,15 @@ def pair_names(mesh: Mesh) -> list[str]:
     return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]
 
 
+def unreached(mesh: Mesh, source: str, answered: Iterable[str]) -> list[str]:
+    """The clusters that are not shown to be reached by the fact that ``answered`` are, where connections are kept: one answer from behind
+    another network's gateway stands for all the clusters there."""
+    networks = {cluster.name: cluster.network for cluster in mesh.spec.data_planes}
+    there = set(answered)
+    known = {networks[cluster] for cluster in there if cluster in networks} - {networks[source]}
+    return [cluster for cluster, network in networks.items() if cluster not in there and network not in known]
+
+
 def failures(requests: Iterable[Request], limit: int = 2) -> str:
     """The commonest ways in which requests failed, with counts; empty where none did."""
     counted: dict[str, int] = {}

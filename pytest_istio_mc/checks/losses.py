@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..observations import Ending
-from ..outages import How, Loss, Machine, Purpose, Push, flows
+from ..outages import BACK_OFF_SECONDS, How, Loss, Machine, Purpose, Push, flows
 from ..timelines import Flow, Record
 from ..verdicts import Finding
 from .judging import Found, Gap, names
@@ -28,26 +28,40 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
     """What the plain flows have suffered from the loss's beginning to the end of the record; ``go_on`` demands that every cluster that
     answered a client before goes on to answer it during the loss."""
     what = f"the API server of {loss.lost} was lost"
+    sent: dict[str, list[Flow]] = {}
     for flow in flows(loss.timeline, Purpose.PLAIN):
         before, after = flow.between(flow.began, loss.began), flow.between(loss.began, flow.ended)
         if before.failures:
             yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
             continue
         yield from failed(mesh, after, what, (flow.source, loss.lost), loss.machine)
-        if go_on and not flow.stream:
-            silent = sorted(set(before.answered_by()) - set(flow.between(loss.began, loss.ended).answered_by()))
-            if silent:
-                yield Finding(
-                    f"{flow.source} was not answered by {names(silent)} any more while {what}",
-                    clusters=(flow.source, *silent),
-                    expected=f"answers from {names(sorted(before.answered_by()))}, as before",
-                    seen=f"{flow.between(loss.began, loss.ended).answered_by()} in {loss.seconds:.0f} s",
-                    remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
-                    f".{mesh.probes.namespace if mesh.probes else 'default'}",
-                    fault="loss-takes-endpoints",
-                )
-    if not any(True for _ in flows(loss.timeline, Purpose.PLAIN)):
+        if not flow.stream:
+            sent.setdefault(flow.source, []).append(flow)
+    if not sent:
         yield Gap("nothing was sent during the loss")
+    for source, mine in sent.items() if go_on else ():
+        yield from _silent(mesh, loss, source, mine, what)
+
+
+def _silent(mesh: Mesh, loss: Loss, source: str, sent: Sequence[Flow], what: str) -> Iterator[Finding]:
+    """Clusters that answered a source before the loss, and did not in its second half: what a loss takes away may take a moment to go."""
+    before = {cluster for flow in sent for cluster in flow.between(flow.began, loss.began).answered_by()}
+    later = [flow.between(loss.began + loss.seconds / 2, loss.ended) for flow in sent]
+    silent = sorted(before - {cluster for flow in later for cluster in flow.answered_by()})
+    if silent:
+        yield Finding(
+            f"{source} was not answered by {names(silent)} any more while {what}",
+            clusters=(source, *silent),
+            expected=f"answers from {names(sorted(before))}, as before",
+            seen=f"none from there among {sum(len(flow.records) for flow in later)} requests in the second half of the loss",
+            remedy=_endpoints(mesh, source),
+            fault="loss-takes-endpoints",
+        )
+
+
+def _endpoints(mesh: Mesh, source: str) -> str:
+    namespace = mesh.probes.namespace if mesh.probes else "default"
+    return f"istioctl --context={mesh.spec.cluster(source).context} proxy-config endpoints deployment/client.{namespace}"
 
 
 def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], machine: Machine) -> Iterator[Found]:
@@ -61,8 +75,7 @@ def failed(mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], machine
         clusters=tuple(dict.fromkeys(clusters)),
         expected="no failed request: proxies keep their endpoints and certificates",
         seen=f"{failed_as(flow.failures)}; longest time without an answer {flow.longest_gap_seconds:.1f} s",
-        remedy=f"istioctl --context={mesh.spec.cluster(flow.source).context} proxy-config endpoints deployment/client"
-        f".{mesh.probes.namespace if mesh.probes else 'default'}",
+        remedy=_endpoints(mesh, flow.source),
         fault="requests-fail-during-loss",
     )
 
@@ -125,12 +138,13 @@ def pushes(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> tuple[list[Found], Map
 def returned(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> Iterator[Found]:
     if not loss.returns:
         yield Gap("nothing was sent after the loss")
+    within = timeouts.remote_sync + BACK_OFF_SECONDS
     for entry in loss.returns:
-        if entry.seconds is None or entry.after_endpoint_seconds is None or entry.after_endpoint_seconds > timeouts.remote_sync:
+        if entry.seconds is None or entry.after_endpoint_seconds is None or entry.after_endpoint_seconds > within:
             yield Finding(
                 f"an endpoint that {loss.lost} got after the loss of its API server is not seen by {entry.source}",
                 clusters=(entry.source, loss.lost),
-                expected=f"an answer from it within {timeouts.remote_sync:g} s",
+                expected=f"an answer from it within {within:g} s: control planes watch it again after pauses of up to a minute",
                 seen="none" if entry.after_endpoint_seconds is None else f"after {entry.after_endpoint_seconds:.1f} s",
                 remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
                 fault="endpoints-stay-stale-after-loss",

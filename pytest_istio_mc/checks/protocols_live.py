@@ -12,7 +12,7 @@ from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
 from .endpoints_live import REACH_BELOW
 from .judging import Found, Gap, names, settle
-from .live import failures, istioctl, pair_names, probes_of
+from .live import failures, istioctl, pair_names, probes_of, unreached
 from .ways import Ways
 
 _NAMES = {Protocol.HTTP: "HTTP", Protocol.HTTP2: "HTTP/2", Protocol.TCP: "TCP"}
@@ -67,13 +67,11 @@ def _from(mesh: Mesh, protocol: Protocol, source: str, requests: Sequence[Reques
     seen = f"answers: {', '.join(f'{cluster} {count}' for cluster, count in counts.items())}; "
     seen += f"failures: {failed}" if failed else "no failures"
     expected = f"every request answered, some of them by each of {names(counts)}"
-    missing = [cluster for cluster, count in counts.items() if not count and cluster not in waiting]
+    missing = [cluster for cluster, count in counts.items() if not count]
     if protocol is Protocol.HTTP2:
         # an east-west gateway spreads connections, of which HTTP/2 has few, over the clusters behind it
-        here = mesh.spec.cluster(source).network
-        networks = {cluster.name: cluster.network for cluster in mesh.spec.data_planes}
-        reached = {networks[cluster] for cluster, count in counts.items() if count and cluster in networks} - {here}
-        missing = [cluster for cluster in missing if networks[cluster] not in reached]
+        missing = unreached(mesh, source, (cluster for cluster, count in counts.items() if count))
+    missing = [cluster for cluster in missing if cluster not in waiting]
     for target in missing:
         yield Finding(
             f"{source} does not reach {target} over {name}: none of {len(requests)} {_unit(protocol)} got there",

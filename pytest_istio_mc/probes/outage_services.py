@@ -13,7 +13,8 @@ from ..eventually import eventually
 from ..mesh import Mesh
 from ..observations import Request
 from . import manifests
-from .traffic import Traffic, sample_size
+from .objects import CONNECTION_EACH
+from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
         kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
         if cluster in readers:
-            kubes[cluster].apply(*_subsets(services), namespace=namespace)
+            kubes[cluster].apply(*_rules(services), namespace=namespace)
 
     def remove(cluster: str) -> None:
         for name in services.names:
@@ -95,11 +96,29 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         _wait_answered(traffic, services, lost)
         # Not before: an endpoint that is not ready yet would be ejected.
         side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(services.dying), namespace=namespace), readers)
-        _wait_in_force(traffic, kubes, services.dying)
+        _wait_in_force(traffic, kubes, services.dying, "max_ejection_percent")
         wait_settled(traffic)
         yield services
     finally:
         side_by_side(remove, clusters)
+
+
+@contextmanager
+def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
+    """Every request for the probe service has a connection of its own, where several clusters are behind one gateway: that spreads
+    connections, and those that proxies keep would go on leading to the same cluster. Elsewhere nothing is changed."""
+    spec, namespace, service = traffic.mesh.spec, traffic.probes.namespace, traffic.probes.service
+    if not spec.several_behind_a_gateway:
+        yield
+        return
+    readers = list({spec.config_cluster(plane).name for plane in spec.control_planes})
+    rule = _destination_rule(service, {"trafficPolicy": dict(CONNECTION_EACH)})
+    try:
+        side_by_side(lambda cluster: kubes[cluster].apply(rule, namespace=namespace), readers)
+        _wait_in_force(traffic, kubes, service, "max_requests_per_connection")
+        yield
+    finally:
+        side_by_side(lambda cluster: kubes[cluster].delete("DestinationRule.networking.istio.io", service, namespace), readers)
 
 
 @contextmanager
@@ -193,16 +212,17 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
     return made
 
 
-def _subsets(services: Services) -> list[manifests.Manifest]:
-    made = []
+def _rules(services: Services) -> list[manifests.Manifest]:
+    """Rules with a connection for every request, and the subsets of the services that are given a route."""
+    made = [_destination_rule(name, {"trafficPolicy": dict(CONNECTION_EACH)}) for name in (services.late, services.dying)]
     for cluster, name in services.pushed.items():
         subset = {"name": "here", "labels": {"topology.istio.io/cluster": cluster}}
-        made.append(_destination_rule(name, {"subsets": [subset]}))
+        made.append(_destination_rule(name, {"trafficPolicy": dict(CONNECTION_EACH), "subsets": [subset]}))
     return made
 
 
 def _outlier_detection(service: str) -> manifests.Manifest:
-    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}}
+    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}, **CONNECTION_EACH}
     return _destination_rule(service, {"trafficPolicy": policy})
 
 
@@ -230,7 +250,7 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
     wanted = {name: set(clusters) for name in (*services.pushed.values(), services.dying)}
     wanted[services.late] = set(clusters) - {lost}
     cells = [(source, name) for source in clusters for name in wanted]
-    count = sample_size(len(clusters))
+    count = sample_size(least_share(traffic.mesh.spec))
 
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell
@@ -252,21 +272,20 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
     )
 
 
-def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str) -> None:
-    """Until every client's proxy has the outlier detection of a service."""
+def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str, sign: str) -> None:
+    """Until every client's proxy has what its configuration of a service shows by ``sign``."""
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-    path = f"/config_dump?resource=dynamic_active_clusters&name_regex=.*{service}.*"
+    path = f"/config_dump?resource=dynamic_active_clusters&name_regex=.*{service}[.].*"
 
     def missing() -> list[str]:
         def has(cluster: str) -> bool:
             pod = traffic.probes.client(cluster).name
-            return b"max_ejection_percent" in kubes[cluster].http_get(traffic.probes.namespace, pod, ADMIN_PORT, path)
+            return sign.encode() in kubes[cluster].http_get(traffic.probes.namespace, pod, ADMIN_PORT, path)
 
         return [cluster for cluster, there in zip(clusters, side_by_side(has, clusters), strict=True) if not there]
 
-    eventually(
-        missing, lambda left: not left, within_seconds=traffic.timeouts.config_propagation, what=f"outlier detection of {service} in force"
-    )
+    within = traffic.timeouts.config_propagation
+    eventually(missing, lambda left: not left, within_seconds=within, what=f"the DestinationRule of {service} in force")
 
 
 def wait_settled(traffic: Traffic) -> None:

@@ -15,6 +15,7 @@ from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
 from ..observations import GatewayAddress, Protocol, Request
 from ..outages import (
+    BACK_OFF_SECONDS,
     STEADY,
     GatewayLoss,
     How,
@@ -37,7 +38,7 @@ from ..timelines import Flow
 from . import manifests
 from .flows import FlowPlan, Running, flowing
 from .loss_signs import listening, own_signs
-from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, wait_settled
+from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, spread, wait_settled
 from .pulse import Pulse
 from .traffic import Traffic
 
@@ -66,7 +67,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
     spec = traffic.mesh.spec
     planes = [plane.name for plane in watchers(spec, spec.cluster(lost))]
     config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
-    with installed(traffic, kubes, lost, config_clusters) as services:
+    with spread(traffic, kubes), installed(traffic, kubes, lost, config_clusters) as services:
         before = _pods(faults, [plane.name for plane in spec.control_planes])
         with Pulse() as pulse, flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
             _rest(BASELINE_SECONDS)
@@ -114,10 +115,7 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
     remotes = [cluster.name for cluster in spec.served_by(plane) if cluster.name != plane.name]
     addresses = {address for remote in remotes for address in _control_plane_addresses(kubes[remote], spec.istio_namespace)}
     before = _pods(faults, [plane.name])
-    plans = list(_plain_plans(traffic))
-    wait_settled(traffic)
-    with Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
-        _rest(BASELINE_SECONDS)
+    with _going_on(traffic, kubes) as running, Pulse() as pulse:
         with running.marked(f"API server of {primary.name} refused, control plane out of reach"):
             began = time.time()
             with _cut_off(faults, sorted(addresses), remotes), _lost(faults, How.REFUSED, primary.name):
@@ -138,14 +136,12 @@ def lose_primary(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults) ->
     )
 
 
-def isolate(traffic: Traffic, faults: Faults, cluster: str) -> Isolation:
+def isolate(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, cluster: str) -> Isolation:
     """Take a cluster out of the mesh by removing its remote secrets, and bring it back."""
     spec = traffic.mesh.spec
     sources = [served.name for plane in watchers(spec, spec.cluster(cluster)) for served in spec.served_by(plane) if served.name != cluster]
     within = traffic.timeouts.endpoint_propagation
-    wait_settled(traffic)
-    with Pulse() as pulse, flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
-        _rest(BASELINE_SECONDS)
+    with _going_on(traffic, kubes) as running, Pulse() as pulse:
         with running.marked(f"remote secrets for {cluster} removed"):
             began = time.time()
             with faults.remote_secret_removed(cluster):
@@ -216,6 +212,16 @@ def _plans(traffic: Traffic, services: Services) -> list[FlowPlan]:
         plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.2, address=address))
         plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2, address=address))
     return plans
+
+
+@contextmanager
+def _going_on(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[Running]:
+    """Requests for the probe service from everywhere, which were answered without a failure just before."""
+    with spread(traffic, kubes):
+        wait_settled(traffic)
+        with flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
+            _rest(BASELINE_SECONDS)
+            yield running
 
 
 def _plain_plans(traffic: Traffic) -> Iterator[FlowPlan]:
@@ -378,7 +384,7 @@ def _wait_for(running: Running, within_seconds: float, holds: Any) -> None:
 
 def _wait_returned(traffic: Traffic, running: Running, lost: str, since: float) -> None:
     sources = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-    within = traffic.timeouts.remote_sync
+    within = traffic.timeouts.remote_sync + BACK_OFF_SECONDS
     _wait_for(running, within, lambda timeline: all(answered(timeline, Purpose.LATE, source, lost, since) for source in sources))
 
 

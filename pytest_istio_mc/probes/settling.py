@@ -38,7 +38,7 @@ def settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: 
     try:
         with open_traffic(mesh, kubes, timeouts) as traffic:
             converged = eventually(
-                lambda: traffic.reach(timeout_seconds=1.0),
+                lambda: traffic.reach_instances(timeout_seconds=1.0),
                 settled,
                 within_seconds=timeouts.endpoint_propagation,
                 what="every client to reach the servers of every cluster",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -22,6 +23,7 @@ from ..observations import (
     Request,
     TlsHandshake,
 )
+from ..spec import MeshSpec
 from . import manifests
 from .sessions import Session, Sessions
 
@@ -131,7 +133,7 @@ class Traffic:
         """Requests from every cluster's client to the probe service, as many as it takes to see every cluster (``sample_size``)."""
         clusters = [cluster.name for cluster in self.mesh.spec.data_planes]
         port = {Protocol.HTTP: manifests.HTTP, Protocol.TCP: manifests.TCP, Protocol.HTTP2: manifests.HTTP2}[protocol]
-        number = sample_size(len(clusters))
+        number = sample_size(least_share(self.mesh.spec))
         host = self.host(self.probes.service)
 
         def send(source: str) -> tuple[Request, ...]:
@@ -140,6 +142,15 @@ class Traffic:
 
         sent = self.from_each(clusters, send)
         return tuple(request for requests in sent for request in requests)
+
+    def reach_instances(self, *, timeout_seconds: float | None = None) -> tuple[Request, ...]:
+        """HTTP requests from every cluster's client to the probe service. Where several clusters are behind one gateway, TCP connections
+        as well: a gateway spreads connections, of which proxies open few for HTTP and keep them, so that by chance all may lead to one of
+        these clusters."""
+        sent = self.reach(timeout_seconds=timeout_seconds)
+        if not self.mesh.spec.several_behind_a_gateway:
+            return sent
+        return sent + self.reach(Protocol.TCP, timeout_seconds=timeout_seconds)
 
     def tls(
         self,
@@ -224,6 +235,19 @@ def sample_size(instances: int, miss_probability: float = MISS_PROBABILITY) -> i
     if instances < 2:
         return 1
     return math.ceil(math.log(miss_probability / instances) / math.log(1 - 1 / instances))
+
+
+def least_share(spec: MeshSpec) -> int:
+    """One in how many requests for a shared service gets to each cluster, at least.
+
+    Proxies spread requests over the clusters of their network and the gateways of the others, once each, and these over the clusters
+    behind them.
+    """
+    networks = Counter(cluster.network for cluster in spec.data_planes)
+    return max(
+        (here + len(networks) - 1) * max((behind for other, behind in networks.items() if other != network), default=1)
+        for network, here in networks.items()
+    )
 
 
 def peer_certificate(chain: Sequence[str]) -> PeerCertificate | None:

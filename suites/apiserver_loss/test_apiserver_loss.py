@@ -94,11 +94,11 @@ def test_endpoints_converge_when_the_api_server_is_back(mesh: Mesh, refused: Los
 
 @pytest.mark.mesh_check("MC-APISERVER-007")
 def test_a_cluster_can_be_isolated_and_brought_back(
-    mesh_run: Run, mesh: Mesh, traffic: Traffic, faults: Faults, timeouts: Timeouts, expect: Expect
+    mesh_run: Run, mesh: Mesh, traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, timeouts: Timeouts, expect: Expect
 ) -> None:
     """By removing its remote secrets and adding them again, without a failed request elsewhere."""
     cluster = cluster_to_lose(mesh.spec)
-    isolated = mesh_run.once("isolated", Isolation, lambda: outages.isolate(traffic, faults, cluster.name)) if cluster else None
+    isolated = mesh_run.once("isolated", Isolation, lambda: outages.isolate(traffic, kubes, faults, cluster.name)) if cluster else None
     for entry in isolated.drained if isolated else ():
         if entry.seconds is not None:
             _tell(expect, f"{entry.source} sends nothing more to an isolated cluster", entry.seconds)

@@ -20,7 +20,7 @@ def test_every_workload_reaches_every_clusters_instances(
     mesh: Mesh, snapshot: Snapshot, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
 ) -> None:
     """Enough requests from every cluster to see the instances of every cluster answer, each told by its identity."""
-    requests = traffic.reach()
+    requests = traffic.reach_instances()
     handshakes = trials.mutual_tls(traffic, gateways)
 
     expect(discovery_live.every_cluster_reached(mesh, snapshot, requests, handshakes, MISS_PROBABILITY))

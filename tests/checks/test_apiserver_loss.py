@@ -90,7 +90,7 @@ def test_a_failed_request_after_the_loss_is_found_as_well() -> None:
 
 
 def test_endpoints_that_go_with_the_api_server_are_found() -> None:
-    broken = changed(losses.loss(), Purpose.PLAIN, lambda one: replace(one, cluster="east", pod="hello-east"), begin=BEGAN, end=ENDED)
+    broken = changed(losses.loss(), Purpose.PLAIN, lambda one: replace(one, cluster="east", pod="hello-east"), begin=BEGAN + 1, end=ENDED)
 
     only(apiserver_loss.traffic_goes_on(MESH, broken), "loss-takes-endpoints")
 
@@ -175,7 +175,7 @@ def test_a_loss_that_nobody_tells_of_is_found() -> None:
 
 def test_endpoints_that_stay_stale_are_found() -> None:
     stale = replace(losses.loss(), returns=(Return("east", None, None), Return("west", 4.0, 2.0)))
-    slow = replace(losses.loss(), returns=(Return("east", 80.0, 75.0),))
+    slow = replace(losses.loss(), returns=(Return("east", 130.0, 125.0),))
 
     for broken in (stale, slow):
         only(apiserver_loss.converges_again(MESH, broken, TIMEOUTS), "endpoints-stay-stale-after-loss")

@@ -45,11 +45,11 @@ class Scenery:
     faults: Faults
 
     def lose(self, how: How, **more: Any) -> Loss:
-        """Lose the API server; then restart the control plane that watched it, which else tries again only after its back-off: that grows
-        from loss to loss, up to a minute."""
+        """Lose the API server; then restart the control planes, which watch it again only after a pause that grows from loss to loss."""
         loss = outages.lose(self.traffic, self.kubes, self.faults, how, LOST, **more)
-        with pods.istiod_restarted(self.faults.scene, OTHER):
-            pass
+        for cluster in (LOST, OTHER):
+            with pods.istiod_restarted(self.faults.scene, cluster):
+                pass
         return loss
 
 
@@ -69,6 +69,8 @@ def judged_however_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is spoilt here must be found on a machine that has too much to do, too, on which else nothing is held against a mesh."""
     monkeypatch.setattr(losses, "CROWD", math.inf)
     monkeypatch.setattr(losses, "STANDSTILL_CROWD", math.inf)
+    for module in (losses, outages):
+        monkeypatch.setattr(module, "BACK_OFF_SECONDS", 0.0)
 
 
 def faults_of(verdict: Verdict) -> set[str]:
@@ -142,7 +144,7 @@ def test_a_control_plane_that_does_not_start_without_the_lost_cluster(scenery: S
 def test_remote_secrets_that_somebody_puts_back_at_once(scenery: Scenery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenery.faults, "remote_secret_removed", lambda cluster: nullcontext(()))
 
-    assert faults_of(judged(scenery, outages.isolate(scenery.traffic, scenery.faults, LOST))) == {"isolation-does-not-drain"}
+    assert faults_of(judged(scenery, outages.isolate(scenery.traffic, scenery.kubes, scenery.faults, LOST))) == {"isolation-does-not-drain"}
 
 
 def test_remote_secrets_that_are_not_put_back(scenery: Scenery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +156,7 @@ def test_remote_secrets_that_are_not_put_back(scenery: Scenery, monkeypatch: pyt
             yield later.enter_context(removed(cluster))
 
         monkeypatch.setattr(scenery.faults, "remote_secret_removed", forgotten)
-        isolated = outages.isolate(scenery.traffic, scenery.faults, LOST)
+        isolated = outages.isolate(scenery.traffic, scenery.kubes, scenery.faults, LOST)
 
     assert faults_of(judged(scenery, isolated)) == {"isolation-does-not-end"}
 
