@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..routing import ALL, BEFORE, CASES, LIFTED, NAMESPACE, ONE, OTHER, SOLO, SOME, ClusterLocal, Sample, Stage
 from . import manifests, mesh_config, objects, workloads
 from .sampling import settled
-from .traffic import MISS_PROBABILITY, Traffic, sample_size
+from .traffic import MISS_PROBABILITY, Traffic, least_share, sample_size
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -29,7 +29,7 @@ def cluster_local(traffic: Traffic, kubes: Mapping[str, Kube]) -> ClusterLocal:
     alone = spec.control_planes[0]
     told = {cluster.name for cluster in spec.served_by(alone)}
     sources = {cluster.name for cluster in spec.data_planes}
-    size = sample_size(len(sources), MISS_PROBABILITY / (len(sources) * len(CASES)))
+    size = sample_size(least_share(spec), MISS_PROBABILITY / (len(sources) * len(CASES)))
     with _services(traffic, kubes) as services:
 
         def stage(name: str, local: Mapping[str, set[str]]) -> Stage:

@@ -15,7 +15,7 @@ from ..timelines import EndpointChange, EndpointChanges, Timeline, Unready
 from . import manifests, objects
 from .flows import FlowPlan, Running, flowing
 from .settling import held_back
-from .traffic import Traffic, sample_size
+from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
     waiting = side_by_side(lambda source: held_back(mesh, kubes[source], source), clusters)
     idle = frozenset((source, target) for source, held in zip(clusters, waiting, strict=True) for target in held)
-    enough = sample_size(len(clusters), STAYS_GONE_PROBABILITY)
+    enough = sample_size(least_share(mesh.spec), STAYS_GONE_PROBABILITY)
     with _services(traffic, kubes, "leaves", dict.fromkeys(clusters, traffic.probes.service)) as services:
         if unready := services.wait_answered(idle):
             return EndpointChanges(Timeline(()), (), enough, idle, unready)
@@ -163,7 +163,7 @@ class _Services:
             failed = [source] if not missing and any(not request.succeeded for request in sent) else []
             yield from (Unready(source, target, _seen(sent)) for target in missing + failed)
 
-        return self._wait(sample_size(len(self._clusters), 1e-2), unanswered)
+        return self._wait(sample_size(least_share(self._traffic.mesh.spec), 1e-2), unanswered)
 
     def settle(self, running: Running) -> None:
         """Until every flow has sent some requests."""

@@ -17,7 +17,7 @@ from ..mesh import Mesh
 from ..routing import ELSEWHERE, SYSTEM, Defaults, Held, Sample, Stage
 from . import manifests, mesh_config, objects
 from .sampling import settled
-from .traffic import MISS_PROBABILITY, Traffic, sample_size
+from .traffic import MISS_PROBABILITY, Traffic, least_share, sample_size
 from .workloads import ownership
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
             )
         except NotInTime as error:
             raise ObservationError("services in kube-system", error.step, error.detail) from error
-        return settled(traffic, "defaults", wanted, sample_size(len(clusters), MISS_PROBABILITY / len(wanted)))
+        return settled(traffic, "defaults", wanted, sample_size(least_share(mesh.spec), MISS_PROBABILITY / len(wanted)))
 
 
 def _labelled(made: Sequence[manifests.Manifest], run_id: str) -> list[manifests.Manifest]:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_istio_mc.checks.discovery_live import every_cluster_reached
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.observations import Ending, Request, Trial
+from pytest_istio_mc.observations import Ending, Protocol, Request, Trial
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import ClusterSpec
 from pytest_istio_mc.verdicts import Outcome, Verdict
@@ -56,6 +56,17 @@ def test_one_of_two_clusters_behind_one_gateway_is_missed_by_name() -> None:
     verdict = judge(three, sent)
 
     assert [finding.clusters for finding in verdict.findings] == [("a", "c")]
+
+
+def test_behind_a_shared_gateway_http_may_stick_to_one_cluster_if_tcp_gets_to_all() -> None:
+    three = mesh(ClusterSpec("a", "network1"), ClusterSpec("b", "network2"), ClusterSpec("c", "network2"))
+    over_tcp = [replace(one, protocol=Protocol.TCP) for one in requests(three)]
+
+    def over_http(*missed: str) -> list[Request]:
+        return [one for one in requests(three) if one.source != "a" or (one.answer and one.answer.cluster not in missed)]
+
+    assert judge(three, over_http("c") + over_tcp).outcome is Outcome.CONFORMANT
+    assert {finding.clusters for finding in judge(three, over_http("b", "c") + over_tcp).findings} == {("a", "b"), ("a", "c")}
 
 
 def test_failures_are_found_though_every_cluster_answered() -> None:
