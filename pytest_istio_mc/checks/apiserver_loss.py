@@ -31,7 +31,8 @@ STOPPING = ("stop-component",)
 KILLING = ("kill-component",)
 
 EJECTED_SECONDS = 6.0
-"""How long an endpoint that died may still be tried: three failed requests at five a second and Envoy's own second, with room to spare."""
+"""How long an endpoint that died may still be tried: until it got three of ten requests a second, and Envoy's own second, with room to
+spare: even one of three endpoints gets three of fifty but for one time in two million."""
 STARTING_SECONDS = 30.0
 """How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
 CHANGE_SECONDS = 3.0
@@ -70,29 +71,40 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
 )
 def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
     """No control plane can know that they died: only the proxies that try them do. The service has outlier detection with
-    ``maxEjectionPercent: 100``; the default, 10, ejects none of a few endpoints."""
+    ``maxEjectionPercent: 100``; the default, 10, ejects none of a few endpoints.
+
+    Where several clusters are behind one gateway, a proxy in another network has only its address: it counts the errors of one cluster and
+    the answers of the others as those of one endpoint. What clients there suffer is told, and not judged.
+    """
     if loss is None:
         return not_applicable(NOBODY)
     if not loss.died or loss.ended - loss.died < EJECTED_SECONDS + 2:
         raise ObservationError(f"cluster {loss.lost}", "the death of an endpoint", "it did not come early enough in the loss to be judged")
     found: list[Found] = []
-    errors: dict[str, int] = {}
+    errors: list[str] = []
     slowest = 0.0
     for flow in flows(loss.timeline, Purpose.DYING):
-        before = flow.between(loss.began, loss.died)
-        if loss.lost not in before.answered_by():
-            found.append(Gap(f"{flow.source} was not answered by the endpoint before it died, so that its end shows nothing"))
         after = flow.between(loss.died, loss.ended)
-        errors[flow.source] = len(after.failures)
+        judged = _has_it_as_an_endpoint(mesh, flow.source, loss.lost)
+        errors.append(f"{flow.source} {len(after.failures)}{'' if judged else ' (through a shared gateway)'}")
+        if not judged:
+            continue
+        if loss.lost not in flow.between(flow.began, loss.died).answered_by():
+            found.append(Gap(f"{flow.source} was not answered by the endpoint before it died, so that its end shows nothing"))
         last = max((record.answered_at - loss.died for record in after.failures), default=0.0)
         slowest = max(slowest, last)
         found += _ejected(mesh, loss, after, last)
-    counts = ", ".join(f"{source} {count}" for source, count in errors.items())
     otherwise = (
-        f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {counts}, the last one "
-        f"{slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
+        f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {', '.join(errors)}, "
+        f"the last {slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
     )
     return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+
+
+def _has_it_as_an_endpoint(mesh: Mesh, source: str, lost: str) -> bool:
+    """Whether proxies in ``source`` have endpoints that lead to the lost cluster alone."""
+    network = mesh.spec.cluster(lost).network
+    return network == mesh.spec.cluster(source).network or [one.network for one in mesh.spec.data_planes].count(network) == 1
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
@@ -103,7 +115,7 @@ def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found
         return
     yield Finding(
         f"{after.source} still tries an endpoint in {loss.lost} {last:.1f} s after its death",
-        clusters=(after.source, loss.lost),
+        clusters=tuple(dict.fromkeys((after.source, loss.lost))),
         expected=f"no failed request from {EJECTED_SECONDS:g} s after it on",
         seen=failed_as(after.failures),
         remedy=kubectl(mesh, after.source, "get destinationrules --all-namespaces -o yaml")

@@ -51,7 +51,7 @@ def _silent(mesh: Mesh, loss: Loss, source: str, sent: Sequence[Flow], what: str
     if silent:
         yield Finding(
             f"{source} was not answered by {names(silent)} any more while {what}",
-            clusters=(source, *silent),
+            clusters=tuple(dict.fromkeys((source, *silent))),
             expected=f"answers from {names(sorted(before))}, as before",
             seen=f"none from there among {sum(len(flow.records) for flow in later)} requests in the second half of the loss",
             remedy=_endpoints(mesh, source),

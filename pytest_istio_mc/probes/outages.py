@@ -209,7 +209,7 @@ def _plans(traffic: Traffic, services: Services) -> list[FlowPlan]:
         address = services.addresses.get(name, "")
         for config, service in services.pushed.items():
             plans.append(_plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=0.2, address=address))
-        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.2, address=address))
+        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.1, address=address))
         plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2, address=address))
     return plans
 

@@ -121,6 +121,16 @@ def test_a_dead_endpoint_that_is_tried_again_and_again_is_found() -> None:
     assert "maxEjectionPercent: 100" in verdict.findings[0].remedy
 
 
+def test_clients_that_have_only_the_address_of_a_shared_gateway_are_told_and_not_judged() -> None:
+    shared = mesh(ClusterSpec("east", "network1"), ClusterSpec("west", "network2"), ClusterSpec("south", "network2"))
+    broken = changed(losses.loss(), Purpose.DYING, failure, begin=DIED, end=ENDED)
+
+    verdict = apiserver_loss.dead_endpoints_ejected(shared, broken)
+
+    assert {finding.clusters for finding in verdict.findings} == {("west",)}
+    assert "(through a shared gateway)" in apiserver_loss.dead_endpoints_ejected(shared, losses.loss()).reason
+
+
 def test_an_endpoint_that_never_answered_proves_nothing() -> None:
     broken = changed(losses.loss(), Purpose.DYING, lambda one: replace(one, cluster="east"), begin=FIRST, end=DIED)
 
