@@ -96,7 +96,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         found += _ejected(mesh, loss, after, last)
     otherwise = (
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {', '.join(errors)}, "
-        f"the last {slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (ejected after 3 errors in a row)"
+        f"the last one {slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (3 errors in a row eject)"
     )
     return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
 
