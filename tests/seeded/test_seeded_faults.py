@@ -59,7 +59,7 @@ WRONG = ("non-conformant", "inconclusive")
 
 @pytest.mark.parametrize("mesh", [on(topology) for topology in TOPOLOGIES], indirect=True)
 def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
-    certificate = mesh.certify("healthy", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}")
+    certificate = mesh.certify("healthy", "--mesh-disruptive", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}")
 
     assert certificate["result"] == "success", shown(certificate)
     assert certificate["rootCauses"] == []
