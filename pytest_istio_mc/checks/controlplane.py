@@ -71,6 +71,7 @@ def _other_mesh(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]
     "Cluster names are unique, and the same in istiod, in its proxies and in the remote secrets of the others.",
     spec_url=MULTICLUSTER,
     requires=(Feature.CROSS_CLUSTER,),
+    probed=True,
 )
 def cluster_names(snapshot: Snapshot) -> Verdict:
     """A name used twice makes istiod ignore the other cluster; one that differs makes subsets and locality miss it."""
