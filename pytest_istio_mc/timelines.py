@@ -253,7 +253,7 @@ class EndpointChange:
 @dataclass(frozen=True)
 class Unready:
     """What was not so before anything was changed, so that nothing was: ``source`` had no answer from ``target``, or did not know the
-    service of ``target``; and what was seen instead."""
+    service of ``target``; and what was seen instead. No ``target`` means that all answered, and that other requests failed."""
 
     source: str
     target: str

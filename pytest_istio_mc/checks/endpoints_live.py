@@ -75,7 +75,13 @@ def leaving_endpoints_gone(mesh: Mesh, seen: EndpointChanges, budget_seconds: fl
     found: list[Found] = [
         _not_ready(mesh, one, f"{one.source} is not answered by {one.target} for a new service that all clusters have", budget_seconds)
         for one in seen.unready
+        if one.target
     ]
+    found += (
+        Gap(f"{one.source}: requests for a new service still fail {budget_seconds:g} s later, before anything is changed ({one.seen})")
+        for one in seen.unready
+        if not one.target
+    )
     for change, flows in _cells(mesh, seen):
         found += _gap(change, flows) or _left(mesh, seen, change, flows, budget_seconds)
     streams = [flow for flow in seen.timeline.flows if flow.stream]

@@ -160,7 +160,7 @@ class _Services:
         def unanswered(source: str, _: str, sent: Sequence[Request]) -> Iterator[Unready]:
             answered = {request.answer.cluster for request in sent if request.answer}
             missing = [target for target in self._clusters if (source, target) not in idle and target not in answered]
-            failed = [source] if not missing and any(not request.succeeded for request in sent) else []
+            failed = [""] if not missing and any(not request.succeeded for request in sent) else []
             yield from (Unready(source, target, _seen(sent)) for target in missing + failed)
 
         return self._wait(sample_size(least_share(self._traffic.mesh.spec), 1e-2), unanswered)

@@ -146,6 +146,15 @@ def test_a_service_that_is_not_known_everywhere_is_named_before_anything_changes
         assert verdict.findings[0].seen == "8× answered by east"
 
 
+def test_requests_that_fail_before_anything_leaves_say_nothing_about_leaving() -> None:
+    failing = EndpointChanges(Timeline(()), (), 5, unready=(Unready("east", "", "9× answered by east; 9× answered by west; 1× timeout"),))
+
+    verdict = leave(failing)
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "1× timeout" in verdict.reason
+
+
 def test_where_nothing_was_sent_nothing_is_known() -> None:
     nothing = came(lambda one: replace(one, records=()) if one.source == "east" else one)
     assert appear(nothing).outcome is Outcome.INCONCLUSIVE
