@@ -43,7 +43,8 @@ class Machine:
     crowd: float = 0.0
 
     def __str__(self) -> str:
-        return f"the machine has too much to do: it stood still for {self.stall_seconds:.1f} s, with {self.crowd:.0f} tasks a processor"
+        stood = f"it stood still for {self.stall_seconds:.1f} s, with " if self.stall_seconds else ""
+        return f"the machine has too much to do: {stood}{self.crowd:.0f} tasks a processor"
 
 
 @dataclass(frozen=True)

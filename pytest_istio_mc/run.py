@@ -17,7 +17,7 @@ from .checks.catalogue import Check
 from .errors import MeshError
 from .eventually import Timeouts, eventually
 from .mesh import Mesh
-from .settings import Settings
+from .settings import DEFAULT_PROVIDER, Settings
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class Run:
         if self.mesh is None:
             raise MeshError("mesh", "was not provisioned", advice="mark the test with mesh_check, or use the mesh fixture in its arguments")
         return self.mesh
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the clusters share the machine that runs the tests."""
+        return self.mesh is not None and self.mesh.provider == DEFAULT_PROVIDER
 
     def read_snapshot(self) -> Snapshot:
         """The snapshot of the mesh, read once a process."""

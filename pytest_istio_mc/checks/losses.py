@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..observations import Ending
 from ..outages import BACK_OFF_SECONDS, How, Loss, Machine, Purpose, Push, flows
 from ..timelines import Flow, Record
-from ..verdicts import Finding
+from ..verdicts import Finding, Outcome, Verdict
 from .judging import Found, Gap, names
 
 LATE_SECONDS = 1.0
@@ -95,6 +96,15 @@ def fair(found: Iterable[Found], machine: Machine) -> Iterator[Found]:
             yield Gap(f"{item.summary} ({item.seen}), but {machine}")
         else:
             yield item
+
+
+def on_a_crowded_machine(verdict: Verdict, machine: Machine) -> Verdict:
+    """The verdict of a live check on clusters that all are on one machine: while it has so much more to do than it can, what goes wrong
+    is not held against the mesh."""
+    if verdict.outcome is not Outcome.NON_CONFORMANT or machine.crowd < STANDSTILL_CROWD:
+        return verdict
+    seen = "; ".join(f"{finding.summary} ({finding.seen})" for finding in verdict.findings[:2])
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, findings=(), reason=f"{seen}, but {machine}")
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:

@@ -34,4 +34,9 @@ class Pulse:
             if self._ended.wait(self._BEAT):
                 return
             stall = max(self.machine.stall_seconds, time.monotonic() - before - self._BEAT)
-            self.machine = Machine(round(stall, 2), max(self.machine.crowd, os.getloadavg()[0] / (os.cpu_count() or 1)))
+            self.machine = Machine(round(stall, 2), max(self.machine.crowd, crowd()))
+
+
+def crowd() -> float:
+    """How many tasks there were to each processor in the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
