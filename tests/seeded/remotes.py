@@ -77,7 +77,7 @@ def another_address(mesh: SeededMesh) -> None:
     lead_to(mesh.kubes["cluster2"], "198.19.77.1")
 
 
-@_pr("pr-external-istiod-off", topology=FLAT)
+@_pr("pr-external-istiod-off", topology=FLAT, starts=False)
 def primary_that_manages_no_remotes(mesh: SeededMesh) -> None:
     """The primary was installed without externalIstiod; the remote's webhooks still have the CA bundle of a former primary."""
     set_environment(mesh.kubes["cluster1"], "istiod", EXTERNAL_ISTIOD=None)
