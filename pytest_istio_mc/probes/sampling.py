@@ -15,6 +15,8 @@ from .traffic import Traffic
 
 CONCURRENCY = 4
 """How many requests of one sample are under way at a time."""
+SETTLING_REQUESTS = 24
+"""How many at most only find out whether configuration is in force: with a connection each they are dear, and may be needed often."""
 
 
 def settled(
@@ -37,12 +39,13 @@ def settled(
     began = time.monotonic()
     addresses = by_name_alone(traffic)
 
-    def send(sample: Sample) -> Sample:
-        return taken(traffic, sample, size, (headers or {}).get(sample.case), addresses)
+    def send(sample: Sample, count: int = size) -> Sample:
+        return taken(traffic, sample, count, (headers or {}).get(sample.case), addresses)
 
     def settle(sample: Sample) -> float | None:
+        first = partial(send, sample, min(size, SETTLING_REQUESTS))
         try:
-            eventually(partial(send, sample), lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
+            eventually(first, lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
         except NotInTime:
             return None
         return time.monotonic() - began
