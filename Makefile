@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: certify test lint unit lab-tests faults record bench kills clean help
+.PHONY: certify test lint unit lab-tests faults record healthy bench kills clean help
 
 help:
 	@echo "make certify   build a two-cluster Istio mesh on this machine, judge it, write mesh-report.yaml (needs root)"
@@ -13,6 +13,8 @@ help:
 	@echo "make faults    seed real faults into a real mesh: each must be named, and mended by the printed remedy (needs root)"
 	@echo "              those of one topology: make faults TOPOLOGY=federated (docs/seeded-faults.md)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
+	@echo "make healthy   certify healthy lab meshes again and again, and count the alarms (needs root);"
+	@echo "              fewer or others: make healthy RUNS=20 PROFILE=extended TOPOLOGY=federated"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
@@ -52,6 +54,10 @@ lint: .venv/ready
 
 bench: .venv/ready host
 	$(BIN)/python -m bench
+
+healthy: .venv/ready host
+	$(BIN)/istio-mc lab build
+	$(BIN)/python -m bench.healthy -n $(or $(RUNS),10) --profile $(or $(PROFILE),core) $(TOPOLOGY)
 
 kills: .venv/ready host
 	$(BIN)/istio-mc lab build
