@@ -70,9 +70,9 @@ def _services(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[dict[str,
         inside = objects.unique("local")
         names = {case: objects.unique("local") for case in (ONE, SOLO, OTHER)}
         services = [manifests.extra_service(name, probes.service) for name in names.values()]
-        rules = [objects.destination_rule(name) for name in names.values()]
+        rules = [objects.destination_rule(mesh.spec, name) for name in names.values()]
         stack.enter_context(objects.present(kubes, probes.namespace, objects.everywhere(mesh, services, rules)))
-        elsewhere = objects.everywhere(mesh, [], [objects.destination_rule(inside)])
+        elsewhere = objects.everywhere(mesh, [], [objects.destination_rule(mesh.spec, inside)])
         for cluster in elsewhere:
             elsewhere[cluster] += objects.leading_to(inside, probes.servers(cluster), probes.namespace)
         stack.enter_context(objects.present(kubes, namespace, elsewhere))

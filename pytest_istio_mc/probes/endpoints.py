@@ -106,7 +106,8 @@ class _Services:
         a connection to itself."""
         if not self._traffic.mesh.spec.several_behind_a_gateway:
             return {}
-        return objects.everywhere(self._traffic.mesh, [], [objects.destination_rule(self._name(target)) for target in self._clusters])
+        mesh = self._traffic.mesh
+        return objects.everywhere(mesh, [], [objects.destination_rule(mesh.spec, self._name(target)) for target in self._clusters])
 
     def remove(self) -> None:
         """Remove them."""

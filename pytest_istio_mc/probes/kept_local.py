@@ -105,7 +105,8 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
                 cluster: _labelled(objects.leading_to(name, probes.servers(cluster), probes.namespace), mesh.run_id) for cluster in clusters
             }
             if namespace != NAMESPACE:
-                stack.enter_context(objects.present(kubes, namespace, objects.everywhere(mesh, [], [objects.destination_rule(name)])))
+                rule = objects.destination_rule(mesh.spec, name)
+                stack.enter_context(objects.present(kubes, namespace, objects.everywhere(mesh, [], [rule])))
             stack.enter_context(objects.present(kubes, namespace, made))
 
         def known(cluster: str) -> bool:

@@ -71,7 +71,7 @@ def own_service(traffic: Traffic, kubes: Mapping[str, Kube], purpose: str, polic
         "apiVersion": objects.NETWORKING,
         "kind": "DestinationRule",
         "metadata": {"name": name},
-        "spec": {"host": name, "trafficPolicy": {**policy, **objects.CONNECTION_EACH}},
+        "spec": {"host": name, "trafficPolicy": {**policy, **objects.spreading(traffic.mesh.spec)}},
     }
     # the rule first, so that no proxy learns of the service without it
     with (

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..mesh import Mesh, ProbePod
+from ..spec import MeshSpec
 from . import manifests
 from .workloads import side_by_side
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 NETWORKING = "networking.istio.io/v1"
 
-CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
-"""A traffic policy with which every request has a connection to itself: an east-west gateway does not look into connections, and so spreads
-them, not requests, over the clusters behind it."""
+_CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
 
 
 @contextmanager
@@ -80,14 +79,20 @@ def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[mani
     return [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}}, slice_of]
 
 
-def destination_rule(name: str, *, subsets: Mapping[str, Mapping[str, str]] | None = None) -> manifests.Manifest:
-    """A rule for a Service of this namespace: its subsets by their labels, a connection for every request, and no locality load
-    balancing, which would hide who could answer."""
-    policy = {"loadBalancer": {"localityLbSetting": {"enabled": False}}, **CONNECTION_EACH}
-    spec: dict[str, Any] = {"host": name, "trafficPolicy": policy}
+def spreading(spec: MeshSpec) -> Mapping[str, Any]:
+    """A traffic policy with which every instance gets its share of requests. Nothing, but where several clusters are behind one east-west
+    gateway: that does not look into connections, and spreads them, not requests; every request has a connection to itself then."""
+    return _CONNECTION_EACH if spec.several_behind_a_gateway else {}
+
+
+def destination_rule(spec: MeshSpec, name: str, *, subsets: Mapping[str, Mapping[str, str]] | None = None) -> manifests.Manifest:
+    """A rule for a Service of this namespace: its subsets by their labels, a share for every instance, and no locality load balancing,
+    which would hide who could answer."""
+    policy = {"loadBalancer": {"localityLbSetting": {"enabled": False}}, **spreading(spec)}
+    rule: dict[str, Any] = {"host": name, "trafficPolicy": policy}
     if subsets:
-        spec["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
-    return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": spec}
+        rule["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
+    return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": rule}
 
 
 def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests.Manifest:

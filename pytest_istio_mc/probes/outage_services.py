@@ -12,8 +12,9 @@ from ..collect.envoy import ADMIN_PORT
 from ..eventually import eventually
 from ..mesh import Mesh
 from ..observations import Request
+from ..spec import MeshSpec
 from . import manifests
-from .objects import CONNECTION_EACH
+from .objects import spreading
 from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
 
@@ -80,7 +81,7 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
         kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
         if cluster in readers:
-            kubes[cluster].apply(*_rules(services), namespace=namespace)
+            kubes[cluster].apply(*_rules(spec, services), namespace=namespace)
 
     def remove(cluster: str) -> None:
         for name in services.names:
@@ -95,7 +96,7 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         side_by_side(install, clusters)
         _wait_answered(traffic, services, lost)
         # Not before: an endpoint that is not ready yet would be ejected.
-        side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(services.dying), namespace=namespace), readers)
+        side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(spec, services.dying), namespace=namespace), readers)
         _wait_in_force(traffic, kubes, services.dying, "max_ejection_percent")
         wait_settled(traffic)
         yield services
@@ -112,7 +113,7 @@ def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
         yield
         return
     readers = list({spec.config_cluster(plane).name for plane in spec.control_planes})
-    rule = _destination_rule(service, {"trafficPolicy": dict(CONNECTION_EACH)})
+    rule = _destination_rule(service, {"trafficPolicy": dict(spreading(spec))})
     try:
         side_by_side(lambda cluster: kubes[cluster].apply(rule, namespace=namespace), readers)
         _wait_in_force(traffic, kubes, service, "max_requests_per_connection")
@@ -212,17 +213,18 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
     return made
 
 
-def _rules(services: Services) -> list[manifests.Manifest]:
-    """Rules with a connection for every request, and the subsets of the services that are given a route."""
-    made = [_destination_rule(name, {"trafficPolicy": dict(CONNECTION_EACH)}) for name in (services.late, services.dying)]
+def _rules(spec: MeshSpec, services: Services) -> list[manifests.Manifest]:
+    """A share for every instance, and the subsets of the services that are given a route."""
+    policy = {"trafficPolicy": dict(spreading(spec))}
+    made = [_destination_rule(name, policy) for name in (services.late, services.dying)]
     for cluster, name in services.pushed.items():
         subset = {"name": "here", "labels": {"topology.istio.io/cluster": cluster}}
-        made.append(_destination_rule(name, {"trafficPolicy": dict(CONNECTION_EACH), "subsets": [subset]}))
+        made.append(_destination_rule(name, {**policy, "subsets": [subset]}))
     return made
 
 
-def _outlier_detection(service: str) -> manifests.Manifest:
-    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}, **CONNECTION_EACH}
+def _outlier_detection(spec: MeshSpec, service: str) -> manifests.Manifest:
+    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}, **spreading(spec)}
     return _destination_rule(service, {"trafficPolicy": policy})
 
 

@@ -73,7 +73,7 @@ def mixed(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
         subsets[subset] = {"version": other, CLUSTER_LABEL: target}
         headers[case] = {HEADER: subset}
         wanted += [Sample(source, case, host, ()) for source in names]
-    rules = [objects.destination_rule(name, subsets=subsets), objects.virtual_service(name, _by_header(name, subsets))]
+    rules = [objects.destination_rule(traffic.mesh.spec, name, subsets=subsets), objects.virtual_service(name, _by_header(name, subsets))]
     made = {
         cluster: [*([_both_roles(name, versions[cluster])] if cluster in versions else ()), *configuration]
         for cluster, configuration in objects.everywhere(traffic.mesh, [], rules).items()
@@ -132,7 +132,7 @@ def _clusters(traffic: Traffic) -> list[str]:
 def _everywhere(traffic: Traffic, name: str, routes: Sequence[Mapping[str, Any]]) -> dict[str, list[manifests.Manifest]]:
     """A Service that leads to the servers, its subset for each cluster, and its routes."""
     subsets = {cluster: {CLUSTER_LABEL: cluster} for cluster in _clusters(traffic)}
-    rules = [objects.destination_rule(name, subsets=subsets), objects.virtual_service(name, routes)]
+    rules = [objects.destination_rule(traffic.mesh.spec, name, subsets=subsets), objects.virtual_service(name, routes)]
     return objects.everywhere(traffic.mesh, [manifests.extra_service(name, traffic.probes.service)], rules)
 
 
