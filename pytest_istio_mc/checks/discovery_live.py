@@ -61,11 +61,11 @@ def every_cluster_reached(
         mine = [request for request in requests if request.source == cluster.name]
         held_back += (f"{cluster.name} to {target}" for target in _held_back(ways, cluster.name, mine))
         found += _from(mesh, cluster.name, mine, ways)
-    count = len(requests) // max(1, len(mesh.spec.data_planes))
-    otherwise = f"{count} requests from each cluster were all answered, by every cluster (a miss by chance: {miss_probability:.0e})"
+    sent = f"{len(requests)} requests from {len(mesh.spec.data_planes)} clusters were all answered"
+    otherwise = f"{sent}, for each of them by every cluster (a miss by chance: {miss_probability:.0e})"
     if held_back:
         otherwise = (
-            f"{count} requests from each cluster were all answered; {names(held_back)} only past the sidecar, because nearer instances "
+            f"{sent}; {names(held_back)} only past the sidecar, because nearer instances "
             "come first (healthy endpoints of lower priority)"
         )
     return settle(found, otherwise, pairs=pair_names(mesh)).with_evidence(*ways.evidence)

@@ -9,14 +9,13 @@ from functools import partial
 
 from ..errors import NotInTime
 from ..eventually import eventually
+from ..observations import Request
 from ..routing import Sample, Stage
 from . import manifests
-from .traffic import Traffic
+from .traffic import AT_FIRST, Traffic
 
 CONCURRENCY = 4
 """How many requests of one sample are under way at a time."""
-SETTLING_REQUESTS = 24
-"""How many at most only find out whether configuration is in force: with a connection each they are dear, and may be needed often."""
 
 
 def settled(
@@ -28,7 +27,8 @@ def settled(
     headers: Mapping[str, Mapping[str, str]] | None = None,
     within_seconds: float | None = None,
 ) -> Stage:
-    """Send every sample until each has come out as it should, then send all of them anew: these are what is judged.
+    """Send every sample until each has come out as it should, then send all of them anew: these are what is judged. They have ``size``
+    requests, or fewer where all the clusters that should answer have done so before.
 
     The first ones only find out when configuration is in force everywhere, so that no request is judged that was on its way before,
     and none that failed is sent again. One of them at least must be such that only the configuration can lead it as it should be:
@@ -39,20 +39,26 @@ def settled(
     began = time.monotonic()
     addresses = by_name_alone(traffic)
 
-    def send(sample: Sample, count: int = size) -> Sample:
+    def send(sample: Sample, count: int) -> Sample:
         return taken(traffic, sample, count, (headers or {}).get(sample.case), addresses)
 
     def settle(sample: Sample) -> float | None:
-        first = partial(send, sample, min(size, SETTLING_REQUESTS))
+        some = partial(send, sample, min(size, AT_FIRST))
         try:
-            eventually(first, lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
+            eventually(some, lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
         except NotInTime:
             return None
         return time.monotonic() - began
 
+    def judged(sample: Sample) -> Sample:
+        requests: tuple[Request, ...] = ()
+        while len(requests) < size and (not requests or replace(sample, requests=requests).missing):
+            requests += send(sample, min(AT_FIRST, size - len(requests))).requests
+        return replace(sample, requests=requests)
+
     settling = traffic.from_each(wanted, settle)
     seconds = [one for one in settling if one is not None]
-    sent = tuple(traffic.from_each(wanted, send))
+    sent = tuple(traffic.from_each(wanted, judged))
     return Stage(name, sent, max(seconds) if len(seconds) == len(settling) else None)
 
 

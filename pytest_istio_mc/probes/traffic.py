@@ -36,6 +36,9 @@ S = TypeVar("S")
 MISS_PROBABILITY = 1e-6
 """How likely a reach sample may miss an instance that gets its even share; with twenty healthy runs a day, once in a lifetime."""
 
+AT_FIRST = 24
+"""How many requests of a sample are sent at first; more only where some instance has not answered yet."""
+
 ISTIO_ALPN = ("istio-http/1.1", "istio")
 """What a sidecar names in its handshake, so that a PERMISSIVE port takes it for mutual TLS (Istio, pilot/pkg/networking/util)."""
 
@@ -130,15 +133,20 @@ class Traffic:
         return tuple(self.ask(source, {"op": "dns", "name": name})["addresses"])
 
     def reach(self, protocol: Protocol = Protocol.HTTP, *, timeout_seconds: float | None = None) -> tuple[Request, ...]:
-        """Requests from every cluster's client to the probe service, as many as it takes to see every cluster (``sample_size``)."""
+        """Requests from every cluster's client to the probe service: until every cluster has answered it, or as many as it takes to see
+        every cluster (``sample_size``)."""
         clusters = [cluster.name for cluster in self.mesh.spec.data_planes]
         port = {Protocol.HTTP: manifests.HTTP, Protocol.TCP: manifests.TCP, Protocol.HTTP2: manifests.HTTP2}[protocol]
         number = sample_size(least_share(self.mesh.spec))
         host = self.host(self.probes.service)
 
         def send(source: str) -> tuple[Request, ...]:
-            # a few at a time, so that clusters that swallow requests do not make the rest wait for each of them in turn
-            return self.requests(source, host, port, protocol, count=number, concurrency=4, timeout_seconds=timeout_seconds)
+            sent: tuple[Request, ...] = ()
+            while len(sent) < number and not {request.answer.cluster for request in sent if request.answer}.issuperset(clusters):
+                # a few at a time, so that clusters that swallow requests do not make the rest wait for each of them in turn
+                some = min(AT_FIRST, number - len(sent))
+                sent += self.requests(source, host, port, protocol, count=some, concurrency=4, timeout_seconds=timeout_seconds)
+            return sent
 
         sent = self.from_each(clusters, send)
         return tuple(request for requests in sent for request in requests)
