@@ -28,9 +28,9 @@ from tests.conftest import LabMesh
 
 pytestmark = pytest.mark.lab
 
-TIMEOUTS = Timeouts(kube_request=5.0, remote_sync=8.0, config_propagation=6.0)
+TIMEOUTS = Timeouts(kube_request=5.0, remote_sync=8.0, config_propagation=12.0)
 """Less patience than users have, for what a spoilt mesh never does."""
-LOSS_SECONDS = 20.0
+LOSS_SECONDS = 24.0
 """Longer than else: the endpoint dies only after a route that is never in force has been waited for."""
 LOST, OTHER = "cluster2", "cluster1"
 
