@@ -108,6 +108,11 @@ class MeshSpec:
         networks = [cluster.network for cluster in self.data_planes]
         return 1 < len(set(networks)) < len(networks)
 
+    def seen_alone(self, target: str, source: str) -> bool:
+        """Whether proxies in ``source`` have endpoints that lead to ``target`` alone: its pods, or a gateway of its own."""
+        network = self.cluster(target).network
+        return network == self.cluster(source).network or [one.network for one in self.data_planes].count(network) == 1
+
     @property
     def data_planes(self) -> tuple[ClusterSpec, ...]:
         """The clusters in which workloads of the mesh run."""

@@ -181,3 +181,11 @@ def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched
         own = spec.config_cluster(plane).name
         assert own not in watched
         assert watched == (set() if spec.federated else {cluster.name for cluster in spec.data_planes} - {own})
+
+
+def test_a_cluster_is_seen_alone_on_the_same_network_or_behind_a_gateway_of_its_own() -> None:
+    spec = MeshSpec("any", tuple(ClusterSpec(name, network) for name, network in (("a", "one"), ("b", "two"), ("c", "two"))))
+
+    assert spec.seen_alone("a", "b")
+    assert spec.seen_alone("c", "b")
+    assert not spec.seen_alone("c", "a")

@@ -85,7 +85,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
     slowest = 0.0
     for flow in flows(loss.timeline, Purpose.DYING):
         after = flow.between(loss.died, loss.ended)
-        judged = _has_it_as_an_endpoint(mesh, flow.source, loss.lost)
+        judged = mesh.spec.seen_alone(loss.lost, flow.source)
         errors.append(f"{flow.source} {len(after.failures)}{'' if judged else ' (through a shared gateway)'}")
         if not judged:
             continue
@@ -99,12 +99,6 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"the last one {slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (3 errors in a row eject)"
     )
     return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
-
-
-def _has_it_as_an_endpoint(mesh: Mesh, source: str, lost: str) -> bool:
-    """Whether proxies in ``source`` have endpoints that lead to the lost cluster alone."""
-    network = mesh.spec.cluster(lost).network
-    return network == mesh.spec.cluster(source).network or [one.network for one in mesh.spec.data_planes].count(network) == 1
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:

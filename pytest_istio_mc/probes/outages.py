@@ -13,7 +13,7 @@ from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
 from ..faults import Faults, istiods, pods
 from ..faults.pods import Workload
-from ..observations import GatewayAddress, Protocol, Request
+from ..observations import GatewayAddress, Request
 from ..outages import (
     BACK_OFF_SECONDS,
     STEADY,
@@ -30,14 +30,14 @@ from ..outages import (
     drained_after,
     primary_to_lose,
     returns,
-    title,
     watchers,
     with_last_answer,
 )
 from ..timelines import Flow
 from . import manifests
-from .flows import FlowPlan, Running, flowing
+from .flows import Running, flowing
 from .loss_signs import listening, own_signs
+from .outage_flows import plain_plans, plan, plans
 from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, spread, wait_settled
 from .pulse import Pulse
 from .traffic import Traffic
@@ -69,7 +69,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
     config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
     with spread(traffic, kubes), installed(traffic, kubes, lost, config_clusters) as services:
         before = _pods(faults, [plane.name for plane in spec.control_planes])
-        with Pulse() as pulse, flowing(traffic, _plans(traffic, services), at_most_seconds=_MOST_SECONDS) as running:
+        with Pulse() as pulse, flowing(traffic, plans(traffic, services, lost), at_most_seconds=_MOST_SECONDS) as running:
             _rest(BASELINE_SECONDS)
             with running.marked(f"API server of {lost} {how.value}"):
                 began = time.time()
@@ -172,14 +172,14 @@ def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, ga
 
 def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress, plain: str, retried: str) -> GatewayLoss:
     spec = traffic.mesh.spec
-    plans = [
-        _plan(traffic, cluster.name, purpose, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
+    sent = [
+        plan(traffic, cluster.name, purpose, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
         for cluster in spec.data_planes
         if cluster.network != gateway.network
         for purpose, service in ((Purpose.ONLY, plain), (Purpose.RETRIED, retried))
         for detail in ("new connections", "kept connections")
     ]
-    with Pulse() as pulse, flowing(traffic, plans, at_most_seconds=_MOST_SECONDS) as running:
+    with Pulse() as pulse, flowing(traffic, sent, at_most_seconds=_MOST_SECONDS) as running:
         _rest(BASELINE_SECONDS)
         with running.marked(f"one gateway pod of {gateway.network} lost"):
             began = time.time()
@@ -198,20 +198,7 @@ def _steady(flow: Flow) -> bool:
     return len(last) == STEADY and all(record.succeeded for record in last)
 
 
-# what is sent
-
-
-def _plans(traffic: Traffic, services: Services) -> list[FlowPlan]:
-    spec = traffic.mesh.spec
-    plans = list(_plain_plans(traffic))
-    for cluster in spec.data_planes:
-        name = cluster.name
-        address = services.addresses.get(name, "")
-        for config, service in services.pushed.items():
-            plans.append(_plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=0.2, address=address))
-        plans.append(_plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=0.1, address=address))
-        plans.append(_plan(traffic, name, Purpose.LATE, services.late, interval=0.2, address=address))
-    return plans
+# what is done
 
 
 @contextmanager
@@ -219,37 +206,9 @@ def _going_on(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[Running]:
     """Requests for the probe service from everywhere, which were answered without a failure just before."""
     with spread(traffic, kubes):
         wait_settled(traffic)
-        with flowing(traffic, list(_plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
+        with flowing(traffic, list(plain_plans(traffic)), at_most_seconds=_MOST_SECONDS) as running:
             _rest(BASELINE_SECONDS)
             yield running
-
-
-def _plain_plans(traffic: Traffic) -> Iterator[FlowPlan]:
-    """To the probe service from everywhere: on new connections, on kept ones, and as a stream of lines over one."""
-    for cluster in traffic.mesh.spec.data_planes:
-        name, service = cluster.name, traffic.probes.service
-        yield _plan(traffic, name, Purpose.PLAIN, service, detail="new connections", interval=0.1)
-        yield _plan(traffic, name, Purpose.PLAIN, service, detail="kept connections", interval=0.2, keep_alive=True)
-        yield _plan(
-            traffic, name, Purpose.PLAIN, service, detail="stream", interval=0.5, port=manifests.TCP, protocol=Protocol.TCP, stream=True
-        )
-
-
-def _plan(
-    traffic: Traffic,
-    source: str,
-    purpose: Purpose,
-    service: str,
-    *,
-    detail: str = "",
-    interval: float,
-    port: int = manifests.HTTP,
-    **more: Any,
-) -> FlowPlan:
-    return FlowPlan(source, traffic.host(service), port, name=title(source, purpose, detail), interval_seconds=interval, **more)
-
-
-# what is done
 
 
 @contextmanager
