@@ -15,6 +15,7 @@ from pytest_istio_mc.checks.headless_live import headless_instances_reached
 from pytest_istio_mc.checks.protocols_live import every_protocol_reaches
 from pytest_istio_mc.collect import collect
 from pytest_istio_mc.eventually import Timeouts, eventually
+from pytest_istio_mc.fixtures.expect import in_words
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import Protocol
@@ -81,7 +82,7 @@ def faults(verdict: Verdict) -> set[tuple[str, tuple[str, ...]]]:
 def test_new_endpoints_are_seen_everywhere(probed: Probed) -> None:
     verdict = new_endpoints_seen(probed.mesh, appearing(probed.traffic, probed.kubes), BUDGET)
 
-    assert verdict.outcome is Outcome.CONFORMANT, verdict
+    assert verdict.outcome is Outcome.CONFORMANT, in_words(verdict)
     assert not _services(probed, "new-in-")
 
 
@@ -89,7 +90,7 @@ def test_endpoints_leave_without_a_failed_request(probed: Probed) -> None:
     seen = leaving(probed.traffic, probed.kubes)
     verdict = leaving_endpoints_gone(probed.mesh, seen, BUDGET)
 
-    assert verdict.outcome is Outcome.CONFORMANT, verdict
+    assert verdict.outcome is Outcome.CONFORMANT, in_words(verdict)
     assert {flow.answered_by().keys() >= {EAST, WEST} for flow in seen.timeline.flows if not flow.stream} == {True}
     assert not _services(probed, "leaves-")
 
@@ -99,7 +100,7 @@ def test_a_headless_service_leads_to_the_own_networks_instances(probed: Probed) 
 
     verdict = headless_instances_reached(probed.mesh, calls, BUDGET)
 
-    assert verdict.outcome is Outcome.CONFORMANT, verdict
+    assert verdict.outcome is Outcome.CONFORMANT, in_words(verdict)
     assert not _services(probed, "headless")
 
 

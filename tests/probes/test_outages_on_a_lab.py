@@ -138,7 +138,7 @@ def test_a_control_plane_that_does_not_start_without_the_lost_cluster(scenery: S
     loss = scenery.lose(How.HUNG, restart=OTHER)
 
     assert faults_of(apiserver_loss.restarted_control_plane(scenery.mesh, loss)) == {"istiod-blocked-by-lost-cluster"}
-    assert faults_of(apiserver_loss.hanging(scenery.mesh, loss, TIMEOUTS)) == {"no-pushes-during-loss"}
+    assert "no-pushes-during-loss" in faults_of(apiserver_loss.hanging(scenery.mesh, loss, TIMEOUTS))
 
 
 def test_remote_secrets_that_somebody_puts_back_at_once(scenery: Scenery, monkeypatch: pytest.MonkeyPatch) -> None:
