@@ -55,6 +55,10 @@ class NotInTime(MeshError):
     """A condition did not come true within its budget; ``detail`` holds the last observation."""
 
 
+class NotBroken(MeshError):
+    """What was to be broken on purpose could not be, so that there is nothing to heal."""
+
+
 class NotHealed(MeshError):
     """What was broken on purpose does not work again; whatever is observed after that means nothing."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import MeshError, NotHealed, ProvisionError
+from ..errors import MeshError, NotBroken, NotHealed, ProvisionError
 from ..mesh import Mesh
 
 MENDING_SECONDS = 240.0
@@ -34,7 +34,10 @@ class LabControls:
         from ..lab.control import Conversation
 
         with Conversation(self._home) as conversation:
-            number = conversation.order("break", what=what, details=details, for_seconds=for_seconds)
+            try:
+                number = conversation.order("break", what=what, details=details, for_seconds=for_seconds)
+            except ProvisionError as error:
+                raise NotBroken(error.thing, error.step, error.detail, advice=error.advice, log_tail=error.log_tail) from error
             try:
                 yield
             except BaseException as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import MeshError, NotHealed
+from ..errors import MeshError, NotBroken, NotHealed
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh
 from . import deadman
@@ -43,6 +43,8 @@ class Scene:
         """Run ``proof`` once what is inside has been mended, also after an error; :class:`NotHealed` where it fails."""
         try:
             yield
+        except NotBroken:
+            raise
         except BaseException as error:
             try:
                 self._prove(what, proof)

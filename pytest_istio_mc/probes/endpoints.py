@@ -68,7 +68,7 @@ def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
         ]
         plans = services.plans(keep_alive=(False, True))
         with services.flowing([*plans, *streams]) as running:
-            services.settle(running)
+            services.settle(running, idle)
             with running.marked("endpoints on their way out"):
                 changes = services.change_all(running, come=False)
 
@@ -166,14 +166,17 @@ class _Services:
 
         return self._wait(sample_size(least_share(self._traffic.mesh.spec), 1e-2), unanswered)
 
-    def settle(self, running: Running) -> None:
-        """Until every flow has sent some requests."""
-        eventually(
-            running.so_far,
-            lambda timeline: all(len(flow.records) > IN_A_ROW for flow in timeline.flows),
-            within_seconds=self._traffic.timeouts.endpoint_propagation,
-            what="requests to be sent",
-        )
+    def settle(self, running: Running, idle: frozenset[tuple[str, str]]) -> None:
+        """Until every flow has sent some requests, and every client was answered by every cluster whose service it asks for, but by those
+        that wait behind nearer ones."""
+        cells = [(source, target) for source in self._clusters for target in self._clusters if (source, target) not in idle]
+
+        def settled(timeline: Timeline) -> bool:
+            asked = ((timeline.to(self.host(target)).from_source(source), target) for source, target in cells)
+            return all(len(flow.records) > IN_A_ROW for flow in timeline.flows) and all(cell.last_answer(target) for cell, target in asked)
+
+        within = self._traffic.timeouts.endpoint_propagation
+        eventually(running.so_far, settled, within_seconds=within, what="requests to be sent, and answered by every cluster")
 
     def change_all(self, running: Running, *, come: bool) -> tuple[EndpointChange, ...]:
         """Let each cluster's servers become endpoints of its service, or be so no more; returns once the EndpointSlices say so."""

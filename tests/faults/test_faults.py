@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_istio_mc.errors import KubeError, NotHealed, ProvisionError
+from pytest_istio_mc.errors import KubeError, NotBroken, NotHealed
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.faults import Faults, access, istiods, pods
 from pytest_istio_mc.faults.scene import Scene
@@ -102,7 +102,7 @@ def test_a_fault_that_lasts_too_long_is_undone_and_said_to_be(lab_mesh: LabMesh,
 
 
 def test_what_is_broken_is_not_broken_twice(faults: Faults) -> None:
-    with faults.apiserver_hung("cluster2"), pytest.raises(ProvisionError, match="in force already"), faults.apiserver_hung("cluster2"):
+    with faults.apiserver_hung("cluster2"), pytest.raises(NotBroken, match="in force already"), faults.apiserver_hung("cluster2"):
         pytest.fail("broken twice")
 
 
