@@ -137,6 +137,7 @@ def _addresses(found: Mapping[tuple[str, int], object]) -> str:
         "MC-CONTROL-002",
         "MC-CONTROL-003",
         "MC-CONTROL-005",
+        "MC-CONTROL-007",
         "MC-EASTWEST-001",
         "MC-EASTWEST-002",
         "MC-FEDERATION-002",
