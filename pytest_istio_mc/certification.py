@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any
@@ -99,8 +100,9 @@ class Certification:
         if self._baseline:
             self.differences = compare.compare(self._baseline, self.report)
 
+    @cached_property
     def symptoms(self) -> frozenset[str]:
-        """The ids of the failing checks that others explain."""
+        """The ids of the failing checks that others explain, once all verdicts are there."""
         return frozenset(symptoms(diagnose(self.gathered.verdicts, self.run.checks)))
 
     def show_problem(self, error: BaseException) -> None:

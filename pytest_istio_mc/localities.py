@@ -236,7 +236,7 @@ def order(spec: MeshSpec, where: Places, source: str) -> Order:
         reached = _distances(where, source, (cluster.name,))
         if len(reached) > 1:
             unseen[cluster.name] = f"its servers are at several distances from {source}"
-        elif len(_distances(where, source, behind_one_gateway(spec, source, cluster.name))) > 1:
+        elif len(_distances(where, source, spec.behind_one_gateway(cluster.name, source))) > 1:
             unseen[cluster.name] = f"the gateway of {cluster.network} leads to clusters at several distances from {source}"
         else:
             near.setdefault(reached.pop(), []).append(cluster.name)
@@ -251,7 +251,7 @@ def failover_order(spec: MeshSpec, where: Places, source: str) -> tuple[Order, s
     regions: dict[str, list[str]] = {}
     for tier in plain.tiers:
         for cluster in tier.clusters if tier.distance == ELSEWHERE else ():
-            found = {server.region for name in behind_one_gateway(spec, source, cluster) for server in where[name].servers}
+            found = {server.region for name in spec.behind_one_gateway(cluster, source) for server in where[name].servers}
             regions.setdefault(found.pop() if len(found) == 1 else "", []).append(cluster)
     regions.pop("", None)
     if len(regions) < 2 or not near:
@@ -270,7 +270,7 @@ def groups(spec: MeshSpec, where: Places, source: str) -> dict[str, tuple[str, .
     """
     found: list[set[str]] = []
     for cluster in spec.data_planes:
-        mine = {cluster.name, *behind_one_gateway(spec, source, cluster.name)}
+        mine = {cluster.name, *spec.behind_one_gateway(cluster.name, source)}
         found = [*(group for group in found if not group & mine), mine.union(*(group for group in found if group & mine))]
     merged = True
     while merged:
@@ -285,20 +285,7 @@ def groups(spec: MeshSpec, where: Places, source: str) -> dict[str, tuple[str, .
                 break
     names = [cluster.name for cluster in spec.data_planes]
     ordered = sorted(found, key=lambda group: (source not in group, (min(map(names.index, group)) - names.index(source)) % len(names)))
-    return {_written(_pattern(where, group)): tuple(sorted(group, key=names.index)) for group in ordered}
-
-
-def written(locality: Locality) -> str:
-    """A locality as ``distribute`` names it: with a star for what is below it."""
-    return _written(locality)
-
-
-def behind_one_gateway(spec: MeshSpec, source: str, cluster: str) -> tuple[str, ...]:
-    """The clusters that ``source`` reaches by the same gateways as ``cluster``, that one included; none where pods are reached directly."""
-    network = spec.cluster(cluster).network
-    if network == spec.cluster(source).network:
-        return ()
-    return tuple(other.name for other in spec.data_planes if other.network == network)
+    return {written(_pattern(where, group)): tuple(sorted(group, key=names.index)) for group in ordered}
 
 
 def _distances(where: Places, source: str, targets: Iterable[str]) -> set[int]:
@@ -318,6 +305,7 @@ def _covers(pattern: Locality, locality: Locality) -> bool:
     return all(wanted in ("", has) for wanted, has in parts)
 
 
-def _written(locality: Locality) -> str:
+def written(locality: Locality) -> str:
+    """A locality as ``distribute`` names it: with a star for what is below it."""
     parts = [part for part in (locality.region, locality.zone, locality.subzone) if part]
     return "/".join(parts if len(parts) == 3 else [*parts, "*"])

@@ -11,6 +11,8 @@ from .timelines import Flow, Timeline
 
 STEADY = 20
 """So many requests answered in a row mean that a flow has got over a loss."""
+STARTING_SECONDS = 30.0
+"""How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
 BACK_OFF_SECONDS = 60.0
 """How late a control plane may try again to watch a cluster that is back: client-go's pauses double from 0.8 s to 30 s, and chance makes
 each of them up to twice as long (k8s.io/client-go, tools/cache/reflector.go)."""
@@ -169,22 +171,32 @@ def flows(timeline: Timeline, purpose: Purpose, source: str = "") -> Iterator[Fl
             yield flow
 
 
+def ends_steady(flow: Flow) -> bool:
+    """Whether its last requests were answered, so that it has got over whatever there was."""
+    last = flow.records[-STEADY:]
+    return len(last) == STEADY and all(record.succeeded for record in last)
+
+
+def _requests(timeline: Timeline, purpose: Purpose, source: str) -> Iterator[Flow]:
+    """The flows of a source for a purpose but for streams, which stay where they are."""
+    return (flow for flow in flows(timeline, purpose, source) if not flow.stream)
+
+
 def answered(timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float) -> float | None:
     """When a cluster's answer first came to a source after a moment, on a connection of its own; None if it never did.
 
     A stream says nothing: it stays where it is.
     """
-    sent = [flow for flow in flows(timeline, purpose, source) if not flow.stream]
+    sent = _requests(timeline, purpose, source)
     return min((record.answered_at for flow in sent if (record := flow.first_answer(cluster, since))), default=None)
 
 
 def drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
     """Whether a cluster has not answered the last requests of a source; streams stay where they are, and do not count."""
-    for flow in flows(timeline, Purpose.PLAIN, source):
-        if not flow.stream:
-            last = [record for record in flow.records if record.when > since][-STEADY:]
-            if len(last) < STEADY or any(record.cluster == cluster for record in last):
-                return False
+    for flow in _requests(timeline, Purpose.PLAIN, source):
+        last = [record for record in flow.records if record.when > since][-STEADY:]
+        if len(last) < STEADY or any(record.cluster == cluster for record in last):
+            return False
     return True
 
 
@@ -192,7 +204,7 @@ def drained_after(timeline: Timeline, source: str, cluster: str, began: float, e
     """How long after ``began`` a cluster answered a source for the last time, if it then did not until ``ended``."""
     if not drained(timeline.between(timeline.began, ended), source, cluster, began):
         return Return(source, None, None)
-    inside = [flow.between(flow.began, ended) for flow in flows(timeline, Purpose.PLAIN, source) if not flow.stream]
+    inside = [flow.between(flow.began, ended) for flow in _requests(timeline, Purpose.PLAIN, source)]
     last = [record.when - began for flow in inside if (record := flow.last_answer(cluster))]
     return Return(source, max(0.0, *last) if last else 0.0, None)
 
@@ -211,8 +223,8 @@ def with_last_answer(restart: Restart, timeline: Timeline, spec: MeshSpec, lost:
     last = [
         record.when - restart.began
         for source in served
-        for flow in flows(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
-        if not flow.stream and (record := flow.last_answer(lost))
+        for flow in _requests(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
+        if (record := flow.last_answer(lost))
     ]
     return replace(restart, last_answer_seconds=max(last, default=0.0))
 

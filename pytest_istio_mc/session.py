@@ -310,4 +310,4 @@ class Owner:
         certification = self._certification_of(entry)
         if certification is None:
             return False
-        return bool(certification.run.problem) or certification.gathered.check_of(entry) in certification.symptoms()
+        return bool(certification.run.problem) or certification.gathered.check_of(entry) in certification.symptoms

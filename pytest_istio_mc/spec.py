@@ -103,6 +103,11 @@ class MeshSpec:
         return tuple(cluster for cluster in self.clusters if cluster.runs_istiod)
 
     @property
+    def config_clusters(self) -> tuple[str, ...]:
+        """The clusters in which control planes read Istio configuration and remote secrets, each once."""
+        return tuple(dict.fromkeys(self.config_cluster(plane).name for plane in self.control_planes))
+
+    @property
     def several_behind_a_gateway(self) -> bool:
         """Whether clients see several clusters at the address of one network's east-west gateway."""
         networks = [cluster.network for cluster in self.data_planes]
@@ -110,8 +115,15 @@ class MeshSpec:
 
     def seen_alone(self, target: str, source: str) -> bool:
         """Whether proxies in ``source`` have endpoints that lead to ``target`` alone: its pods, or a gateway of its own."""
+        return len(self.behind_one_gateway(target, source)) < 2
+
+    def behind_one_gateway(self, target: str, source: str) -> tuple[str, ...]:
+        """The clusters that ``source`` reaches by the same gateways as ``target``, that one included; none where pods are reached
+        directly."""
         network = self.cluster(target).network
-        return network == self.cluster(source).network or [one.network for one in self.data_planes].count(network) == 1
+        if network == self.cluster(source).network:
+            return ()
+        return tuple(cluster.name for cluster in self.data_planes if cluster.network == network)
 
     @property
     def data_planes(self) -> tuple[ClusterSpec, ...]:

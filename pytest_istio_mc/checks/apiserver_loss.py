@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ..errors import ObservationError
 from ..eventually import Timeouts
 from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
-from ..outages import How, Isolation, Loss, Purpose, flows
+from ..outages import STARTING_SECONDS, How, Isolation, Loss, Purpose, Return, flows
 from ..spec import Feature, Role
 from ..timelines import Flow, Record
 from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, Profile, check
 from .judging import Found, Gap, settle
-from .live import kubectl
+from .live import kubectl, pair_names
 from .losses import failed, failed_as, fair, figures, lost, pushes, returned, starved, traffic, untouched
 from .trust_live import TRUST_BELOW
 
@@ -33,8 +33,6 @@ KILLING = ("kill-component",)
 EJECTED_SECONDS = 6.0
 """How long an endpoint that died may still be tried: until it got three of ten requests a second, and Envoy's own second, with room to
 spare: even one of three endpoints gets three of fifty but for one time in two million."""
-STARTING_SECONDS = 30.0
-"""How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
 CHANGE_SECONDS = 3.0
 """How long a change of remote secrets takes until every proxy has it, with room to spare."""
 
@@ -56,7 +54,7 @@ def traffic_goes_on(mesh: Mesh, loss: Loss | None) -> Verdict:
     if loss is None:
         return not_applicable(NOBODY)
     otherwise = f"{lost(loss)}: {traffic(loss)}"
-    return settle(fair(untouched(mesh, loss), loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, untouched(mesh, loss), otherwise)
 
 
 @check(
@@ -98,7 +96,7 @@ def dead_endpoints_ejected(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"an endpoint died in {loss.lost} {loss.died - loss.began:.1f} s into the loss: failed requests by client {', '.join(errors)}, "
         f"the last one {slowest:.1f} s after its death, then none for {loss.ended - loss.died - slowest:.1f} s (3 errors in a row eject)"
     )
-    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, found, otherwise)
 
 
 def _ejected(mesh: Mesh, loss: Loss, after: Flow, last: float) -> Iterator[Found]:
@@ -134,7 +132,7 @@ def configuration_goes_on(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> 
         return not_applicable(NOBODY)
     found, taken = pushes(mesh, loss, timeouts)
     otherwise = f"{lost(loss)}: a route applied meanwhile was in force in {figures(taken)}"
-    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, found, otherwise)
 
 
 @check(
@@ -186,7 +184,7 @@ def restarted_control_plane(mesh: Mesh, loss: Loss | None) -> Verdict:
         f"{lost(loss)}: istiod of {restart.plane} was ready {restart.ready_seconds or 0:.1f} s after the restart (timeout "
         f"{restart.timeout_seconds:g} s) and says {restart.status or 'nothing'} of {loss.lost}{drained}; {traffic(loss)}"
     )
-    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, found, otherwise)
 
 
 @check(
@@ -219,7 +217,7 @@ def visible(mesh: Mesh, refused: Loss | None, hung: Loss | None) -> Verdict:
             )
         )
     otherwise = f"{_told(refused)}. {_told(hung)}"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(refused))
+    return settle(found, otherwise, pairs=pair_names(mesh)).with_evidence(*_evidence(refused))
 
 
 @check(
@@ -249,13 +247,13 @@ def converges_again(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdic
                 fault="istiod-restarted-by-loss",
             )
         )
-    taken = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
+    taken = _seconds(loss.returns)
     late = {entry.source: entry.after_endpoint_seconds for entry in loss.returns if entry.after_endpoint_seconds is not None}
     otherwise = (
         f"{lost(loss)}: an endpoint added there afterwards answered {figures(taken)} after the loss was mended, "
         f"{max(late.values(), default=0.0):.1f} s at most after it was there; no istiod was restarted"
     )
-    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, found, otherwise)
 
 
 @check(
@@ -278,16 +276,15 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
         return not_applicable(NOBODY)
     found: list[Found] = []
     budget, cluster = timeouts.endpoint_propagation, isolated.cluster
-    for entry, what, fault in (
-        *((entry, "still sends requests to", "isolation-does-not-drain") for entry in isolated.drained),
-        *((entry, "does not send requests again to", "isolation-does-not-end") for entry in isolated.returns),
+    for entry, what, done, fault in (
+        *((entry, "still sends requests to", "removed", "isolation-does-not-drain") for entry in isolated.drained),
+        *((entry, "does not send requests again to", "added again", "isolation-does-not-end") for entry in isolated.returns),
     ):
         if entry.seconds is None or entry.seconds > budget:
-            after = "its remote secrets were removed" if "still" in what else "its remote secrets were added again"
             seen = "never" if entry.seconds is None else f"{entry.seconds:.1f} s"
             found.append(
                 Finding(
-                    f"{entry.source} {what} {cluster} {budget:g} s after {after}",
+                    f"{entry.source} {what} {cluster} {budget:g} s after its remote secrets were {done}",
                     clusters=(entry.source, cluster),
                     expected=f"within {budget:g} s",
                     seen=seen,
@@ -305,14 +302,14 @@ def isolation(mesh: Mesh, isolated: Isolation | None, timeouts: Timeouts) -> Ver
             kept = replace(flow, records=tuple(record for record in flow.records if record.succeeded or not _changing(isolated, record)))
             spared += len(flow.failures) - len(kept.failures)
         found += failed(mesh, kept, f"{cluster} was taken out of the mesh and brought back", (flow.source, cluster), isolated.machine)
-    drained = {entry.source: entry.seconds for entry in isolated.drained if entry.seconds is not None}
-    back = {entry.source: entry.seconds for entry in isolated.returns if entry.seconds is not None}
+    drained = _seconds(isolated.drained)
+    back = _seconds(isolated.returns)
     otherwise = (
         f"{cluster} isolated: the last answer from it {figures(drained)} after its remote secrets were removed; the first one "
         f"{figures(back)} after they were added again; {spared} failed requests elsewhere"
         f"{', all in the moments of change' if spared else ''}, {own} from {cluster} itself"
     )
-    verdict = settle(fair(found, isolated.machine), otherwise, pairs=_pairs(mesh))
+    verdict = settle(fair(found, isolated.machine), otherwise, pairs=pair_names(mesh))
     return verdict.with_evidence(*timeline_evidence(isolated.timeline, "time line of isolation"))
 
 
@@ -338,7 +335,7 @@ def remotes_go_on(mesh: Mesh, remote: Loss | None, primary: Loss | None) -> Verd
         return not_applicable("no remote cluster is served by a control plane elsewhere")
     found = [*fair(untouched(mesh, remote), remote.machine), *fair(untouched(mesh, primary), primary.machine)]
     otherwise = f"{lost(remote)}: {traffic(remote)}. {lost(primary)}, its control plane out of reach: {traffic(primary)}"
-    return settle(found, otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
+    return settle(found, otherwise, pairs=pair_names(mesh)).with_evidence(*_evidence(remote), *_evidence(primary))
 
 
 @check(
@@ -357,9 +354,9 @@ def hanging(mesh: Mesh, loss: Loss | None, timeouts: Timeouts) -> Verdict:
         return not_applicable(NOBODY)
     pushed, taken = pushes(mesh, loss, timeouts)
     found = [*untouched(mesh, loss, go_on=False), *pushed, *returned(mesh, loss, timeouts)]
-    back = {entry.source: entry.seconds for entry in loss.returns if entry.seconds is not None}
+    back = _seconds(loss.returns)
     otherwise = f"{lost(loss)}: {traffic(loss)}; a route was in force in {figures(taken)}; new endpoint after {figures(back)}"
-    return settle(fair(found, loss.machine), otherwise, pairs=_pairs(mesh)).with_evidence(*_evidence(loss))
+    return _judged(mesh, loss, found, otherwise)
 
 
 def _told(loss: Loss) -> str:
@@ -377,8 +374,14 @@ def _told(loss: Loss) -> str:
     return f"{loss.lost} {how}: {'; '.join(parts)}"
 
 
-def _pairs(mesh: Mesh) -> list[str]:
-    return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]
+def _seconds(returns: Iterable[Return]) -> dict[str, float]:
+    """The times that there are, by source."""
+    return {entry.source: entry.seconds for entry in returns if entry.seconds is not None}
+
+
+def _judged(mesh: Mesh, loss: Loss, found: Iterable[Found], otherwise: str) -> Verdict:
+    """The verdict on what was found of one loss, with its time line."""
+    return settle(fair(found, loss.machine), otherwise, pairs=pair_names(mesh)).with_evidence(*_evidence(loss))
 
 
 def _evidence(loss: Loss) -> tuple[Evidence, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..eventually import Timeouts
 from ..evidence.pictures import timeline_evidence
 from ..mesh import Mesh
-from ..outages import STEADY, GatewayLoss, Purpose, flows
+from ..outages import STEADY, GatewayLoss, Purpose, ends_steady, flows
 from ..spec import Feature
 from ..timelines import Flow
 from ..verdicts import Finding, Verdict
@@ -78,7 +78,7 @@ def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts, *, sp
         )
     steady = flow.steady_from(STEADY, after=loss.began)
     last = max((record.answered_at for record in after.failures), default=loss.began)
-    back = None if steady is None or not _ends_well(flow) else last - loss.began
+    back = None if steady is None or not ends_steady(flow) else last - loss.began
     if back is None or back > timeouts.endpoint_propagation + loss.whole_seconds:
         yield Finding(
             f"{flow.source} does not get through the gateway of {loss.network} again after the loss of a pod",
@@ -88,7 +88,3 @@ def _judged(mesh: Mesh, loss: GatewayLoss, flow: Flow, timeouts: Timeouts, *, sp
             remedy=get_pods,
             fault="gateway-loss-lasts",
         )
-
-
-def _ends_well(flow: Flow) -> bool:
-    return len(flow.records) >= STEADY and all(record.succeeded for record in flow.records[-STEADY:])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..errors import ObservationError
 from ..mesh import Mesh, Probes
 from ..observations import Plaintext, Request, TlsHandshake, Trial
+from ..timelines import Record
 from ..verdicts import Finding
 from .judging import Found, Gap
 
@@ -48,14 +50,10 @@ def unreached(mesh: Mesh, source: str, answered: Iterable[str]) -> list[str]:
     return [cluster for cluster, network in networks.items() if cluster not in there and network not in known]
 
 
-def failures(requests: Iterable[Request], limit: int = 2) -> str:
-    """The commonest ways in which requests failed, with counts; empty where none did."""
-    counted: dict[str, int] = {}
-    for request in requests:
-        if not request.succeeded:
-            counted[request.failure] = counted.get(request.failure, 0) + 1
-    worst = sorted(counted.items(), key=lambda entry: -entry[1])[:limit]
-    return "; ".join(f"{count}× {text}" for text, count in worst)
+def failures(requests: Iterable[Request | Record], limit: int = 2, characters: int | None = None) -> str:
+    """The commonest ways in which requests failed, each in at most so many characters, with counts; empty where none did."""
+    counted = Counter(request.failure[:characters] for request in requests if not request.succeeded)
+    return "; ".join(f"{count}× {text}" for text, count in counted.most_common(limit))
 
 
 def refusals(

@@ -16,6 +16,7 @@ from ..timelines import Record, Timeline
 from ..verdicts import Evidence, Finding, Verdict, not_applicable
 from .catalogue import Kind, check
 from .judging import Found, Gap, names, settle
+from .live import failures
 from .locality_causes import cause
 from .routing import REACH_BELOW
 
@@ -142,7 +143,7 @@ def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]
     why = cause(mesh, snapshot, stage.source, stage.host, stage.view, ejecting=bool(stage.failing))
     counted = Counter(answered_in(request) or "nobody" for request in stage.settled)
     spread = ", ".join(f"{cluster} {count}" for cluster, count in sorted(counted.items())) or "nothing was sent"
-    failed = failed_as([request for request in stage.settled if not request.succeeded])
+    failed = failures([request for request in stage.settled if not request.succeeded])
     seen = f"answers: {spread}" + (f"; failures: {failed}" if failed else "") + f"; {why.seen}"
     clusters = tuple(dict.fromkeys((stage.source, *stage.nearest, *stage.absent, *stage.failing)))
     if stage.seconds is None:
@@ -169,7 +170,7 @@ def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]
     if lost:
         total = len(stage.settled) if stage.failing else len(stage.before) + len(stage.settled)
         summary = f"{title}: {len(lost)} of {total} requests failed although healthy instances were there all the time"
-        yield Finding(summary, clusters, "no failed request", f"failures: {failed_as(lost)}; {why.seen}", why.remedy, "requests-fail")
+        yield Finding(summary, clusters, "no failed request", f"failures: {failures(lost)}; {why.seen}", why.remedy, "requests-fail")
 
 
 def incomplete(journeys: Sequence[Journey], steps: Collection[Stage], what: str) -> Iterator[Gap]:
@@ -214,12 +215,6 @@ def unseen(mesh: Mesh, where: Places) -> str:
     for one in orders:
         text += "".join(f"; not seen: {cluster} from {one.source}, as {reason}" for cluster, reason in one.unseen.items())
     return text
-
-
-def failed_as(requests: Iterable[Sent]) -> str:
-    """The ways in which requests failed, with counts."""
-    counted = Counter(request.failure for request in requests)
-    return "; ".join(f"{count}× {text}" for text, count in counted.most_common(2))
 
 
 def longest(stages: Iterable[Stage]) -> str:

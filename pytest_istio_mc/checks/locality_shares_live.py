@@ -13,8 +13,9 @@ from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..verdicts import Finding, Verdict, not_applicable
 from .catalogue import Kind, check
 from .judging import Commands, Found, Gap, names, settle
+from .live import failures
 from .locality_causes import cause
-from .locality_live import BELOW, LOCALITY, NEEDS, behind_one_gateway, failed_as, judge_stage, locate, longest, titles, zone_table
+from .locality_live import BELOW, LOCALITY, NEEDS, behind_one_gateway, judge_stage, locate, longest, titles, zone_table
 
 FALSE_ALARM = 1e-6
 """How likely a mesh that keeps its shares may be accused by one run of a check."""
@@ -144,8 +145,8 @@ def lax(snapshot: Snapshot) -> list[str]:
     found = []
     for cluster, rule, policy in _policies(snapshot):
         detection = policy.get("outlierDetection")
-        if detection is not None and int(detection.get("maxEjectionPercent") or 10) < 100:
-            share = int(detection.get("maxEjectionPercent") or 10)
+        share = int((detection or {}).get("maxEjectionPercent") or 10)
+        if detection is not None and share < 100:
             found.append(
                 f"DestinationRule {namespace_of(rule)}/{name_of(rule)} of {cluster} ejects at most {share} % of the endpoints, none of a "
                 "few; set maxEjectionPercent: 100 where it should fail over"
@@ -156,9 +157,8 @@ def lax(snapshot: Snapshot) -> list[str]:
 def _policies(snapshot: Snapshot) -> Iterator[tuple[str, Object, Mapping[str, Any]]]:
     """Every traffic policy of the mesh's DestinationRules where they are read, those of subsets with what they inherit."""
     own = snapshot.probes.namespace if snapshot.probes else ""
-    read = {snapshot.spec.config_cluster(plane).name for plane in snapshot.spec.control_planes}
     for cluster in snapshot:
-        for rule in cluster.objects.get("DestinationRule.networking.istio.io", ()) if cluster.name in read else ():
+        for rule in cluster.objects.get("DestinationRule.networking.istio.io", ()) if cluster.name in snapshot.spec.config_clusters else ():
             if namespace_of(rule) != own:
                 inherited = rule["spec"].get("trafficPolicy") or {}
                 yield cluster.name, rule, inherited
@@ -174,7 +174,7 @@ def _unprotected(mesh: Mesh, meeting: Unprotected) -> Iterator[Found]:
         return
     failed = [request for request in meeting.well if not request.succeeded]
     if failed:
-        seen = f"{len(failed)} of {len(meeting.well)}: {failed_as(failed)}"
+        seen = f"{len(failed)} of {len(meeting.well)}: {failures(failed)}"
         yield Finding(
             f"{meeting.source}: requests fail though all instances are well",
             (meeting.source,),
@@ -203,7 +203,7 @@ def _kept(mesh: Mesh, snapshot: Snapshot, split: Split, false_alarm: float) -> I
     spread = ", ".join(f"{cluster} {count}" for cluster, count in sorted(counted.items())) or "nothing was sent"
     failed = [request for request in split.requests if not request.succeeded]
     if failed:
-        seen = f"{failed_as(failed)}; {why.seen}"
+        seen = f"{failures(failed)}; {why.seen}"
         yield Finding(
             f"{split.source}: {len(failed)} of {len(split.requests)} requests to distribute failed",
             (split.source,),

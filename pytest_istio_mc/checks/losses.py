@@ -12,6 +12,7 @@ from ..outages import BACK_OFF_SECONDS, How, Loss, Machine, Purpose, Push, flows
 from ..timelines import Flow, Record
 from ..verdicts import Finding, Outcome, Verdict
 from .judging import Found, Gap, names
+from .live import failures
 
 LATE_SECONDS = 1.0
 """A client that sends this much later than planned gets no processor: that its requests time out says nothing about the mesh."""
@@ -179,9 +180,6 @@ def figures(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{source} {taken:.1f} s" for source, taken in seconds.items()) or "none"
 
 
-def failed_as(records: Sequence[Record], limit: int = 2) -> str:
-    counted: dict[str, int] = {}
-    for record in records:
-        counted[record.failure[:160]] = counted.get(record.failure[:160], 0) + 1
-    worst = sorted(counted.items(), key=lambda entry: -entry[1])[:limit]
-    return "; ".join(f"{count}× {text}" for text, count in worst)
+def failed_as(records: Iterable[Record]) -> str:
+    """The commonest ways in which requests failed, shortened, with counts."""
+    return failures(records, characters=160)

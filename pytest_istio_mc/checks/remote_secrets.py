@@ -141,7 +141,7 @@ def _insecure_allowed(snapshot: Snapshot, plane: str) -> bool:
 def no_stale_secrets(snapshot: Snapshot) -> Verdict:
     """Two secrets for one cluster make replicas disagree or double its endpoints; one for a cluster that is gone delays every start."""
     spec = snapshot.spec
-    holders = list(dict.fromkeys(spec.config_cluster(plane).name for plane in spec.control_planes))
+    holders = spec.config_clusters
     counted = sum(len(secret.kubeconfigs) for name in holders for secret in snapshot.clusters[name].secrets if secret.kubeconfigs)
     return settle(each(holders, lambda holder: _superfluous(snapshot, holder)), f"{counted} remote secrets, each for another member")
 

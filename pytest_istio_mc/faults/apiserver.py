@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ..errors import MeshError
 from ..lab.breakages import BLOCK_ADDRESS, KILL_COMPONENT, STOP_COMPONENT
@@ -15,20 +16,14 @@ API_SERVER = "kube-apiserver"
 @contextmanager
 def hung(scene: Scene, cluster: str) -> Iterator[None]:
     """The API server of a cluster takes connections and never answers; connections that exist stay open, and silent."""
-    with (
-        scene.healed(f'API server of cluster "{cluster}"', lambda: prove(scene, cluster)),
-        scene.controls.broken(STOP_COMPONENT, for_seconds=scene.longest_seconds, cluster=cluster, component=API_SERVER),
-    ):
+    with _broken(scene, cluster, STOP_COMPONENT, cluster=cluster, component=API_SERVER):
         yield
 
 
 @contextmanager
 def refused(scene: Scene, cluster: str) -> Iterator[None]:
     """The API server of a cluster is gone, and whoever asks is refused; at the end it is started again."""
-    with (
-        scene.healed(f'API server of cluster "{cluster}"', lambda: prove(scene, cluster)),
-        scene.controls.broken(KILL_COMPONENT, for_seconds=scene.longest_seconds, cluster=cluster, component=API_SERVER),
-    ):
+    with _broken(scene, cluster, KILL_COMPONENT, cluster=cluster, component=API_SERVER):
         yield
 
 
@@ -36,9 +31,16 @@ def refused(scene: Scene, cluster: str) -> Iterator[None]:
 def unreachable(scene: Scene, cluster: str, sources: Sequence[str]) -> Iterator[None]:
     """What the clusters in ``sources`` send to the API server of ``cluster`` is lost on the way; for the cluster itself it works."""
     address, port = own_address(scene, cluster)
+    with _broken(scene, cluster, BLOCK_ADDRESS, address=address, port=port, sources=list(sources)):
+        yield
+
+
+@contextmanager
+def _broken(scene: Scene, owner: str, what: str, /, **details: Any) -> Iterator[None]:
+    """Something that keeps the API server of a cluster from working, which is proven to be mended at the end."""
     with (
-        scene.healed(f'API server of cluster "{cluster}"', lambda: prove(scene, cluster)),
-        scene.controls.broken(BLOCK_ADDRESS, for_seconds=scene.longest_seconds, address=address, port=port, sources=list(sources)),
+        scene.healed(f'API server of cluster "{owner}"', lambda: prove(scene, owner)),
+        scene.controls.broken(what, for_seconds=scene.longest_seconds, **details),
     ):
         yield
 

@@ -60,8 +60,7 @@ class Asking:
 
     def check(self) -> None:
         """Raise what kept it from asking on."""
-        if self._error is not None:
-            raise self._error
+        self.check_error()
         if self._thread.is_alive():
             raise ObservationError(f'cluster "{self._flow.source}"', f"requests for {self._flow.host}", "the client answers no more")
 

@@ -18,7 +18,6 @@ from ..faults import deadman
 from ..faults.undo import RestoreMeshConfig
 from ..mesh import Mesh
 from . import manifests
-from .objects import config_clusters
 from .workloads import ownership, side_by_side
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def changeable(mesh: Mesh, kubes: Mapping[str, Kube], for_seconds: float) -> Ite
 def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
     """The ConfigMap of every control plane: ``istio``, or ``istio-<revision>`` of the revision that injects into the probes."""
     spec, found = mesh.spec, []
-    for cluster in config_clusters(mesh):
+    for cluster in spec.config_clusters:
         served = [
             client.name for plane in spec.control_planes if spec.config_cluster(plane).name == cluster for client in spec.served_by(plane)
         ]

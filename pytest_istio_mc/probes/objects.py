@@ -38,17 +38,12 @@ def everywhere(
     A rule with subsets is needed in the target's cluster, too: its gateway has a filter chain for a subset only where its own control
     plane knows it.
     """
-    configured = config_clusters(mesh)
+    configured = mesh.spec.config_clusters
     return {
         cluster.name: [*services, *(configuration if cluster.name in configured else ())]
         for cluster in mesh.spec
         if cluster.runs_workloads or cluster.name in configured
     }
-
-
-def config_clusters(mesh: Mesh) -> tuple[str, ...]:
-    """The clusters in which control planes read configuration."""
-    return tuple(dict.fromkeys(mesh.spec.config_cluster(plane).name for plane in mesh.spec.control_planes))
 
 
 def unique(name: str) -> str:

@@ -16,7 +16,7 @@ from ..faults.pods import Workload
 from ..observations import GatewayAddress, Request
 from ..outages import (
     BACK_OFF_SECONDS,
-    STEADY,
+    STARTING_SECONDS,
     GatewayLoss,
     How,
     Isolation,
@@ -28,12 +28,12 @@ from ..outages import (
     answered,
     drained,
     drained_after,
+    ends_steady,
     primary_to_lose,
     returns,
     watchers,
     with_last_answer,
 )
-from ..timelines import Flow
 from . import manifests
 from .flows import Running, flowing
 from .loss_signs import listening, own_signs
@@ -55,8 +55,6 @@ DYING_SECONDS = 5.0
 _MOST_SECONDS = 240.0
 _AFTER_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
-_STARTING_SECONDS = 30.0
-"""How long an istiod may take to start, besides waiting for clusters that do not answer."""
 
 
 def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, lost: str, *, restart: str = "") -> Loss:
@@ -187,15 +185,9 @@ def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress,
                 pass
             whole = time.time() - began
         _rest(began + DYING_SECONDS - time.time())
-        _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(_steady, timeline.flows)))
+        _wait_for(running, traffic.timeouts.endpoint_propagation, lambda timeline: all(map(ends_steady, timeline.flows)))
         _rest(_AFTER_SECONDS)
     return GatewayLoss(gateway.network, gateway.cluster, len(workload.pods), began, whole, running.timeline, pulse.machine)
-
-
-def _steady(flow: Flow) -> bool:
-    """Whether the last requests were answered."""
-    last = flow.records[-STEADY:]
-    return len(last) == STEADY and all(record.succeeded for record in last)
 
 
 # what is done
@@ -274,7 +266,7 @@ def _restart(faults: Faults, running: Running, plane: str, lost: str) -> Restart
                 pod = eventually(
                     lambda: _ready(faults, workload),
                     bool,
-                    within_seconds=timeout + 2 * _STARTING_SECONDS,
+                    within_seconds=timeout + 2 * STARTING_SECONDS,
                     what=f'istiod in cluster "{plane}" to be ready',
                 ).value
             except NotInTime:

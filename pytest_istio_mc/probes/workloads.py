@@ -76,13 +76,12 @@ def deployed(
     versions = [f"v{place}" for place, _ in enumerate(spec, 1)]
     from .settling import settle  # here, because it needs what this module made
 
-    config_clusters = {spec.config_cluster(plane).name for plane in spec.control_planes}
 
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
         kube = kubes[cluster]
         version = f"v{[entry.name for entry in spec].index(cluster) + 1}"
         objects = manifests.workloads(cluster, version, mesh.probe_image, excluded_ports(spec, kubes, cluster))
-        if cluster in config_clusters:
+        if cluster in spec.config_clusters:
             objects += manifests.policies(versions)
         kube.apply(run_namespace(kube, name, mesh.run_id))
         kube.apply(*objects, namespace=name)

@@ -125,7 +125,7 @@ def test_a_mesh_that_neither_ejects_nor_pushes_nor_tells(scenery: Scenery, monke
 
 def test_a_control_plane_that_does_not_start_without_the_lost_cluster(scenery: Scenery, monkeypatch: pytest.MonkeyPatch) -> None:
     misrouted(monkeypatch)
-    monkeypatch.setattr(outages, "_STARTING_SECONDS", 2.0)
+    monkeypatch.setattr(outages, "STARTING_SECONDS", 2.0)
 
     @contextmanager
     def never_started(cluster: str) -> Iterator[Workload]:
