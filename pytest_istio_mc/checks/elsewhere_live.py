@@ -9,9 +9,9 @@ from ..observations import Elsewhere
 from ..spec import Feature
 from ..verdicts import Finding, Verdict
 from .catalogue import Kind, check
+from .endpoints_live import REACH_BELOW
 from .judging import Found, Gap, names, settle
 from .live import istioctl, pair_names, probes_of
-from .trust_live import TRUST_BELOW
 
 DNS_PROXY = "https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/"
 
@@ -22,18 +22,7 @@ DNS_PROXY = "https://istio.io/latest/docs/ops/configuration/traffic-management/d
     kind=Kind.LIVE,
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
     spec_url=DNS_PROXY,
-    explained_by=(
-        *TRUST_BELOW,
-        "MC-TRUST-008",
-        *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
-        *(f"MC-CONTROL-{number:03}" for number in range(1, 9)),
-        *(f"MC-DISCOVERY-{number:03}" for number in range(1, 4)),
-        "MC-EASTWEST-001",
-        "MC-EASTWEST-002",
-        "MC-EASTWEST-003",
-        "MC-EASTWEST-004",
-        "MC-EASTWEST-007",
-    ),
+    explained_by=(*REACH_BELOW, "MC-CONTROL-001", "MC-CONTROL-008"),
 )
 def service_in_one_cluster(mesh: Mesh, calls: Sequence[Elsewhere]) -> Verdict:
     """Kubernetes knows a name only where the Service exists; the mesh must lead there from everywhere once a client has any address.

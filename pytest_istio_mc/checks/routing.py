@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from ..routing import Sample
-from .trust_live import TRUST_BELOW
+from .endpoints_live import REACH_BELOW as ENDPOINTS_BELOW
 
-REACH_BELOW = (
-    *TRUST_BELOW,
-    "MC-TRUST-008",
-    *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
-    *(f"MC-CONTROL-{number:03}" for number in range(1, 10)),
-    *(f"MC-DISCOVERY-{number:03}" for number in range(1, 4)),
-    "MC-EASTWEST-001",
-    "MC-EASTWEST-002",
-    "MC-EASTWEST-003",
-    "MC-EASTWEST-004",
-    "MC-EASTWEST-007",
-)
+REACH_BELOW = (*ENDPOINTS_BELOW, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-009")
 """What keeps requests from reaching the instances of other clusters at all, whatever routes say."""
 
 

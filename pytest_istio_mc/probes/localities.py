@@ -67,12 +67,7 @@ def own_service(traffic: Traffic, kubes: Mapping[str, Kube], purpose: str, polic
     """A Service of that purpose, which leads to the probe servers in every cluster, with a traffic policy wherever configuration is
     read; yields its name. Both are gone at the end."""
     name = objects.unique(f"locality-{purpose}")
-    rule = {
-        "apiVersion": objects.NETWORKING,
-        "kind": "DestinationRule",
-        "metadata": {"name": name},
-        "spec": {"host": name, "trafficPolicy": {**policy, **objects.spreading(traffic.mesh.spec)}},
-    }
+    rule = objects.destination_rule(traffic.mesh.spec, name, policy=policy)
     # the rule first, so that no proxy learns of the service without it
     with (
         objects.present(kubes, traffic.probes.namespace, objects.everywhere(traffic.mesh, [], [rule])),

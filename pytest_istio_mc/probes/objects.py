@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NETWORKING = "networking.istio.io/v1"
 
+ANYWHERE: Mapping[str, Any] = {"loadBalancer": {"localityLbSetting": {"enabled": False}}}
+"""A traffic policy without locality load balancing, which would hide who could answer."""
+
 _CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
 
 
@@ -80,11 +83,11 @@ def spreading(spec: MeshSpec) -> Mapping[str, Any]:
     return _CONNECTION_EACH if spec.several_behind_a_gateway else {}
 
 
-def destination_rule(spec: MeshSpec, name: str, *, subsets: Mapping[str, Mapping[str, str]] | None = None) -> manifests.Manifest:
-    """A rule for a Service of this namespace: its subsets by their labels, a share for every instance, and no locality load balancing,
-    which would hide who could answer."""
-    policy = {"loadBalancer": {"localityLbSetting": {"enabled": False}}, **spreading(spec)}
-    rule: dict[str, Any] = {"host": name, "trafficPolicy": policy}
+def destination_rule(
+    spec: MeshSpec, name: str, *, policy: Mapping[str, Any] = ANYWHERE, subsets: Mapping[str, Mapping[str, str]] | None = None
+) -> manifests.Manifest:
+    """A rule for a Service of this namespace: its subsets by their labels, a share for every instance, and a traffic policy."""
+    rule: dict[str, Any] = {"host": name, "trafficPolicy": {**policy, **spreading(spec)}}
     if subsets:
         rule["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
     return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": rule}

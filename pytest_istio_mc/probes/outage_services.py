@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..collect.envoy import ADMIN_PORT
 from ..eventually import eventually
 from ..mesh import Mesh
 from ..observations import Request
 from ..spec import MeshSpec
-from . import manifests
-from .objects import spreading
+from . import manifests, objects
+from .sampling import by_name_alone
 from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
 
@@ -70,25 +70,22 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
     spec = traffic.mesh.spec
     tag = uuid.uuid4().hex[:6]
     pushed = {name: f"pushed-{place}-{tag}" for place, name in enumerate(config_clusters)}
-    found = {cluster.name: traffic.resolve(cluster.name, traffic.host(traffic.probes.service)) for cluster in spec.data_planes}
-    addresses = {source: known[0] for source, known in found.items() if known}
-    services = Services(addresses, pushed, *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")))
+    services = Services(by_name_alone(traffic), pushed, *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")))
     clusters = [cluster.name for cluster in spec.data_planes]
-    readers = {spec.config_cluster(plane).name for plane in spec.control_planes}
     namespace = traffic.probes.namespace
 
     def install(cluster: str) -> None:
         _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
         kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
-        if cluster in readers:
+        if cluster in spec.config_clusters:
             kubes[cluster].apply(*_rules(spec, services), namespace=namespace)
 
     def remove(cluster: str) -> None:
         for name in services.names:
             kubes[cluster].delete("Service", name, namespace)
-            if cluster in readers:
+            if cluster in spec.config_clusters:
                 kubes[cluster].delete("DestinationRule.networking.istio.io", name, namespace)
-        for name in services.pushed.values() if cluster in readers else ():
+        for name in services.pushed.values() if cluster in spec.config_clusters else ():
             kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
         kubes[cluster].delete("EndpointSlice", services.late, namespace)
 
@@ -96,7 +93,8 @@ def installed(traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clu
         side_by_side(install, clusters)
         _wait_answered(traffic, services, lost)
         # Not before: an endpoint that is not ready yet would be ejected.
-        side_by_side(lambda cluster: kubes[cluster].apply(_outlier_detection(spec, services.dying), namespace=namespace), readers)
+        ejecting = objects.destination_rule(spec, services.dying, policy={"outlierDetection": _OUTLIERS, **objects.ANYWHERE})
+        side_by_side(lambda cluster: kubes[cluster].apply(ejecting, namespace=namespace), spec.config_clusters)
         _wait_in_force(traffic, kubes, services.dying, "max_ejection_percent")
         wait_settled(traffic)
         yield services
@@ -112,14 +110,10 @@ def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
     if not spec.several_behind_a_gateway:
         yield
         return
-    readers = list({spec.config_cluster(plane).name for plane in spec.control_planes})
-    rule = _destination_rule(service, {"trafficPolicy": dict(spreading(spec))})
-    try:
-        side_by_side(lambda cluster: kubes[cluster].apply(rule, namespace=namespace), readers)
+    rule = objects.destination_rule(spec, service, policy={})
+    with objects.present(kubes, namespace, objects.everywhere(traffic.mesh, [], [rule])):
         _wait_in_force(traffic, kubes, service, "max_requests_per_connection")
         yield
-    finally:
-        side_by_side(lambda cluster: kubes[cluster].delete("DestinationRule.networking.istio.io", service, namespace), readers)
 
 
 @contextmanager
@@ -133,19 +127,18 @@ def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Itera
     inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
     clusters = [cluster.name for cluster in spec.data_planes]
     outside = [cluster for cluster in clusters if cluster not in inside]
-    readers = {spec.config_cluster(plane).name for plane in spec.control_planes}
 
     def install(cluster: str) -> None:
         app = traffic.probes.service if cluster in inside else _NOBODY
         kubes[cluster].apply(*(manifests.extra_service(name, app) for name in (plain, retried)), namespace=namespace)
-        if cluster in readers:
+        if cluster in spec.config_clusters:
             http = {"route": [{"destination": {"host": retried}}], "retries": {"attempts": 5, "retryOn": RETRY_ON}}
-            kubes[cluster].apply(_virtual_service(retried, retried, http), namespace=namespace)
+            kubes[cluster].apply(objects.virtual_service(retried, [http]), namespace=namespace)
 
     def remove(cluster: str) -> None:
         for name in (plain, retried):
             kubes[cluster].delete("Service", name, namespace)
-        if cluster in readers:
+        if cluster in spec.config_clusters:
             kubes[cluster].delete("VirtualService.networking.istio.io", retried, namespace)
 
     def answered() -> bool:
@@ -168,10 +161,9 @@ def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Itera
         side_by_side(remove, clusters)
 
 
-def pin(service: str, namespace: str) -> manifests.Manifest:
+def pin(service: str) -> manifests.Manifest:
     """The route that is pushed: to the endpoints of the cluster in which it is applied, which the subset names."""
-    host = f"{service}.{namespace}.svc.cluster.local"
-    return _virtual_service(service, host, {"route": [{"destination": {"host": host, "subset": "here"}}]})
+    return objects.virtual_service(service, [{"route": [{"destination": {"host": service, "subset": "here"}}]}])
 
 
 def late_endpoint(service: str, ip: str, pod: str, node: str, namespace: str) -> manifests.Manifest:
@@ -215,35 +207,10 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
 
 def _rules(spec: MeshSpec, services: Services) -> list[manifests.Manifest]:
     """A share for every instance, and the subsets of the services that are given a route."""
-    policy = {"trafficPolicy": dict(spreading(spec))}
-    made = [_destination_rule(name, policy) for name in (services.late, services.dying)]
+    made = [objects.destination_rule(spec, name, policy={}) for name in (services.late, services.dying)]
     for cluster, name in services.pushed.items():
-        subset = {"name": "here", "labels": {"topology.istio.io/cluster": cluster}}
-        made.append(_destination_rule(name, {**policy, "subsets": [subset]}))
+        made.append(objects.destination_rule(spec, name, policy={}, subsets={"here": {"topology.istio.io/cluster": cluster}}))
     return made
-
-
-def _outlier_detection(spec: MeshSpec, service: str) -> manifests.Manifest:
-    policy = {"outlierDetection": _OUTLIERS, "loadBalancer": {"localityLbSetting": {"enabled": False}}, **spreading(spec)}
-    return _destination_rule(service, {"trafficPolicy": policy})
-
-
-def _destination_rule(name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "DestinationRule",
-        "metadata": {"name": name},
-        "spec": {"host": name, **spec},
-    }
-
-
-def _virtual_service(name: str, host: str, http: Mapping[str, Any]) -> manifests.Manifest:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": name},
-        "spec": {"hosts": [host], "http": [dict(http)]},
-    }
 
 
 def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:

@@ -64,7 +64,7 @@ def lose(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, how: How, 
     """
     spec = traffic.mesh.spec
     planes = [plane.name for plane in watchers(spec, spec.cluster(lost))]
-    config_clusters = [name for plane in spec.control_planes if (name := spec.config_cluster(plane).name) != lost]
+    config_clusters = [name for name in spec.config_clusters if name != lost]
     with spread(traffic, kubes), installed(traffic, kubes, lost, config_clusters) as services:
         before = _pods(faults, [plane.name for plane in spec.control_planes])
         with Pulse() as pulse, flowing(traffic, plans(traffic, services, lost), at_most_seconds=_MOST_SECONDS) as running:
@@ -230,7 +230,7 @@ def _meanwhile(
             cluster.name for plane in spec.control_planes if spec.config_cluster(plane).name == config for cluster in spec.served_by(plane)
         )
         pushes.append(Push(config, traffic.host(service), time.time(), sources))
-        kubes[config].apply(pin(service, namespace), namespace=namespace)
+        kubes[config].apply(pin(service), namespace=namespace)
         running.note(f"a route is pushed in {config}")
     for push in pushes:
         _wait_in_force(traffic, services, push, [source for source in push.sources if source != lost])

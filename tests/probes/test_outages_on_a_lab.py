@@ -83,8 +83,8 @@ def misrouted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The routes that are applied are for a gateway, and were forgotten for the mesh."""
     plain = outage_services.pin
 
-    def pin(service: str, namespace: str) -> Any:
-        route = plain(service, namespace)
+    def pin(service: str) -> Any:
+        route = plain(service)
         return route | {"spec": route["spec"] | {"gateways": ["ingress"]}}
 
     monkeypatch.setattr(outages, "pin", pin)
