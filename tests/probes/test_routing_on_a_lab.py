@@ -20,6 +20,7 @@ from pytest_istio_mc.probes.traffic import Traffic, open_traffic
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.routing import LIFTED, ClusterLocal, Stage
 from pytest_istio_mc.run import connected
+from pytest_istio_mc.spec import MeshSpec
 from pytest_istio_mc.verdicts import Outcome, Verdict
 from tests.conftest import LabMesh
 
@@ -118,7 +119,7 @@ def test_routes_lead_where_they_should(probed: Probed) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_subset_that_only_the_clients_cluster_knows_is_told(probed: Probed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake of Istio issue 40673: the rule is not applied where the gateway needs it."""
-    monkeypatch.setattr(objects, "config_clusters", lambda mesh: ("cluster1",))
+    monkeypatch.setattr(MeshSpec, "config_clusters", property(lambda self: ("cluster1",)))
 
     verdict = subsets_live.clusters_are_pinned(probed.mesh, subsets.pinned(probed.traffic, probed.kubes))
 
