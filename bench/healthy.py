@@ -2,13 +2,14 @@
 
 Every run builds a mesh of its own and takes it down; runs come one after the other, so that their times can be compared. With several
 topologies they take turns. A line tells how each run ended, as soon as it did; those that are not ``success`` name their checks, and
-keep their output and certificate in the folder that is printed at the end. The exit code is 1 where there was any.
+keep their output, certificate and Allure results in the folder that is printed at the end. The exit code is 1 where there was any.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -70,9 +71,9 @@ def main() -> int:
 
 def certify(topology: str, profile: str, folder: Path, number: int) -> Healthy:
     """One run of pytest; its files are kept only where something was wrong."""
-    certificate, log = (folder / f"{topology}-{number}.{ending}" for ending in ("yaml", "log"))
+    certificate, log, allure = (folder / f"{topology}-{number}{ending}" for ending in (".yaml", ".log", "-allure"))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs", "pytest_istio_mc.suites"]
-    command += [f"--mesh-topology={topology}", f"--mesh-profile={profile}", f"--mesh-report={certificate}"]
+    command += [f"--mesh-topology={topology}", f"--mesh-profile={profile}", f"--mesh-report={certificate}", f"--alluredir={allure}"]
     began = time.monotonic()
     with log.open("w") as output:
         code = subprocess.run(command, check=False, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
@@ -82,6 +83,7 @@ def certify(topology: str, profile: str, folder: Path, number: int) -> Healthy:
     if report["result"] == "success":
         certificate.unlink()
         log.unlink()
+        shutil.rmtree(allure)
     return Healthy(topology, report["result"], seconds, os.getloadavg()[0], tuple(wrong))
 
 

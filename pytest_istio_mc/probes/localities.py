@@ -32,6 +32,7 @@ from ..observations import Request
 from ..timelines import Record
 from . import manifests, objects
 from .asking import Asking, asking
+from .settling import await_service
 from .traffic import Traffic, sample_size
 from .workloads import side_by_side
 
@@ -232,8 +233,7 @@ def _journey(
     with own_service(traffic, kubes, purpose, policy) as service:
         side_by_side(lambda cluster: select(traffic, kubes, service, cluster, _NOBODY), tiers.unseen)
         host, address = traffic.host(service), detour(traffic, source)
-        budget = traffic.timeouts.endpoint_propagation
-        _wait_until_known(traffic, source, host, address, budget)
+        await_service(traffic, kubes, source, service, tiers.clusters, address=address)
         with asking(traffic, source, host, address, f"{source} to {service}") as running:
             try:
                 for stage in _stages(traffic, kubes, tiers, service, running, ill=ill):
@@ -339,20 +339,6 @@ def _watch(
         wanted=size,
         view=client_view(traffic, kubes, tiers.source, service),
     )
-
-
-def _wait_until_known(traffic: Traffic, source: str, host: str, address: str, budget: float) -> None:
-    """Ask until a server answers under that name; where none does, what follows will show it."""
-    try:
-        eventually(
-            lambda: traffic.requests(source, host, manifests.HTTP, count=3, address=address),
-            lambda sent: all(answered_in(request) for request in sent),
-            within_seconds=budget,
-            what=f"{source}: {host} to be known",
-            every_seconds=0.03,
-        )
-    except NotInTime:
-        return
 
 
 def select(traffic: Traffic, kubes: Mapping[str, Kube], service: str, cluster: str, app: str) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..collect.envoy import ADMIN_PORT, reduce_dump
-from ..errors import KubeError, MeshError
+from ..errors import KubeError, MeshError, NotInTime
 from ..eventually import Timeouts, eventually
+from ..localities import answered_in
 from ..mesh import Mesh
 from ..observations import Request
 from ..progress import Progress
 from ..spec import Feature
 from . import manifests
-from .traffic import open_traffic
+from .paths import gateway_addresses
+from .traffic import Traffic, open_traffic
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -46,6 +48,35 @@ def settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: 
             progress.note(f"every client reaches the servers of every cluster, {converged.first_seconds:.1f} s after the pods were ready")
     except MeshError as error:
         progress.note(f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why")
+
+
+def await_service(traffic: Traffic, kubes: Mapping[str, Kube], source: str, service: str, targets: Sequence[str], *, address: str) -> None:
+    """Wait until a server answers the client in ``source`` under the name of a new Service, asked for at ``address``, and every gateway
+    on its way to ``targets`` knows the name. A client that is sent to a gateway before that ejects it. Where it does not come about,
+    what follows will show it.
+    """
+    spec, host = traffic.mesh.spec, traffic.host(service)
+    gateways = gateway_addresses(spec, kubes)
+    networks = {spec.cluster(target).network for target in targets} - {spec.cluster(source).network}
+    crossed = [gateway for gateway in gateways if gateway.network in networks]
+    sni = traffic.sni(source, service, manifests.HTTP)
+
+    def known() -> bool:
+        sent = traffic.requests(source, host, manifests.HTTP, count=3, address=address)
+        told = traffic.from_each(crossed, lambda gateway: traffic.tls(source, gateway.address, gateway.port, sni=sni, host=host))
+        return all(answered_in(request) for request in sent) and all(handshake.answer is not None for handshake in told)
+
+    try:
+        eventually(
+            known,
+            bool,
+            within_seconds=traffic.timeouts.endpoint_propagation,
+            what=f"{source}: {host} to be known",
+            times=2,
+            every_seconds=0.03,
+        )
+    except NotInTime:
+        return
 
 
 def held_back(mesh: Mesh, kube: Kube, source: str) -> set[str]:
