@@ -14,6 +14,7 @@ from ..observations import Protocol, Request
 from ..timelines import EndpointChange, EndpointChanges, Timeline, Unready
 from . import manifests, objects
 from .flows import FlowPlan, Running, flowing
+from .sampling import by_name_alone
 from .settling import held_back
 from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
@@ -86,7 +87,7 @@ class _Services:
     def __init__(self, traffic: Traffic, kubes: Mapping[str, Kube], prefix: str) -> None:
         self._traffic, self._kubes, self._prefix = traffic, kubes, prefix
         self._clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-        self._addresses: dict[tuple[str, str], str] = {}
+        self._addresses = by_name_alone(traffic)
 
     def apply(self, apps: Mapping[str, str]) -> None:
         """Make them, with the pods of these apps by cluster behind them."""
@@ -95,9 +96,6 @@ class _Services:
             kube, namespace = self._kubes[cluster], self._traffic.probes.namespace
             app = apps.get(cluster, _NOBODY)
             kube.apply(*(manifests.extra_service(self._name(target), app) for target in self._clusters), namespace=namespace)
-            for target in self._clusters:
-                service = kube.read("Service", self._name(target), namespace)
-                self._addresses[cluster, target] = service["spec"]["clusterIP"] if service else ""
 
         side_by_side(apply, self._clusters)
 
@@ -123,7 +121,7 @@ class _Services:
         return self._traffic.host(self._name(target))
 
     def plans(self, keep_alive: Sequence[bool]) -> list[FlowPlan]:
-        """Requests from every client to every one of them. To its address, so that no name that was asked for too early is in the way."""
+        """Requests from every client to every one of them."""
         cells = [(source, target, keep) for source in self._clusters for target in self._clusters for keep in keep_alive]
         interval = max(_QUICKEST, len(cells) / _MOST_A_SECOND)
         return [
@@ -134,7 +132,7 @@ class _Services:
                 keep_alive=keep,
                 interval_seconds=interval,
                 name=f"{source} to {self._name(target)}, {'kept' if keep else 'new'} connections",
-                address=self._addresses[source, target],
+                address=self._addresses.get(source, ""),
             )
             for source, target, keep in cells
         ]
@@ -214,7 +212,7 @@ class _Services:
 
         def ask(cell: tuple[str, str], patience: float) -> list[Unready]:
             source, target = cell
-            address, host = self._addresses[cell], self.host(target)
+            address, host = self._addresses.get(source, ""), self.host(target)
             sent = self._traffic.requests(
                 source, host, manifests.HTTP, count=count, concurrency=4, address=address, timeout_seconds=patience
             )

@@ -5,17 +5,16 @@ These are those of ``kube-system``, ``kubernetes.default`` and istiod's own (Ist
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..collect.envoy import ADMIN_PORT, reduce_dump
-from ..errors import KubeError, NotInTime, ObservationError
+from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
 from ..mesh import Mesh
 from ..routing import ELSEWHERE, SYSTEM, Defaults, Held, Sample, Stage
 from . import manifests, mesh_config, objects
+from .client_proxy import ENDPOINTS, Dump, dumped, endpoints
 from .sampling import settled
 from .traffic import MISS_PROBABILITY, Traffic, least_share, sample_size
 from .workloads import ownership
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from ..kube import Kube
 
 NAMESPACE = "kube-system"
-_QUERY = "/config_dump?include_eds&resource=dynamic_endpoint_configs"
 _SLICE = "EndpointSlice.discovery.k8s.io"
 
 
@@ -47,7 +45,7 @@ def _read(mesh: Mesh, kube: Kube, cluster: str) -> tuple[list[Held], list[Held]]
     """What is read in turn from the cluster and the proxy may differ for a moment, while a pod comes or goes."""
 
     def observe() -> tuple[list[Held], list[Held]]:
-        dump = _endpoints(mesh, kube, cluster)
+        dump = dumped(mesh, kube, cluster, ENDPOINTS)
         assert mesh.probes is not None
         local = [held for service, namespace in _services(mesh, kube, cluster) for held in _held(kube, cluster, service, namespace, dump)]
         return local, list(_held(kube, cluster, mesh.probes.service, mesh.probes.namespace, dump))
@@ -68,25 +66,13 @@ def _services(mesh: Mesh, kube: Kube, cluster: str) -> Iterator[tuple[str, str]]
         yield service["metadata"]["name"], NAMESPACE
 
 
-def _endpoints(mesh: Mesh, kube: Kube, cluster: str) -> Mapping[str, Any]:
-    assert mesh.probes is not None
-    pod = mesh.probes.client(cluster).name
-    try:
-        found = json.loads(kube.http_get(mesh.probes.namespace, pod, ADMIN_PORT, _QUERY))
-    except (KubeError, ValueError) as error:
-        raise ObservationError(f'cluster "{cluster}"', f"read the endpoints that the proxy of {pod} has", str(error)) from error
-    section = {"@type": "EndpointsConfigDump", "dynamic_endpoint_configs": found.get("configs") or []}
-    return {"configs": [section]}
-
-
-def _held(kube: Kube, cluster: str, service: str, namespace: str, dump: Mapping[str, Any]) -> Iterator[Held]:
+def _held(kube: Kube, cluster: str, service: str, namespace: str, dump: Dump) -> Iterator[Held]:
     slices = kube.list(_SLICE, namespace, labels=f"kubernetes.io/service-name={service}")
     own = tuple(sorted({address for one in slices for endpoint in one.get("endpoints") or () for address in endpoint["addresses"]}))
-    facts = reduce_dump(namespace, service, "client", dump, f"{service}.{namespace}.svc.")
-    for name, endpoints in facts.endpoints.items():
+    for name, held in endpoints(dump, f"{service}.{namespace}.svc.").items():
         port, subset = name.split("|")[1:3]
         if not subset:
-            yield Held(cluster, f"{service}.{namespace}", port, tuple(sorted({one.address for one in endpoints})), own)
+            yield Held(cluster, f"{service}.{namespace}", port, tuple(sorted({one.address for one in held})), own)
 
 
 def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
@@ -110,7 +96,7 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
             stack.enter_context(objects.present(kubes, namespace, made))
 
         def known(cluster: str) -> bool:
-            dump = _endpoints(mesh, kubes[cluster], cluster)
+            dump = dumped(mesh, kubes[cluster], cluster, ENDPOINTS)
             return all(
                 any(held.addresses for held in _held(kubes[cluster], cluster, name, namespace, dump))
                 for namespace in (NAMESPACE, probes.namespace)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..collect.envoy import ADMIN_PORT, reduce_dump
-from ..errors import KubeError, NotInTime
+from ..errors import NotInTime, ObservationError
 from ..eventually import eventually
 from ..localities import (
     ELSEWHERE,
@@ -32,6 +30,7 @@ from ..observations import Request
 from ..timelines import Record
 from . import manifests, objects
 from .asking import Asking, asking
+from .client_proxy import CLUSTERS, ENDPOINTS, dumped, endpoints
 from .settling import await_service
 from .traffic import Traffic, sample_size
 from .workloads import side_by_side
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from ..kube import Kube
 
 FAILURES_TO_EJECT = 3
-EJECTION_SECONDS = 1.0
+EJECTION_SECONDS = 2.0
 OUTLIER_DETECTION: Mapping[str, Any] = {
     "consecutive5xxErrors": FAILURES_TO_EJECT,
     "interval": "100ms",
@@ -363,20 +362,10 @@ def detour(traffic: Traffic, source: str) -> str:
 
 def client_view(traffic: Traffic, kubes: Mapping[str, Kube], source: str, service: str) -> ClientView:
     """What the client's proxy in ``source`` holds for a service of ours."""
-    probes = traffic.probes
-    pod, host = probes.client(source).name, f"{service}.{probes.namespace}.svc."
-    pattern = f".*{host.replace('.', '[.]')}.*"
-
-    def dump(resource: str) -> list[dict[str, Any]]:
-        query = f"/config_dump?include_eds&resource={resource}&name_regex={pattern}"
-        found: list[dict[str, Any]] = json.loads(kubes[source].http_get(probes.namespace, pod, ADMIN_PORT, query)).get("configs") or []
-        return found
-
+    host = f"{service}.{traffic.probes.namespace}.svc."
     try:
-        clusters, endpoints = dump("dynamic_active_clusters"), dump("dynamic_endpoint_configs")
-    except (KubeError, ValueError) as error:
+        clusters, held = (dumped(traffic.mesh, kubes[source], source, resource, host) for resource in (CLUSTERS, ENDPOINTS))
+    except ObservationError as error:
         return ClientView(error=str(error))
-    section = {"@type": "EndpointsConfigDump", "dynamic_endpoint_configs": endpoints}
-    held = reduce_dump(probes.namespace, pod, "client", {"configs": [section]}, host).endpoints
     policies = [(entry.get("cluster") or {}).get("outlier_detection") for entry in clusters]
-    return ClientView(tuple(one for ones in held.values() for one in ones), next(iter(policies), None))
+    return ClientView(tuple(one for ones in endpoints(held, host).values() for one in ones), next(iter(policies), None))

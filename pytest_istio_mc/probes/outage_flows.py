@@ -10,7 +10,7 @@ from ..outages import Purpose, title
 from ..spec import MeshSpec
 from . import manifests
 from .flows import FlowPlan
-from .outage_services import MORTAL, Services
+from .outage_services import Services
 from .traffic import Traffic
 
 
@@ -25,7 +25,7 @@ def plans(traffic: Traffic, services: Services, lost: str) -> list[FlowPlan]:
         for config, service in services.pushed.items():
             made.append(plan(traffic, name, Purpose.PUSHED, service, detail=config, interval=slow, address=address))
         fast = 0.1 if spec.seen_alone(lost, name) else slow  # else it is told, and not judged, how soon an endpoint is ejected
-        made.append(plan(traffic, name, Purpose.DYING, services.dying, port=MORTAL, interval=fast, address=address))
+        made.append(plan(traffic, name, Purpose.DYING, services.dying, interval=fast, address=address))
         made.append(plan(traffic, name, Purpose.LATE, services.late, interval=slow, address=address))
     return made
 

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..collect.envoy import ADMIN_PORT
 from ..eventually import eventually
+from ..localities import answered_in
 from ..mesh import Mesh
 from ..observations import Request
 from ..spec import MeshSpec
 from . import manifests, objects
+from .client_proxy import CLUSTERS, ROUTES, dumped
 from .sampling import by_name_alone
 from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
@@ -127,6 +128,7 @@ def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Itera
     inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
     clusters = [cluster.name for cluster in spec.data_planes]
     outside = [cluster for cluster in clusters if cluster not in inside]
+    addresses = by_name_alone(traffic)
 
     def install(cluster: str) -> None:
         app = traffic.probes.service if cluster in inside else _NOBODY
@@ -141,15 +143,17 @@ def only_way(traffic: Traffic, kubes: Mapping[str, Kube], network: str) -> Itera
         if cluster in spec.config_clusters:
             kubes[cluster].delete("VirtualService.networking.istio.io", retried, namespace)
 
+    def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
+        source, name = cell
+        return traffic.requests(source, traffic.host(name), manifests.HTTP, count=5, address=addresses.get(source, ""))
+
     def answered() -> bool:
-        cells = [(source, name) for source in outside for name in (plain, retried)]
-        sent = traffic.from_each(cells, lambda cell: traffic.requests(cell[0], traffic.host(cell[1]), manifests.HTTP, count=5))
-        return all(request.succeeded for requests in sent for request in requests)
+        sent = traffic.from_each([(source, name) for source in outside for name in (plain, retried)], ask)
+        return all(answered_in(request) in inside for requests in sent for request in requests)
 
     def retries(source: str) -> bool:
-        path = "/config_dump?resource=dynamic_route_configs"
-        pod = traffic.probes.client(source).name
-        return retried.encode() in (dump := kubes[source].http_get(namespace, pod, ADMIN_PORT, path)) and RETRY_ON.encode() in dump
+        dump = str(dumped(traffic.mesh, kubes[source], source, ROUTES))
+        return retried in dump and RETRY_ON in dump
 
     try:
         side_by_side(install, clusters)
@@ -200,7 +204,7 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
     made.append(late)
     for name in (services.dying, services.killer):
         service = manifests.extra_service(name, app if name != services.killer or cluster == lost else _NOBODY)
-        service["spec"]["ports"] = [{"name": "http", "port": MORTAL, "targetPort": MORTAL}]
+        service["spec"]["ports"][0]["targetPort"] = MORTAL
         made.append(service)
     return made
 
@@ -218,14 +222,14 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     wanted = {name: set(clusters) for name in (*services.pushed.values(), services.dying)}
     wanted[services.late] = set(clusters) - {lost}
+    wanted[services.killer] = {lost}
     cells = [(source, name) for source in clusters for name in wanted]
     count = sample_size(least_share(traffic.mesh.spec))
 
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell
-        port = MORTAL if name == services.dying else manifests.HTTP
         address = services.addresses.get(source, "")
-        return traffic.requests(source, traffic.host(name), port, count=count, concurrency=4, address=address)
+        return traffic.requests(source, traffic.host(name), manifests.HTTP, count=count, concurrency=4, address=address)
 
     def missing() -> list[str]:
         problems = []
@@ -244,12 +248,10 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
 def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str, sign: str) -> None:
     """Until every client's proxy has what its configuration of a service shows by ``sign``."""
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-    path = f"/config_dump?resource=dynamic_active_clusters&name_regex=.*{service}[.].*"
 
     def missing() -> list[str]:
         def has(cluster: str) -> bool:
-            pod = traffic.probes.client(cluster).name
-            return sign.encode() in kubes[cluster].http_get(traffic.probes.namespace, pod, ADMIN_PORT, path)
+            return sign in str(dumped(traffic.mesh, kubes[cluster], cluster, CLUSTERS, f"{service}."))
 
         return [cluster for cluster, there in zip(clusters, side_by_side(has, clusters), strict=True) if not there]
 

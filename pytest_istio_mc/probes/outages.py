@@ -38,8 +38,9 @@ from . import manifests
 from .flows import Running, flowing
 from .loss_signs import listening, own_signs
 from .outage_flows import plain_plans, plan, plans
-from .outage_services import MORTAL, Services, installed, late_endpoint, only_way, pin, spread, wait_settled
+from .outage_services import Services, installed, late_endpoint, only_way, pin, spread, wait_settled
 from .pulse import Pulse
+from .sampling import by_name_alone
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -169,9 +170,18 @@ def lose_gateway(traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, ga
 
 
 def _lose_gateway_pod(traffic: Traffic, faults: Faults, gateway: GatewayAddress, plain: str, retried: str) -> GatewayLoss:
-    spec = traffic.mesh.spec
+    spec, addresses = traffic.mesh.spec, by_name_alone(traffic)
     sent = [
-        plan(traffic, cluster.name, purpose, service, detail=detail, interval=0.1, keep_alive=detail == "kept connections")
+        plan(
+            traffic,
+            cluster.name,
+            purpose,
+            service,
+            detail=detail,
+            interval=0.1,
+            keep_alive=detail == "kept connections",
+            address=addresses.get(cluster.name, ""),
+        )
         for cluster in spec.data_planes
         if cluster.network != gateway.network
         for purpose, service in ((Purpose.ONLY, plain), (Purpose.RETRIED, retried))
@@ -235,7 +245,7 @@ def _meanwhile(
     for push in pushes:
         _wait_in_force(traffic, services, push, [source for source in push.sources if source != lost])
     survivor = next(cluster.name for cluster in spec.data_planes if cluster.name != lost)
-    traffic.requests(survivor, traffic.host(services.killer), MORTAL, path="/end", address=services.addresses.get(survivor, ""))
+    traffic.requests(survivor, traffic.host(services.killer), manifests.HTTP, path="/end", address=services.addresses.get(survivor, ""))
     running.note(f"an endpoint in {lost} dies")
     return tuple(pushes), time.time()
 

@@ -81,7 +81,10 @@ def taken(
 def by_name_alone(traffic: Traffic) -> dict[str, str]:
     """An address in each cluster that leads through the client's sidecar, which goes by the name in the request.
 
-    A new name is not looked up: name servers remember for seconds that there was none yet (RFC 2308).
+    A new name is not looked up: name servers remember for seconds that there was none yet (RFC 2308). Nor is a new Service asked at its
+    own address: a sidecar that does not know it yet connects there itself, and where nobody answers, the kernel remembers that connection
+    for two minutes (nf_conntrack_tcp_timeout_syn_sent). A later one of the client's from the same port is taken for it, and goes past the
+    sidecar.
     """
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     host = traffic.host(traffic.probes.service)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..collect.envoy import ADMIN_PORT, reduce_dump
-from ..errors import KubeError, MeshError, NotInTime
+from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import Timeouts, eventually
 from ..localities import answered_in
 from ..mesh import Mesh
@@ -15,6 +13,7 @@ from ..observations import Request
 from ..progress import Progress
 from ..spec import Feature
 from . import manifests
+from .client_proxy import ENDPOINTS, dumped, endpoints
 from .paths import gateway_addresses
 from .traffic import Traffic, open_traffic
 
@@ -83,17 +82,13 @@ def held_back(mesh: Mesh, kube: Kube, source: str) -> set[str]:
     """The clusters whose healthy endpoints the client's proxy in ``source`` has, but of a lower priority than others: locality load
     balancing keeps them for later. None where the proxy cannot be asked, or does not say whose its endpoints are."""
     assert mesh.probes is not None
-    probes, pod = mesh.probes, mesh.probes.client(source).name
-    host = f"{probes.service}.{probes.namespace}.svc."
+    host = f"{mesh.probes.service}.{mesh.probes.namespace}.svc."
     name = f"outbound|{manifests.HTTP}||{host}"
-    query = f"/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=.*{host.replace('.', '[.]')}.*"
     try:
-        found = json.loads(kube.http_get(probes.namespace, pod, ADMIN_PORT, query))
-    except (KubeError, ValueError):
+        found = endpoints(dumped(mesh, kube, source, ENDPOINTS, host), host)
+    except ObservationError:
         return set()
-    section = {"@type": "EndpointsConfigDump", "dynamic_endpoint_configs": found.get("configs") or []}
-    facts = reduce_dump(probes.namespace, pod, "client", {"configs": [section]}, host)
-    held = next((endpoints for cluster, endpoints in facts.endpoints.items() if cluster.startswith(name)), ())
+    held = next((ones for cluster, ones in found.items() if cluster.startswith(name)), ())
     healthy = [one for one in held if one.health == "HEALTHY"]
     first = min((one.priority for one in healthy), default=0)
     return {one.cluster for one in healthy if one.priority > first}
