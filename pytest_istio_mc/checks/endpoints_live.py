@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..eventually import Converged
 from ..mesh import Mesh
+from ..observations import Ending
 from ..spec import Feature
 from ..timelines import EndpointChange, EndpointChanges, Flow, Timeline, Unready
 from ..verdicts import Evidence, Finding, Verdict
@@ -51,7 +52,8 @@ def new_endpoints_seen(mesh: Mesh, seen: EndpointChanges, budget_seconds: float,
         for one in seen.unready
     ]
     for change, flows in _cells(mesh, seen):
-        found += _gap(change, flows) or _arrived(mesh, seen, change, flows[0], budget_seconds)
+        if wrong := list(_arrived(mesh, seen, change, flows[0], budget_seconds)):
+            found += _gap(change, flows) or wrong
     converged = arrival(seen)
     slowest = f"{converged.stable_seconds:.2f} s" if converged else "?"
     otherwise = (
@@ -208,7 +210,13 @@ def _arrived(mesh: Mesh, seen: EndpointChanges, change: EndpointChange, flow: Fl
 def _left(mesh: Mesh, seen: EndpointChanges, change: EndpointChange, flows: tuple[Flow, ...], budget: float) -> Iterator[Found]:
     source, here = flows[0].source, Timeline(flows)
     where = (source, change.target)
-    if here.failures:
+    if here.failures and all(record.ending is Ending.SKIPPED for record in here.failures):
+        slowest = max(record.latency_seconds for flow in flows for record in flow.records)
+        yield Gap(
+            f"{source}: {len(here.failures)} requests could not be sent while an endpoint in {change.target} left, because so many others "
+            f"were under way; all of those were answered, after {slowest:.1f} s at the latest"
+        )
+    elif here.failures:
         first = here.failures[0]
         ways = names(flow.name.rpartition(", ")[2] for flow in flows if flow.failures)
         yield Finding(

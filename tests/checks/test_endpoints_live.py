@@ -228,7 +228,7 @@ def test_a_busy_machine_is_not_blamed_on_the_mesh_nor_passed() -> None:
     def starve(one: Flow) -> Flow:
         slow = (
             failure(record.when, "timed out", ending=Ending.TIMEOUT, latency_seconds=5.0, late_seconds=3.0)
-            if record.when == 2.1
+            if record.when == 4.1
             else record
             for record in one.records
         )
@@ -237,6 +237,25 @@ def test_a_busy_machine_is_not_blamed_on_the_mesh_nor_passed() -> None:
     for verdict in (leave(left(starve)), appear(came(starve))):
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "later than planned" in verdict.reason
+
+
+def test_a_busy_machine_does_not_matter_where_a_new_endpoint_is_seen_in_spite_of_it() -> None:
+    def late(record: Record) -> Record:
+        return replace(record, latency_seconds=1.5, late_seconds=1.5) if record.when == 1.0 else record
+
+    assert appear(came(only("east", "new-in-west", late))).outcome is Outcome.CONFORMANT
+
+
+def test_requests_that_could_not_be_sent_because_answers_are_slow_are_no_failures() -> None:
+    def slow(record: Record) -> Record:
+        if 2.5 <= record.when <= 2.7:
+            return Record(record.when, Ending.SKIPPED, error="not sent: 32 requests were unanswered")
+        return replace(record, latency_seconds=3.4) if record.when == 1.5 else record
+
+    verdict = leave(left(only("west", "leaves-west", slow)))
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "after 3.4 s at the latest" in verdict.reason
 
 
 def test_a_time_out_on_a_machine_that_keeps_time_is_the_meshs() -> None:
