@@ -183,8 +183,6 @@ def incomplete(journeys: Sequence[Journey], steps: Collection[Stage], what: str)
 def locate(mesh: Mesh, snapshot: Snapshot) -> tuple[Places, Verdict | None]:
     """Where everything is, and a verdict where that makes locality checks pointless."""
     where = places(snapshot)
-    if shared := behind_one_gateway(mesh):
-        return where, shared
     if not any(place.known for place in where.values()):
         return where, not_applicable(
             "no node has a region, so that all instances are equally near; label the nodes with topology.kubernetes.io/region and "
@@ -193,16 +191,6 @@ def locate(mesh: Mesh, snapshot: Snapshot) -> tuple[Places, Verdict | None]:
     if not any(len(order(mesh.spec, where, source).tiers) > 1 for source in where):
         return where, not_applicable("all clusters are in one locality, so that none is nearer than another")
     return where, None
-
-
-def behind_one_gateway(mesh: Mesh) -> Verdict | None:
-    """A verdict where preferences cannot be told, because several clusters share a gateway."""
-    if not mesh.spec.several_behind_a_gateway:
-        return None
-    return not_applicable(
-        "several clusters are behind one east-west gateway: Envoy keeps its address once, in the locality that named it first, and the "
-        "gateway goes by its own locality, so that from other networks no preference can come out as asked for"
-    )
 
 
 def unseen(mesh: Mesh, where: Places) -> str:

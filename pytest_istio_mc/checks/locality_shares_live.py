@@ -15,7 +15,7 @@ from .catalogue import Kind, check
 from .judging import Commands, Found, Gap, names, settle
 from .live import failures
 from .locality_causes import cause
-from .locality_live import BELOW, LOCALITY, NEEDS, behind_one_gateway, judge_stage, locate, longest, titles, zone_table
+from .locality_live import BELOW, LOCALITY, NEEDS, judge_stage, locate, longest, titles, zone_table
 
 FALSE_ALARM = 1e-6
 """How likely a mesh that keeps its shares may be accused by one run of a check."""
@@ -34,6 +34,11 @@ def shares_are_kept(mesh: Mesh, snapshot: Snapshot, splits: Sequence[Split]) -> 
     where, blocked = locate(mesh, snapshot)
     if blocked:
         return blocked
+    if mesh.spec.several_behind_a_gateway:
+        return not_applicable(
+            "several clusters are behind one east-west gateway: Envoy keeps its address once, in the locality that named it first, so that "
+            "the shares of the others are given to nobody"
+        )
     if not splits:
         return not_applicable("no client can tell two localities apart, so that there is nothing to distribute over")
     cells = sum(len(split.shares) for split in splits)
@@ -63,8 +68,6 @@ def shares_are_kept(mesh: Mesh, snapshot: Snapshot, splits: Sequence[Split]) -> 
 )
 def cluster_as_locality(mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey], splits: Sequence[Split]) -> Verdict:
     """``journeys`` with ``failoverPriority: [topology.istio.io/cluster]``; ``splits`` give all to the subzone of another cluster."""
-    if shared := behind_one_gateway(mesh):
-        return shared
     found: list[Found] = []
     for cluster in mesh.spec.data_planes:
         own = [journey for journey in journeys if journey.source == cluster.name]
@@ -79,6 +82,8 @@ def cluster_as_locality(mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journ
     if splits:
         total = sum(len(split.requests) for split in splits)
         otherwise += f"; {total} requests for the subzone of another cluster were all answered there"
+    elif mesh.spec.several_behind_a_gateway:
+        otherwise += "; not seen: clusters as subzones, as several are behind one east-west gateway"
     else:
         otherwise += "; not seen: clusters as subzones, as their nodes have no topology.istio.io/subzone of their own"
     return settle(found, otherwise, pairs=titles(steps))

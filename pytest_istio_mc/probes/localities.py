@@ -32,7 +32,7 @@ from . import manifests, objects
 from .asking import Asking, asking
 from .client_proxy import CLUSTERS, ENDPOINTS, dumped, endpoints
 from .settling import await_service
-from .traffic import Traffic, sample_size
+from .traffic import Traffic, least_share, sample_size
 from .workloads import side_by_side
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ def own_service(traffic: Traffic, kubes: Mapping[str, Kube], purpose: str, polic
 def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
     """From every cluster at the same time: who answers when all are there, when the nearest have no endpoints, tier by tier, when all
     are back, when the nearest are ill, tier by tier, and when they are well again."""
-    if traffic.mesh.spec.several_behind_a_gateway:
-        return ()  # the judge says why
     spec = traffic.mesh.spec
     policy = {"outlierDetection": OUTLIER_DETECTION}
     sources = [cluster.name for cluster in spec.data_planes]
@@ -91,8 +89,6 @@ def failovers(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tup
 
 def failover_maps(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> tuple[Journey, ...]:
     """From every cluster that sees two or more other regions: who answers, tier by tier, when one of these is named as the next."""
-    if traffic.mesh.spec.several_behind_a_gateway:
-        return ()  # the judge says why
 
     def go(source: str) -> Journey | None:
         tiers, region = failover_order(traffic.mesh.spec, where, source)
@@ -108,8 +104,6 @@ def failover_maps(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) ->
 
 def cluster_first(traffic: Traffic, kubes: Mapping[str, Kube]) -> tuple[Journey, ...]:
     """From every cluster: who answers when ``failoverPriority`` names the cluster alone, so that every other cluster is equally far."""
-    if traffic.mesh.spec.several_behind_a_gateway:
-        return ()  # the judge says why
     spec = traffic.mesh.spec
     names = [cluster.name for cluster in spec.data_planes]
     setting = {"enabled": True, "failoverPriority": ["topology.istio.io/cluster"]}
@@ -207,7 +201,7 @@ def unprotected(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> t
             ).first_seconds
         except NotInTime:
             pass  # seconds says so
-        size = max(UNPROTECTED_REQUESTS, sample_size(len(names)))
+        size = max(UNPROTECTED_REQUESTS, sample_size(least_share(spec)))
         well = ask(size)
         make_ill(traffic, kubes, failing, host)
         try:

@@ -195,12 +195,3 @@ def test_with_two_regions_a_map_has_nothing_to_decide() -> None:
 
     assert verdict.outcome is Outcome.NOT_APPLICABLE
     assert "--mesh-spec" in verdict.reason
-
-
-def test_preferences_cannot_be_told_through_a_gateway_that_several_clusters_share() -> None:
-    clusters = [replace(cluster, network="network2") if cluster.name == "middle" else cluster for cluster in three_tiers().spec]
-    shared = replace(three_tiers(), spec=replace(three_tiers().spec, clusters=tuple(clusters)))
-
-    for verdict in judged(journeys(three_tiers()), shared).values():
-        assert verdict.outcome is Outcome.NOT_APPLICABLE
-        assert "several clusters are behind one east-west gateway" in verdict.reason

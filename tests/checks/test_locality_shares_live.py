@@ -75,6 +75,18 @@ def test_nothing_to_distribute_over_is_not_applicable() -> None:
     assert shares_are_kept(HERE, snapshot(HERE), []).outcome is Outcome.NOT_APPLICABLE
 
 
+def test_shares_cannot_be_given_through_a_gateway_that_several_clusters_share() -> None:
+    here = three_regions()
+    first, second, third = here.spec
+    shared = replace(here, spec=replace(here.spec, clusters=(first, second, replace(third, network=second.network))))
+
+    verdict = shares_are_kept(shared, snapshot(shared), [])
+
+    assert verdict.outcome is Outcome.NOT_APPLICABLE
+    assert "several clusters are behind one east-west gateway" in verdict.reason
+    assert "as several are behind one" in cluster_as_locality(shared, snapshot(shared), own_first(shared), []).reason
+
+
 def test_a_cluster_that_keeps_its_clients_is_conformant_and_subzones_not_seen_are_said() -> None:
     verdict = cluster_as_locality(HERE, snapshot(HERE), own_first(HERE), [])
 
