@@ -55,9 +55,8 @@ def await_service(traffic: Traffic, kubes: Mapping[str, Kube], source: str, serv
     what follows will show it.
     """
     spec, host = traffic.mesh.spec, traffic.host(service)
-    gateways = gateway_addresses(spec, kubes)
     networks = {spec.cluster(target).network for target in targets} - {spec.cluster(source).network}
-    crossed = [gateway for gateway in gateways if gateway.network in networks]
+    crossed = [gateway for gateway in gateway_addresses(spec, kubes) if gateway.network in networks] if networks else []
     sni = traffic.sni(source, service, manifests.HTTP)
 
     def known() -> bool:

@@ -76,7 +76,6 @@ def deployed(
     versions = [f"v{place}" for place, _ in enumerate(spec, 1)]
     from .settling import settle  # here, because it needs what this module made
 
-
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
         kube = kubes[cluster]
         version = f"v{[entry.name for entry in spec].index(cluster) + 1}"
