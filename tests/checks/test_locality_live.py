@@ -195,3 +195,14 @@ def test_with_two_regions_a_map_has_nothing_to_decide() -> None:
 
     assert verdict.outcome is Outcome.NOT_APPLICABLE
     assert "--mesh-spec" in verdict.reason
+
+
+def test_clusters_that_share_a_gateway_are_one_tier_to_the_other_network() -> None:
+    first, second, third = three_regions().spec
+    spec = replace(three_regions().spec, clusters=(first, second, replace(third, network=second.network)))
+    shared = replace(three_regions(), spec=spec)
+
+    verdicts = judged(journeys(shared), shared)
+
+    assert {verdict.outcome for verdict in verdicts.values()} == {Outcome.CONFORMANT}
+    assert order(spec, places(shared), first.name).tiers[-1].clusters == (second.name, third.name)
