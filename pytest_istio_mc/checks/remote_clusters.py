@@ -69,6 +69,7 @@ def _not_annotated(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
     item = snapshot.clusters[cluster.name].found("Namespace", namespace)
     value = ((item["metadata"].get("annotations") or {}) if item else {}).get(ANNOTATION, "")
     wanted = leader(snapshot, cluster)
+    commands = Commands(snapshot)
     if {wanted, "*"} & {name.strip() for name in value.split(",")}:
         return
     yield Finding(
@@ -78,7 +79,9 @@ def _not_annotated(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
         _scope(snapshot, cluster),
         expected=f"the annotation {ANNOTATION}={wanted}",
         seen=f"{ANNOTATION}={value}" if value else "no such annotation: no istiod manages the webhooks and root certificates here",
-        remedy=Commands(snapshot).kubectl(cluster.name, f"annotate namespace {namespace} {ANNOTATION}={wanted} --overwrite"),
+        # an istiod reads the annotation when it comes to know a cluster, and not again
+        remedy=commands.kubectl(cluster.name, f"annotate namespace {namespace} {ANNOTATION}={wanted} --overwrite")
+        + f" && {commands.restart_istiod(serving(snapshot, cluster.name).name)}",
         fault="pr-control-plane-annotation",
     )
 

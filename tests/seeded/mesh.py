@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_istio_mc import topologies
+from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import lab, toolchain
+from pytest_istio_mc.lab import toolchain
 from pytest_istio_mc.lab.lab import Lab
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.providers.lab import bring_up
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import MeshSpec
 
@@ -27,37 +31,33 @@ Json = dict[str, Any]
 
 @dataclass
 class SeededMesh:
-    """One lab mesh. ``folder`` gets what its runs write, and the CA files that the mesh was built with, by cluster."""
+    """One lab mesh, which ends with this process. ``folder`` gets what its runs write, and the CA files that the mesh was built with,
+    by cluster.
+    """
 
     name: str
     folder: Path
     topology: str
     spec: MeshSpec = field(init=False)
     kubes: Mapping[str, Kube] = field(init=False, default_factory=dict)
-    _kubeconfig: str = field(init=False, default="")
-    _spec_file: str = field(init=False, default="")
+    _lab: Lab = field(init=False)
+    _built: ExitStack = field(init=False, default_factory=ExitStack)
 
     def build(self) -> None:
         """Make the mesh, or make it anew where there is one."""
         self.remove()
-        made = json.loads(self._istio_mc("lab", "up", "--topology", self.topology, "--name", self.name, "--json"))
-        self.use(made["kubeconfig"], made["meshSpec"])
-
-    def use(self, kubeconfig: str, spec_file: str) -> None:
-        """Work with a lab mesh that is there."""
-        self._kubeconfig, self._spec_file = kubeconfig, spec_file
-        self.spec = MeshSpec.from_dict(yaml.safe_load(Path(spec_file).read_text()))
-        self.kubes = {cluster.name: Kube(cluster.name, kubeconfig, cluster.context) for cluster in self.spec}
+        wanted = topologies.known()[self.topology].default_spec()
+        self._lab, mesh = self._built.enter_context(bring_up(wanted, self.name, Timeouts(), Progress()))
+        self.spec = mesh.spec
+        self._spec_file.write_text(yaml.safe_dump(self.spec.to_dict()))
+        kubes = [Kube(cluster.name, self.spec.kubeconfig, cluster.context) for cluster in self.spec]
+        self.kubes = {kube.name: self._built.enter_context(closing(kube)) for kube in kubes}
         for cluster in self.kubes:
             self._keep_certificates(cluster)
 
     def remove(self) -> None:
         """Remove the mesh, if there is one."""
-        for kube in self.kubes.values():
-            kube.close()
-        if self.kubes:
-            self._istio_mc("lab", "down", "--name", self.name)
-        self.kubes = {}
+        self._built.close()
 
     def certify(self, name: str, *options: str) -> Json:
         """The certificate of a pytest run that attaches to the mesh; ``name`` is that of its files in ``folder``."""
@@ -110,8 +110,8 @@ class SeededMesh:
         self._lab.order("start", cluster=cluster, component=component)
 
     @property
-    def _lab(self) -> Lab:
-        return lab.find(self.name)
+    def _spec_file(self) -> Path:
+        return self.folder / "mesh-spec.yaml"
 
     def _keep_certificates(self, cluster: str) -> None:
         home = self.folder / cluster
@@ -121,17 +121,12 @@ class SeededMesh:
         for name, content in (secret or {"data": {}})["data"].items():
             (home / name).write_bytes(base64.b64decode(content))
 
-    def _istio_mc(self, *arguments: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "pytest_istio_mc.cli", *arguments], capture_output=True, text=True, cwd=CHECKOUT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def _environment(self) -> dict[str, str]:
         """That of somebody who has Istio's and Kubernetes' tools on the PATH and the lab's kubeconfig as the default one."""
         tools = toolchain.cached()
         assert tools is not None
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MESH_", "PYTEST_", "COV_"))}
-        return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self._kubeconfig}
+        return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self.spec.kubeconfig}
 
 
 def record(snapshot: Path, folder: Path) -> None:
