@@ -146,6 +146,14 @@ def test_what_needs_no_probes_is_not_explained_by_their_absence() -> None:
     assert cause.explains == ()
 
 
+def test_an_istiod_that_cannot_start_for_want_of_rights_has_no_version_to_judge() -> None:
+    unknown = replace(inconclusive("istiod does not say its version"), check="MC-CONTROL-006")
+
+    (cause,) = diagnosed(known_checks(), failing("MC-CONTROL-010", Finding("the account has no rights", ("cluster1",))), unknown)
+
+    assert cause.explains == ("MC-CONTROL-006",)
+
+
 def test_the_real_catalogue_has_no_circle_and_no_unknown_name() -> None:
     checks = known_checks()
     below = checks_below(checks)

@@ -33,6 +33,7 @@ def minor_of(version: str) -> Minor | None:
     "Control planes are within one minor version of each other, and no proxy is newer or more than two minors older than its istiod.",
     spec_url="https://istio.io/latest/docs/releases/supported-releases/#control-planedata-plane-skew",
     requires=(Feature.CROSS_CLUSTER,),
+    explained_by=("MC-CONTROL-010",),
 )
 def supported_skew(snapshot: Snapshot) -> Verdict:
     """Versions as the running binaries report them."""
@@ -54,7 +55,10 @@ def _unknown(plane: ClusterSnapshot) -> Iterator[Found]:
     if not plane.istiods:
         yield Gap(f'cluster "{plane.name}": no istiod runs, so its version is not known')
     for istiod in plane.istiods:
-        if minor_of(istiod.version) is None:
+        if not istiod.version:
+            reason = next((failure.error for failure in istiod.failures if failure.what == "metrics"), "it answered nothing")
+            yield Gap(f'istiod {istiod.pod} in "{plane.name}" does not say its version: {reason}')
+        elif minor_of(istiod.version) is None:
             yield Gap(f'istiod {istiod.pod} in "{plane.name}" reports the version {istiod.version!r}, which is no release')
 
 
