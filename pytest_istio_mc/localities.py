@@ -155,7 +155,7 @@ class Split:
 @dataclass(frozen=True)
 class Unprotected:
     """A service without outlier detection, as the client in ``source`` meets it: when all is ``well``, and when the instances in the
-    clusters ``failing``, the nearest, are ``ill``."""
+    clusters ``failing``, the nearest, are ``ill``. Nothing was asked where not all clusters answered at first: ``seconds`` is None."""
 
     source: str
     host: str

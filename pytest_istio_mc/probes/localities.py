@@ -191,7 +191,6 @@ def unprotected(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> t
         def ask(count: int) -> tuple[Request, ...]:
             return traffic.requests(source, host, manifests.HTTP, count=count, concurrency=2, address=address)
 
-        seconds = None
         try:
             seconds = eventually(
                 lambda: ask(8 * len(names)),
@@ -200,7 +199,7 @@ def unprotected(traffic: Traffic, kubes: Mapping[str, Kube], where: Places) -> t
                 what=f"answers from every cluster for {source}",
             ).first_seconds
         except NotInTime:
-            pass  # seconds says so
+            return Unprotected(source, host, failing, view=client_view(traffic, kubes, source, service))
         size = max(UNPROTECTED_REQUESTS, sample_size(least_share(spec)))
         well = ask(size)
         make_ill(traffic, kubes, failing, host)

@@ -119,6 +119,9 @@ class TcpSender(Sender):
         return {"status": 0, **read_body(line)}
 
 
+MOST_TIMEOUTS = 8
+"""After so many timeouts an operation sends no more requests: hundreds that are swallowed take minutes, and tell nothing new."""
+
 SENDERS: dict[str, type[Sender]] = {"http": HttpSender, "http2": Http2Sender, "tcp": TcpSender}
 
 
@@ -139,14 +142,22 @@ def send_one(sender: Sender, keep: bool) -> dict[str, Any]:
 
 def requests(operation: dict[str, Any]) -> dict[str, Any]:
     """``http``, ``http2``, ``tcp``: ``count`` requests to ``host``:``port``, ``concurrency`` at a time, each on a new connection or
-    (``keep_alive``) each sender on its own; ``address`` where to connect instead of to ``host``. A record for every request."""
+    (``keep_alive``) each sender on its own; ``address`` where to connect instead of to ``host``. A record for every request that was
+    sent: all, unless ``MOST_TIMEOUTS`` were not answered in time."""
     left = iter(range(int(operation.get("count", 1))))
     records: list[dict[str, Any]] = []
+    late: list[dict[str, Any]] = []
 
     def work() -> None:
         sender = SENDERS[operation["op"]](operation)
         try:
-            records.extend(send_one(sender, bool(operation.get("keep_alive"))) for _ in left)
+            for _ in left:
+                record = send_one(sender, bool(operation.get("keep_alive")))
+                records.append(record)
+                if record["ending"] == "timeout":
+                    late.append(record)
+                if len(late) >= MOST_TIMEOUTS:
+                    break
         finally:
             sender.close()
 

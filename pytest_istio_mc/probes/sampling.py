@@ -53,7 +53,11 @@ def settled(
     def judged(sample: Sample) -> Sample:
         requests: tuple[Request, ...] = ()
         while len(requests) < size and (not requests or replace(sample, requests=requests).missing):
-            requests += send(sample, min(AT_FIRST, size - len(requests))).requests
+            some = min(AT_FIRST, size - len(requests))
+            sent = send(sample, some).requests
+            requests += sent
+            if len(sent) < some and not any(request.succeeded for request in sent):
+                break  # the client gave up, and nobody is there who could be seen by more requests
         return replace(sample, requests=requests)
 
     settling = traffic.from_each(wanted, settle)

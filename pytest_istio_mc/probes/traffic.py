@@ -104,7 +104,8 @@ class Traffic:
     ) -> tuple[Request, ...]:
         """Requests from the client in ``source`` through its sidecar, every one recorded, none repeated; oldest first.
 
-        With an ``address`` they are sent there instead of to where ``host`` resolves to.
+        With an ``address`` they are sent there instead of to where ``host`` resolves to. They are fewer than ``count`` where several
+        were not answered in time, so that the client gave up (``operations.MOST_TIMEOUTS``).
         """
         operation: dict[str, Any] = {"op": protocol.value, "host": host, "port": port, "count": count, "concurrency": concurrency}
         operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {}), "address": address}

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_istio_mc.certificates import Leaf, facts, make_intermediate, make_leaf, make_root
 from pytest_istio_mc.errors import ObservationError
+from pytest_istio_mc.probes.operations import MOST_TIMEOUTS
 from pytest_istio_mc.probes.sessions import Session
 
 from .conftest import CLIENT_ID, IDENTITY, SERVER_ID, Agent, Authorities
@@ -66,6 +67,14 @@ def test_a_refused_connection_is_recorded_not_repeated(session: Session, closed_
     sent = ask(session, op, host="127.0.0.1", port=closed_port, count=3)["requests"]
 
     assert [(record["ending"], record.get("answer")) for record in sent] == [("refused", None)] * 3
+
+
+def test_a_client_gives_up_on_what_swallows_its_requests(session: Session, silent_port: int) -> None:
+    sent = ask(session, "http", host="127.0.0.1", port=silent_port, timeout=0.2, count=100, concurrency=4)["requests"]
+
+    # the other three senders had one under way
+    assert MOST_TIMEOUTS <= len(sent) < MOST_TIMEOUTS + 4
+    assert {record["ending"] for record in sent} == {"timeout"}
 
 
 @pytest.mark.parametrize("op", PROTOCOLS)
