@@ -57,7 +57,11 @@ def imported_calls(
     def observe() -> tuple[Imported, ...]:
         return tuple(traffic.from_each(ways, ask))
 
-    return _until(observe, lambda calls: all(call.request.succeeded for call in calls), traffic.timeouts.config_propagation)
+    def answered(calls: Sequence[Imported]) -> bool:
+        # the name may have come to be known between the two questions
+        return all(call.addresses and call.request.succeeded for call in calls)
+
+    return _until(observe, answered, traffic.timeouts.config_propagation)
 
 
 def not_exported(traffic: Traffic, kubes: Mapping[str, Kube], gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:

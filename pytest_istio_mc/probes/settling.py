@@ -9,12 +9,12 @@ from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import Timeouts, eventually
 from ..localities import answered_in
 from ..mesh import Mesh
-from ..observations import Request
+from ..observations import GatewayAddress, Request, TlsHandshake
 from ..progress import Progress
 from ..spec import Feature
 from . import manifests
 from .client_proxy import ENDPOINTS, dumped, endpoints
-from .paths import gateway_addresses
+from .paths import crossings, gateway_addresses
 from .traffic import Traffic, open_traffic
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress) -> None:
-    """Wait until every client reaches the servers of every cluster, or would if nearer ones did not come first.
+    """Wait until every client reaches the servers of every cluster, or would if nearer ones did not come first. Where meshes share no
+    services, so that no request goes through a gateway, those of the other meshes must know their own.
 
     Whatever the end, it is only noted: the checks judge.
     """
@@ -30,16 +31,18 @@ def settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: 
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
     wanted = {(source, target) for source in clusters for target in clusters if shared or source == target}
 
-    def settled(requests: tuple[Request, ...]) -> bool:
+    def settled(seen: tuple[tuple[Request, ...], bool]) -> bool:
+        requests, gateways_know = seen
         missing = wanted - {(request.source, request.answer.cluster) for request in requests if request.answer}
-        if not all(request.succeeded for request in requests):
+        if not gateways_know or not all(request.succeeded for request in requests):
             return False
         return all(missing_from <= held_back(mesh, kubes[source], source) for source, missing_from in _by_source(missing).items())
 
     try:
         with open_traffic(mesh, kubes, timeouts) as traffic:
+            ways = () if shared else tuple(crossings(mesh.spec, gateway_addresses(mesh.spec, kubes)))
             converged = eventually(
-                lambda: traffic.reach_instances(timeout_seconds=1.0),
+                lambda: (traffic.reach_instances(timeout_seconds=1.0), _known_at(traffic, ways, traffic.probes.service)),
                 settled,
                 within_seconds=timeouts.endpoint_propagation,
                 what="every client to reach the servers of every cluster",
@@ -56,13 +59,11 @@ def await_service(traffic: Traffic, kubes: Mapping[str, Kube], source: str, serv
     """
     spec, host = traffic.mesh.spec, traffic.host(service)
     networks = {spec.cluster(target).network for target in targets} - {spec.cluster(source).network}
-    crossed = [gateway for gateway in gateway_addresses(spec, kubes) if gateway.network in networks] if networks else []
-    sni = traffic.sni(source, service, manifests.HTTP)
+    crossed = [(source, gateway) for gateway in gateway_addresses(spec, kubes) if gateway.network in networks] if networks else []
 
     def known() -> bool:
         sent = traffic.requests(source, host, manifests.HTTP, count=3, address=address)
-        told = traffic.from_each(crossed, lambda gateway: traffic.tls(source, gateway.address, gateway.port, sni=sni, host=host))
-        return all(answered_in(request) for request in sent) and all(handshake.answer is not None for handshake in told)
+        return all(answered_in(request) for request in sent) and _known_at(traffic, crossed, service)
 
     try:
         eventually(
@@ -75,6 +76,17 @@ def await_service(traffic: Traffic, kubes: Mapping[str, Kube], source: str, serv
         )
     except NotInTime:
         return
+
+
+def _known_at(traffic: Traffic, ways: Sequence[tuple[str, GatewayAddress]], service: str) -> bool:
+    """Whether every gateway leads the client in that cluster to a server, by the name that sidecars have for the service."""
+
+    def call(way: tuple[str, GatewayAddress]) -> TlsHandshake:
+        source, gateway = way
+        sni = traffic.sni(source, service, manifests.HTTP)
+        return traffic.tls(source, gateway.address, gateway.port, sni=sni, host=traffic.host(service))
+
+    return all(handshake.answer is not None for handshake in traffic.from_each(ways, call))
 
 
 def held_back(mesh: Mesh, kube: Kube, source: str) -> set[str]:
