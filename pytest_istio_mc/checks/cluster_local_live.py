@@ -227,7 +227,7 @@ def _fails(mesh: Mesh, sample: Sample) -> Iterator[Found]:
         client = f"{probes_of(mesh).client(sample.source).name}.{probes_of(mesh).namespace}"
         yield Finding(
             f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests for a service ({sample.case}) fail",
-            clusters=(sample.source,),
+            clusters=tuple(dict.fromkeys((sample.source, *sample.missing))),
             expected="every request answered",
             seen=f"{failures(sample.requests)}; answers: {spread(sample)}",
             remedy=istioctl(mesh, sample.source, f"proxy-config endpoints {client} | grep {sample.host}"),

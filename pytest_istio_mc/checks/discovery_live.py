@@ -131,7 +131,7 @@ def _from(mesh: Mesh, source: str, requests: Sequence[Request], ways: Ways) -> I
         first = f"; towards {broken[0].target}, {broken[0].summary}" if broken else ""
         yield Finding(
             f"{source}: {number} of {len(requests)} requests failed although every cluster answered some",
-            clusters=(source,),
+            clusters=tuple(dict.fromkeys((source, *(way.target for way in broken)))),
             expected="every request answered",
             seen=f"failures: {failed}; answers: {spread}{first}",
             remedy=broken[0].remedy if broken else endpoints,

@@ -158,10 +158,12 @@ def _lost(mesh: Mesh, sample: Sample, targets: tuple[str, ...], late: str) -> It
     far = [target for target in targets if spec.cluster(target).network != spec.cluster(sample.source).network]
     cut_off = all(request.status == 503 and "reset" in request.error for request in sample.failed)
     no_way = len(targets) == 1 and bool(far) and cut_off and len(sample.failed) == len(sample.requests)
+    # of several, those that answered are not the ones that requests are lost on the way to
+    failing = targets if len(targets) == 1 else sample.missing
     looked_at = istioctl(mesh, targets[0], f"proxy-config listeners deploy/istio-eastwestgateway.{spec.istio_namespace} --port 15443")
     yield Finding(
         f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests for {sample.case} fail",
-        clusters=(sample.source, *targets) if len(targets) == 1 else (sample.source,),
+        clusters=(sample.source, *failing),
         expected=f"every request answered by {names(targets)}",
         seen=f"{failures(sample.requests)}; answers: {spread(sample)}{late}",
         remedy=f"{looked_at} | grep {sample.host}  # no line: apply the DestinationRule in {targets[0]}, too"

@@ -124,6 +124,15 @@ def test_failed_requests_are_found_whoever_should_have_answered(here: Mesh, numb
     assert "cluster-local-requests-fail" in faults(verdict)
 
 
+def test_failed_requests_are_a_matter_of_the_clusters_that_should_have_answered(here: Mesh) -> None:
+    seen = cluster_local(here)
+    half = [*sample(here, "east", ONE, NAMES, ["east"]).requests, *refusals(here, "east")]
+
+    verdict = JUDGES["004"](here, with_stage(seen, spoiled(seen.stage(LIFTED), "east", ONE, half)))
+
+    assert [one.clusters for one in verdict.findings if one.fault == "cluster-local-requests-fail"] == [("east", "west")]
+
+
 def test_remotes_are_told_by_their_primary(here: Mesh) -> None:
     remote = mesh(
         ClusterSpec("east", "network1", context="k-east"),

@@ -175,6 +175,17 @@ def test_failures_are_not_blamed_on_a_cluster_that_answers() -> None:
     assert "first broken hop" not in verdict.findings[0].seen
 
 
+def test_failures_beside_answers_name_the_cluster_whose_way_is_broken() -> None:
+    """So that a gateway that has just lost its pods explains them."""
+    fake = FakeMesh()
+    no_gateway_pod(fake)
+    late = replace(failed(fake.mesh, "cluster1", 503, "reset"), port=8080)
+
+    verdict = judge(fake.mesh, [*(replace(one, port=8080) for one in requests(fake.mesh)), late], fake.record())
+
+    assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [("requests-fail", ("cluster1", "cluster2"))]
+
+
 def _unresolved(fake: FakeMesh) -> list[Request]:
     return [replace(failed(fake.mesh, "cluster1", 0, "gaierror: Temporary failure"), port=8080, ending=Ending.UNRESOLVED)] * 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_istio_mc.checks import subsets_live
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.observations import Ending
+from pytest_istio_mc.observations import Ending, Request
 from pytest_istio_mc.probes.subsets import shares
 from pytest_istio_mc.routing import Sample, Stage
 from pytest_istio_mc.verdicts import Outcome, Verdict
@@ -173,6 +173,20 @@ def test_failures_among_shares_are_not_mistaken_for_wrong_shares(here: Mesh) -> 
     lossy = spoiled(weighted(here, {"east": 160, "west": 40}), "east", "weights", refusals(here, "east", 200))
 
     assert fault(subsets_live.weights_are_kept(here, lossy, shares(NAMES))) == "subset-requests-fail"
+
+
+def test_requests_that_are_lost_on_the_way_to_one_cluster_name_it(here: Mesh) -> None:
+    """What keeps that cluster from being reached at all then explains them."""
+    unreached = [*(request(here, "east", "east") for _ in range(160)), *refusals(here, "east", 40)]
+    unsteady = [*(request(here, "east", to) for to in NAMES for _ in range(90)), *refusals(here, "east", 20)]
+
+    def clusters(requests: list[Request]) -> tuple[str, ...]:
+        seen = spoiled(weighted(here, {"east": 160, "west": 40}), "east", "weights", requests)
+        (finding,) = subsets_live.weights_are_kept(here, seen, shares(NAMES)).findings
+        return finding.clusters
+
+    assert clusters(unreached) == ("east", "west")
+    assert clusters(unsteady) == ("east",)
 
 
 def test_a_subset_that_was_never_ready_is_found_beside_the_shares(here: Mesh) -> None:
