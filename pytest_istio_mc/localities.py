@@ -109,8 +109,14 @@ class Stage:
 
     @property
     def settled(self) -> tuple[Record, ...]:
-        """All that was sent after the shift, or without one the last requests."""
-        return self.after if self.seconds is not None else self.before[-20:]
+        """All that was sent after the shift, or without one the last requests.
+
+        Errors of those that are ill do not belong to it: an ejection is for a time (``baseEjectionTime``), after which Envoy tries them
+        again; of several each has been ejected at a moment of its own.
+        """
+        if self.seconds is None:
+            return self.before[-20:]
+        return tuple(record for record in self.after if record.succeeded or record.cluster not in self.failing)
 
     @property
     def lost(self) -> tuple[Record, ...]:

@@ -162,9 +162,9 @@ def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]
     if astray:
         strangers = names(sorted(astray))
         yield Finding(f"{title}: {strangers} answers, too{why.words}", clusters, wanted, seen, why.remedy, why.fault or "locality-ignored")
-    if len(stage.after) < stage.wanted:
+    if len(stage.settled) < stage.wanted:
         yield Gap(
-            f"{title}: {len(stage.after)} requests after the shift are too few to tell, {stage.wanted} are needed; is the client slow?"
+            f"{title}: {len(stage.settled)} requests after the shift are too few to tell, {stage.wanted} are needed; is the client slow?"
         )
     lost = [request for request in stage.settled if not request.succeeded] if stage.failing else list(stage.lost)
     if lost:

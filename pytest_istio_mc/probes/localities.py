@@ -58,7 +58,6 @@ IN_A_ROW = 8
 
 COUNTED_REQUESTS = 300
 UNPROTECTED_REQUESTS = 60  # and more where there are many clusters
-_TRUSTED_SECONDS = 0.9 * EJECTION_SECONDS
 _NOBODY = "nobody"
 
 
@@ -288,8 +287,7 @@ def _watch(
 ) -> Stage:
     """Look on until the nearest that can answer have done so a few times in a row, and for a sample after that, and a rest.
 
-    With ``lasting`` a lapse begins the wait anew: Envoy may be late to eject a server for what it did while it was ill. Of servers that
-    are ill only the time counts for which they are ejected; then Envoy tries them again.
+    With ``lasting`` a lapse begins the wait anew: Envoy may be late to eject a server for what it did while it was ill.
     """
     nearest = tiers.nearest((*absent, *failing))
     budget = traffic.timeouts.endpoint_propagation + (0 if absent or failing else EJECTION_SECONDS)
@@ -307,16 +305,17 @@ def _watch(
         records, first = seen
         if first is None:
             return False
-        passed = records[-1].when - first.when
-        if failing and passed > _TRUSTED_SECONDS:
-            return True
-        return passed >= rest_seconds and sum(record.when >= first.when for record in records) >= size
+        # what the ill answer when they are tried again does not count
+        answered = sum(record.succeeded and record.when >= first.when for record in records)
+        return records[-1].when - first.when >= rest_seconds and answered >= size
 
     try:
         records, first = eventually(look, seen_enough, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03).value
     except NotInTime:
-        records, first = look()[0], None
-    last = first.when + _TRUSTED_SECONDS if first is not None and failing else float("inf")
+        # where the shift came about, what is missing is a sample, for the judge to tell
+        records, first = look()
+        if lasting:
+            first = None
     return Stage(
         source=tiers.source,
         host=traffic.host(service),
@@ -325,7 +324,7 @@ def _watch(
         absent=absent,
         failing=failing,
         before=tuple(record for record in records if first is None or record.when < first.when),
-        after=tuple(record for record in records if first is not None and first.when <= record.when <= last),
+        after=tuple(record for record in records if first is not None and first.when <= record.when),
         seconds=None if first is None else first.answered_at - began,
         budget_seconds=budget,
         wanted=size,

@@ -114,6 +114,15 @@ def test_requests_that_fail_after_the_ejection_are_a_finding() -> None:
     assert [finding.fault for finding in judged(lossy)["003"].findings] == ["requests-fail"]
 
 
+def test_errors_of_those_that_are_ill_when_they_are_tried_again_are_no_finding() -> None:
+    again = [replace(ill(), cluster="west", pod="hello-west")] * 5
+    retried = spoilt(journeys(HERE), "west", "west failing", after=(*(record("east") for _ in range(20)), *again, record("east")))
+    scarce = spoilt(journeys(HERE), "west", "west failing", after=(*(record("east") for _ in range(5)), *again * 5), wanted=8)
+
+    assert judged(retried)["003"].outcome is Outcome.CONFORMANT
+    assert judged(scarce)["003"].outcome is Outcome.INCONCLUSIVE, "they tell nothing of those that answer instead, either"
+
+
 def test_no_return_is_found_by_the_check_of_the_return_alone() -> None:
     found = judged(spoilt(journeys(HERE), "east", "all are well again", **never(HERE, "east", "west")))
 
