@@ -63,6 +63,15 @@ class NotHealed(MeshError):
     """What was broken on purpose does not work again; whatever is observed after that means nothing."""
 
 
+class GivenUp(Exception):
+    """Raised by every request to a cluster that will not come back. No wait goes on after it, unlike after a :class:`MeshError`, of which
+    ``why`` is the one to show."""
+
+    def __init__(self, why: MeshError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 class NonConformant(AssertionError):
     """Raised by the pytest layer for a non-conformant verdict, so that pytest and Allure say *failed*."""
 

@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_istio_mc.lab import cgroups
+from pytest_istio_mc.lab.namespaces import OWN_FOLDERS
 from pytest_istio_mc.lab.process import start_time_of
+
+
+_KUBERNETES = (*OWN_FOLDERS[1:], "/usr/libexec/kubernetes")
+"""Where Kubernetes' programs leave files unless they are kept from it; ``/run`` is everybody's."""
 
 
 @dataclass(frozen=True)
 class HostState:
-    """The host's network (devices, addresses, routes, packet filter, named namespaces) and its mounts."""
+    """The host's network (devices, addresses, routes, packet filter, named namespaces), its mounts, and the files of Kubernetes in
+    the usual places."""
 
     network: str
     namespaces: tuple[str, ...]
     mounts: tuple[str, ...]
+    files: tuple[str, ...]
 
     @classmethod
     def now(cls) -> HostState:
@@ -28,6 +35,7 @@ class HostState:
             network="\n".join(_output(command) for command in commands),
             namespaces=tuple(sorted(entry.name for entry in named.iterdir())) if named.is_dir() else (),
             mounts=tuple(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
+            files=tuple(sorted(str(file) for folder in _KUBERNETES for file in Path(folder).rglob("*"))),
         )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import KubeError
+from ..errors import KubeError, MeshError
 from . import apply as applying
 from . import availability
 from .connection import Connection
@@ -179,6 +179,10 @@ class Kube:
     def wait_available(self, kind_and_name: Sequence[tuple[str, str]], namespace: str, *, within_seconds: float) -> None:
         """Wait until Deployments have rolled out and are available; :class:`NotInTime` says which pod waits for what."""
         availability.wait_available(self, kind_and_name, namespace, within_seconds)
+
+    def give_up(self, why: MeshError) -> None:
+        """The cluster will not come back: every request raises :class:`GivenUp` from now on, so that whatever waits for it ends."""
+        self._connection.give_up(why)
 
     def close(self) -> None:
         """Close kept connections. Exec sessions end with their own ``close``."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from ..errors import KubeError
+from ..errors import GivenUp, KubeError, MeshError
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -42,6 +42,7 @@ class Connection:
         self._rest: RESTClientObject | None = None
         self._tls: ssl.SSLContext | None = None
         self._impersonation: list[tuple[str, str]] = []
+        self._gone: MeshError | None = None
 
     @property
     def thing(self) -> str:
@@ -127,6 +128,10 @@ class Connection:
             raise KubeError(self.thing, step, f"no answer from {configuration.host}: {error}") from error
         return cast("WebSocket", socket)
 
+    def give_up(self, why: MeshError) -> None:
+        """From now on every request raises :class:`GivenUp`."""
+        self._gone = why
+
     def close(self) -> None:
         """Let go of the pooled connections; a later request opens new ones."""
         with self._lock:
@@ -134,6 +139,8 @@ class Connection:
                 self._rest.pool_manager.clear()
 
     def _rest_client(self) -> Any:
+        if self._gone is not None:
+            raise GivenUp(self._gone)
         with self._lock:
             if self._rest is None:
                 self._rest = self._load()

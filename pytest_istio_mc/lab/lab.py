@@ -64,9 +64,9 @@ class Lab:
         return self._events.failure if self._events else None
 
     def when_it_fails(self, tell: Callable[[ProvisionError], None]) -> None:
-        """Call ``tell``, from another thread, once the lab goes down by itself."""
+        """Call ``tell`` once the lab goes down by itself, from another thread; at once where it has done so already."""
         if self._events:
-            self._events.on_failure = tell
+            self._events.when_it_fails(tell)
 
     @property
     def kubeconfig(self) -> Path:
@@ -201,7 +201,7 @@ class Events:
         self._notes: list[str] = []
         self.ending = False
         self.failure: ProvisionError | None = None
-        self.on_failure: Callable[[ProvisionError], None] = lambda failure: None
+        self._tell_failure: Callable[[ProvisionError], None] = lambda failure: None
         threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
 
     def wait_for(self, event: str, progress: Progress | None = None) -> None:
@@ -240,10 +240,17 @@ class Events:
                     self._progress.note(f"the lab is gone: {step} ({status}); nothing in it can be judged any more")
             self._changed.notify_all()
 
+    def when_it_fails(self, tell: Callable[[ProvisionError], None]) -> None:
+        """Call ``tell`` at the failure, or now if it has been."""
+        with self._changed:
+            self._tell_failure = tell
+            if self.failure:
+                tell(self.failure)
+
     def _fail(self, failure: ProvisionError) -> None:
         if self.failure is None:
             self.failure = failure
-            self.on_failure(failure)
+            self._tell_failure(failure)
 
 
 def _failure(event: dict[str, Any]) -> ProvisionError:

@@ -14,9 +14,16 @@ from ..errors import ProvisionError
 from .journal import Entry, Journal
 from .process import child_of, start_time_of
 
-# The holder is process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap the orphans that end up with it; /run is
-# private so that sockets, lock files and the CNI's network namespaces vanish with the mount namespace.
-_INIT = 'mount -t tmpfs -o mode=0755 tmpfs /run && : > "$0" && exec env --ignore-signal=CHLD sleep infinity'
+OWN_FOLDERS = ("/run", "/var/lib/kubelet", "/var/lib/cni", "/var/log/containers")
+"""What every node has for itself, so that it vanishes with the mount namespace: sockets, lock files and network namespaces, and the
+folders that the kubelet (device plugins, links to logs) and libcni (results) use wherever their other files are. Shared, one kubelet would
+remove another's socket when both start at the same moment, or that of a kubelet of the host."""
+
+# The holder is process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap the orphans that end up with it.
+_INIT = """
+for folder in {folders}; do mkdir -p "$folder" && mount -t tmpfs -o mode=0755 tmpfs "$folder" || exit 1; done
+: > "$0" && exec env --ignore-signal=CHLD sleep infinity
+""".format(folders=" ".join(OWN_FOLDERS))
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class Node:
             f"--cluster-signing-cert-file={home / 'ca.crt'}",
             f"--cluster-signing-key-file={home / 'ca.key'}",
             f"--cert-dir={home}",
+            f"--flex-volume-plugin-dir={home / 'volume-plugins'}",  # made where it is missing: not in the host's /usr
             # One administrator's identity for all controllers: with an account each, the first of them start about 6 s later.
             "--use-service-account-credentials=false",
             "--leader-elect=false",

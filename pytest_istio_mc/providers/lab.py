@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import MeshError
+from ..errors import GivenUp, MeshError
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
@@ -83,7 +83,7 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) 
     except BaseException as error:
         failure = running.failure
         running.stop()
-        if failure and failure is not error and isinstance(error, MeshError):
+        if failure and failure is not error and isinstance(error, MeshError | GivenUp):
             raise failure from error
         raise
     if not running.plan.detached:
@@ -116,4 +116,10 @@ def _install(
             kube = Kube(cluster.name, spec.kubeconfig, cluster.context, request_timeout_seconds=timeouts.kube_request)
             closing.callback(kube.close)
             clusters[cluster.name] = ClusterAccess(cluster.name, spec.kubeconfig, cluster.context, node.peer_server, kube)
+
+        def give_up(failure: MeshError) -> None:
+            for access in clusters.values():
+                access.kube.give_up(failure)
+
+        running.when_it_fails(give_up)
         topology.install(spec, clusters, distribution, progress, timeouts=timeouts)

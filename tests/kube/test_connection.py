@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pytest_istio_mc.errors import KubeError
+from pytest_istio_mc.errors import GivenUp, KubeError, ProvisionError
+from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
 
 from ..kubernetes_api import TOKEN, KubernetesApi
@@ -110,3 +112,15 @@ def test_many_threads_share_one_client(kube: Kube) -> None:
         names = list(pool.map(lambda _: kube.list("Namespace", fields="metadata.name=default")[0]["metadata"]["name"], range(240)))
 
     assert names == ["default"] * 240
+
+
+def test_whatever_waits_for_a_cluster_that_is_given_up_ends_at_once(api: KubernetesApi, tmp_path: Path) -> None:
+    kube = _kube(api, tmp_path, {"token": TOKEN})
+    failure = ProvisionError('cluster "east"', "kubelet ended with exit code 1")
+    threading.Timer(0.3, kube.give_up, [failure]).start()
+
+    with pytest.raises(GivenUp, match="kubelet ended with exit code 1") as ended:
+        eventually(lambda: kube.read("Secret", "never", "default"), bool, within_seconds=60, what="a Secret is there")
+    with pytest.raises(GivenUp):
+        kube.exec("default", "any", "any", ["true"])
+    assert ended.value.why is failure

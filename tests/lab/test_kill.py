@@ -172,6 +172,25 @@ def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
 
+def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
+    """It does not wait for what cannot come any more; and who waited in vain does not keep the process from ending."""
+    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
+    home = lab.labs_folder() / name
+    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        as_soon_as("cluster2/log/kubelet.log")(owner, home)
+        pids = eventually(lambda: lab.find(name).order("status"), bool, within_seconds=20, what="every component has been started").value
+        os.kill(pids["cluster2"]["kubelet"], signal.SIGKILL)
+        _, said = owner.communicate(timeout=40)
+    finally:
+        owner.kill()
+        owner.wait()
+
+    assert 'cluster "cluster2": kubelet ended with' in said
+    assert owner.returncode == 3, "the mesh could not be provisioned"
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+
+
 def _supervisor_of(home: Path) -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

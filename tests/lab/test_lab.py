@@ -58,7 +58,7 @@ def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(lab
     assert connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443) == "Network is unreachable"
 
 
-def test_the_hosts_network_and_mounts_are_as_before(lab_mesh: LabMesh) -> None:
+def test_the_hosts_network_mounts_and_folders_are_as_before(lab_mesh: LabMesh) -> None:
     assert HostState.now() == lab_mesh.host_before
 
 
