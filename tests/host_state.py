@@ -11,7 +11,6 @@ from pytest_istio_mc.lab import cgroups
 from pytest_istio_mc.lab.namespaces import OWN_FOLDERS
 from pytest_istio_mc.lab.process import start_time_of
 
-
 _KUBERNETES = (*OWN_FOLDERS[1:], "/usr/libexec/kubernetes")
 """Where Kubernetes' programs leave files unless they are kept from it; ``/run`` is everybody's."""
 
