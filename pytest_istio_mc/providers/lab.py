@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import GivenUp, MeshError
+from ..errors import GivenUp, MeshError, ProvisionError
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
@@ -115,6 +115,8 @@ def _install(
         for cluster, node in zip(spec, running.plan.nodes, strict=True):
             kube = Kube(cluster.name, spec.kubeconfig, cluster.context, request_timeout_seconds=timeouts.kube_request)
             closing.callback(kube.close)
+            # after an error or Ctrl-C work for other clusters may still be under way; it ends with its next request
+            closing.callback(kube.give_up, ProvisionError(f'cluster "{cluster.name}"', "the installation is over"))
             clusters[cluster.name] = ClusterAccess(cluster.name, spec.kubeconfig, cluster.context, node.peer_server, kube)
 
         def give_up(failure: MeshError) -> None:

@@ -172,6 +172,22 @@ def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
 
+def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
+    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
+    home = lab.labs_folder() / name
+    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        as_soon_as("cluster1/log/kubelet.log")(owner, home)
+        owner.send_signal(signal.SIGINT)
+        _, said = owner.communicate(timeout=30)
+    finally:
+        owner.kill()
+        owner.wait()
+
+    assert "interrupted; what was begun has been taken down" in said
+    assert left_of(home) == []
+
+
 def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
     """It does not wait for what cannot come any more; and who waited in vain does not keep the process from ending."""
     command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
