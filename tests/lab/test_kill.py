@@ -7,7 +7,8 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def name() -> str:
 
 def started(name: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def installing(name: str) -> Iterator[subprocess.Popen[str]]:
+    """``istio-mc lab up`` on its way; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
+    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        yield owner
+    finally:
+        owner.kill()
+        owner.wait()
 
 
 def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
@@ -160,29 +173,19 @@ def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(nam
 
 
 def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -> None:
-    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
     home = lab.labs_folder() / name
-    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
-    try:
+    with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
-    finally:
-        owner.kill()
-        owner.wait()
 
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
 
 def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
-    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
     home = lab.labs_folder() / name
-    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
+    with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
         owner.send_signal(signal.SIGINT)
         _, said = owner.communicate(timeout=30)
-    finally:
-        owner.kill()
-        owner.wait()
 
     assert "interrupted; what was begun has been taken down" in said
     assert left_of(home) == []
@@ -190,17 +193,12 @@ def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
 
 def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
     """It does not wait for what cannot come any more; and who waited in vain does not keep the process from ending."""
-    command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
     home = lab.labs_folder() / name
-    owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
+    with installing(name) as owner:
         as_soon_as("cluster2/log/kubelet.log")(owner, home)
         pids = eventually(lambda: lab.find(name).order("status"), bool, within_seconds=20, what="every component has been started").value
         os.kill(pids["cluster2"]["kubelet"], signal.SIGKILL)
         _, said = owner.communicate(timeout=40)
-    finally:
-        owner.kill()
-        owner.wait()
 
     assert 'cluster "cluster2": kubelet ended with' in said
     assert owner.returncode == 3, "the mesh could not be provisioned"
