@@ -139,8 +139,13 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def ends_with_parent() -> list[str]:
-    """The words in front of a command that must not outlive us even when we are killed (util-linux; none where that is missing)."""
-    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    """The words in front of a command that must not outlive us even when we are killed (util-linux; none where that is missing).
+
+    The kernel only tells of deaths that come after it was asked to (prctl(2), PR_SET_PDEATHSIG): one that came before shows in the parent.
+    """
+    if not shutil.which("setpriv"):
+        return []
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
 
 
 def alone() -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ProvisionError
+from .commands import ends_with_parent
 from .journal import Entry, Journal
 from .process import child_of, start_time_of
 
@@ -43,8 +44,7 @@ class Namespaces:
         """
         ready = home / f"{name}.namespaces"
         log = home / f"{name}.namespaces.log"
-        command = ["setpriv", "--pdeathsig", "KILL", "--"]
-        command += ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        command = [*ends_with_parent(), "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         command += ["--propagation", "private", "--", "sh", "-c", _INIT, str(ready)]
         with log.open("wb") as output:
             keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
