@@ -35,7 +35,7 @@ from pathlib import Path
 
 from pytest_istio_mc.errors import NotInTime
 from pytest_istio_mc.eventually import eventually
-from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab import homes
 from tests.host_state import HostState, left_of
 
 from .certification import TOPOLOGY
@@ -91,7 +91,7 @@ class Certification:
     def home(self) -> Path | None:
         """The folder of its lab, as soon as it has told its run id."""
         said = _RUN_ID.search(self.output.read_text())
-        return lab.labs_folder() / f"run-{said[1]}" if said else None
+        return homes.labs_folder() / f"run-{said[1]}" if said else None
 
     @property
     def last_line(self) -> str:

@@ -50,29 +50,46 @@ class Journal:
 
 
 class SupervisorLock:
-    """Held by a lab's supervisor for as long as it lives, whatever ends it; that is how others know that the lab is alive.
-
-    Whoever starts a lab takes the lock and hands the open file to the supervisor (flock(2): the lock lasts until the last
-    duplicate of the descriptor is closed).
-    """
+    """Held by a lab's supervisor for as long as it lives, whatever ends it; that is how others know that the lab is alive (flock(2))."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / LOCK
-        self.descriptor: int | None = None
 
-    def take(self, *, make: bool = True) -> bool:
-        """Take the lock; false where somebody else holds it. ``FileNotFoundError`` where it was never made and ``make`` is false."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    def take(self) -> bool:
+        """Take the lock until this process ends; false where somebody else holds it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
+        if not _locked(descriptor):
             os.close(descriptor)
             return False
-        self.descriptor = descriptor
+        os.write(descriptor, str(os.getpid()).encode())
         return True
 
-    def release(self) -> None:
-        """Close this process's end of it."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+    @property
+    def taken_by(self) -> int:
+        """The pid of who took it, alive or not; 0 where nobody did."""
+        try:
+            return int(self._path.read_text() or 0)
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether who took it lives. One that belongs to another user is taken for alive: it is not ours to judge."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            return True
+        try:
+            return not _locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -14,30 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from ..errors import ProvisionError, UsageProblem
+from ..errors import MeshError, ProvisionError, UsageProblem
 from ..eventually import eventually
 from ..progress import Progress
 from ..spec import MeshSpec
-from . import remains
-from .cache import cache_home
+from . import homes, remains
 from .control import Conversation
-from .journal import SupervisorLock
 from .plan import LabPlan, plan_nodes
 from .process import tail_of
-from .supervisor import LOG, PLAN
 
 if TYPE_CHECKING:
     from .toolchain import Toolchain
 
 _GOING_DOWN_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
-def labs_folder() -> Path:
-    """Where labs keep their files: on the toolchain's file system, because images are hard-linked (``ISTIO_MC_CACHE`` moves it)."""
-    return cache_home() / "labs"
 
 
 class Lab:
@@ -59,11 +49,11 @@ class Lab:
             self._events.wait_for("ready")
 
     @property
-    def failure(self) -> ProvisionError | None:
+    def failure(self) -> MeshError | None:
         """Why the lab went down by itself, or what of it ended first, or None."""
         return self._events.failure if self._events else None
 
-    def when_it_fails(self, tell: Callable[[ProvisionError], None]) -> None:
+    def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
         """Call ``tell`` once the lab goes down by itself, from another thread; at once where it has done so already."""
         if self._events:
             self._events.when_it_fails(tell)
@@ -87,18 +77,15 @@ class Lab:
         """End the lab and wait until nothing of it is left."""
         if self._events:
             self._events.ending = True
-        with suppress(ProvisionError, FileNotFoundError):
-            self.order("stop")
+        if self._process is None or self.plan.detached:
+            with suppress(ProvisionError, FileNotFoundError):
+                self.order("stop")
         if self._process is not None:
-            with suppress(OSError):
-                self._process.stdin and self._process.stdin.close()
-            try:
-                self._process.wait(_GOING_DOWN_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            _end(self._process)
+            if homes.made_by(self.plan.home) != self._process.pid:
+                return  # it has cleared everything, or never began: another lab is called so
         eventually(
-            lambda: is_alive(self.plan.home),
+            lambda: homes.is_alive(self.plan.home),
             lambda alive: not alive,
             within_seconds=_GOING_DOWN_SECONDS,
             what=f'lab "{self.plan.name}" is gone',
@@ -125,19 +112,11 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
     :class:`ProvisionError` where a cluster does not come up; then nothing of the lab is left.
     """
     check_name(name)
-    home = labs_folder() / name
-    plan = LabPlan(name, home, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec))
-    lock = _make_home(plan)
-    try:
-        (home / PLAN).write_text(json.dumps({"plan": plan.to_dict(), "within_seconds": within_seconds, "spec": spec.to_dict()}))
-        process = _launch(home, lock)
-    except BaseException:  # also Ctrl-C: no supervisor was told that would clear the folder
-        lock.release()
-        remains.clear(home)
-        raise
-    lock.release()
+    plan = LabPlan(name, homes.labs_folder() / name, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec))
+    process = _launch(plan.home)
     lab = Lab(plan, process)
     try:
+        _hand_over(process, {"plan": plan.to_dict(), "within_seconds": within_seconds})
         lab.wait_answering(progress)
     except BaseException:
         lab.stop()
@@ -145,48 +124,36 @@ def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *
     return lab
 
 
-def _launch(home: Path, lock: SupervisorLock) -> subprocess.Popen[str]:
-    """Start the supervisor of the lab in ``home``, which takes over the lock."""
-    with (home / LOG).open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-            cwd="/",
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
-            pass_fds=[lock.descriptor] if lock.descriptor is not None else [],
-        )
+def _launch(home: Path) -> subprocess.Popen[str]:
+    """Start a supervisor, which makes the folder itself as soon as it has a plan: there is no moment at which nobody would clear it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd="/",
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
+    )
 
 
-def _make_home(plan: LabPlan) -> SupervisorLock:
-    """Make the lab's folder and take its lock, under the lock that keeps sweeps away meanwhile."""
-    with labs_lock():
-        try:
-            plan.home.mkdir(parents=True, mode=0o700)
-        except FileExistsError:
-            raise UsageProblem(
-                f'lab "{plan.name}"',
-                "exists already",
-                advice=f"istio-mc lab down --name {plan.name}, or istio-mc sweep if nothing runs there any more",
-            ) from None
-        lock = SupervisorLock(plan.home)
-        lock.take()
-        return lock
+def _hand_over(process: subprocess.Popen[str], document: dict[str, Any]) -> None:
+    """Give a supervisor its plan. One that has ended already is told of by its events."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(document) + "\n")
+        process.stdin.flush()
 
 
-def labs_lock() -> FileLock:
-    """The lock under which lab folders are made and swept; :class:`ProvisionError` where this user may not take it."""
-    lock = labs_folder() / ".lock"
+def _end(process: subprocess.Popen[str]) -> None:
+    """Close a supervisor's lifeline, and kill it if it does not end in time."""
+    with suppress(OSError):
+        process.stdin and process.stdin.close()
     try:
-        labs_folder().mkdir(parents=True, exist_ok=True)
-        lock.touch()
-    except OSError as error:
-        advice = "run it as the user whose labs they are (root), or set ISTIO_MC_CACHE to a folder that can be written to"
-        raise ProvisionError("labs", f"{labs_folder()} cannot be written to", str(error), advice=advice) from error
-    return FileLock(lock)
+        process.wait(_GOING_DOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Events:
@@ -200,8 +167,8 @@ class Events:
         self._progress = Progress()
         self._notes: list[str] = []
         self.ending = False
-        self.failure: ProvisionError | None = None
-        self._tell_failure: Callable[[ProvisionError], None] = lambda failure: None
+        self.failure: MeshError | None = None
+        self._tell_failure: Callable[[MeshError], None] = lambda failure: None
         threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
 
     def wait_for(self, event: str, progress: Progress | None = None) -> None:
@@ -229,25 +196,27 @@ class Events:
                     self._fail(failure)
                 elif event["event"] == "failed":
                     self._fail(_failure(event))
+                elif event["event"] == "refused":
+                    self._fail(UsageProblem(event["thing"], event["step"], event["detail"], advice=event["advice"]))
                 self._seen.add(event["event"])
                 self._changed.notify_all()
         with self._changed:
             if not self.ending and self.failure is None:
                 step = "its supervisor ended " + ("while it was in use" if "ready" in self._seen else "before the clusters were ready")
                 status = f"exit code {self._process.wait()}"
-                self._fail(ProvisionError(f'lab "{self._plan.name}"', step, status, log_tail=tail_of(self._plan.home / LOG)))
+                self._fail(ProvisionError(f'lab "{self._plan.name}"', step, status, log_tail=tail_of(self._plan.home / homes.LOG)))
                 if "ready" in self._seen:
                     self._progress.note(f"the lab is gone: {step} ({status}); nothing in it can be judged any more")
             self._changed.notify_all()
 
-    def when_it_fails(self, tell: Callable[[ProvisionError], None]) -> None:
+    def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
         """Call ``tell`` at the failure, or now if it has been."""
         with self._changed:
             self._tell_failure = tell
             if self.failure:
                 tell(self.failure)
 
-    def _fail(self, failure: ProvisionError) -> None:
+    def _fail(self, failure: MeshError) -> None:
         if self.failure is None:
             self.failure = failure
             self._tell_failure(failure)
@@ -261,8 +230,8 @@ def _failure(event: dict[str, Any]) -> ProvisionError:
 
 def running() -> Iterator[Lab]:
     """The labs whose supervisor is alive, by name."""
-    for home in _homes():
-        if is_alive(home) and (lab := _read(home)):
+    for home in homes.homes():
+        if homes.is_alive(home) and (lab := _read(home)):
             yield lab
 
 
@@ -275,33 +244,8 @@ def find(name: str) -> Lab:
     return labs[name]
 
 
-def is_alive(home: Path) -> bool:
-    """Whether a supervisor holds that lab. One that belongs to another user is taken for alive: it is not ours to judge."""
-    lock = SupervisorLock(home)
-    try:
-        free = lock.take(make=False)
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True
-    lock.release()
-    return not free
-
-
-def dead_homes() -> Iterator[Path]:
-    """The folders of labs whose supervisor is gone."""
-    for home in _homes():
-        if not is_alive(home):
-            yield home
-
-
-def _homes() -> list[Path]:
-    folder = labs_folder()
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-
-
 def _read(home: Path) -> Lab | None:
     try:
-        return Lab(LabPlan.from_dict(json.loads((home / PLAN).read_text())["plan"]))
+        return Lab(LabPlan.from_dict(json.loads((home / homes.PLAN).read_text())["plan"]))
     except (OSError, ValueError, KeyError):
         return None

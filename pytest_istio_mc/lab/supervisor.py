@@ -1,9 +1,9 @@
 """Supervisor: the process that owns a lab. It starts the clusters, keeps them, and takes everything down when it ends.
 
-Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``, with the lab's lock open. It reads the plan from the folder, tells on
-standard output what it does (a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and from then on
-obeys the control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too,
-unless it was detached before.
+Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``. It reads the plan, a JSON line, from standard input, makes the folder, tells
+on standard output what it does (a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and obeys the
+control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too, unless it was
+detached before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError, ProvisionError
-from . import cgroups, network, node, pki
+from ..errors import MeshError, ProvisionError, UsageProblem
+from . import cgroups, homes, network, node, pki
 from .breakages import Breakage, Breakages
 from .cluster import LabCluster, first_error
 from .control import CONTROL
@@ -30,9 +30,6 @@ from .forward import Forwarder
 from .journal import Entry, Journal
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
-
-PLAN = "plan.json"
-LOG = "supervisor.log"
 
 _LOOK_SECONDS = 0.5  # how soon the end of a component is noticed
 
@@ -213,7 +210,7 @@ class Supervisor:
 
     def _note_detached(self) -> None:
         """Let the plan on disk say so, for ``istio-mc lab list``."""
-        path = self.plan.home / PLAN
+        path = self.plan.home / homes.PLAN
         document = json.loads(path.read_text())
         document["plan"]["detached"] = True
         path.with_suffix(".new").write_text(json.dumps(document))
@@ -242,13 +239,24 @@ def tell_note(text: str) -> None:
 def main(folder: str) -> int:
     """Own the lab in ``folder`` until its end; 0 when it was up and went down in good order, 1 when it could not start."""
     home = Path(folder)
-    document = json.loads((home / PLAN).read_text())
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return 1  # whoever wanted a lab is gone
+    document = json.loads(line)
     supervisor = Supervisor(LabPlan.from_dict(document["plan"]), document["within_seconds"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.end())
-    supervisor.serve()
+    try:
+        homes.make(home)
+    except MeshError as error:
+        tell_failure("refused" if isinstance(error, UsageProblem) else "failed", error)
+        return 1
     status = 0
     try:
+        with (home / homes.LOG).open("w") as log:
+            os.dup2(log.fileno(), sys.stderr.fileno())
+        (home / homes.PLAN).write_text(line)
+        supervisor.serve()
         supervisor.start()
         tell(event="ready")
         supervisor.wait()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 
 from .. import scratch
-from . import lab, remains
+from . import homes, remains
 from .remains import Leftover
 
 
 def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
     """Find all leftovers and, unless ``dry_run``, remove them; what was found."""
     found: list[Leftover] = []
-    with lab.labs_lock():
-        for home in lab.dead_homes():
+    with homes.labs_lock():
+        for home in homes.dead_homes():
             found += remains.found_in(home)
             if not dry_run:
                 remains.clear(home)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.eventually import eventually
-from pytest_istio_mc.lab import lab, sweep
+from pytest_istio_mc.lab import homes, lab, sweep
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 
@@ -75,7 +76,12 @@ def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
     return wait
 
 
+def as_soon_as_launched(owner: subprocess.Popen[str], home: Path) -> None:
+    eventually(lambda: _supervisors_of(home), bool, within_seconds=30, what="a supervisor runs", every_seconds=0.002)
+
+
 MOMENTS = {
+    "launched": as_soon_as_launched,
     "folder-made": as_soon_as("plan.json"),
     "first-namespace": as_soon_as("lab.fabric.namespaces"),
     "certificates": as_soon_as("cluster1/admin.kubeconfig"),
@@ -88,7 +94,7 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, number: signal.Signals) -> None:
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     owner = started(name)
     try:
         MOMENTS[moment](owner, home)
@@ -102,16 +108,35 @@ def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, numb
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
 
 
+def test_the_remains_of_a_killed_lab_are_not_taken_for_ones_own(name: str) -> None:
+    home = homes.labs_folder() / name
+    owner = started(name)
+    try:
+        as_soon_as("plan.json")(owner, home)
+        os.kill(_supervisor_of(home), signal.SIGSTOP)
+    finally:
+        owner.kill()
+        owner.wait()
+    os.kill(_supervisor_of(home), signal.SIGKILL)
+    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
+    with pytest.raises(UsageProblem, match=r"exists already\n  next: .* istio-mc sweep"):
+        lab.start(spec, name, require_toolchain(), Progress(), within_seconds=1)
+    assert left_of(home)
+
+    sweep.sweep()
+    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+
+
 @pytest.mark.parametrize("moment", ["first-namespace", "etcd-started", "ready"])
 def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(name: str, moment: str) -> None:
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     owner = started(name)
     try:
         MOMENTS[moment](owner, home)
         supervisor = _supervisor_of(home)
         owner.send_signal(signal.SIGSTOP)
         os.kill(supervisor, signal.SIGKILL)
-        eventually(lambda: lab.is_alive(home), lambda alive: not alive, within_seconds=10, what="the supervisor is dead")
+        eventually(lambda: homes.is_alive(home), lambda alive: not alive, within_seconds=10, what="the supervisor is dead")
         assert any(leftover.lab == name for leftover in sweep.sweep(dry_run=True))
     finally:
         owner.kill()
@@ -122,7 +147,7 @@ def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(name: 
 
 
 def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -> None:
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     owner = subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         as_soon_as("cluster1/log/etcd.log")(owner, home)
@@ -173,7 +198,7 @@ def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(nam
 
 
 def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -> None:
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
 
@@ -181,7 +206,7 @@ def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -
 
 
 def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
         owner.send_signal(signal.SIGINT)
@@ -193,7 +218,7 @@ def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
 
 def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
     """It does not wait for what cannot come any more; and who waited in vain does not keep the process from ending."""
-    home = lab.labs_folder() / name
+    home = homes.labs_folder() / name
     with installing(name) as owner:
         as_soon_as("cluster2/log/kubelet.log")(owner, home)
         pids = eventually(lambda: lab.find(name).order("status"), bool, within_seconds=20, what="every component has been started").value
@@ -206,6 +231,11 @@ def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
 
 
 def _supervisor_of(home: Path) -> int:
+    return _supervisors_of(home)[0]
+
+
+def _supervisors_of(home: Path) -> list[int]:
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -213,5 +243,5 @@ def _supervisor_of(home: Path) -> int:
             except OSError:
                 continue
             if b"pytest_istio_mc.lab.supervisor" in command and str(home).encode() in command:
-                return int(entry.name)
-    raise AssertionError(f"no supervisor of {home}")
+                pids.append(int(entry.name))
+    return pids

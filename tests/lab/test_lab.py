@@ -51,7 +51,12 @@ def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(lab
     pod_address = pods[0]["status"]["podIP"]
 
     assert connect_from(lab_mesh, "cluster1", second.node_address, 6443) == "connected"
-    assert connect_from(lab_mesh, "cluster1", f"{second.load_balancer_prefix}.1", 15443) == "connected"
+    eventually(
+        lambda: connect_from(lab_mesh, "cluster1", f"{second.load_balancer_prefix}.1", 15443),
+        lambda came: came == "connected",
+        within_seconds=20,
+        what="the gateway takes connections",
+    )
     assert connect_from(lab_mesh, "cluster2", pod_address, 15012) == "connected", "the pod answers in its own cluster"
     assert connect_from(lab_mesh, "cluster1", pod_address, 15012) == "Network is unreachable"
     assert connect_from(lab_mesh, "cluster1", second.node_address, 10250) == "Network is unreachable", "the kubelet"

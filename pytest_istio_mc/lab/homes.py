@@ -1,0 +1,72 @@
+"""Homes: the folders in which labs keep their files, who made them, and whether the lab of one is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..errors import ProvisionError, UsageProblem
+from .cache import cache_home
+from .journal import SupervisorLock
+
+PLAN = "plan.json"
+LOG = "supervisor.log"
+
+
+def labs_folder() -> Path:
+    """Where labs keep their files: on the toolchain's file system, because images are hard-linked (``ISTIO_MC_CACHE`` moves it)."""
+    return cache_home() / "labs"
+
+
+def labs_lock() -> FileLock:
+    """The lock under which lab folders are made and swept; :class:`ProvisionError` where this user may not take it."""
+    lock = labs_folder() / ".lock"
+    try:
+        labs_folder().mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        advice = "run it as the user whose labs they are (root), or set ISTIO_MC_CACHE to a folder that can be written to"
+        raise ProvisionError("labs", f"{labs_folder()} cannot be written to", str(error), advice=advice) from error
+    return FileLock(lock)
+
+
+def make(home: Path) -> None:
+    """Make a lab's folder, which is this process's from then on until it ends, whatever ends it.
+
+    :class:`UsageProblem` where there is one of that name.
+    """
+    with labs_lock():
+        try:
+            home.mkdir(mode=0o700)
+        except FileExistsError:
+            raise UsageProblem(
+                f'lab "{home.name}"',
+                "exists already",
+                advice=f"istio-mc lab down --name {home.name}, or istio-mc sweep if nothing runs there any more",
+            ) from None
+        SupervisorLock(home).take()
+
+
+def is_alive(home: Path) -> bool:
+    """Whether a supervisor holds that lab."""
+    return SupervisorLock(home).is_held
+
+
+def made_by(home: Path) -> int:
+    """The pid of the supervisor that made that folder, alive or not; 0 where there is none."""
+    return SupervisorLock(home).taken_by
+
+
+def homes() -> list[Path]:
+    """The folders of all labs, by name."""
+    folder = labs_folder()
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def dead_homes() -> Iterator[Path]:
+    """The folders of labs whose supervisor is gone; to be asked for under the lock."""
+    for home in homes():
+        if not is_alive(home):
+            yield home
