@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from .errors import KubeError, MeshError
+from .errors import GivenUp, KubeError, MeshError
 from .mesh import Mesh
 from .progress import Progress
 from .run import connected
@@ -41,6 +41,41 @@ class Prepared:
     mesh: Mesh
     snapshot: Snapshot
     no_probes: str = ""
+
+
+class Losses:
+    """Clusters that the provider lost, as it tells of them from any thread. ``first`` is the one to show, None while all is well."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: tuple[Kube, ...] = ()
+        self.first: MeshError | None = None
+
+    def tell(self, error: MeshError) -> None:
+        """Note a loss; requests to clusters that :meth:`ends` watches end at once."""
+        with self._lock:
+            self.first = self.first or error
+            for kube in self._watched:
+                kube.give_up(self.first)
+
+    @contextmanager
+    def ends(self, kubes: Iterable[Kube]) -> Iterator[None]:
+        """What is done here ends with the first loss, which is raised, and waits for nothing that cannot come any more."""
+        with self._lock:
+            if self.first:
+                raise self.first
+            self._watched = tuple(kubes)
+        try:
+            yield
+        except (MeshError, GivenUp) as error:
+            if self.first is None or self.first is error:
+                raise
+            raise self.first from error
+        finally:
+            with self._lock:
+                self._watched = ()
+        if self.first:
+            raise self.first
 
 
 class Undo:
@@ -79,7 +114,7 @@ def prepared_mesh(
     """
     from .providers import ProvisionRequest
 
-    failures: list[MeshError] = []
+    losses = Losses()
     request = ProvisionRequest(
         spec=settings.spec,
         run_id=run_id,
@@ -87,7 +122,7 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
-        tell_failure=failures.append,
+        tell_failure=losses.tell,
     )
     undo = Undo()
     failed: BaseException | None = None
@@ -96,9 +131,7 @@ def prepared_mesh(
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
-            prepared = _observed(mesh, settings, undo, progress, failures)
-        if failures:
-            raise failures[0]
+            prepared = _observed(mesh, settings, undo, progress, losses)
         _save(prepared.snapshot, folder)
         yield prepared
     except BaseException as error:
@@ -117,30 +150,32 @@ def _save(snapshot: Snapshot, folder: Path) -> None:
         raise MeshError(f"snapshot in {folder}", "cannot be written", str(error), advice=advice) from error
 
 
-def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, failures: Sequence[MeshError]) -> Prepared:
+def _observed(mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, losses: Losses) -> Prepared:
     """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken, with
     what the probes of the other clusters see of it.
 
-    Where it is the clusters that broke (``failures``), there is nothing to look at, and that error is raised.
+    Where it is the clusters that broke, there is nothing to look at, and that error is raised.
     """
-    from .collect import collect
-    from .probes import workloads
-    from .probes.traffic import open_traffic
-
     theirs = mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
-    remove = theirs and not settings.keep
     kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
     if theirs:
         sweep_dead_runs(kubes, progress)
     if theirs and settings.keep:
         undo.enter("what is kept", _kept(mesh, kubes, progress))
+    with losses.ends(kubes.values()):
+        return _probed(mesh, kubes, settings, undo, progress, remove=theirs and not settings.keep)
+
+
+def _probed(mesh: Mesh, kubes: Mapping[str, Kube], settings: Settings, undo: Undo, progress: Progress, *, remove: bool) -> Prepared:
+    from .collect import collect
+    from .probes import workloads
+    from .probes.traffic import open_traffic
+
     missing: list[MeshError] = []
     try:
         probes = workloads.deployed(mesh, kubes, settings.timeouts, progress, remove=remove, tell_missing=missing.append)
         mesh = undo.enter("the probes", probes)
     except MeshError as error:
-        if failures:
-            raise failures[0] from error
         progress.note(f"no probes: {error}")
         return Prepared(mesh, collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts), str(error))
     for why in missing:

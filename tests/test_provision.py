@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_istio_mc.errors import MeshError, ProvisionError
+from pytest_istio_mc.errors import GivenUp, KubeError, MeshError, ProvisionError
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import Progress
-from pytest_istio_mc.provision import Replay, Undo, finishing, interruptible, prepared_mesh
+from pytest_istio_mc.provision import Losses, Replay, Undo, finishing, interruptible, prepared_mesh
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.snapshot import Snapshot
 from tests.fake_mesh import FakeProvider, FakeTopology
+
+if TYPE_CHECKING:
+    from pytest_istio_mc.kube import Kube
 
 SETTINGS = Settings("fake-topology", "fake", FakeTopology("fake-topology").default_spec(2))
 
@@ -121,6 +125,60 @@ def test_probes_in_some_clusters_are_used_and_the_others_named(tmp_path: Path, m
     with prepared_mesh(WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(), []) as prepared:
         assert prepared.no_probes == 'cluster "cluster2": probe pods not ready'
     assert asked == ["the probes there are"]
+
+
+class GivenUpKube:
+    """A cluster whose requests can be given up."""
+
+    def __init__(self) -> None:
+        self.why: MeshError | None = None
+
+    def give_up(self, why: MeshError) -> None:
+        self.why = why
+
+    def request(self) -> None:
+        if self.why:
+            raise GivenUp(self.why)
+        raise KubeError("cluster", "no answer")
+
+
+LOST = ProvisionError('cluster "cluster1"', "kubelet ended")
+LATER = ProvisionError('cluster "cluster2"', "kubelet ended")
+
+
+def test_a_loss_ends_what_waits_for_the_clusters_and_is_what_is_raised() -> None:
+    losses, kube = Losses(), GivenUpKube()
+
+    with pytest.raises(ProvisionError) as raised, losses.ends([cast("Kube", kube)]):
+        losses.tell(LOST)
+        losses.tell(LATER)
+        kube.request()
+
+    assert raised.value is LOST
+    assert isinstance(raised.value.__cause__, GivenUp)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "at the end"])
+def test_a_loss_is_raised_even_where_no_request_showed_it(before: bool) -> None:
+    losses = Losses()
+    if before:
+        losses.tell(LOST)
+
+    with pytest.raises(ProvisionError) as raised, losses.ends([]):
+        assert not before, "nothing is begun on a mesh that is lost"
+        losses.tell(LOST)
+
+    assert raised.value is LOST
+
+
+def test_errors_without_a_loss_stay_as_they_are_and_a_loss_later_gives_nothing_up() -> None:
+    losses, kube = Losses(), GivenUpKube()
+
+    with pytest.raises(KubeError, match="no answer"), losses.ends([cast("Kube", kube)]):
+        kube.request()
+    losses.tell(LOST)
+
+    assert kube.why is None
 
 
 def test_a_replay_gives_the_recorded_mesh(tmp_path: Path) -> None:
