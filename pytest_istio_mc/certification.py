@@ -15,7 +15,7 @@ from typing import Any
 from . import compare, provision
 from .console import Console
 from .diagnose import diagnose, symptoms
-from .errors import MeshError
+from .errors import MeshError, ProvisionError
 from .evidence import report, terminal
 from .gathered import Gathered
 from .mesh import Mesh
@@ -58,7 +58,7 @@ class Certification:
         folder = settings.snapshot or self.run.folder / f"snapshot-{self.topology}"
         folder.parent.mkdir(exist_ok=True)
         prepared = self._undo.enter_context(
-            provision.prepared_mesh(self._provider, settings, run_id, folder, self._progress, self.problems)
+            provision.prepared_mesh(self._provider, settings, run_id, folder, self._progress, self.problems, self.run.give_up)
         )
         self._mesh = self.run.mesh = prepared.mesh
         self.run.snapshot_folder, self.run.no_probes = folder, prepared.no_probes
@@ -69,6 +69,9 @@ class Certification:
     def clean_up(self) -> None:
         """Take down what was provisioned; a second call does nothing."""
         with provision.finishing(self._console.line):
+            if self.run.on_this_machine and not self.run.settings.keep:
+                self.run.give_up(ProvisionError(f"mesh {self.topology}", "is being taken down"))
+            self.run.leave()  # after an interruption observations may still be at work
             self._undo.close()
         self.run.mesh = None
 

@@ -65,10 +65,10 @@ class NotHealed(MeshError):
 
 class GivenUp(Exception):
     """Raised by every request to a cluster that will not come back. No wait goes on after it, unlike after a :class:`MeshError`, of which
-    ``why`` is the one to show."""
+    ``why`` is the one to show; as text it is that one's first line."""
 
     def __init__(self, why: MeshError) -> None:
-        super().__init__(str(why))
+        super().__init__(str(why).partition("\n")[0])
         self.why = why
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from .checks.catalogue import Check, Kind
-from .errors import Inconclusive, MeshError, NonConformant
+from .errors import GivenUp, Inconclusive, MeshError, NonConformant
 from .evidence import allure
 from .options import SUITES, names_suites
 from .run import CHECK, RECORDED, SEES, TOPOLOGY, Recorded, Run, Runs
@@ -129,6 +129,8 @@ class Items:
             pytest.skip(f"not applicable: {obstacle}")
         if run.problem:
             raise Inconclusive(f"{run.topology}: {check.id} inconclusive: the mesh could not be provisioned: {run.problem.splitlines()[0]}")
+        if check.kind is not Kind.STATIC and run.lost:
+            raise Inconclusive(f"{check.id} inconclusive: the clusters were lost: {run.lost}")
         if check.kind is not Kind.STATIC and run.no_probes:
             raise Inconclusive(f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}")
         lacking = [capability for capability in check.needs if run.mesh is not None and capability not in run.mesh.capabilities]
@@ -149,7 +151,7 @@ class Items:
             return report
         recorded = item.stash[RECORDED]
         _conclude(check, recorded, report, call)
-        ours = call.excinfo is not None and isinstance(call.excinfo.value, (NonConformant, Inconclusive, MeshError))
+        ours = call.excinfo is not None and isinstance(call.excinfo.value, (NonConformant, Inconclusive, MeshError, GivenUp))
         if call.excinfo is not None and ours and _wants_short(item.config):
             report.longrepr = _short(call.excinfo)
         if call.when == "call" or not report.passed:
@@ -234,7 +236,10 @@ def _conclude(check: Check, recorded: Recorded, report: pytest.TestReport, call:
         what = {"setup": "could not be prepared", "call": "could not be carried out", "teardown": "could not be cleaned up after"}[
             report.when
         ]
-        message = str(error) if isinstance(error, Inconclusive) else f"the check {what}: {type(error).__name__}: {error}"
+        if isinstance(error, GivenUp):
+            message = f"the check {what}: the clusters were lost: {error}"
+        else:
+            message = str(error) if isinstance(error, Inconclusive) else f"the check {what}: {type(error).__name__}: {error}"
         recorded.verdicts.append(inconclusive(message.strip()))
 
 

@@ -44,9 +44,11 @@ class Prepared:
 
 
 class Losses:
-    """Clusters that the provider lost, as it tells of them from any thread. ``first`` is the one to show, None while all is well."""
+    """Clusters that the provider lost, as it tells of them from any thread. ``first`` is the one to show, None while all is well;
+    ``tell_first`` is called with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell_first: Callable[[MeshError], None]) -> None:
+        self._tell_first = tell_first
         self._lock = threading.Lock()
         self._watched: tuple[Kube, ...] = ()
         self.first: MeshError | None = None
@@ -54,9 +56,12 @@ class Losses:
     def tell(self, error: MeshError) -> None:
         """Note a loss; requests to clusters that :meth:`ends` watches end at once."""
         with self._lock:
-            self.first = self.first or error
+            if self.first is not None:
+                return
+            self.first = error
             for kube in self._watched:
-                kube.give_up(self.first)
+                kube.give_up(error)
+        self._tell_first(error)
 
     @contextmanager
     def ends(self, kubes: Iterable[Kube]) -> Iterator[None]:
@@ -106,15 +111,22 @@ class Undo:
 
 @contextmanager
 def prepared_mesh(
-    provider: Provider, settings: Settings, run_id: str, folder: Path, progress: Progress, problems: list[str]
+    provider: Provider,
+    settings: Settings,
+    run_id: str,
+    folder: Path,
+    progress: Progress,
+    problems: list[str],
+    tell_loss: Callable[[MeshError], None] = lambda error: None,
 ) -> Iterator[Prepared]:
     """Provide the mesh, deploy the probes, record the snapshot into ``folder``; at the end remove what was made.
 
-    Clean-up errors are added to ``problems``, whether or not there was another error before them.
+    Clean-up errors are added to ``problems``, whether or not there was another error before them. ``tell_loss`` is called, from any thread,
+    where the provider loses clusters meanwhile.
     """
     from .providers import ProvisionRequest
 
-    losses = Losses()
+    losses = Losses(tell_loss)
     request = ProvisionRequest(
         spec=settings.spec,
         run_id=run_id,

@@ -14,7 +14,7 @@ import pytest
 
 from .ahead import Ahead, Observed
 from .checks.catalogue import Check
-from .errors import MeshError
+from .errors import GivenUp, MeshError
 from .eventually import Timeouts, eventually
 from .mesh import Mesh
 from .settings import DEFAULT_PROVIDER, Settings
@@ -57,6 +57,7 @@ class Run:
     _open: ExitStack = field(default_factory=ExitStack)
     _kubes: dict[str, Kube] | None = None
     _traffic: Traffic | None = None
+    _gone: MeshError | None = None
 
     def __post_init__(self) -> None:
         self._ahead = Ahead(len(self.settings.spec.data_planes))
@@ -91,6 +92,7 @@ class Run:
         """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`."""
         if self._kubes is None:
             self._kubes = self._open.enter_context(connected(self.require_mesh(), self.settings.timeouts))
+            self._pass_on()
         return self._kubes
 
     def traffic(self) -> Traffic:
@@ -99,6 +101,7 @@ class Run:
 
         if self._traffic is None:
             self._traffic = self._open.enter_context(open_traffic(self.require_mesh(), self.kubes(), self.settings.timeouts))
+            self._pass_on()
         return self._traffic
 
     def once(self, name: str, kind: type[T], observe: Callable[[], T]) -> T:
@@ -125,6 +128,25 @@ class Run:
     def see(self, observe: Callable[[Run], Any]) -> Observed:
         """What this observation gives; made now where nobody looked ahead."""
         return self._ahead.result(observe, lambda: observe(self))
+
+    @property
+    def lost(self) -> str:
+        """Why the mesh is not to be judged any more, in a line; empty while it is."""
+        return str(GivenUp(self._gone)) if self._gone else ""
+
+    def give_up(self, why: MeshError) -> None:
+        """The clusters will not come back: whatever waits for them in this process, or asks them from now on, ends with
+        :class:`~pytest_istio_mc.errors.GivenUp`. May be called from any thread."""
+        self._gone = self._gone or why
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._gone is None:
+            return
+        for kube in (self._kubes or {}).values():
+            kube.give_up(self._gone)
+        if self._traffic is not None:
+            self._traffic.give_up(self._gone)
 
     def leave(self) -> None:
         """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""

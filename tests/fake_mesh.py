@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 
 from pytest_istio_mc.checks import catalogue
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
-from pytest_istio_mc.errors import ProvisionError, UsageProblem
+from pytest_istio_mc.errors import MeshError, ProvisionError, UsageProblem
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
 from pytest_istio_mc.progress import Progress
@@ -64,15 +64,17 @@ class FakeTopology:
 
 
 class FakeProvider:
-    """Gives a mesh that nobody can talk to, with a snapshot that nobody collected."""
+    """Gives a mesh that nobody can talk to, with a snapshot that nobody collected. ``lose`` makes the last one lose clusters."""
 
     name = "fake"
     summary = "for tests"
+    lose: Callable[[MeshError], None]
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
         log(f"provide {request.spec.topology} keep={request.keep} pid={os.getpid()}")
         behaviour = os.environ.get("FAKE_PROVIDE", "")
+        type(self).lose = staticmethod(request.tell_failure)
         try:
             with progress.step("fake clusters ready"):
                 if behaviour == "slow":

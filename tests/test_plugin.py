@@ -203,6 +203,52 @@ def test_a_fixture_that_fails_makes_the_check_inconclusive(pytester: pytest.Pyte
     assert entry_of(report, "MC-TRUST-901")["reason"] == "the check could not be prepared: OSError: disk is full"
 
 
+def test_a_check_that_was_given_up_says_why(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+    pytester.makeconftest(
+        """
+        import pytest
+        from pytest_istio_mc.errors import GivenUp, ProvisionError
+
+        @pytest.fixture
+        def expect():
+            raise GivenUp(ProvisionError('cluster "cluster1"', "kubelet ended", log_tail=["a line"]))
+        """
+    )
+
+    pytester.runpytest(*CERTIFY)
+
+    reason = 'the check could not be prepared: the clusters were lost: cluster "cluster1": kubelet ended'
+    assert entry_of(report_of(pytester), "MC-TRUST-901")["reason"] == reason
+
+
+def test_nothing_is_asked_of_clusters_that_are_lost_and_what_was_recorded_is_judged(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+    pytester.makeconftest(
+        """
+        from pytest_istio_mc.errors import ProvisionError
+        from tests.fake_mesh import FakeProvider
+
+        def pytest_runtest_teardown(item):
+            if item.name == "test_root":
+                FakeProvider.lose(ProvisionError('cluster "cluster1"', "kubelet ended", advice="read its log"))
+        """
+    )
+
+    result = pytester.runpytest(*CERTIFY)
+
+    assert result.ret == 3
+    report = report_of(pytester)
+    assert report["result"] == "inconclusive"
+    assert {id: entry_of(report, id)["verdict"] for id in ("MC-TRUST-901", "MC-ACCESS-901")} == {
+        "MC-TRUST-901": "conformant",
+        "MC-ACCESS-901": "conformant",
+    }
+    assert entry_of(report, "MC-EASTWEST-901")["reason"] == (
+        'MC-EASTWEST-901 inconclusive: the clusters were lost: cluster "cluster1": kubelet ended'
+    )
+
+
 def test_several_parameters_of_one_test_make_one_verdict(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

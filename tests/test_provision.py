@@ -147,7 +147,8 @@ LATER = ProvisionError('cluster "cluster2"', "kubelet ended")
 
 
 def test_a_loss_ends_what_waits_for_the_clusters_and_is_what_is_raised() -> None:
-    losses, kube = Losses(), GivenUpKube()
+    told: list[MeshError] = []
+    losses, kube = Losses(told.append), GivenUpKube()
 
     with pytest.raises(ProvisionError) as raised, losses.ends([cast("Kube", kube)]):
         losses.tell(LOST)
@@ -156,11 +157,12 @@ def test_a_loss_ends_what_waits_for_the_clusters_and_is_what_is_raised() -> None
 
     assert raised.value is LOST
     assert isinstance(raised.value.__cause__, GivenUp)
+    assert told == [LOST]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "at the end"])
 def test_a_loss_is_raised_even_where_no_request_showed_it(before: bool) -> None:
-    losses = Losses()
+    losses = Losses(lambda error: None)
     if before:
         losses.tell(LOST)
 
@@ -171,14 +173,16 @@ def test_a_loss_is_raised_even_where_no_request_showed_it(before: bool) -> None:
     assert raised.value is LOST
 
 
-def test_errors_without_a_loss_stay_as_they_are_and_a_loss_later_gives_nothing_up() -> None:
-    losses, kube = Losses(), GivenUpKube()
+def test_errors_without_a_loss_stay_as_they_are_and_a_loss_later_is_only_told() -> None:
+    told: list[MeshError] = []
+    losses, kube = Losses(told.append), GivenUpKube()
 
     with pytest.raises(KubeError, match="no answer"), losses.ends([cast("Kube", kube)]):
         kube.request()
     losses.tell(LOST)
 
     assert kube.why is None
+    assert told == [LOST]
 
 
 def test_a_replay_gives_the_recorded_mesh(tmp_path: Path) -> None:

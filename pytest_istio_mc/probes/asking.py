@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..errors import MeshError, ObservationError
+from ..errors import GivenUp, MeshError, ObservationError
 from ..observations import Protocol, Request
 from ..timelines import Flow, Mark, Record, Timeline
 from . import manifests
@@ -45,7 +45,7 @@ class Asking:
         self._records: list[Record] = []
         self._marks: list[Mark] = []
         self._stopped = threading.Event()
-        self._error: MeshError | None = None
+        self._error: MeshError | GivenUp | None = None
         self._thread = threading.Thread(target=self._work, name=f"asking-{source}", daemon=True)
 
     def start(self) -> None:
@@ -75,8 +75,12 @@ class Asking:
 
     def so_far(self) -> Flow:
         """What has been recorded until now."""
-        self.check_error()
         return replace(self._flow, records=tuple(self._records), ended=time.time())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something keeps it from asking on, so that there is nothing to wait for."""
+        return self._error is not None
 
     def check_error(self) -> None:
         """Raise what keeps it from asking on, if anything does."""
@@ -95,7 +99,7 @@ class Asking:
                 batch = self._traffic.requests(self._flow.source, self._flow.host, manifests.HTTP, count=_BATCH, address=self._address)
                 self._records.extend(_record(request, began + request.when - batch[0].when) for request in batch)
                 self._stopped.wait(PAUSE_SECONDS)
-        except MeshError as error:
+        except (MeshError, GivenUp) as error:
             self._error = error
 
 

@@ -303,8 +303,8 @@ def _watch(
 
     def seen_enough(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
         records, first = seen
-        if first is None:
-            return False
+        if first is None or running.is_broken:
+            return running.is_broken
         # what the ill answer when they are tried again does not count
         answered = sum(record.succeeded and record.when >= first.when for record in records)
         return records[-1].when - first.when >= rest_seconds and answered >= size
@@ -316,6 +316,7 @@ def _watch(
         records, first = look()
         if lasting:
             first = None
+    running.check_error()
     return Stage(
         source=tiers.source,
         host=traffic.host(service),

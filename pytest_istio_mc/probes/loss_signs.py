@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..errors import MeshError
+from ..errors import GivenUp, MeshError
 from ..faults import Faults, Scene, istiods
 from ..outages import Sign
 
@@ -58,7 +58,7 @@ class Ears:
                     for name, value in samples.items():
                         if _TELLING.search(name) and self._lost in name:
                             self._hear(plane, name, f"{value:g}", first=first)
-            except MeshError:
+            except (MeshError, GivenUp):
                 continue  # it is being restarted, and says nothing
 
     def _hear(self, plane: str, what: str, said: str, *, first: bool) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ..errors import MeshError, ObservationError
+from ..errors import GivenUp, MeshError, ObservationError
 
 
 class Exec(Protocol):
@@ -38,13 +38,15 @@ class Session:
         self._hello: Mapping[str, Any] = {}
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._last_id = 0
+        self._gone: MeshError | None = None
 
     def ask(self, operation: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         """Have the probe run the operation and return its result.
 
         Raises :class:`ObservationError` when the pod cannot be reached, refuses the operation, or says nothing in time. An operation
-        is never sent twice.
+        is never sent twice. Raises :class:`GivenUp` once the pod was given up, within a second.
         """
+        self._require_hope()
         future: Future[dict[str, Any]] = Future()
         with self._lock:
             running = self._opened()
@@ -74,10 +76,14 @@ class Session:
             self._opened()
             return self._hello
 
+    def give_up(self, why: MeshError) -> None:
+        """The pod will not come back: what waits for it, or asks it from now on, raises :class:`GivenUp`."""
+        self._gone = why  # without the lock, which is held while a session is being opened; the reader sees it
+
     def close(self) -> None:
         """End the probe's session, if one is open; operations that still run fail."""
         with self._lock:
-            self._drop("the session was closed")
+            self._drop(self._broken("the session was closed"))
 
     def _opened(self) -> Exec:
         if self._exec is not None:
@@ -99,10 +105,11 @@ class Session:
         while self._exec is running:
             try:
                 line = running.receive(1.0)
-            except MeshError as error:
+                self._require_hope()
+            except (MeshError, GivenUp) as error:
                 with self._lock:
                     if self._exec is running:
-                        self._drop(str(error))
+                        self._drop(error if isinstance(error, GivenUp) else self._broken(str(error)))
                 return
             if line is None:
                 continue
@@ -112,13 +119,20 @@ class Session:
             if future is not None:
                 future.set_result(reply)
 
-    def _drop(self, why: str) -> None:
+    def _require_hope(self) -> None:
+        if self._gone is not None:
+            raise GivenUp(self._gone)
+
+    def _drop(self, error: Exception) -> None:
         running, self._exec = self._exec, None
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
-            future.set_exception(self._failed({"op": "session"}, f"ended while operations were running: {why}"))
+            future.set_exception(error)
         if running is not None:
             running.close()
+
+    def _broken(self, why: str) -> ObservationError:
+        return self._failed({"op": "session"}, f"ended while operations were running: {why}")
 
     def _failed(self, operation: Mapping[str, Any], detail: str) -> ObservationError:
         return ObservationError(
@@ -144,6 +158,11 @@ class Sessions:
         except KeyError:
             known = ", ".join(self._sessions) or "none"
             raise ObservationError(f'cluster "{cluster}"', "probe session", f"no client pod; clusters with one: {known}") from None
+
+    def give_up(self, why: MeshError) -> None:
+        """Give all of the pods up."""
+        for session in self._sessions.values():
+            session.give_up(why)
 
     def close(self) -> None:
         """Close all of them."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import ObservationError
+from ..errors import MeshError, ObservationError
 from ..eventually import Timeouts
 from ..mesh import Mesh, Probes
 from ..observations import (
@@ -59,6 +59,10 @@ class Traffic:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def give_up(self, why: MeshError) -> None:
+        """The client pods will not come back: what waits for them ends."""
+        self._sessions.give_up(why)
 
     def close(self) -> None:
         """End the sessions in the client pods."""

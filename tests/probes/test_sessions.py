@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pytest_istio_mc.errors import KubeError, ObservationError
+from pytest_istio_mc.errors import GivenUp, KubeError, ObservationError, ProvisionError
 from pytest_istio_mc.probes.sessions import Session, Sessions
 
 from .conftest import Agent
@@ -74,6 +74,18 @@ def test_a_broken_session_fails_what_runs_and_is_opened_anew_by_the_next(
     assert "pod client" in str(failures[0])
     assert dns(session) == ["127.0.0.1"]
     assert len(opened) == 2
+
+
+def test_what_waits_for_a_pod_that_is_given_up_ends(session: Session, opened: list[LocalExec], silent_port: int) -> None:
+    dns(session)
+    why = ProvisionError('cluster "east"', "kubelet ended")
+    threading.Timer(0.2, session.give_up, [why]).start()
+
+    with pytest.raises(GivenUp, match="kubelet ended"):
+        session.ask({"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30}, timeout_seconds=30)
+    with pytest.raises(GivenUp):
+        dns(session)
+    assert len(opened) == 1
 
 
 def test_silence_is_an_observation_error(session: Session, silent_port: int) -> None:
