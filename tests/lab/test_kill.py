@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.eventually import eventually
@@ -228,6 +229,30 @@ def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
     assert 'cluster "cluster2": kubelet ended with' in said
     assert owner.returncode == 3, "the mesh could not be provisioned"
     eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+
+
+def test_a_certification_ends_soon_when_a_node_dies_under_it(tmp_path: Path) -> None:
+    """What was found before stands; what comes after is not the mesh's fault, and is not asked any more."""
+    require_toolchain()
+    command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", "--mesh-topology=flat-multi-primary"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        try:
+            assert run.stdout is not None
+            lines = iter(run.stdout)
+            run_id = next(line.split()[-1] for line in lines if line.startswith("mesh: "))
+            assert any("snapshot of 2 clusters" in line for line in lines), "the checks never began"
+            os.kill(lab.find(f"run-{run_id}").order("status")["cluster2"]["kubelet"], signal.SIGKILL)
+            said = run.communicate(timeout=60)[0]
+        finally:
+            run.kill()
+
+    assert run.returncode == 3
+    assert "the clusters were lost:" in said
+    report = yaml.safe_load((tmp_path / "mesh-report.yaml").read_text())
+    verdicts = {entry["id"]: entry["verdict"] for entry in report["checks"]}
+    assert report["result"] == "inconclusive"
+    assert (verdicts["MC-TRUST-001"], verdicts["MC-LOCALITY-004"]) == ("conformant", "inconclusive")
+    assert left_of(homes.labs_folder() / f"run-{run_id}") == []
 
 
 def _supervisor_of(home: Path) -> int:
