@@ -236,10 +236,8 @@ def _conclude(check: Check, recorded: Recorded, report: pytest.TestReport, call:
         what = {"setup": "could not be prepared", "call": "could not be carried out", "teardown": "could not be cleaned up after"}[
             report.when
         ]
-        if isinstance(error, GivenUp):
-            message = f"the check {what}: the clusters were lost: {error}"
-        else:
-            message = str(error) if isinstance(error, Inconclusive) else f"the check {what}: {type(error).__name__}: {error}"
+        kind = "the clusters were lost" if isinstance(error, GivenUp) else type(error).__name__
+        message = str(error) if isinstance(error, Inconclusive) else f"the check {what}: {kind}: {error}"
         recorded.verdicts.append(inconclusive(message.strip()))
 
 

@@ -194,10 +194,8 @@ class Events:
                     failure = _failure(event)
                     self._progress.note(f"the lab goes down: {failure.thing}: {failure.step}; nothing in it can be judged any more")
                     self._fail(failure)
-                elif event["event"] == "failed":
+                elif event["event"] in ("failed", "refused"):
                     self._fail(_failure(event))
-                elif event["event"] == "refused":
-                    self._fail(UsageProblem(event["thing"], event["step"], event["detail"], advice=event["advice"]))
                 self._seen.add(event["event"])
                 self._changed.notify_all()
         with self._changed:
@@ -222,8 +220,9 @@ class Events:
             self._tell_failure(failure)
 
 
-def _failure(event: dict[str, Any]) -> ProvisionError:
-    return ProvisionError(
+def _failure(event: dict[str, Any]) -> MeshError:
+    kind = UsageProblem if event["event"] == "refused" else ProvisionError
+    return kind(
         event["thing"], event["step"], event["detail"], advice=event.get("advice", ""), log_tail=event.get("log_tail", ())
     )
 

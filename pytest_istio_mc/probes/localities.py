@@ -303,14 +303,17 @@ def _watch(
 
     def seen_enough(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
         records, first = seen
-        if first is None or running.is_broken:
-            return running.is_broken
+        if first is None:
+            return False
         # what the ill answer when they are tried again does not count
         answered = sum(record.succeeded and record.when >= first.when for record in records)
         return records[-1].when - first.when >= rest_seconds and answered >= size
 
+    def over(seen: tuple[tuple[Record, ...], Record | None]) -> bool:
+        return running.is_broken or seen_enough(seen)
+
     try:
-        records, first = eventually(look, seen_enough, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03).value
+        records, first = eventually(look, over, within_seconds=budget + rest_seconds, what=name, every_seconds=0.03).value
     except NotInTime:
         # where the shift came about, what is missing is a sample, for the judge to tell
         records, first = look()

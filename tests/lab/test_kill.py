@@ -256,7 +256,9 @@ def test_a_certification_ends_soon_when_a_node_dies_under_it(tmp_path: Path) -> 
 
 
 def _supervisor_of(home: Path) -> int:
-    return _supervisors_of(home)[0]
+    found = _supervisors_of(home)
+    assert found, f"no supervisor of {home}"
+    return found[0]
 
 
 def _supervisors_of(home: Path) -> list[int]:

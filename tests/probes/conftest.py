@@ -83,6 +83,12 @@ def server(agent: Agent) -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture
+def opened() -> list[LocalExec]:
+    """The execs that were opened, in order."""
+    return []
+
+
+@pytest.fixture
 def session(agent: Agent) -> Iterator[Session]:
     """A session with an agent of its own."""
     session = Session("pod client", lambda: LocalExec([*agent.command, "session"], agent.environment))

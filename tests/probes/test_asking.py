@@ -23,12 +23,6 @@ NOBODY = "127.0.0.1"  # where no server listens on the port of the probes
 
 
 @pytest.fixture
-def opened() -> list[LocalExec]:
-    """The execs that were opened, in order."""
-    return []
-
-
-@pytest.fixture
 def traffic(agent: Agent, opened: list[LocalExec]) -> Iterator[Traffic]:
     """Traffic from one cluster, whose client pod is a process here that can be started once."""
 

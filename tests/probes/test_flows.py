@@ -31,12 +31,6 @@ HERE = "east"
 
 
 @pytest.fixture
-def opened() -> list[LocalExec]:
-    """The execs that were opened, in order."""
-    return []
-
-
-@pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """The pod's scratch folder."""
     return tmp_path

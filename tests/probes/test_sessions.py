@@ -16,12 +16,6 @@ from .loopback import LocalExec
 
 
 @pytest.fixture
-def opened(agent: Agent) -> list[LocalExec]:
-    """The execs that were opened, in order."""
-    return []
-
-
-@pytest.fixture
 def session(agent: Agent, opened: list[LocalExec]) -> Iterator[Session]:
     def open_exec() -> LocalExec:
         opened.append(LocalExec([*agent.command, "session"], agent.environment))
