@@ -10,13 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import by_hand, certification, memory
+from bench import by_hand, certification, memory
 
 
 def main() -> int:
     """Run the measurements and print them as a table, with ``--json FILE`` as JSON as well."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("-n", "--runs", type=int, default=3, help="runs of each (default 3); the median is printed, with the range")
+    parser.add_argument(
+        "-n",
+        "--runs",
+        type=int,
+        default=3,
+        help="runs of each (default 3); the median is printed, with the range",
+    )
     parser.add_argument("--json", type=Path, help="also write all figures as JSON")
     arguments = parser.parse_args()
 
@@ -39,7 +45,10 @@ def main() -> int:
         note(name, mebibytes)
     _print(figures)
     if arguments.json:
-        document: dict[str, Any] = {"takenAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "figures": figures}
+        document: dict[str, Any] = {
+            "takenAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "figures": figures,
+        }
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
@@ -48,7 +57,9 @@ def _print(figures: dict[str, list[float]]) -> None:
     width = max(map(len, figures))
     print(f"{'':{width}}  {'median':>8}  {'lowest':>8}  {'highest':>8}")
     for name, values in figures.items():
-        print(f"{name:{width}}  {statistics.median(values):8.1f}  {min(values):8.1f}  {max(values):8.1f}")
+        print(
+            f"{name:{width}}  {statistics.median(values):8.1f}  {min(values):8.1f}  {max(values):8.1f}"
+        )
 
 
 if __name__ == "__main__":

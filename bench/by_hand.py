@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.certification import TOPOLOGY
 from pytest_istio_mc import certificates, topologies
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.lab import images, lab, toolchain
+from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab.binaries import images, toolchain
 from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 from pytest_istio_mc.topologies import istio
-
-from .certification import TOPOLOGY
 
 _ANSWERING = """
 import http.server, os
@@ -46,11 +46,15 @@ def measure() -> Iterator[tuple[str, float]]:
     tools = toolchain.ensure(Progress())
     spec = topologies.known()[TOPOLOGY].default_spec()
     began = time.monotonic()
-    running = lab.start(spec, f"by-hand-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready)
+    running = lab.start(
+        spec, f"by-hand-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready
+    )
     try:
         running.wait_ready()
         yield "clusters ready", time.monotonic() - began
-        distribution = istio.IstioDistribution(tools.bin / "istioctl", images.ISTIO_HUB, images.ISTIO_TAG, tools.home, LAB_SETTINGS)
+        distribution = istio.IstioDistribution(
+            tools.bin / "istioctl", images.ISTIO_HUB, images.ISTIO_TAG, tools.home, LAB_SETTINGS
+        )
         with tempfile.TemporaryDirectory() as folder:
             hand = _Hand(spec, running, tools, distribution, Path(folder))
             for name, step in (
@@ -82,26 +86,55 @@ class _Hand:
         for cluster in self.spec:
             home = self.folder / cluster.name
             home.mkdir()
-            files = certificates.cacerts_files(certificates.make_intermediate(root, cluster.name), root)
+            files = certificates.cacerts_files(
+                certificates.make_intermediate(root, cluster.name), root
+            )
             for name, content in files.items():
                 (home / name).write_bytes(content)
             self.kubectl(cluster, "create", "namespace", "istio-system")
-            self.kubectl(cluster, "label", "namespace", "istio-system", f"topology.istio.io/network={cluster.network}")
+            self.kubectl(
+                cluster,
+                "label",
+                "namespace",
+                "istio-system",
+                f"topology.istio.io/network={cluster.network}",
+            )
             sources = [f"--from-file={home / name}" for name in files]
-            self.kubectl(cluster, "create", "secret", "generic", "cacerts", "-n", "istio-system", *sources)
+            self.kubectl(
+                cluster, "create", "secret", "generic", "cacerts", "-n", "istio-system", *sources
+            )
 
     def install(self) -> None:
         for cluster in self.spec:
-            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=istio.control_plane(self.spec, cluster, self.distribution))
+            self.istioctl(
+                cluster,
+                "install",
+                "-y",
+                "-f",
+                "-",
+                stdin=istio.control_plane(self.spec, cluster, self.distribution),
+            )
 
     def gateways(self) -> None:
         for cluster in self.spec:
-            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=istio.east_west_gateway(self.spec, cluster, self.distribution))
+            self.istioctl(
+                cluster,
+                "install",
+                "-y",
+                "-f",
+                "-",
+                stdin=istio.east_west_gateway(self.spec, cluster, self.distribution),
+            )
             self.kubectl(cluster, "apply", "-f", "-", stdin=istio.cross_network_gateway(self.spec))
 
     def remote_secrets(self) -> None:
         for cluster, node in zip(self.spec, self.running.plan.nodes, strict=True):
-            secret = self.istioctl(cluster, "create-remote-secret", f"--name={cluster.name}", f"--server={node.peer_server}")
+            secret = self.istioctl(
+                cluster,
+                "create-remote-secret",
+                f"--name={cluster.name}",
+                f"--server={node.peer_server}",
+            )
             for other in self.spec:
                 if other is not cluster:
                     self.kubectl(other, "apply", "-f", "-", stdin=secret)
@@ -112,15 +145,37 @@ class _Hand:
             self.kubectl(cluster, "label", "namespace", "sample", "istio-injection=enabled")
             self.kubectl(cluster, "apply", "-n", "sample", "-f", "-", stdin=_sample(f"v{number}"))
         for cluster in self.spec:
-            self.kubectl(cluster, "wait", "-n", "sample", "--for=condition=Available", "deploy", "--all", "--timeout=120s")
+            self.kubectl(
+                cluster,
+                "wait",
+                "-n",
+                "sample",
+                "--for=condition=Available",
+                "deploy",
+                "--all",
+                "--timeout=120s",
+            )
 
     def verify(self) -> None:
         everybody = {f"v{number}" for number, _ in enumerate(self.spec, 1)}
         for cluster in self.spec:
-            command = ["exec", "-n", "sample", "deploy/curl", "-c", "curl", "--", "python3", "-c", _ASKING]
+            command = [
+                "exec",
+                "-n",
+                "sample",
+                "deploy/curl",
+                "-c",
+                "curl",
+                "--",
+                "python3",
+                "-c",
+                _ASKING,
+            ]
             answered = {self.kubectl(cluster, *command).strip() for _ in range(REQUESTS)}
             if answered != everybody:
-                raise SystemExit(f"by hand: from {cluster.name} only {sorted(answered)} answered in {REQUESTS} requests")
+                raise SystemExit(
+                    f"by hand: from {cluster.name} only {sorted(answered)} answered in {REQUESTS} requests"
+                )
 
     def kubectl(self, cluster: ClusterSpec, *arguments: str, stdin: Any = None) -> str:
         return self._run("kubectl", f"--context={cluster.name}", arguments, stdin)
@@ -130,7 +185,12 @@ class _Hand:
 
     def _run(self, program: str, context: str, arguments: tuple[str, ...], stdin: Any) -> str:
         done = subprocess.run(
-            [str(self.tools.bin / program), f"--kubeconfig={self.running.kubeconfig}", context, *arguments],
+            [
+                str(self.tools.bin / program),
+                f"--kubeconfig={self.running.kubeconfig}",
+                context,
+                *arguments,
+            ],
             input=stdin if isinstance(stdin, str) else json.dumps(stdin),
             capture_output=True,
             text=True,
@@ -150,7 +210,10 @@ def _sample(version: str) -> dict[str, Any]:
             "args": ["-c", program],
             "env": [{"name": "VERSION", "value": version}],
         }
-        pod = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}}
+        pod = {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+        }
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -164,6 +227,8 @@ def _sample(version: str) -> dict[str, Any]:
         "metadata": {"name": "helloworld"},
         "spec": {"selector": {"app": "helloworld"}, "ports": [{"name": "http", "port": 5000}]},
     }
-    hello = deployment(f"helloworld-{version}", {"app": "helloworld", "version": version}, _ANSWERING)
+    hello = deployment(
+        f"helloworld-{version}", {"app": "helloworld", "version": version}, _ANSWERING
+    )
     curl = deployment("curl", {"app": "curl"}, "import time; time.sleep(1e9)")
     return {"apiVersion": "v1", "kind": "List", "items": [service, hello, curl]}

@@ -35,16 +35,28 @@ class Healthy:
     alarms: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.topology:<30} {self.result:<12} {self.seconds:>6.1f} s  load {self.load:>5.1f}"
+        text = (
+            f"{self.topology:<30} {self.result:<12} {self.seconds:>6.1f} s  load {self.load:>5.1f}"
+        )
         return f"{text}  {', '.join(self.alarms)}".rstrip()
 
 
 def main() -> int:
     """Certify, print the lines and the table; 1 where there was an alarm."""
-    parser = argparse.ArgumentParser(prog="python -m bench.healthy", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("topologies", nargs="*", metavar="NAME", help="the topologies (default: all)")
-    parser.add_argument("-n", "--rounds", type=int, default=10, help="how many runs of each (default 10)")
-    parser.add_argument("--profile", default=Settings.profile.value, help="core or extended (default core)")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.healthy",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument(
+        "topologies", nargs="*", metavar="NAME", help="the topologies (default: all)"
+    )
+    parser.add_argument(
+        "-n", "--rounds", type=int, default=10, help="how many runs of each (default 10)"
+    )
+    parser.add_argument(
+        "--profile", default=Settings.profile.value, help="core or extended (default core)"
+    )
     arguments = parser.parse_args()
     topologies = arguments.topologies or list(known())
     if unknown := sorted(set(topologies) - set(known())):
@@ -71,15 +83,40 @@ def main() -> int:
 
 def certify(topology: str, profile: str, folder: Path, number: int) -> Healthy:
     """One run of pytest; its files are kept only where something was wrong."""
-    certificate, log, allure = (folder / f"{topology}-{number}{ending}" for ending in (".yaml", ".log", "-allure"))
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs", "pytest_istio_mc.suites"]
-    command += [f"--mesh-topology={topology}", f"--mesh-profile={profile}", f"--mesh-report={certificate}", f"--alluredir={allure}"]
+    certificate, log, allure = (
+        folder / f"{topology}-{number}{ending}" for ending in (".yaml", ".log", "-allure")
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--pyargs",
+        "pytest_istio_mc.suites",
+    ]
+    command += [
+        f"--mesh-topology={topology}",
+        f"--mesh-profile={profile}",
+        f"--mesh-report={certificate}",
+        f"--alluredir={allure}",
+    ]
     began = time.monotonic()
     with log.open("w") as output:
-        code = subprocess.run(command, check=False, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+        code = subprocess.run(
+            command, check=False, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).returncode
     seconds = time.monotonic() - began
-    report = yaml.safe_load(certificate.read_text()) if certificate.exists() else {"result": f"exit code {code}", "checks": []}
-    wrong = [f"{entry['id']} {entry['verdict']}" for entry in report["checks"] if entry["verdict"] in ("non-conformant", "inconclusive")]
+    report = (
+        yaml.safe_load(certificate.read_text())
+        if certificate.exists()
+        else {"result": f"exit code {code}", "checks": []}
+    )
+    wrong = [
+        f"{entry['id']} {entry['verdict']}"
+        for entry in report["checks"]
+        if entry["verdict"] in ("non-conformant", "inconclusive")
+    ]
     if report["result"] == "success":
         certificate.unlink()
         log.unlink()

@@ -33,12 +33,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.certification import TOPOLOGY
 from pytest_istio_mc.errors import NotInTime
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.lab import homes
 from tests.host_state import HostState, left_of
-
-from .certification import TOPOLOGY
 
 WAYS = ("SIGKILL", "SIGINT", "SIGTERM", "supervisor")
 GONE_WITHIN_SECONDS = 20.0
@@ -74,7 +73,15 @@ class Certification:
     def __init__(self, folder: Path, workers: int) -> None:
         self.folder = folder
         self.output = folder / "output"
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs", "pytest_istio_mc.suites"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--pyargs",
+            "pytest_istio_mc.suites",
+        ]
         command += [f"--mesh-topology={TOPOLOGY}", *([f"-n{workers}"] if workers else [])]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
@@ -101,7 +108,11 @@ class Certification:
 
     def kill(self, way: str) -> None:
         """Kill it that way, or, where there is no supervisor yet or any more, pytest itself."""
-        supervisor = next(_processes("pytest_istio_mc.lab.supervisor", str(self.home)), None) if way == "supervisor" else None
+        supervisor = (
+            next(_processes("pytest_istio_mc.lab.supervisor", str(self.home)), None)
+            if way == "supervisor"
+            else None
+        )
         if supervisor:
             os.kill(supervisor, signal.SIGKILL)
         elif way == "SIGINT":
@@ -114,26 +125,48 @@ class Certification:
 
 def main() -> int:
     """Measure, kill, print the table; 1 where something was left."""
-    parser = argparse.ArgumentParser(prog="python -m bench.kills", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.kills",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("-n", "--rounds", type=int, default=20, help="how many kills (default 20)")
-    parser.add_argument("--seed", type=int, default=None, help="repeat the moments of an earlier campaign")
-    parser.add_argument("--length", type=float, default=None, help="seconds of a whole run, instead of measuring one")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="repeat the moments of an earlier campaign"
+    )
+    parser.add_argument(
+        "--length",
+        type=float,
+        default=None,
+        help="seconds of a whole run, instead of measuring one",
+    )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, and would hand that on
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background has it ignored, and would hand that on
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     length = arguments.length or _measured_length()
     print(f"seed {seed}, a whole run takes {length:.1f} s", flush=True)
-    print("what was    -n  killed at  exit  ended after  gone after  cleared by  told last", flush=True)
+    print(
+        "what was    -n  killed at  exit  ended after  gone after  cleared by  told last",
+        flush=True,
+    )
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     rounds = []
     for number in range(arguments.rounds):
-        rounds.append(_round(WAYS[number % len(WAYS)], 2 if number % 3 == 2 else 0, chance.uniform(0.0, length)))
+        rounds.append(
+            _round(
+                WAYS[number % len(WAYS)], 2 if number % 3 == 2 else 0, chance.uniform(0.0, length)
+            )
+        )
         print(rounds[-1], flush=True)
         for line in rounds[-1].left:
             print(f"    LEFT: {line}", flush=True)
     bad = [entry for entry in rounds if entry.left]
     swept = sum(entry.cleared_by == "sweep" for entry in rounds)
-    print(f"{len(rounds)} kills: {len(bad)} left something; {swept} left something for the sweep (itself+: a temporary folder only)")
+    print(
+        f"{len(rounds)} kills: {len(bad)} left something; {swept} left something for the sweep (itself+: a temporary folder only)"
+    )
     return 1 if bad else 0
 
 
@@ -166,7 +199,9 @@ def _round(way: str, workers: int, moment: float) -> Round:
         def left() -> list[str]:
             found = left_of(home) if home else []
             found += [f"process {pid} of the run" for pid in _processes(str(folder))]
-            return found + [f"listener on 127.0.0.1:{port}" for port in sorted(ports & _listening())]
+            return found + [
+                f"listener on 127.0.0.1:{port}" for port in sorted(ports & _listening())
+            ]
 
         cleared_by = "itself"
         found = _remaining(left)
@@ -175,22 +210,32 @@ def _round(way: str, workers: int, moment: float) -> Round:
         if (found and way == "supervisor") or (scratch and code == -signal.SIGKILL):
             cleared_by = "sweep" if found else "itself+"
             sweep = [sys.executable, "-m", "pytest_istio_mc.cli", "sweep"]
-            subprocess.run(sweep, check=True, capture_output=True, env=dict(os.environ, TMPDIR=name))
+            subprocess.run(
+                sweep, check=True, capture_output=True, env=dict(os.environ, TMPDIR=name)
+            )
             found = left()
         found += [f"temporary folder {entry}" for entry in folder.glob("istio-mc-*")]
         changed = _difference(before, HostState.now())
         if changed:
             found.append(f"the host's network or mounts changed: {changed}")
-    return Round(way, workers, moment, during, code, ended - killed, gone - ended, cleared_by, tuple(found))
+    return Round(
+        way, workers, moment, during, code, ended - killed, gone - ended, cleared_by, tuple(found)
+    )
 
 
 def _difference(before: HostState, after: HostState) -> str:
     """What changed in the host's network and in mounts such as containers make; other people's mounts come and go."""
     old, new = (
-        {*state.network.splitlines(), *state.namespaces, *(mount for mount in state.mounts if any(word in mount for word in _MOUNTS))}
+        {
+            *state.network.splitlines(),
+            *state.namespaces,
+            *(mount for mount in state.mounts if any(word in mount for word in _MOUNTS)),
+        }
         for state in (before, after)
     )
-    return "; ".join([*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))])
+    return "; ".join(
+        [*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))]
+    )
 
 
 def _processes(*words: str) -> Iterator[int]:
@@ -198,7 +243,9 @@ def _processes(*words: str) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") + str((entry / "cwd").readlink())
+                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(
+                    errors="replace"
+                ) + str((entry / "cwd").readlink())
             except OSError:
                 continue
             if all(word in text for word in words):
@@ -223,7 +270,13 @@ def _listening() -> set[int]:
 def _remaining(left: Callable[[], list[str]]) -> list[str]:
     """What is still there after the time that it has to go."""
     try:
-        eventually(left, lambda entries: not entries, within_seconds=GONE_WITHIN_SECONDS, what="nothing is left", every_seconds=0.2)
+        eventually(
+            left,
+            lambda entries: not entries,
+            within_seconds=GONE_WITHIN_SECONDS,
+            what="nothing is left",
+            every_seconds=0.2,
+        )
     except NotInTime:
         return left()
     return []

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.certification import TOPOLOGY
 from pytest_istio_mc import topologies
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
@@ -13,19 +14,23 @@ from pytest_istio_mc.probes import workloads
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers.lab import bring_up
 
-from .certification import TOPOLOGY
-
 
 def measure() -> Iterator[tuple[str, float]]:
     """MiB of each cluster with Istio, its gateway and the probes in it."""
     spec = topologies.known()[TOPOLOGY].default_spec()
     timeouts, progress = Timeouts(), Progress()
     with bring_up(spec, f"bench-{os.getpid()}", timeouts, progress) as (lab, mesh):
-        kubes = {cluster.name: Kube(cluster.name, mesh.spec.kubeconfig, cluster.context) for cluster in mesh.spec}
+        kubes = {
+            cluster.name: Kube(cluster.name, mesh.spec.kubeconfig, cluster.context)
+            for cluster in mesh.spec
+        }
         try:
             with workloads.deployed(mesh, kubes, timeouts, progress):
                 for cluster, components in lab.order("status").items():
-                    yield f"memory of {cluster}, MiB", sum(map(_pss, _same_cluster(components["etcd"])))
+                    yield (
+                        f"memory of {cluster}, MiB",
+                        sum(map(_pss, _same_cluster(components["etcd"]))),
+                    )
         finally:
             for kube in kubes.values():
                 kube.close()

@@ -78,15 +78,21 @@ class CertificateFacts:
     @property
     def spiffe_ids(self) -> tuple[str, ...]:
         """The workload identities it carries."""
-        return tuple(name.removeprefix("URI:") for name in self.names if name.startswith("URI:spiffe://"))
+        return tuple(
+            name.removeprefix("URI:") for name in self.names if name.startswith("URI:spiffe://")
+        )
 
 
-def make_root(name: str = "Root CA", *, organization: str = "istio-mc", valid: dt.timedelta = 3650 * DAY) -> Authority:
+def make_root(
+    name: str = "Root CA", *, organization: str = "istio-mc", valid: dt.timedelta = 3650 * DAY
+) -> Authority:
     """A new self-signed root."""
     return _make_authority(name, organization, None, valid, None)
 
 
-def make_intermediate(root: Authority, name: str, *, organization: str = "istio-mc", valid: dt.timedelta = 730 * DAY) -> Authority:
+def make_intermediate(
+    root: Authority, name: str, *, organization: str = "istio-mc", valid: dt.timedelta = 730 * DAY
+) -> Authority:
     """A new authority signed by ``root`` that may sign leaves only."""
     return _make_authority(name, organization, root, valid, 0)
 
@@ -118,10 +124,17 @@ def make_leaf(
     common = "" if spiffe_id else common_name or (*dns_names, *addresses)[0]
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
     subject += [x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else []
-    extensions: list[tuple[x509.ExtensionType, bool]] = [(x509.SubjectAlternativeName(names), bool(spiffe_id))] if names else []
+    extensions: list[tuple[x509.ExtensionType, bool]] = (
+        [(x509.SubjectAlternativeName(names), bool(spiffe_id))] if names else []
+    )
     extensions += [
         (_key_usage(digital_signature=True, key_encipherment=True), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
+        (
+            x509.ExtendedKeyUsage(
+                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            ),
+            False,
+        ),
         (x509.BasicConstraints(ca=False, path_length=None), True),
     ]
     certificate, key = _sign(x509.Name(subject), authority, valid, extensions, not_before)
@@ -182,7 +195,9 @@ def key_matches(certificate_pem: str, key_pem: str) -> bool:
     from cryptography.hazmat.primitives import serialization
 
     key: PrivateKeyTypes = serialization.load_pem_private_key(key_pem.encode(), password=None)
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return hashlib.sha256(public).hexdigest() == _public_key_sha256(_first(certificate_pem))
 
 
@@ -209,7 +224,11 @@ def verify_chain(chain_pem: str, roots_pem: str, at: dt.datetime) -> str | None:
             return None
         if certificate.subject == certificate.issuer:
             return _foreign_root(certificate, roots)
-        named = [issuer for issuer in (*roots, *chain[below + 1 : below + 2]) if issuer.subject == certificate.issuer]
+        named = [
+            issuer
+            for issuer in (*roots, *chain[below + 1 : below + 2])
+            if issuer.subject == certificate.issuer
+        ]
         if not named:
             return _no_issuer(certificate, chain[below + 1 :])
         problems = {issuer: _issuing_problem(certificate, issuer, below) for issuer in named}
@@ -221,11 +240,22 @@ def verify_chain(chain_pem: str, roots_pem: str, at: dt.datetime) -> str | None:
     raise AssertionError("every certificate led to a root, to the next one, or to a problem")
 
 
-def _make_authority(name: str, organization: str, issuer: Authority | None, valid: dt.timedelta, path_length: int | None) -> Authority:
+def _make_authority(
+    name: str,
+    organization: str,
+    issuer: Authority | None,
+    valid: dt.timedelta,
+    path_length: int | None,
+) -> Authority:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization), x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=True, path_length=path_length), True),
         (_key_usage(key_cert_sign=True, crl_sign=True, digital_signature=True), True),
@@ -262,7 +292,9 @@ def _sign(
     if issuer_certificate:
         public = issuer_certificate.public_key()
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
+        )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     signing_key = key
@@ -272,7 +304,11 @@ def _sign(
         signing_key = loaded
     certificate = builder.sign(signing_key, _sha256())
     # Istio's documentation makes its keys with openssl; "EC PRIVATE KEY" is the form that every istiod has read.
-    key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
     return certificate.public_bytes(serialization.Encoding.PEM).decode(), key_pem.decode()
 
 
@@ -285,7 +321,11 @@ _USAGES = (
 def _key_usage(**given: bool) -> x509.KeyUsage:
     from cryptography import x509
 
-    return x509.KeyUsage(**{usage: given.get(usage, False) for usage in _USAGES}, encipher_only=False, decipher_only=False)
+    return x509.KeyUsage(
+        **{usage: given.get(usage, False) for usage in _USAGES},
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _usages(usage: x509.KeyUsage) -> tuple[str, ...]:
@@ -323,7 +363,9 @@ def _sha256() -> hashes.SHA256:
 def _public_key_sha256(certificate: x509.Certificate) -> str:
     from cryptography.hazmat.primitives import serialization
 
-    public = certificate.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return hashlib.sha256(public).hexdigest()
 
 
@@ -341,7 +383,10 @@ def _key_type(certificate: x509.Certificate) -> str:
 def _oid_name(oid: x509.ObjectIdentifier) -> str:
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    known = {ExtendedKeyUsageOID.SERVER_AUTH: "server_auth", ExtendedKeyUsageOID.CLIENT_AUTH: "client_auth"}
+    known = {
+        ExtendedKeyUsageOID.SERVER_AUTH: "server_auth",
+        ExtendedKeyUsageOID.CLIENT_AUTH: "client_auth",
+    }
     return known.get(oid, oid.dotted_string)
 
 
@@ -388,7 +433,9 @@ def _no_issuer(certificate: x509.Certificate, above: Sequence[x509.Certificate])
     return f"the issuer of {_called(certificate)}, {issuer}, is neither next in the chain nor a trusted root"
 
 
-def _issuing_problem(certificate: x509.Certificate, issuer: x509.Certificate, below: int) -> str | None:
+def _issuing_problem(
+    certificate: x509.Certificate, issuer: x509.Certificate, below: int
+) -> str | None:
     """Why ``issuer`` cannot have issued the certificate, under which there are ``below`` others; ``None`` where it has."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature

@@ -12,7 +12,15 @@ class MeshError(Exception):
     next move, and ``log_tail`` the last lines that the component wrote. The text is put together only when it is shown.
     """
 
-    def __init__(self, thing: str, step: str, detail: str = "", *, advice: str = "", log_tail: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        thing: str,
+        step: str,
+        detail: str = "",
+        *,
+        advice: str = "",
+        log_tail: Sequence[str] = (),
+    ) -> None:
         super().__init__(thing, step, detail)
         self.thing = thing
         self.step = step
@@ -42,7 +50,9 @@ class ProvisionError(MeshError):
 class KubeError(MeshError):
     """A Kubernetes API request failed. ``status`` is the HTTP status, or 0 when no answer came."""
 
-    def __init__(self, thing: str, step: str, detail: str = "", *, status: int = 0, advice: str = "") -> None:
+    def __init__(
+        self, thing: str, step: str, detail: str = "", *, status: int = 0, advice: str = ""
+    ) -> None:
         super().__init__(thing, step, detail, advice=advice)
         self.status = status
 

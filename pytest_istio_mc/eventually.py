@@ -25,16 +25,24 @@ class Timeouts:
     workload_ready: float = 120.0  # patience: probe pods ready, sidecars included
     request: float = 5.0  # patience: one probe request
     kube_request: float = 30.0  # patience: one Kubernetes API request
-    config_propagation: float = 20.0  # requirement: a configuration change is in force in every proxy
-    endpoint_propagation: float = 20.0  # requirement: an endpoint change is in every proxy of the mesh
+    config_propagation: float = (
+        20.0  # requirement: a configuration change is in force in every proxy
+    )
+    endpoint_propagation: float = (
+        20.0  # requirement: an endpoint change is in every proxy of the mesh
+    )
     remote_sync: float = 60.0  # requirement: a new remote secret is synced
     heal: float = 90.0  # patience: what a fault broke works again
     clean_up: float = 60.0  # patience: what a run made is gone again
-    provisioned: float = 3600.0  # patience: a test process waits for the mesh that another one builds
+    provisioned: float = (
+        3600.0  # patience: a test process waits for the mesh that another one builds
+    )
 
     def scaled(self, factor: float) -> Timeouts:
         """All budgets times ``factor``."""
-        return replace(self, **{field.name: getattr(self, field.name) * factor for field in fields(self)})
+        return replace(
+            self, **{field.name: getattr(self, field.name) * factor for field in fields(self)}
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,14 @@ def eventually(
         time.sleep(min(every_seconds, max(0.0, within_seconds - now)))
 
 
-def consistently(observe: Callable[[], T], holds: Callable[[T], bool], *, for_seconds: float, what: str, every_seconds: float = 0.1) -> T:
+def consistently(
+    observe: Callable[[], T],
+    holds: Callable[[T], bool],
+    *,
+    for_seconds: float,
+    what: str,
+    every_seconds: float = 0.1,
+) -> T:
     """Observe for the whole time and demand that the condition always holds; how absence is checked.
 
     Raises :class:`NotInTime` with the observation that broke it.

@@ -70,7 +70,9 @@ class Mesh:
             "controls": self.controls,
             "notes": list(self.notes),
             "versions": {cluster: dict(versions) for cluster, versions in self.versions.items()},
-            "probes": None if self.probes is None else {**self.probes.__dict__, "pods": [dict(pod.__dict__) for pod in self.probes.pods]},
+            "probes": None
+            if self.probes is None
+            else {**self.probes.__dict__, "pods": [dict(pod.__dict__) for pod in self.probes.pods]},
         }
 
     @classmethod
@@ -86,5 +88,7 @@ class Mesh:
             controls=document.get("controls", ""),
             notes=tuple(document["notes"]),
             versions=document["versions"],
-            probes=None if probes is None else Probes(**{**probes, "pods": tuple(ProbePod(**pod) for pod in probes["pods"])}),
+            probes=None
+            if probes is None
+            else Probes(**{**probes, "pods": tuple(ProbePod(**pod) for pod in probes["pods"])}),
         )

@@ -66,9 +66,17 @@ class Answer:
     def from_probe(cls, document: Mapping[str, Any]) -> Answer:
         """The answer that a probe's server wrote."""
         last = forwarded_certificates(str(document.get("xfcc", "")))[-1:]
-        named = {key: str(document.get(key, "")) for key in ("cluster", "namespace", "pod", "version", "role", "protocol")}
+        named = {
+            key: str(document.get(key, ""))
+            for key in ("cluster", "namespace", "pod", "version", "role", "protocol")
+        }
         identities = last[0] if last else {}
-        return cls(**named, port=int(document.get("port", 0)), caller=identities.get("URI", ""), server=identities.get("By", ""))
+        return cls(
+            **named,
+            port=int(document.get("port", 0)),
+            caller=identities.get("URI", ""),
+            server=identities.get("By", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,11 @@ class Request:
         if self.succeeded:
             return ""
         text = " ".join(self.error.split())[:240]
-        return f"{self.status} {text}".strip() if self.ending is Ending.ANSWERED else f"{self.ending.value}: {text}"
+        return (
+            f"{self.status} {text}".strip()
+            if self.ending is Ending.ANSWERED
+            else f"{self.ending.value}: {text}"
+        )
 
 
 @dataclass(frozen=True)
@@ -230,7 +242,14 @@ class Trial:
     @property
     def twin(self) -> TlsHandshake | Plaintext | None:
         """The first twin that the target cluster answered."""
-        return next((twin for twin in self.twins if twin.answer is not None and twin.answer.cluster == self.target), None)
+        return next(
+            (
+                twin
+                for twin in self.twins
+                if twin.answer is not None and twin.answer.cluster == self.target
+            ),
+            None,
+        )
 
 
 @dataclass(frozen=True)
@@ -242,92 +261,6 @@ class NamedCall:
     port: int
     subset: str
     handshake: TlsHandshake
-
-
-@dataclass(frozen=True)
-class Injection:
-    """What became of a pod that was asked for: ``way`` is ``admitted`` (a dry run through the webhooks), ``running`` or ``opted-out``.
-
-    The other fields are what the sidecar was given; ``error`` is the API server's refusal.
-    """
-
-    cluster: str
-    way: str
-    pod: str
-    injected: bool = False
-    cluster_id: str = ""
-    network: str = ""
-    mesh_id: str = ""
-    revision: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class ConfigInForce:
-    """Whether a piece of configuration that was applied in ``config_cluster`` is in force in the client's proxy in ``source``.
-
-    ``seen`` is what the client got; ``None`` in ``in_force`` means that it got neither of the two answers that would tell.
-    """
-
-    source: str
-    config_cluster: str
-    in_force: bool | None
-    seen: str
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A request from ``source`` for a service of the separate mesh ``target``, under the name that a ServiceEntry in ``source`` gives it.
-
-    ``addresses`` are what that name resolves to for the client; without one no request was sent.
-    """
-
-    source: str
-    target: str
-    host: str
-    addresses: tuple[str, ...]
-    request: Request
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A request from ``source`` for a service that exists in ``target`` only. ``addresses`` are what its name resolves to for the client.
-
-    Where it has none, the request went to another service's address under the name, which is all that the sidecar looks at.
-    """
-
-    source: str
-    target: str
-    host: str
-    addresses: tuple[str, ...]
-    request: Request
-
-
-@dataclass(frozen=True)
-class HeadlessCall:
-    """Requests from ``source`` under the name of a headless service to the address of one of its pods, over HTTP and over TCP."""
-
-    source: str
-    target: str
-    pod: str
-    address: str
-    http: Request
-    tcp: Request
-
-
-@dataclass(frozen=True)
-class HeadlessName:
-    """What the name of a headless service resolves to for the client in ``source``, and which calls were made under it.
-
-    ``captured`` says that the client's sidecar answers DNS queries, with what its control plane knows; else the cluster's DNS does.
-    """
-
-    source: str
-    host: str
-    addresses: tuple[str, ...]
-    captured: bool
-    calls: tuple[HeadlessCall, ...]
 
 
 _CERTIFICATES = {

@@ -67,41 +67,100 @@ OPTIONS = (
         "NAME",
     ),
     Option(
-        "contexts", "For attach: which kubeconfig context is which cluster of the mesh, as east=prod-a,west=prod-b.", "CLUSTER=CONTEXT,…"
+        "contexts",
+        "For attach: which kubeconfig context is which cluster of the mesh, as east=prod-a,west=prod-b.",
+        "CLUSTER=CONTEXT,…",
     ),
-    Option("kubeconfig", "For attach: the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).", "FILE"),
-    Option("spec", "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles (default: two clusters).", "FILE"),
+    Option(
+        "kubeconfig",
+        "For attach: the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).",
+        "FILE",
+    ),
+    Option(
+        "spec",
+        "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles (default: two clusters).",
+        "FILE",
+    ),
     Option(
         "report",
         "Where to write the certificate, .yaml or .json (default: mesh-report.yaml); of several topologies, the overall result, beside "
         "which each has its certificate (mesh-report-NAME.yaml).",
         "FILE",
     ),
-    Option("baseline", "An earlier certificate: say what became worse since, and fail if something did.", "FILE"),
-    Option("profile", "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).", "NAME"),
-    Option("checks", "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. The certificate is then partial.", "ID,…"),
-    Option("disruptive", "Allow checks that break things and heal them on clusters that are not the lab's."),
-    Option("keep", "Leave the lab or the probes running at the end, and say how to reach and how to remove them."),
-    Option("snapshot", "Save what the static checks read into this new folder, secrets redacted.", "DIR"),
-    Option("replay", "Run the static checks on a folder that --mesh-snapshot wrote: no cluster, no network.", "DIR"),
-    Option("self_test", "Prove for each check that it can fail (lab only; no check of this version brings its own sabotage yet)."),
-    Option("list", "Print every known check with its sentence, profile, requirements and documentation, and stop."),
-    Option("plan", "Print what a run would do, create and remove, and which checks apply, and stop."),
-    Option("timeout_factor", "Multiply every time budget; a certificate made with another factor than 1 says so.", "X"),
-    Option("probe_image", "The image with a Python 3 that the probe pods run (default: the provider's own choice).", "IMAGE"),
+    Option(
+        "baseline",
+        "An earlier certificate: say what became worse since, and fail if something did.",
+        "FILE",
+    ),
+    Option(
+        "profile",
+        "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).",
+        "NAME",
+    ),
+    Option(
+        "checks",
+        "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. The certificate is then partial.",
+        "ID,…",
+    ),
+    Option(
+        "disruptive",
+        "Allow checks that break things and heal them on clusters that are not the lab's.",
+    ),
+    Option(
+        "keep",
+        "Leave the lab or the probes running at the end, and say how to reach and how to remove them.",
+    ),
+    Option(
+        "snapshot",
+        "Save what the static checks read into this new folder, secrets redacted.",
+        "DIR",
+    ),
+    Option(
+        "replay",
+        "Run the static checks on a folder that --mesh-snapshot wrote: no cluster, no network.",
+        "DIR",
+    ),
+    Option(
+        "self_test",
+        "Prove for each check that it can fail (lab only; no check of this version brings its own sabotage yet).",
+    ),
+    Option(
+        "list",
+        "Print every known check with its sentence, profile, requirements and documentation, and stop.",
+    ),
+    Option(
+        "plan", "Print what a run would do, create and remove, and which checks apply, and stop."
+    ),
+    Option(
+        "timeout_factor",
+        "Multiply every time budget; a certificate made with another factor than 1 says so.",
+        "X",
+    ),
+    Option(
+        "probe_image",
+        "The image with a Python 3 that the probe pods run (default: the provider's own choice).",
+        "IMAGE",
+    ),
 )
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
-    group = parser.getgroup("mesh", "mesh: certify an Istio multi-cluster mesh (each also as MESH_… variable and mesh_… ini setting)")
+    group = parser.getgroup(
+        "mesh",
+        "mesh: certify an Istio multi-cluster mesh (each also as MESH_… variable and mesh_… ini setting)",
+    )
     for option in OPTIONS:
         summary = f"{option.help} [{option.variable}, ini {option.setting}]".replace("%", "%%")
         if option.is_switch:
-            group.addoption(option.flag, dest=option.setting, action="store_true", default=None, help=summary)
+            group.addoption(
+                option.flag, dest=option.setting, action="store_true", default=None, help=summary
+            )
             parser.addini(option.setting, option.help, type="bool", default=None)
         else:
-            group.addoption(option.flag, dest=option.setting, default=None, metavar=option.metavar, help=summary)
+            group.addoption(
+                option.flag, dest=option.setting, default=None, metavar=option.metavar, help=summary
+            )
             parser.addini(option.setting, option.help, type="string", default=None)
 
 
@@ -141,7 +200,7 @@ def read_assignment(config: pytest.Config) -> tuple[Assignment, Provider]:
     """What this session is to certify, validated, and the provider of its clusters; ``pytest.UsageError`` where that makes no sense."""
     from . import providers, topologies
     from .errors import UsageProblem
-    from .provision import Replay
+    from .providers.replay import Replay
     from .validation import assignment_from
 
     hook = config.pluginmanager.hook
@@ -168,7 +227,11 @@ def read_given(config: pytest.Config, environment: Mapping[str, str]) -> dict[st
     from .settings import Given
 
     started = config.invocation_params.dir
-    folders = {"command line": started, "environment": started, "ini": config.inipath.parent if config.inipath else started}
+    folders = {
+        "command line": started,
+        "environment": started,
+        "ini": config.inipath.parent if config.inipath else started,
+    }
     given: dict[str, Given] = {}
     for option in OPTIONS:
         found = _text(config, option, environment)
@@ -182,7 +245,9 @@ _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 
 
-def _text(config: pytest.Config, option: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
+def _text(
+    config: pytest.Config, option: Option, environment: Mapping[str, str]
+) -> tuple[str, str] | None:
     typed = getattr(config.option, option.setting, None)
     if typed is not None:
         return ("true" if option.is_switch else str(typed)), "command line"
@@ -191,7 +256,9 @@ def _text(config: pytest.Config, option: Option, environment: Mapping[str, str])
         if not option.is_switch:
             return (text, "environment") if text else None
         if text.lower() not in _TRUE + _FALSE:
-            raise pytest.UsageError(f"{option.variable}={text}: is a switch; valid are: {', '.join(_TRUE + _FALSE[:-1])}")
+            raise pytest.UsageError(
+                f"{option.variable}={text}: is a switch; valid are: {', '.join(_TRUE + _FALSE[:-1])}"
+            )
         return ("true", "environment") if text.lower() in _TRUE else None
     value = config.getini(option.setting)
     if option.is_switch:

@@ -15,7 +15,11 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """Plain JSON of a value made of dataclasses, mappings and sequences; fields that hold their default are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if getattr(value, field.name) != field.default}
+        return {
+            field.name: to_plain(getattr(value, field.name))
+            for field in fields(value)
+            if getattr(value, field.name) != field.default
+        }
     if isinstance(value, Mapping):
         return {str(key): to_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -27,12 +31,18 @@ def from_plain(kind: type[T], document: Mapping[str, Any]) -> T:
     """The dataclass ``kind`` that :func:`to_plain` wrote; unknown keys are ignored, so that older readers read newer files."""
     known: Any = kind
     hints = _hints(known)
-    return kind(**{name: _read(hints[name], entry) for name, entry in document.items() if name in hints})
+    return kind(
+        **{name: _read(hints[name], entry) for name, entry in document.items() if name in hints}
+    )
 
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return {name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}}
+    return {
+        name: hint
+        for name, hint in get_type_hints(kind).items()
+        if name in {field.name for field in fields(kind)}
+    }
 
 
 def _read(hint: Any, value: Any) -> Any:

@@ -22,10 +22,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Answer ``--mesh-list`` and ``--mesh-plan`` without a session."""
     for name in ("list", "plan"):
         if options.asked_for(config, name):
-            from . import listing
+            from .session import listing
 
             print(
-                listing.list_checks() if name == "list" else listing.plan(*options.read_assignment(config))
+                listing.list_checks()
+                if name == "list"
+                else listing.plan(*options.read_assignment(config))
             )
             return 0
     return None
@@ -33,12 +35,18 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers; for a run on a mesh, read the options and take part."""
-    config.addinivalue_line("markers", "mesh_check(id): this test judges the check with that id, and is the only one that does")
-    config.addinivalue_line("markers", "mesh_sees(observe=function): the fixture seen is observe(run), made beside those of other tests")
+    config.addinivalue_line(
+        "markers",
+        "mesh_check(id): this test judges the check with that id, and is the only one that does",
+    )
+    config.addinivalue_line(
+        "markers",
+        "mesh_sees(observe=function): the fixture seen is observe(run), made beside those of other tests",
+    )
     if options.is_active(config):
-        from . import session
+        from .session.owner import take_part
 
-        session.take_part(config, *options.read_assignment(config))
+        take_part(config, *options.read_assignment(config))
     elif options.names_suites(config):
         raise pytest.UsageError(
             "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary (builds one on this machine), "

@@ -9,10 +9,14 @@ from typing import Any
 
 REDACTED = "[redacted]"
 
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
-_TELLING_NAME = re.compile(r"token|password|passwd|secret|private|credential|api_?key", re.IGNORECASE)
+_TELLING_NAME = re.compile(
+    r"token|password|passwd|secret|private|credential|api_?key", re.IGNORECASE
+)
 _HARMLESS_VALUE = re.compile(r"true|false|\d+[smh]?|", re.IGNORECASE)
 
 

@@ -24,7 +24,9 @@ class Scratch:
         self._lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         # Only now it gets the name by which a sweep looks: nobody takes it for one without an owner.
-        self.folder = new.rename(new.with_name(PREFIX + run_id + new.name.removeprefix("istio-mc-new")))
+        self.folder = new.rename(
+            new.with_name(PREFIX + run_id + new.name.removeprefix("istio-mc-new"))
+        )
 
     def remove(self) -> None:
         """Remove the folder; a second call does nothing."""

@@ -86,13 +86,19 @@ class Settings:
         """What makes this certificate differ from one with the stated budgets, a sentence each."""
         if self.timeout_factor == 1.0:
             return ()
-        return (f"every time budget was multiplied by {self.timeout_factor:g} (--mesh-timeout-factor)",)
+        return (
+            f"every time budget was multiplied by {self.timeout_factor:g} (--mesh-timeout-factor)",
+        )
 
     def reproduce(self, *, checks: str = "") -> str:
         """The command that repeats this run, or only ``checks`` of it (and writes no file over this run's), where it is installed."""
         if not checks:
             return _command(self.given)
-        kept = {name: entry for name, entry in self.given.items() if name not in ("checks", "report", "snapshot", "baseline")}
+        kept = {
+            name: entry
+            for name, entry in self.given.items()
+            if name not in ("checks", "report", "snapshot", "baseline")
+        }
         return _command(kept, f"--mesh-checks={checks}")
 
     def standing(self, check: Check) -> Standing:
@@ -101,12 +107,24 @@ class Settings:
         if missing:
             return Standing(False, f"this mesh has not: {', '.join(missing)}")
         if check.profile is Profile.EXTENDED and self.profile is not Profile.EXTENDED:
-            return Standing(False, "not claimed: it belongs to the extended profile (--mesh-profile=extended)")
+            return Standing(
+                False, "not claimed: it belongs to the extended profile (--mesh-profile=extended)"
+            )
         if self.replay and check.kind is not Kind.STATIC:
-            return Standing(True, f"needs a mesh: a {check.kind.value} check cannot run on a recorded snapshot (leave --mesh-replay out)")
+            return Standing(
+                True,
+                f"needs a mesh: a {check.kind.value} check cannot run on a recorded snapshot (leave --mesh-replay out)",
+            )
         if check.alone and not self.may_disrupt:
-            what = "breaks things" if check.kind is Kind.FAULT else "changes settings of the whole mesh for some seconds"
-            return Standing(True, f"{what}: on clusters that are not the lab's it runs only with --mesh-disruptive")
+            what = (
+                "breaks things"
+                if check.kind is Kind.FAULT
+                else "changes settings of the whole mesh for some seconds"
+            )
+            return Standing(
+                True,
+                f"{what}: on clusters that are not the lab's it runs only with --mesh-disruptive",
+            )
         return Standing(True)
 
     @property
@@ -116,7 +134,9 @@ class Settings:
 
     def selects(self, check_id: str) -> bool:
         """Whether ``--mesh-checks`` leaves this check in: it names the id or an area of it (``MC-TRUST``)."""
-        return not self.checks or any(check_id == chosen or check_id.startswith(chosen + "-") for chosen in self.checks)
+        return not self.checks or any(
+            check_id == chosen or check_id.startswith(chosen + "-") for chosen in self.checks
+        )
 
 
 @dataclass(frozen=True)

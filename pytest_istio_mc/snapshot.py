@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ObservationError, UsageProblem
+from .istio_names import EAST_WEST_PORT, NETWORK_LABEL
 from .mesh import ProbePod, Probes
 from .plain import from_plain, to_plain
 from .redact import scrub
-from .spec import API_VERSION, MeshSpec
-
-NETWORK_LABEL = "topology.istio.io/network"
-EAST_WEST_PORT = 15443
+from .spec import API_VERSION, Locality, MeshSpec
 
 Object = Mapping[str, Any]
 """A Kubernetes object as plain JSON, trimmed to the fields that checks read."""
@@ -144,19 +142,31 @@ class IstiodFacts:
         """What ``/debug/<endpoint>`` said; :class:`ObservationError` where it could not be read."""
         if endpoint in self.debug:
             return self.debug[endpoint]
-        reason = next((failure.error for failure in self.failures if failure.what == endpoint), "was not recorded")
+        reason = next(
+            (failure.error for failure in self.failures if failure.what == endpoint),
+            "was not recorded",
+        )
         raise ObservationError(f"istiod {self.pod}", f"/debug/{endpoint} could not be read", reason)
 
     @property
     def clusters(self) -> Mapping[str, str]:
         """The sync status of every *remote* cluster that this replica manages, by cluster id."""
-        return {entry["id"]: entry.get("syncStatus", "") for entry in self.debugged("clusterz") or () if entry.get("secretName")}
+        return {
+            entry["id"]: entry.get("syncStatus", "")
+            for entry in self.debugged("clusterz") or ()
+            if entry.get("secretName")
+        }
 
     @property
     def own_cluster(self) -> str:
         """The cluster id that this istiod gives to its own (configuration) cluster."""
         return self.environment.get("CLUSTER_ID", "") or next(
-            (entry["id"] for entry in self.debug.get("clusterz") or () if not entry.get("secretName")), ""
+            (
+                entry["id"]
+                for entry in self.debug.get("clusterz") or ()
+                if not entry.get("secretName")
+            ),
+            "",
         )
 
 
@@ -249,7 +259,11 @@ class ProxyFacts:
     def require_dump(self) -> None:
         """:class:`ObservationError` where this proxy's configuration could not be read."""
         for failure in self.failures:
-            raise ObservationError(f"proxy {self.pod}.{self.namespace}", f"{failure.what} could not be read", failure.error)
+            raise ObservationError(
+                f"proxy {self.pod}.{self.namespace}",
+                f"{failure.what} could not be read",
+                failure.error,
+            )
 
 
 @dataclass(frozen=True)
@@ -275,11 +289,22 @@ class ClusterSnapshot:
         """The objects of a kind, in a namespace or all; :class:`ObservationError` where they could not be listed."""
         self._require(f"list {kind}")
         found = self.objects.get(kind, ())
-        return found if namespace is None else tuple(item for item in found if namespace_of(item) == namespace)
+        return (
+            found
+            if namespace is None
+            else tuple(item for item in found if namespace_of(item) == namespace)
+        )
 
     def found(self, kind: str, name: str, namespace: str = "") -> Object | None:
         """The object of that kind and name, or None where there is none; :class:`ObservationError` where that is not known."""
-        return next((item for item in self.listed(kind) if name_of(item) == name and namespace_of(item) == namespace), None)
+        return next(
+            (
+                item
+                for item in self.listed(kind)
+                if name_of(item) == name and namespace_of(item) == namespace
+            ),
+            None,
+        )
 
     def all_secrets(self) -> tuple[SecretFacts, ...]:
         """The facts of the secrets of the istio namespace and of all remote secrets; :class:`ObservationError` if unknown."""
@@ -288,17 +313,34 @@ class ClusterSnapshot:
 
     def secret(self, namespace: str, name: str) -> SecretFacts | None:
         """The facts of one secret, or None where there is none."""
-        return next((item for item in self.all_secrets() if (item.namespace, item.name) == (namespace, name)), None)
+        return next(
+            (
+                item
+                for item in self.all_secrets()
+                if (item.namespace, item.name) == (namespace, name)
+            ),
+            None,
+        )
 
     @property
     def uid(self) -> str:
         """What identifies this cluster: the uid of its ``kube-system`` namespace; empty where it could not be had."""
-        return next((item["metadata"].get("uid", "") for item in self.objects.get("Namespace", ()) if name_of(item) == "kube-system"), "")
+        return next(
+            (
+                item["metadata"].get("uid", "")
+                for item in self.objects.get("Namespace", ())
+                if name_of(item) == "kube-system"
+            ),
+            "",
+        )
 
     @property
     def unreachable(self) -> str:
         """Why nothing at all could be read from this cluster's API server; empty where something could."""
-        return next((failure.error for failure in self.failures if failure.what == "reach the API server"), "")
+        return next(
+            (failure.error for failure in self.failures if failure.what == "reach the API server"),
+            "",
+        )
 
     def east_west_services(self) -> tuple[Object, ...]:
         """The Services that are, or are meant to be, east-west gateways."""
@@ -308,7 +350,9 @@ class ClusterSnapshot:
         for failure in self.failures:
             if failure.what in (what, "reach the API server"):
                 status = f"HTTP {failure.status}: " if failure.status else ""
-                raise ObservationError(f'cluster "{self.name}"', f"could not {failure.what}", status + failure.error)
+                raise ObservationError(
+                    f'cluster "{self.name}"', f"could not {failure.what}", status + failure.error
+                )
 
 
 @dataclass(frozen=True)
@@ -328,17 +372,25 @@ class Snapshot:
 
     def __iter__(self) -> Iterator[ClusterSnapshot]:
         """The clusters in the order of the spec."""
-        return (self.clusters[cluster.name] for cluster in self.spec if cluster.name in self.clusters)
+        return (
+            self.clusters[cluster.name] for cluster in self.spec if cluster.name in self.clusters
+        )
 
     def require_probes(self) -> Probes:
         """The probe workloads; :class:`ObservationError` where the snapshot was recorded without any."""
         if self.probes is None:
-            raise ObservationError("snapshot", "recorded without probe workloads", "", advice="record it with probes")
+            raise ObservationError(
+                "snapshot", "recorded without probe workloads", "", advice="record it with probes"
+            )
         return self.probes
 
     def save(self, folder: Path, *, compress: bool = False) -> None:
         """Write the snapshot as JSON files (``compress``: gzip) that hold no private key, token or kubeconfig."""
-        probes = None if self.probes is None else {**self.probes.__dict__, "pods": to_plain(self.probes.pods)}
+        probes = (
+            None
+            if self.probes is None
+            else {**self.probes.__dict__, "pods": to_plain(self.probes.pods)}
+        )
         head = {
             "apiVersion": API_VERSION,
             "kind": "Snapshot",
@@ -350,7 +402,11 @@ class Snapshot:
         _write(folder / "snapshot.json", head, compress)
         for cluster in self.clusters.values():
             home = folder / "clusters" / cluster.name
-            _write(home / "cluster.json", to_plain(replace(cluster, objects={}, istiods=(), proxies=())), compress)
+            _write(
+                home / "cluster.json",
+                to_plain(replace(cluster, objects={}, istiods=(), proxies=())),
+                compress,
+            )
             _write(home / "objects.json", to_plain(cluster.objects), compress)
             _write(home / "istiods.json", to_plain(cluster.istiods), compress)
             _write(home / "proxies.json", to_plain(cluster.proxies), compress)
@@ -359,14 +415,29 @@ class Snapshot:
     def load(cls, folder: Path) -> Snapshot:
         """Read what :meth:`save` wrote; :class:`UsageProblem` where the folder is no snapshot of a known version."""
         head = _read(folder / "snapshot.json")
-        if not isinstance(head, dict) or (head.get("apiVersion"), head.get("kind")) != (API_VERSION, "Snapshot"):
-            raise UsageProblem(f"snapshot {folder}", "is not a snapshot", f"expected kind Snapshot, apiVersion {API_VERSION}")
+        if not isinstance(head, dict) or (head.get("apiVersion"), head.get("kind")) != (
+            API_VERSION,
+            "Snapshot",
+        ):
+            raise UsageProblem(
+                f"snapshot {folder}",
+                "is not a snapshot",
+                f"expected kind Snapshot, apiVersion {API_VERSION}",
+            )
         spec = MeshSpec.from_dict(head["spec"], str(folder / "snapshot.json"))
         probes = head.get("probes")
         if probes is not None:
-            probes = Probes(**{**probes, "pods": tuple(from_plain(ProbePod, pod) for pod in probes["pods"])})
+            probes = Probes(
+                **{**probes, "pods": tuple(from_plain(ProbePod, pod) for pod in probes["pods"])}
+            )
         homes = [folder / "clusters" / cluster.name for cluster in spec]
-        return cls(spec, head["runId"], head["recordedAt"], {home.name: _read_cluster(home) for home in homes}, probes)
+        return cls(
+            spec,
+            head["runId"],
+            head["recordedAt"],
+            {home.name: _read_cluster(home) for home in homes},
+            probes,
+        )
 
 
 def name_of(item: Object) -> str:
@@ -416,7 +487,24 @@ def _write(file: Path, document: Any, compress: bool) -> None:
 def _read(file: Path) -> Any:
     packed = file.with_name(file.name + ".gz")
     try:
-        return json.loads(gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes())
+        return json.loads(
+            gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
+        )
     except (OSError, ValueError) as error:
         advice = "name a folder that --mesh-snapshot wrote"
-        raise UsageProblem(f"snapshot file {file}", "cannot be read", str(error), advice=advice) from error
+        raise UsageProblem(
+            f"snapshot file {file}", "cannot be read", str(error), advice=advice
+        ) from error
+
+
+LOCALITY_LABELS = (
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.istio.io/subzone",
+)
+"""The node labels that Istio takes region, zone and subzone from (Istio, "Locality Load Balancing")."""
+
+
+def locality_of(node: Mapping[str, Any]) -> Locality:
+    """Region, zone and subzone of a Kubernetes Node, as its labels say."""
+    return Locality(*(labels_of(node).get(label, "") for label in LOCALITY_LABELS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from .errors import UsageProblem
 
 API_VERSION = "istio-mc.dev/v1alpha1"
+
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -23,7 +24,9 @@ class Role(Enum):
     PRIMARY = "primary"  # runs an istiod and is where that istiod reads its configuration
     REMOTE = "remote"  # is served by the istiod of another cluster
     CONFIG = "config"  # is served by an external istiod, which reads its configuration here
-    EXTERNAL = "external"  # runs an istiod that serves other clusters only; no workloads of the mesh
+    EXTERNAL = (
+        "external"  # runs an istiod that serves other clusters only; no workloads of the mesh
+    )
 
 
 class Feature(Enum):
@@ -105,7 +108,9 @@ class MeshSpec:
     @property
     def config_clusters(self) -> tuple[str, ...]:
         """The clusters in which control planes read Istio configuration and remote secrets, each once."""
-        return tuple(dict.fromkeys(self.config_cluster(plane).name for plane in self.control_planes))
+        return tuple(
+            dict.fromkeys(self.config_cluster(plane).name for plane in self.control_planes)
+        )
 
     @property
     def several_behind_a_gateway(self) -> bool:
@@ -138,11 +143,20 @@ class MeshSpec:
     @property
     def pairs(self) -> tuple[tuple[ClusterSpec, ClusterSpec], ...]:
         """Every ordered pair of different clusters with workloads: (source, target)."""
-        return tuple((source, target) for source in self.data_planes for target in self.data_planes if source is not target)
+        return tuple(
+            (source, target)
+            for source in self.data_planes
+            for target in self.data_planes
+            if source is not target
+        )
 
     def served_by(self, control_plane: ClusterSpec) -> tuple[ClusterSpec, ...]:
         """The clusters with workloads whose proxies connect to the istiod of ``control_plane``."""
-        return tuple(cluster for cluster in self.data_planes if (cluster.control_plane or cluster.name) == control_plane.name)
+        return tuple(
+            cluster
+            for cluster in self.data_planes
+            if (cluster.control_plane or cluster.name) == control_plane.name
+        )
 
     def config_cluster(self, control_plane: ClusterSpec) -> ClusterSpec:
         """The cluster in which that control plane reads Istio configuration and remote secrets: itself, or its config cluster."""
@@ -229,12 +243,19 @@ def with_contexts(spec: MeshSpec, contexts: Mapping[str, str], kubeconfig: str) 
     return replace(
         spec,
         kubeconfig=kubeconfig,
-        clusters=tuple(replace(cluster, context=contexts.get(cluster.name, cluster.context)) for cluster in spec),
+        clusters=tuple(
+            replace(cluster, context=contexts.get(cluster.name, cluster.context))
+            for cluster in spec
+        ),
     )
 
 
 def _cluster_to_dict(cluster: ClusterSpec) -> dict[str, Any]:
-    document: dict[str, Any] = {"name": cluster.name, "network": cluster.network, "role": cluster.role.value}
+    document: dict[str, Any] = {
+        "name": cluster.name,
+        "network": cluster.network,
+        "role": cluster.role.value,
+    }
     optional = {
         "controlPlane": cluster.control_plane,
         "region": cluster.locality.region,
@@ -250,13 +271,19 @@ def _cluster_to_dict(cluster: ClusterSpec) -> dict[str, Any]:
 _TOP_LEVEL = {
     "apiVersion", "kind", "topology", "meshId", "trustDomain", "istioNamespace", "kubeconfig", "federated", "clusters",
 }  # fmt: skip
+
+
 _CLUSTER_KEYS = {
     "name", "network", "role", "controlPlane", "region", "zone", "subzone", "context", "meshId", "trustDomain",
 }  # fmt: skip
 
 
 def _refuse(source: str, detail: str) -> UsageProblem:
-    return UsageProblem(source, f"malformed: {detail}", advice="see the README, section 'The mesh spec file'; nothing was started")
+    return UsageProblem(
+        source,
+        f"malformed: {detail}",
+        advice="see the README, section 'The mesh spec file'; nothing was started",
+    )
 
 
 def _from_dict(document: Mapping[str, Any], source: str) -> MeshSpec:
@@ -273,7 +300,9 @@ def _from_dict(document: Mapping[str, Any], source: str) -> MeshSpec:
         raise _refuse(source, "'federated' must be true or false")
     return MeshSpec(
         topology=_text(document, "topology", source, required=True),
-        clusters=tuple(_cluster_from_dict(entry, source, number) for number, entry in enumerate(entries, 1)),
+        clusters=tuple(
+            _cluster_from_dict(entry, source, number) for number, entry in enumerate(entries, 1)
+        ),
         mesh_id=_text(document, "meshId", source) or "mesh1",
         trust_domain=_text(document, "trustDomain", source) or "cluster.local",
         istio_namespace=_text(document, "istioNamespace", source) or "istio-system",
@@ -289,13 +318,17 @@ def _cluster_from_dict(entry: object, source: str, number: int) -> ClusterSpec:
     _only_known(entry, _CLUSTER_KEYS, source, where)
     role = _text(entry, "role", source, where) or Role.PRIMARY.value
     if role not in {known.value for known in Role}:
-        raise _refuse(source, f"{where}: role {role!r}, known are {', '.join(known.value for known in Role)}")
+        raise _refuse(
+            source, f"{where}: role {role!r}, known are {', '.join(known.value for known in Role)}"
+        )
     return ClusterSpec(
         name=_text(entry, "name", source, where, required=True),
         network=_text(entry, "network", source, where, required=True),
         role=Role(role),
         control_plane=_text(entry, "controlPlane", source, where),
-        locality=Locality(*(_text(entry, key, source, where) for key in ("region", "zone", "subzone"))),
+        locality=Locality(
+            *(_text(entry, key, source, where) for key in ("region", "zone", "subzone"))
+        ),
         context=_text(entry, "context", source, where),
         mesh_id=_text(entry, "meshId", source, where),
         trust_domain=_text(entry, "trustDomain", source, where),
@@ -305,10 +338,19 @@ def _cluster_from_dict(entry: object, source: str, number: int) -> ClusterSpec:
 def _only_known(entry: Mapping[str, Any], known: set[str], source: str, where: str) -> None:
     unknown = sorted(str(key) for key in entry if key not in known)
     if unknown:
-        raise _refuse(source, f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise _refuse(
+            source,
+            f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}",
+        )
 
 
-def _text(entry: Mapping[str, Any], key: str, source: str, where: str = "the document", required: bool = False) -> str:
+def _text(
+    entry: Mapping[str, Any],
+    key: str,
+    source: str,
+    where: str = "the document",
+    required: bool = False,
+) -> str:
     value = entry.get(key, "")
     if not isinstance(value, str):
         raise _refuse(source, f"{where}: {key!r} must be text, got {value!r}")
@@ -353,7 +395,9 @@ def _role_problems(spec: MeshSpec, cluster: ClusterSpec, names: Mapping[str, int
             yield f'primary "{cluster.name}" names "{plane}" as its control plane; a primary is its own'
         return
     if cluster.role is Role.EXTERNAL:
-        if not any(other.role is Role.CONFIG and other.control_plane == cluster.name for other in spec):
+        if not any(
+            other.role is Role.CONFIG and other.control_plane == cluster.name for other in spec
+        ):
             yield f'external control plane "{cluster.name}" has no config cluster'
         return
     if spec.federated:
@@ -364,3 +408,15 @@ def _role_problems(spec: MeshSpec, cluster: ClusterSpec, names: Mapping[str, int
         yield f'{cluster.role.value} cluster "{cluster.name}" is served by "{plane}", which is not in the spec'
     elif not spec.cluster(plane).runs_istiod:
         yield f'{cluster.role.value} cluster "{cluster.name}" is served by "{plane}", which runs no istiod'
+
+
+def common_locality(localities: Iterable[Locality]) -> Locality:
+    """What all of these have in common: a region, perhaps a zone in it, perhaps a subzone in that."""
+    found = list(localities)
+    kept: list[str] = []
+    for part in ("region", "zone", "subzone"):
+        values = {getattr(locality, part) for locality in found}
+        if len(values) != 1:
+            break
+        kept.append(values.pop())
+    return Locality(*kept)

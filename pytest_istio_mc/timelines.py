@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from .observations import Ending, Protocol
+from .observations import Ending, Protocol, Request
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,11 @@ class Record:
         if self.succeeded:
             return ""
         text = " ".join(self.error.split())
-        return f"{self.status} {text}".strip() if self.ending is Ending.ANSWERED else f"{self.ending.value}: {text}"
+        return (
+            f"{self.status} {text}".strip()
+            if self.ending is Ending.ANSWERED
+            else f"{self.ending.value}: {text}"
+        )
 
     @property
     def answered_at(self) -> float:
@@ -88,7 +92,11 @@ class Flow:
     @property
     def breaks(self) -> int:
         """How often a kept connection was not there any more; or was in use, where answers take longer than the interval."""
-        return max(0, sum(record.new_connection for record in self.records) - 1) if self.keep_alive else 0
+        return (
+            max(0, sum(record.new_connection for record in self.records) - 1)
+            if self.keep_alive
+            else 0
+        )
 
     def answered_by(self) -> dict[str, int]:
         """How many requests each cluster answered, the most first."""
@@ -96,18 +104,33 @@ class Flow:
 
     def first_answer(self, cluster: str, after: float = 0.0) -> Record | None:
         """The first request sent after a moment that a cluster answered."""
-        return next((record for record in self.answers if record.cluster == cluster and record.when >= after), None)
+        return next(
+            (
+                record
+                for record in self.answers
+                if record.cluster == cluster and record.when >= after
+            ),
+            None,
+        )
 
     def last_answer(self, cluster: str) -> Record | None:
         """The last request that a cluster answered."""
-        return next((record for record in reversed(self.answers) if record.cluster == cluster), None)
+        return next(
+            (record for record in reversed(self.answers) if record.cluster == cluster), None
+        )
 
-    def steady_from(self, times: int, holds: Callable[[Record], bool] | None = None, after: float = 0.0) -> Record | None:
+    def steady_from(
+        self, times: int, holds: Callable[[Record], bool] | None = None, after: float = 0.0
+    ) -> Record | None:
         """The first of ``times`` requests in a row, sent after a moment, that succeeded, or for which something holds; None where that
         did not come about."""
         run: list[Record] = []
         for record in self.records:
-            run = [*run, record] if record.when >= after and (holds(record) if holds else record.succeeded) else []
+            run = (
+                [*run, record]
+                if record.when >= after and (holds(record) if holds else record.succeeded)
+                else []
+            )
             if len(run) == times:
                 return run[0]
         return None
@@ -115,7 +138,9 @@ class Flow:
     def between(self, begin: float, end: float) -> Flow:
         """The requests that were sent in a window."""
         inside = tuple(record for record in self.records if begin <= record.when <= end)
-        return replace(self, records=inside, began=max(self.began, begin), ended=min(self.ended, end))
+        return replace(
+            self, records=inside, began=max(self.began, begin), ended=min(self.ended, end)
+        )
 
 
 @dataclass(frozen=True)
@@ -136,9 +161,16 @@ class Timeline:
     clock_error_seconds: float = field(default=0.0)
 
     def __str__(self) -> str:
-        by = ", ".join(f"{cluster} {count}" for cluster, count in self.answered_by().items()) or "nobody"
-        failed = "; ".join(f"{count}× {failure}" for failure, count in list(self.failed_as().items())[:3])
-        return f"{self.requests} requests, answered by {by}" + (f", {len(self.failures)} failed ({failed})" if failed else ", none failed")
+        by = (
+            ", ".join(f"{cluster} {count}" for cluster, count in self.answered_by().items())
+            or "nobody"
+        )
+        failed = "; ".join(
+            f"{count}× {failure}" for failure, count in list(self.failed_as().items())[:3]
+        )
+        return f"{self.requests} requests, answered by {by}" + (
+            f", {len(self.failures)} failed ({failed})" if failed else ", none failed"
+        )
 
     def __repr__(self) -> str:
         return f"<Timeline: {self}>"
@@ -156,12 +188,19 @@ class Timeline:
     @property
     def failures(self) -> tuple[Record, ...]:
         """The failed requests of all flows, oldest first."""
-        return tuple(sorted((record for flow in self.flows for record in flow.failures), key=lambda record: record.when))
+        return tuple(
+            sorted(
+                (record for flow in self.flows for record in flow.failures),
+                key=lambda record: record.when,
+            )
+        )
 
     @property
     def latest_seconds(self) -> float:
         """By how much requests left later than planned, at the most: the sender's own fault, where its machine is too busy."""
-        return max((record.late_seconds for flow in self.flows for record in flow.records), default=0.0)
+        return max(
+            (record.late_seconds for flow in self.flows for record in flow.records), default=0.0
+        )
 
     @property
     def requests(self) -> int:
@@ -184,7 +223,9 @@ class Timeline:
     def between(self, begin: float, end: float) -> Timeline:
         """The requests that were sent in a window, and the marks that reach into it."""
         marks = tuple(mark for mark in self.marks if mark.begin <= end and mark.end >= begin)
-        return replace(self, flows=tuple(flow.between(begin, end) for flow in self.flows), marks=marks)
+        return replace(
+            self, flows=tuple(flow.between(begin, end) for flow in self.flows), marks=marks
+        )
 
     def mark(self, text: str) -> Mark:
         """The first mark with that text; ``KeyError`` where there is none."""
@@ -235,51 +276,33 @@ class Timeline:
     def from_dict(cls, document: Mapping[str, Any]) -> Timeline:
         """The time line that :meth:`to_dict` wrote."""
         return cls(
-            flows=tuple(_flow_from_dict(flow, document["recordFields"]) for flow in document["flows"]),
+            flows=tuple(
+                _flow_from_dict(flow, document["recordFields"]) for flow in document["flows"]
+            ),
             marks=tuple(Mark(**mark) for mark in document["marks"]),
             clock_error_seconds=float(document["clockErrorSeconds"]),
         )
 
 
-@dataclass(frozen=True)
-class EndpointChange:
-    """The moment at which the EndpointSlices of ``target`` were seen to have endpoints for ``host``, or to have none any more."""
-
-    target: str
-    host: str
-    when: float
-
-
-@dataclass(frozen=True)
-class Unready:
-    """What was not so before anything was changed, so that nothing was: ``source`` had no answer from ``target``, or did not know the
-    service of ``target``; and what was seen instead. No ``target`` means that all answered, and that other requests failed."""
-
-    source: str
-    target: str
-    seen: str
-
-
-@dataclass(frozen=True)
-class EndpointChanges:
-    """Endpoints that came or went, each the only one of its cluster for its host, and what clients everywhere saw of it.
-
-    ``enough`` is how many requests in a row settle it. ``idle`` are pairs (source, target) in which the target answers nobody as long
-    as nearer instances do.
-    """
-
-    timeline: Timeline
-    changes: tuple[EndpointChange, ...]
-    enough: int
-    idle: frozenset[tuple[str, str]] = frozenset()
-    unready: tuple[Unready, ...] = ()
-
-
-_FIELDS = ("when", "ending", "status", "latency_seconds", "new_connection", "cluster", "pod", "version", "error", "late_seconds")
+_FIELDS = (
+    "when",
+    "ending",
+    "status",
+    "latency_seconds",
+    "new_connection",
+    "cluster",
+    "pod",
+    "version",
+    "error",
+    "late_seconds",
+)
 
 
 def _flow_to_dict(flow: Flow) -> dict[str, Any]:
-    records = [[record.ending.value if key == "ending" else getattr(record, key) for key in _FIELDS] for record in flow.records]
+    records = [
+        [record.ending.value if key == "ending" else getattr(record, key) for key in _FIELDS]
+        for record in flow.records
+    ]
     return {**flow.__dict__, "protocol": flow.protocol.value, "records": records}
 
 
@@ -294,3 +317,15 @@ def _counted(words: Any) -> dict[str, int]:
     for word in words:
         counts[word] = counts.get(word, 0) + 1
     return dict(sorted(counts.items(), key=lambda entry: -entry[1]))
+
+
+def answered_in(request: Request | Record) -> str:
+    """The cluster whose server answered this request well; empty where none did."""
+    if isinstance(request, Record):
+        return request.cluster if request.succeeded else ""
+    answer = request.answer
+    return (
+        answer.cluster
+        if request.succeeded and answer is not None and answer.role == "server"
+        else ""
+    )

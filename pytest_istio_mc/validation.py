@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Profile
 from .errors import UsageProblem
-from .settings import ATTACH, DEFAULT_PROVIDER, DEFAULT_REPORT, REPLAY, REPORT_SUFFIXES, Assignment, Given, Settings
+from .settings import (
+    ATTACH,
+    DEFAULT_PROVIDER,
+    DEFAULT_REPORT,
+    REPLAY,
+    REPORT_SUFFIXES,
+    Assignment,
+    Given,
+    Settings,
+)
 from .spec import ClusterSpec, MeshSpec, with_contexts
 
 if TYPE_CHECKING:
@@ -34,19 +43,34 @@ def assignment_from(
     of its own, named after it.
     """
     asked = {name: entry for name, entry in given.items() if name not in ("list", "plan")}
-    names = () if "replay" in given or "topology" not in given else _topology_names(given, topologies)
+    names = (
+        () if "replay" in given or "topology" not in given else _topology_names(given, topologies)
+    )
     if len(names) < 2:
         one = {**given, "topology": replace(given["topology"], text=names[0])} if names else given
-        return Assignment((_settings_from(one, environment, providers=providers, topologies=topologies),), given=asked)
-    _refuse_with(given, f"{len(names)} topologies: they describe one mesh", "spec", "contexts", "kubeconfig")
+        return Assignment(
+            (_settings_from(one, environment, providers=providers, topologies=topologies),),
+            given=asked,
+        )
+    _refuse_with(
+        given, f"{len(names)} topologies: they describe one mesh", "spec", "contexts", "kubeconfig"
+    )
     if "provider" in given and given["provider"].text == ATTACH:
-        raise _refuse("--mesh-provider", "clusters that exist are of one topology", advice="name that one with --mesh-topology")
+        raise _refuse(
+            "--mesh-provider",
+            "clusters that exist are of one topology",
+            advice="name that one with --mesh-topology",
+        )
     runs = []
     for name in names:
         mine = {**given, "topology": replace(given["topology"], text=name)}
         settings = _settings_from(mine, environment, providers=providers, topologies=topologies)
         report = settings.report.with_stem(f"{settings.report.stem}-{name}")
-        runs.append(replace(settings, report=report, snapshot=settings.snapshot and settings.snapshot / name))
+        runs.append(
+            replace(
+                settings, report=report, snapshot=settings.snapshot and settings.snapshot / name
+            )
+        )
     return Assignment(tuple(runs), overall=_report(given), given=asked)
 
 
@@ -62,13 +86,24 @@ def _settings_from(
     if provider in (DEFAULT_PROVIDER, REPLAY):
         _refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig")
     if replay:
-        _refuse_with(given, "--mesh-replay", "provider", "keep", "disruptive", "snapshot", "probe_image", "spec")
+        _refuse_with(
+            given,
+            "--mesh-replay",
+            "provider",
+            "keep",
+            "disruptive",
+            "snapshot",
+            "probe_image",
+            "spec",
+        )
     spec, spec_file = _replayed_spec(replay, given) if replay else _wanted_spec(given, topologies)
     if provider == ATTACH or (provider not in (DEFAULT_PROVIDER, REPLAY) and "contexts" in given):
         spec = _with_contexts(spec, given, environment)
     if "self_test" in given:
         raise UsageProblem(
-            "--mesh-self-test", "no check of this version ships its own sabotage yet", advice=f"leave it out; {_NOTHING_STARTED}"
+            "--mesh-self-test",
+            "no check of this version ships its own sabotage yet",
+            advice=f"leave it out; {_NOTHING_STARTED}",
         )
     return Settings(
         topology=spec.topology,
@@ -91,7 +126,9 @@ def _settings_from(
 
 def _refuse(option: str, detail: str, valid: Sequence[str] = (), advice: str = "") -> UsageProblem:
     known = f"valid are: {', '.join(valid)}" if valid else ""
-    return UsageProblem(option, detail, advice="; ".join(part for part in (known, advice, _NOTHING_STARTED) if part))
+    return UsageProblem(
+        option, detail, advice="; ".join(part for part in (known, advice, _NOTHING_STARTED) if part)
+    )
 
 
 def _refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:
@@ -101,7 +138,9 @@ def _refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:
             raise _refuse(
                 f"--mesh-{name.replace('_', '-')}",
                 f"makes no sense together with {what}",
-                advice="--mesh-provider=attach is the one that takes clusters of yours" if name in ("contexts", "kubeconfig") else "",
+                advice="--mesh-provider=attach is the one that takes clusters of yours"
+                if name in ("contexts", "kubeconfig")
+                else "",
             )
 
 
@@ -114,14 +153,24 @@ def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
 
 def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:
     text = given["topology"].text
-    names = list(known) if text == "all" else list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = (
+        list(known)
+        if text == "all"
+        else list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    )
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise _refuse("--mesh-topology", f'no topology is called "{", ".join(unknown) or text}"', [*sorted(known), "all"])
+        raise _refuse(
+            "--mesh-topology",
+            f'no topology is called "{", ".join(unknown) or text}"',
+            [*sorted(known), "all"],
+        )
     return names
 
 
-def _wanted_spec(given: Mapping[str, Given], known: Mapping[str, Topology]) -> tuple[MeshSpec, Path | None]:
+def _wanted_spec(
+    given: Mapping[str, Given], known: Mapping[str, Topology]
+) -> tuple[MeshSpec, Path | None]:
     if "topology" not in given:
         raise _refuse("--mesh-topology", "is missing", [*sorted(known), "all"])
     name = given["topology"].text
@@ -156,12 +205,18 @@ def _replayed_spec(replay: Given, given: Mapping[str, Given]) -> tuple[MeshSpec,
     from .snapshot import Snapshot
 
     if not replay.path.is_dir():
-        raise _refuse("--mesh-replay", f"{replay.path} is not a folder", advice="give one that --mesh-snapshot wrote")
+        raise _refuse(
+            "--mesh-replay",
+            f"{replay.path} is not a folder",
+            advice="give one that --mesh-snapshot wrote",
+        )
     try:
         spec = Snapshot.load(replay.path).spec
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _refuse(
-            "--mesh-replay", f"{replay.path} holds no readable snapshot: {error!r}", advice="give one that --mesh-snapshot wrote"
+            "--mesh-replay",
+            f"{replay.path} holds no readable snapshot: {error!r}",
+            advice="give one that --mesh-snapshot wrote",
         ) from error
     if "topology" in given and given["topology"].text not in (spec.topology, "all"):
         raise _refuse(
@@ -179,38 +234,56 @@ def _contexts(given: Mapping[str, Given]) -> dict[str, str]:
     for part in given["contexts"].text.split(","):
         name, equals, context = (piece.strip() for piece in part.partition("="))
         if not (name and equals and context):
-            raise _refuse("--mesh-contexts", f'"{part.strip()}" is not cluster=context', advice="write east=prod-a,west=prod-b")
+            raise _refuse(
+                "--mesh-contexts",
+                f'"{part.strip()}" is not cluster=context',
+                advice="write east=prod-a,west=prod-b",
+            )
         if name in contexts:
             raise _refuse("--mesh-contexts", f'cluster "{name}" is given twice')
         contexts[name] = context
     return contexts
 
 
-def _with_contexts(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]) -> MeshSpec:
+def _with_contexts(
+    spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]
+) -> MeshSpec:
     contexts = _contexts(given)
     names = [cluster.name for cluster in spec]
     strangers = [name for name in contexts if name not in names]
     if strangers:
         raise _refuse("--mesh-contexts", f'"{", ".join(strangers)}" is not in the mesh', names)
-    without = [cluster.name for cluster in spec if not (contexts.get(cluster.name) or cluster.context)]
+    without = [
+        cluster.name for cluster in spec if not (contexts.get(cluster.name) or cluster.context)
+    ]
     if without:
         raise _refuse(
             "--mesh-contexts",
             f"no context for cluster {', '.join(without)}",
-            advice="write --mesh-contexts=" + ",".join(f"{name}=CONTEXT" for name in names) + " or put contexts into the --mesh-spec file",
+            advice="write --mesh-contexts="
+            + ",".join(f"{name}=CONTEXT" for name in names)
+            + " or put contexts into the --mesh-spec file",
         )
     kubeconfig = _kubeconfig(spec, given, environment)
     spec = with_contexts(spec, contexts, kubeconfig).validated()
     known = _known_contexts(kubeconfig)
     missing = sorted(cluster.context for cluster in spec if cluster.context not in known)
     if missing:
-        raise _refuse("--mesh-contexts", f"the kubeconfig {kubeconfig} has no context {', '.join(missing)}", sorted(known) or ["none"])
+        raise _refuse(
+            "--mesh-contexts",
+            f"the kubeconfig {kubeconfig} has no context {', '.join(missing)}",
+            sorted(known) or ["none"],
+        )
     return spec
 
 
 def _kubeconfig(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]) -> str:
     if "kubeconfig" in given:
-        return os.pathsep.join(str(given["kubeconfig"].folder / part) for part in given["kubeconfig"].text.split(os.pathsep) if part)
+        return os.pathsep.join(
+            str(given["kubeconfig"].folder / part)
+            for part in given["kubeconfig"].text.split(os.pathsep)
+            if part
+        )
     if spec.kubeconfig:
         folder = given["spec"].path.parent if "spec" in given else Path.cwd()
         return str(folder / Path(spec.kubeconfig).expanduser())
@@ -224,8 +297,14 @@ def _known_contexts(kubeconfig: str) -> set[str]:
             document = _document(Path(part), "--mesh-kubeconfig")
             entries = document.get("contexts") if isinstance(document, Mapping) else None
             if not isinstance(entries, list):
-                raise _refuse("--mesh-kubeconfig", f"{part} is not a kubeconfig: it has no list of contexts")
-            found |= {str(entry["name"]) for entry in entries if isinstance(entry, Mapping) and "name" in entry}
+                raise _refuse(
+                    "--mesh-kubeconfig", f"{part} is not a kubeconfig: it has no list of contexts"
+                )
+            found |= {
+                str(entry["name"])
+                for entry in entries
+                if isinstance(entry, Mapping) and "name" in entry
+            }
     return found
 
 
@@ -243,7 +322,11 @@ def _document(path: Path, option: str) -> Any:
 def _profile(given: Mapping[str, Given]) -> Profile:
     text = given["profile"].text if "profile" in given else Profile.CORE.value
     if text not in [profile.value for profile in Profile]:
-        raise _refuse("--mesh-profile", f'no profile is called "{text}"', [profile.value for profile in Profile])
+        raise _refuse(
+            "--mesh-profile",
+            f'no profile is called "{text}"',
+            [profile.value for profile in Profile],
+        )
     return Profile(text)
 
 
@@ -256,14 +339,22 @@ def _factor(given: Mapping[str, Given]) -> float:
     except ValueError:
         factor = math.nan
     if not (math.isfinite(factor) and factor > 0):
-        raise _refuse("--mesh-timeout-factor", f'"{text}" is not a number above 0', advice="2 doubles every wait")
+        raise _refuse(
+            "--mesh-timeout-factor",
+            f'"{text}" is not a number above 0',
+            advice="2 doubles every wait",
+        )
     return factor
 
 
 def _image(given: Mapping[str, Given]) -> str:
     text = given["probe_image"].text if "probe_image" in given else ""
     if any(character.isspace() for character in text):
-        raise _refuse("--mesh-probe-image", f'"{text}" is not an image reference', advice="write registry/python:3.13-slim")
+        raise _refuse(
+            "--mesh-probe-image",
+            f'"{text}" is not an image reference',
+            advice="write registry/python:3.13-slim",
+        )
     return text
 
 
@@ -272,12 +363,21 @@ def _checks(given: Mapping[str, Given]) -> tuple[str, ...]:
         return ()
     from .checks import catalogue
 
-    chosen = tuple(dict.fromkeys(part.strip().upper() for part in given["checks"].text.split(",") if part.strip()))
+    chosen = tuple(
+        dict.fromkeys(
+            part.strip().upper() for part in given["checks"].text.split(",") if part.strip()
+        )
+    )
     known = catalogue.known_checks()
     for text in chosen or ("",):
         if not any(id == text or id.startswith(text + "-") for id in known):
             areas = sorted({id.rpartition("-")[0] for id in known})
-            raise _refuse("--mesh-checks", f'"{text}" is no check and no area', areas, "--mesh-list prints every id")
+            raise _refuse(
+                "--mesh-checks",
+                f'"{text}" is no check and no area',
+                areas,
+                "--mesh-list prints every id",
+            )
     return chosen
 
 
@@ -306,7 +406,11 @@ def _snapshot_folder(given: Mapping[str, Given]) -> Path | None:
     path = given["snapshot"].path
     _writable_parent(path, "--mesh-snapshot")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise _refuse("--mesh-snapshot", f"{path} exists already and is not an empty folder", advice="give a new folder")
+        raise _refuse(
+            "--mesh-snapshot",
+            f"{path} exists already and is not an empty folder",
+            advice="give a new folder",
+        )
     return path
 
 

@@ -65,7 +65,10 @@ class Verdict:
             "check": self.check,
             "outcome": self.outcome.value,
             "reason": self.reason,
-            "findings": [{**finding.__dict__, "clusters": list(finding.clusters)} for finding in self.findings],
+            "findings": [
+                {**finding.__dict__, "clusters": list(finding.clusters)}
+                for finding in self.findings
+            ],
             "evidence": [dict(item.__dict__) for item in self.evidence],
             "pairs": list(self.pairs),
         }
@@ -76,7 +79,10 @@ class Verdict:
         return cls(
             outcome=Outcome(document["outcome"]),
             reason=document["reason"],
-            findings=tuple(Finding(**{**entry, "clusters": tuple(entry["clusters"])}) for entry in document["findings"]),
+            findings=tuple(
+                Finding(**{**entry, "clusters": tuple(entry["clusters"])})
+                for entry in document["findings"]
+            ),
             evidence=tuple(Evidence(**entry) for entry in document["evidence"]),
             pairs=tuple(document["pairs"]),
             check=document["check"],
@@ -91,7 +97,9 @@ def conformant(reason: str, *, pairs: Iterable[str] = ()) -> Verdict:
 def non_conformant(findings: Iterable[Finding], *, pairs: Iterable[str] = ()) -> Verdict:
     """The mesh does not; there is at least one finding."""
     found = tuple(findings)
-    reason = found[0].summary if len(found) == 1 else f"{found[0].summary} (and {len(found) - 1} more)"
+    reason = (
+        found[0].summary if len(found) == 1 else f"{found[0].summary} (and {len(found) - 1} more)"
+    )
     return Verdict(Outcome.NON_CONFORMANT, reason, findings=found, pairs=tuple(pairs))
 
 
@@ -109,3 +117,25 @@ def judged(findings: Iterable[Finding], otherwise: str, *, pairs: Iterable[str] 
     """Non-conformant where there are findings, else conformant with the reason ``otherwise``."""
     found = tuple(findings)
     return non_conformant(found, pairs=pairs) if found else conformant(otherwise, pairs=pairs)
+
+
+def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:
+    """All verdicts of one check as one: the worst outcome, and the findings, evidence and pairs of all."""
+    found = list(verdicts)
+    if not found:
+        return None
+    order = (
+        Outcome.NON_CONFORMANT,
+        Outcome.INCONCLUSIVE,
+        Outcome.CONFORMANT,
+        Outcome.NOT_APPLICABLE,
+    )
+    decisive = min(found, key=lambda verdict: order.index(verdict.outcome))
+    return Verdict(
+        outcome=decisive.outcome,
+        reason=decisive.reason,
+        findings=tuple(dict.fromkeys(finding for verdict in found for finding in verdict.findings)),
+        evidence=tuple(dict.fromkeys(item for verdict in found for item in verdict.evidence)),
+        pairs=tuple(dict.fromkeys(pair for verdict in found for pair in verdict.pairs)),
+        check=check,
+    )

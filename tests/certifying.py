@@ -79,11 +79,17 @@ HEALTHY = {
 BROKEN = HEALTHY | {"access": "NO_SECRET", "discovery": "NO_ENDPOINT", "gateway": "NO_ANSWER"}
 
 
-def write_suite(pytester: pytest.Pytester, verdicts: dict[str, str] | None = None, more: str = "") -> None:
+def write_suite(
+    pytester: pytest.Pytester, verdicts: dict[str, str] | None = None, more: str = ""
+) -> None:
     """A test file with one test for each of the fake checks."""
     import textwrap
 
-    source = textwrap.dedent(PREAMBLE) + textwrap.dedent(TESTS.format(**(verdicts or HEALTHY))) + textwrap.dedent(more)
+    source = (
+        textwrap.dedent(PREAMBLE)
+        + textwrap.dedent(TESTS.format(**(verdicts or HEALTHY)))
+        + textwrap.dedent(more)
+    )
     pytester.makepyfile(test_suite=source)
 
 
@@ -103,6 +109,9 @@ def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No MESH_… variable and no pytest options of whoever runs these tests."""
     import os
 
-    for name in [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))] + ["PYTEST_ADDOPTS", "KUBECONFIG"]:
+    for name in [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))] + [
+        "PYTEST_ADDOPTS",
+        "KUBECONFIG",
+    ]:
         monkeypatch.delenv(name, raising=False)
     yield

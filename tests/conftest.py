@@ -13,14 +13,13 @@ import pytest
 import yaml
 
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.lab import toolchain
+from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.lab.lab import Lab
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers.lab import bring_up
 from pytest_istio_mc.topologies import known
-
-from .host_state import HostState
+from tests.host_state import HostState
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # `make test &` or nohup: the tests of Ctrl-C, and the processes that they start, need it to mean something again
@@ -41,12 +40,16 @@ def require_toolchain() -> toolchain.Toolchain:
     """The built toolchain; a test that needs it fails where it is missing, so that nothing passes unseen."""
     built = toolchain.cached()
     if built is None:
-        pytest.fail("the lab's binaries are not built: run `istio-mc lab build` (make test does), or deselect with -m 'not lab'")
+        pytest.fail(
+            "the lab's binaries are not built: run `istio-mc lab build` (make test does), or deselect with -m 'not lab'"
+        )
     return built
 
 
 @pytest.fixture(scope="session")
-def lab_mesh(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[LabMesh]:
+def lab_mesh(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[LabMesh]:
     """A real mesh of two clusters on two networks, shared by all tests of the session."""
     require_toolchain()
     reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")

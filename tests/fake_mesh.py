@@ -24,7 +24,7 @@ from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, Feature, MeshSpec
-from pytest_istio_mc.topologies import TIMEOUTS
+from pytest_istio_mc.topologies.access import TIMEOUTS
 
 SPEC_URL = "https://istio.io/latest/docs/"
 
@@ -32,11 +32,41 @@ CHECKS = {
     check.id: check
     for check in (
         Check("MC-TRUST-901", "All clusters share one root", Kind.STATIC, SPEC_URL),
-        Check("MC-ACCESS-901", "Each control plane holds its remote secrets", Kind.STATIC, SPEC_URL, explained_by=("MC-TRUST-901",)),
-        Check("MC-DISCOVERY-901", "Each proxy knows every endpoint", Kind.STATIC, SPEC_URL, explained_by=("MC-ACCESS-901",)),
-        Check("MC-DISCOVERY-902", "Flat networks only", Kind.STATIC, SPEC_URL, requires=(Feature.FLAT,)),
-        Check("MC-EASTWEST-901", "Traffic crosses the gateway", Kind.LIVE, SPEC_URL, explained_by=("MC-DISCOVERY-901",)),
-        Check("MC-EASTWEST-902", "A lost gateway costs nothing", Kind.FAULT, SPEC_URL, Profile.EXTENDED),
+        Check(
+            "MC-ACCESS-901",
+            "Each control plane holds its remote secrets",
+            Kind.STATIC,
+            SPEC_URL,
+            explained_by=("MC-TRUST-901",),
+        ),
+        Check(
+            "MC-DISCOVERY-901",
+            "Each proxy knows every endpoint",
+            Kind.STATIC,
+            SPEC_URL,
+            explained_by=("MC-ACCESS-901",),
+        ),
+        Check(
+            "MC-DISCOVERY-902",
+            "Flat networks only",
+            Kind.STATIC,
+            SPEC_URL,
+            requires=(Feature.FLAT,),
+        ),
+        Check(
+            "MC-EASTWEST-901",
+            "Traffic crosses the gateway",
+            Kind.LIVE,
+            SPEC_URL,
+            explained_by=("MC-DISCOVERY-901",),
+        ),
+        Check(
+            "MC-EASTWEST-902",
+            "A lost gateway costs nothing",
+            Kind.FAULT,
+            SPEC_URL,
+            Profile.EXTENDED,
+        ),
     )
 }
 
@@ -51,14 +81,27 @@ class FakeTopology:
         self.name = name
 
     def default_spec(self, clusters: int = 2) -> MeshSpec:
-        return MeshSpec(self.name, tuple(ClusterSpec(f"cluster{n}", f"network{n}") for n in range(1, clusters + 1)))
+        return MeshSpec(
+            self.name,
+            tuple(ClusterSpec(f"cluster{n}", f"network{n}") for n in range(1, clusters + 1)),
+        )
 
     def check(self, spec: MeshSpec) -> None:
         if len(spec.networks) < 2:
-            raise UsageProblem("--mesh-spec", "fake-topology needs two networks", advice="give each cluster its own")
+            raise UsageProblem(
+                "--mesh-spec",
+                "fake-topology needs two networks",
+                advice="give each cluster its own",
+            )
 
     def install(
-        self, spec: MeshSpec, clusters: object, istio: object, progress: Progress, *, timeouts: Timeouts = TIMEOUTS
+        self,
+        spec: MeshSpec,
+        clusters: object,
+        istio: object,
+        progress: Progress,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         raise NotImplementedError
 
@@ -80,7 +123,12 @@ class FakeProvider:
                 if behaviour == "slow":
                     time.sleep(30)
             if behaviour in ("fail", f"fail {request.spec.topology}"):
-                raise ProvisionError('cluster "cluster1"', "istiod not ready", "503 from /ready", advice="try --mesh-keep")
+                raise ProvisionError(
+                    'cluster "cluster1"',
+                    "istiod not ready",
+                    "503 from /ready",
+                    advice="try --mesh-keep",
+                )
             if behaviour == "crash":
                 raise ZeroDivisionError("a defect")
             yield Mesh(
@@ -89,13 +137,23 @@ class FakeProvider:
                 self.name,
                 request.probe_image or "python:1",
                 notes=("this mesh is a fake",),
-                versions={cluster.name: {"kubernetes": "v1.36.1", "istio": "1.31.1"} for cluster in request.spec},
-                probes=Probes("ns", "echo", "python:1", (ProbePod("cluster1", "client", "client-1", "10.0.0.1"),)),
+                versions={
+                    cluster.name: {"kubernetes": "v1.36.1", "istio": "1.31.1"}
+                    for cluster in request.spec
+                },
+                probes=Probes(
+                    "ns",
+                    "echo",
+                    "python:1",
+                    (ProbePod("cluster1", "client", "client-1", "10.0.0.1"),),
+                ),
             )
         finally:
             log("clean up")
             if os.environ.get("FAKE_CLEAN_UP") == "fail":
-                raise ProvisionError('cluster "cluster2"', "does not go away", advice="istio-mc sweep")
+                raise ProvisionError(
+                    'cluster "cluster2"', "does not go away", advice="istio-mc sweep"
+                )
 
     def record(self, mesh: Mesh, progress: Progress) -> Snapshot:
         log("record")

@@ -28,13 +28,25 @@ class HostState:
     @classmethod
     def now(cls) -> HostState:
         """As it is now."""
-        commands = (["ip", "-o", "link"], ["ip", "-o", "addr"], ["ip", "route"], ["iptables-save"], ["nft", "list", "ruleset"])
+        commands = (
+            ["ip", "-o", "link"],
+            ["ip", "-o", "addr"],
+            ["ip", "route"],
+            ["iptables-save"],
+            ["nft", "list", "ruleset"],
+        )
         named = Path("/run/netns")
         return cls(
             network="\n".join(_output(command) for command in commands),
-            namespaces=tuple(sorted(entry.name for entry in named.iterdir())) if named.is_dir() else (),
-            mounts=tuple(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
-            files=tuple(sorted(str(file) for folder in _KUBERNETES for file in Path(folder).rglob("*"))),
+            namespaces=tuple(sorted(entry.name for entry in named.iterdir()))
+            if named.is_dir()
+            else (),
+            mounts=tuple(
+                line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()
+            ),
+            files=tuple(
+                sorted(str(file) for folder in _KUBERNETES for file in Path(folder).rglob("*"))
+            ),
         )
 
 
@@ -52,11 +64,15 @@ def left_of(home: Path) -> list[str]:
     """What is still there of the lab that lived in ``home``: its folder, cgroups, mounts, and processes that name it or its namespaces."""
     left = [str(home)] if home.exists() else []
     left += [str(folder) for folder in cgroups.folders(f"/istio-mc-{home.name}")]
-    left += [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line]
+    left += [
+        line for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line
+    ]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and start_time_of(int(entry.name)) is not None:
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
             except OSError:
                 continue
             if f"{home}/" in command or command.rstrip().endswith(str(home)):

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import toolchain
+from pytest_istio_mc.lab.binaries import toolchain
 
 TOKEN = "administrator-of-the-test"
 
@@ -46,7 +46,12 @@ class KubernetesApi:
 
     def kube(self, *, request_timeout_seconds: float = 30.0) -> Kube:
         """A client of its own."""
-        return Kube(self.name, str(self.kubeconfig), self.name, request_timeout_seconds=request_timeout_seconds)
+        return Kube(
+            self.name,
+            str(self.kubeconfig),
+            self.name,
+            request_timeout_seconds=request_timeout_seconds,
+        )
 
 
 @contextmanager
@@ -55,7 +60,11 @@ def kubernetes_api(programs: Path, home: Path, name: str = "cluster1") -> Iterat
     home.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     (home / "service-account.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
     )
     (home / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
     client, peer, port = _free_port(), _free_port(), _free_port()
@@ -84,7 +93,9 @@ def kubernetes_api(programs: Path, home: Path, name: str = "cluster1") -> Iterat
     ]
     with ExitStack() as stack:
         stack.enter_context(_process([str(programs / "etcd"), *etcd_arguments], home / "etcd.log"))
-        api = stack.enter_context(_process([str(programs / "kube-apiserver"), *api_arguments], home / "apiserver.log"))
+        api = stack.enter_context(
+            _process([str(programs / "kube-apiserver"), *api_arguments], home / "apiserver.log")
+        )
         made = KubernetesApi(name, home, f"https://127.0.0.1:{port}", api)
         eventually(
             lambda: (home / "certs/apiserver.crt").exists() or api.poll() is not None,
@@ -115,7 +126,15 @@ def _kubeconfig(api: KubernetesApi) -> dict[str, object]:
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": api.name,
-        "clusters": [{"name": api.name, "cluster": {"server": api.url, "certificate-authority": str(api.home / "certs/apiserver.crt")}}],
+        "clusters": [
+            {
+                "name": api.name,
+                "cluster": {
+                    "server": api.url,
+                    "certificate-authority": str(api.home / "certs/apiserver.crt"),
+                },
+            }
+        ],
         "users": [{"name": "admin", "user": {"token": TOKEN}}],
         "contexts": [{"name": api.name, "context": {"cluster": api.name, "user": "admin"}}],
     }
@@ -124,7 +143,9 @@ def _kubeconfig(api: KubernetesApi) -> dict[str, object]:
 @contextmanager
 def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         yield process
     finally:

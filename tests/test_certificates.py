@@ -29,8 +29,12 @@ def intermediate(root: Authority) -> Authority:
     return certificates.make_intermediate(root, "Test Intermediate")
 
 
-def test_two_leaves_of_different_clusters_trust_each_other_through_the_root(root: Authority, tmp_path: Path) -> None:
-    server = certificates.make_leaf(certificates.make_intermediate(root, "east"), dns_names=["server.test"])
+def test_two_leaves_of_different_clusters_trust_each_other_through_the_root(
+    root: Authority, tmp_path: Path
+) -> None:
+    server = certificates.make_leaf(
+        certificates.make_intermediate(root, "east"), dns_names=["server.test"]
+    )
     client = certificates.make_leaf(certificates.make_intermediate(root, "west"), spiffe_id=SPIFFE)
 
     peer = _handshake(server, client, root, tmp_path)
@@ -38,10 +42,14 @@ def test_two_leaves_of_different_clusters_trust_each_other_through_the_root(root
     assert peer["subjectAltName"] == (("URI", SPIFFE),)
 
 
-def test_a_leaf_of_a_foreign_root_is_refused(root: Authority, intermediate: Authority, tmp_path: Path) -> None:
+def test_a_leaf_of_a_foreign_root_is_refused(
+    root: Authority, intermediate: Authority, tmp_path: Path
+) -> None:
     server = certificates.make_leaf(intermediate, dns_names=["server.test"])
     foreign = certificates.make_root("Foreign Root")
-    client = certificates.make_leaf(certificates.make_intermediate(foreign, "foreign"), spiffe_id=SPIFFE)
+    client = certificates.make_leaf(
+        certificates.make_intermediate(foreign, "foreign"), spiffe_id=SPIFFE
+    )
 
     with pytest.raises(ssl.SSLError, match="certificate verify failed"):
         _handshake(server, client, root, tmp_path)
@@ -57,7 +65,9 @@ def _handshake(server: Leaf, client: Leaf, root: Authority, folder: Path) -> dic
 
     def run_client() -> None:
         try:
-            with client_context.wrap_socket(client_end, server_hostname="server.test") as connection:
+            with client_context.wrap_socket(
+                client_end, server_hostname="server.test"
+            ) as connection:
                 connection.recv(1)
         except OSError as error:
             client_errors.append(error)
@@ -121,11 +131,21 @@ def test_cacerts_is_what_istio_documents(root: Authority, intermediate: Authorit
 
     assert sorted(files) == ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"]
     assert certificates.key_matches(files["ca-cert.pem"].decode(), files["ca-key.pem"].decode())
-    assert certificates.split_pem(files["cert-chain.pem"].decode()) == [intermediate.certificate, root.certificate]
-    assert certificates.verify_chain(files["cert-chain.pem"].decode(), files["root-cert.pem"].decode(), NOW) is None
+    assert certificates.split_pem(files["cert-chain.pem"].decode()) == [
+        intermediate.certificate,
+        root.certificate,
+    ]
+    assert (
+        certificates.verify_chain(
+            files["cert-chain.pem"].decode(), files["root-cert.pem"].decode(), NOW
+        )
+        is None
+    )
 
 
-def test_a_key_of_another_certificate_does_not_match(root: Authority, intermediate: Authority) -> None:
+def test_a_key_of_another_certificate_does_not_match(
+    root: Authority, intermediate: Authority
+) -> None:
     assert not certificates.key_matches(root.certificate, intermediate.key)
 
 
@@ -133,18 +153,29 @@ def test_a_key_of_another_certificate_does_not_match(root: Authority, intermedia
 def test_a_whole_chain_verifies(root: Authority, intermediate: Authority, with_root: bool) -> None:
     leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
 
-    assert certificates.verify_chain(leaf.chain + (root.certificate if with_root else ""), root.certificate, NOW) is None
+    assert (
+        certificates.verify_chain(
+            leaf.chain + (root.certificate if with_root else ""), root.certificate, NOW
+        )
+        is None
+    )
 
 
 def test_one_of_several_roots_is_enough(root: Authority, intermediate: Authority) -> None:
     leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
-    roots = certificates.make_root("Other").certificate + certificates.make_root("Test Root").certificate + root.certificate
+    roots = (
+        certificates.make_root("Other").certificate
+        + certificates.make_root("Test Root").certificate
+        + root.certificate
+    )
 
     assert certificates.verify_chain(leaf.chain, roots, NOW) is None
 
 
 def test_an_expired_leaf_is_named(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE, not_before=NOW - 3 * certificates.DAY)
+    leaf = certificates.make_leaf(
+        intermediate, spiffe_id=SPIFFE, not_before=NOW - 3 * certificates.DAY
+    )
 
     assert certificates.verify_chain(leaf.chain, root.certificate, NOW) == (
         f'"{SPIFFE}" expired on {NOW - 2 * certificates.DAY:%Y-%m-%d %H:%M:%S} UTC'
@@ -155,20 +186,26 @@ def test_an_expired_intermediate_is_named(root: Authority) -> None:
     old = certificates.make_intermediate(root, "Old", valid=-certificates.DAY / 48)
     leaf = certificates.make_leaf(old, spiffe_id=SPIFFE)
 
-    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith('"Old" expired on ')
+    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith(
+        '"Old" expired on '
+    )
 
 
 def test_an_expired_root_is_named() -> None:
     root = certificates.make_root("Old Root", valid=-certificates.DAY / 48)
     leaf = certificates.make_leaf(certificates.make_intermediate(root, "Young"), spiffe_id=SPIFFE)
 
-    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith('"Old Root" expired on ')
+    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith(
+        '"Old Root" expired on '
+    )
 
 
 def test_a_leaf_of_tomorrow_is_named(root: Authority, intermediate: Authority) -> None:
     leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE, not_before=NOW + certificates.DAY)
 
-    assert "is not valid before" in str(certificates.verify_chain(leaf.chain, root.certificate, NOW))
+    assert "is not valid before" in str(
+        certificates.verify_chain(leaf.chain, root.certificate, NOW)
+    )
 
 
 def test_a_missing_intermediate_is_named(root: Authority, intermediate: Authority) -> None:
@@ -179,10 +216,14 @@ def test_a_missing_intermediate_is_named(root: Authority, intermediate: Authorit
     )
 
 
-def test_a_chain_out_of_order_is_told_from_an_incomplete_one(root: Authority, intermediate: Authority) -> None:
+def test_a_chain_out_of_order_is_told_from_an_incomplete_one(
+    root: Authority, intermediate: Authority
+) -> None:
     leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
 
-    problem = certificates.verify_chain(leaf.certificate + root.certificate + intermediate.certificate, root.certificate, NOW)
+    problem = certificates.verify_chain(
+        leaf.certificate + root.certificate + intermediate.certificate, root.certificate, NOW
+    )
 
     assert str(problem).startswith("the chain is out of order")
 
@@ -191,22 +232,28 @@ def test_a_signature_of_another_key_is_found(root: Authority) -> None:
     leaf = certificates.make_leaf(certificates.make_intermediate(root, "Twin"), spiffe_id=SPIFFE)
     twin = certificates.make_intermediate(root, "Twin")
 
-    assert certificates.verify_chain(leaf.certificate + twin.certificate, root.certificate, NOW) == (
-        f'the signature of "{SPIFFE}" was not made with the key of "Twin"'
-    )
+    assert certificates.verify_chain(
+        leaf.certificate + twin.certificate, root.certificate, NOW
+    ) == (f'the signature of "{SPIFFE}" was not made with the key of "Twin"')
 
 
 def test_a_leaf_that_signs_is_found(root: Authority, intermediate: Authority) -> None:
     upstart = certificates.make_leaf(intermediate, dns_names=["upstart.test"])
-    leaf = certificates.make_leaf(Authority(upstart.certificate, upstart.key, intermediate.issuers), spiffe_id=SPIFFE)
+    leaf = certificates.make_leaf(
+        Authority(upstart.certificate, upstart.key, intermediate.issuers), spiffe_id=SPIFFE
+    )
 
     problem = certificates.verify_chain(leaf.certificate + upstart.chain, root.certificate, NOW)
 
     assert problem == f'"upstart.test", the issuer of "{SPIFFE}", is not a CA certificate'
 
 
-def test_an_authority_below_one_that_allows_none_is_found(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(certificates.make_intermediate(intermediate, "Third"), spiffe_id=SPIFFE)
+def test_an_authority_below_one_that_allows_none_is_found(
+    root: Authority, intermediate: Authority
+) -> None:
+    leaf = certificates.make_leaf(
+        certificates.make_intermediate(intermediate, "Third"), spiffe_id=SPIFFE
+    )
 
     problem = certificates.verify_chain(leaf.chain, root.certificate, NOW)
 
@@ -229,11 +276,19 @@ def test_a_foreign_root_is_told_from_a_namesake(root: Authority) -> None:
     [
         ("", "roots", "there is no certificate"),
         ("chain", "", "there is no root certificate to verify against"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "roots", "a certificate cannot be read"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "roots",
+            "a certificate cannot be read",
+        ),
     ],
     ids=["no-chain", "no-roots", "not-a-certificate"],
 )
-def test_what_is_not_there_or_not_readable_is_said(root: Authority, chain: str, roots: str, problem: str) -> None:
+def test_what_is_not_there_or_not_readable_is_said(
+    root: Authority, chain: str, roots: str, problem: str
+) -> None:
     known = {"chain": root.certificate, "roots": root.certificate}
 
-    assert str(certificates.verify_chain(known.get(chain, chain), known.get(roots, roots), NOW)).startswith(problem)
+    assert str(
+        certificates.verify_chain(known.get(chain, chain), known.get(roots, roots), NOW)
+    ).startswith(problem)

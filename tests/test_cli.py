@@ -15,8 +15,12 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".lock", "../x", "a/b", "a b", "ä", "x" * 64, "-x", "Lab"])
-def test_a_lab_cannot_be_called_everything(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".lock", "../x", "a/b", "a b", "ä", "x" * 64, "-x", "Lab"]
+)
+def test_a_lab_cannot_be_called_everything(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert cli.main(["lab", "up", f"--name={name}"]) == cli.USAGE
 
     assert "cannot be called so\n  next: use up to 63 lower-case letters" in capsys.readouterr().err
@@ -34,16 +38,22 @@ def test_a_lab_cannot_be_called_everything(name: str, capsys: pytest.CaptureFixt
     ],
     ids=["no-cluster", "one-cluster", "topology", "no-spec", "two-ways"],
 )
-def test_a_mesh_that_cannot_be_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mesh_that_cannot_be_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["lab", "up", "--name=x", *arguments]) == cli.USAGE
 
     assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "text", ["", "- 1", "kind: Something", "{", "kind: ConformanceReport"], ids=["empty", "list", "other", "broken", "bare"]
+    "text",
+    ["", "- 1", "kind: Something", "{", "kind: ConformanceReport"],
+    ids=["empty", "list", "other", "broken", "bare"],
 )
-def test_only_certificates_are_compared(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_certificates_are_compared(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "report.yaml"
     file.write_text(text)
 
@@ -52,8 +62,12 @@ def test_only_certificates_are_compared(text: str, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err.startswith("istio-mc: certificate")
 
 
-@pytest.mark.parametrize("text", ["", "- 1", "contexts: 5", "{"], ids=["empty", "list", "number", "broken"])
-def test_a_sweep_of_clusters_takes_a_kubeconfig(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "- 1", "contexts: 5", "{"], ids=["empty", "list", "number", "broken"]
+)
+def test_a_sweep_of_clusters_takes_a_kubeconfig(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(text)
 
@@ -62,7 +76,9 @@ def test_a_sweep_of_clusters_takes_a_kubeconfig(text: str, tmp_path: Path, capsy
     assert str(file) in capsys.readouterr().err
 
 
-def test_a_cluster_that_does_not_answer_is_told_and_the_rest_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_that_does_not_answer_is_told_and_the_rest_is_swept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(
         "{apiVersion: v1, kind: Config, users: [{name: u, user: {token: t}}], clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}],"
@@ -88,11 +104,16 @@ def test_a_cache_that_cannot_be_written_to_is_named(
     assert f"labs: {tmp_path}/file/labs cannot be written to" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def full(**_: object) -> None:
         raise OSError(28, os.strerror(28), "/cache")
 
-    monkeypatch.setattr("pytest_istio_mc.lab.sweep.sweep", full)
+    monkeypatch.setattr("pytest_istio_mc.lab.leftovers.sweep", full)
 
     assert cli.main(["sweep"]) == cli.UNKNOWN
-    assert capsys.readouterr().err == "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
+    assert (
+        capsys.readouterr().err
+        == "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
+    )

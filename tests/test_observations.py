@@ -17,11 +17,24 @@ def test_the_last_element_is_the_word_of_the_servers_own_sidecar() -> None:
     elements = forwarded_certificates(f"{forged},{own}")
 
     assert len(elements) == 2
-    assert elements[-1] == {"By": SERVER, "Hash": "11", "Subject": 'CN=a,O=\\"b\\";c', "URI": CALLER}
+    assert elements[-1] == {
+        "By": SERVER,
+        "Hash": "11",
+        "Subject": 'CN=a,O=\\"b\\";c',
+        "URI": CALLER,
+    }
 
 
 def test_an_answer_takes_the_identities_from_the_header() -> None:
-    told = {"cluster": "east", "namespace": "a", "pod": "p", "version": "v1", "role": "server", "port": 5000, "protocol": "HTTP/1.1"}
+    told = {
+        "cluster": "east",
+        "namespace": "a",
+        "pod": "p",
+        "version": "v1",
+        "role": "server",
+        "port": 5000,
+        "protocol": "HTTP/1.1",
+    }
 
     answer = Answer.from_probe({**told, "xfcc": f'By={SERVER};Hash=1;Subject="";URI={CALLER}'})
 
@@ -32,12 +45,19 @@ def test_an_answer_takes_the_identities_from_the_header() -> None:
 @pytest.mark.parametrize(
     ("ending", "status", "error", "failure"),
     [
-        (Ending.ANSWERED, 503, "upstream connect error\nreset reason: x", "503 upstream connect error reset reason: x"),
+        (
+            Ending.ANSWERED,
+            503,
+            "upstream connect error\nreset reason: x",
+            "503 upstream connect error reset reason: x",
+        ),
         (Ending.TIMEOUT, 0, "timed out", "timeout: timed out"),
     ],
 )
 def test_a_failed_request_says_why(ending: Ending, status: int, error: str, failure: str) -> None:
-    request = Request(1.0, "east", "client", "h", 5000, Protocol.HTTP, ending, status=status, error=error)
+    request = Request(
+        1.0, "east", "client", "h", 5000, Protocol.HTTP, ending, status=status, error=error
+    )
 
     assert not request.succeeded
     assert request.failure == failure

@@ -16,9 +16,8 @@ from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
 from pytest_istio_mc.validation import assignment_from
-
-from .certifying import CERTIFY, report_of, without_mesh_environment, write_suite
-from .fake_mesh import SPEC_URL, FakeProvider, FakeTopology
+from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
+from tests.fake_mesh import SPEC_URL, FakeProvider, FakeTopology
 
 PROVIDERS = {"lab": FakeProvider(), "attach": FakeProvider(), "fake": FakeProvider()}
 
@@ -33,7 +32,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def kubeconfig(tmp_path: Path) -> Path:
     """A kubeconfig with three contexts."""
     path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump({"kind": "Config", "contexts": [{"name": name} for name in ("prod-a", "prod-b", "other")]}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "kind": "Config",
+                "contexts": [{"name": name} for name in ("prod-a", "prod-b", "other")],
+            }
+        )
+    )
     return path
 
 
@@ -41,7 +47,10 @@ def kubeconfig(tmp_path: Path) -> Path:
 def spec_file(tmp_path: Path) -> Path:
     """A mesh spec file with contexts."""
     path = tmp_path / "mesh.yaml"
-    clusters = [{"name": name, "network": f"net-{name}", "context": f"prod-{name[0]}"} for name in ("alpha", "beta")]
+    clusters = [
+        {"name": name, "network": f"net-{name}", "context": f"prod-{name[0]}"}
+        for name in ("alpha", "beta")
+    ]
     path.write_text(yaml.safe_dump({"topology": "fake-topology", "clusters": clusters}))
     return path
 
@@ -50,7 +59,12 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
     """The settings of these options, all from the command line."""
     wanted = {"topology": "fake-topology", "report": "r.yaml", **texts}
     given = {name: Given(str(text), "command line", folder) for name, text in wanted.items()}
-    assignment = assignment_from(given, environment or {}, providers=PROVIDERS, topologies={"fake-topology": FakeTopology("fake-topology")})
+    assignment = assignment_from(
+        given,
+        environment or {},
+        providers=PROVIDERS,
+        topologies={"fake-topology": FakeTopology("fake-topology")},
+    )
     (settings,) = assignment.runs
     return settings
 
@@ -58,7 +72,11 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
 def test_the_lab_is_the_default_and_needs_nothing_but_a_topology(tmp_path: Path) -> None:
     settings = read(tmp_path)
 
-    assert (settings.topology, settings.provider, settings.profile) == ("fake-topology", "lab", Profile.CORE)
+    assert (settings.topology, settings.provider, settings.profile) == (
+        "fake-topology",
+        "lab",
+        Profile.CORE,
+    )
     assert [cluster.name for cluster in settings.spec] == ["cluster1", "cluster2"]
     assert settings.overrides == ()
 
@@ -69,21 +87,37 @@ def test_all_is_the_one_topology_there_is(tmp_path: Path) -> None:
 
 
 def test_contexts_name_the_clusters(tmp_path: Path, kubeconfig: Path) -> None:
-    settings = read(tmp_path, provider="attach", contexts="east=prod-a, west=prod-b", kubeconfig=kubeconfig)
+    settings = read(
+        tmp_path, provider="attach", contexts="east=prod-a, west=prod-b", kubeconfig=kubeconfig
+    )
 
-    assert [(cluster.name, cluster.context) for cluster in settings.spec] == [("east", "prod-a"), ("west", "prod-b")]
+    assert [(cluster.name, cluster.context) for cluster in settings.spec] == [
+        ("east", "prod-a"),
+        ("west", "prod-b"),
+    ]
     assert settings.spec.kubeconfig == str(kubeconfig)
 
 
-def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(tmp_path: Path, kubeconfig: Path) -> None:
-    settings = read(tmp_path, {"KUBECONFIG": f"{kubeconfig}:{kubeconfig}"}, provider="attach", contexts="east=prod-a,west=prod-b")
+def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(
+    tmp_path: Path, kubeconfig: Path
+) -> None:
+    settings = read(
+        tmp_path,
+        {"KUBECONFIG": f"{kubeconfig}:{kubeconfig}"},
+        provider="attach",
+        contexts="east=prod-a,west=prod-b",
+    )
 
     assert settings.spec.kubeconfig == f"{kubeconfig}:{kubeconfig}"
 
 
-def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(tmp_path: Path, spec_file: Path, kubeconfig: Path) -> None:
+def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(
+    tmp_path: Path, spec_file: Path, kubeconfig: Path
+) -> None:
     own = read(tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig)
-    overruled = read(tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig, contexts="beta=other")
+    overruled = read(
+        tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig, contexts="beta=other"
+    )
 
     assert [cluster.context for cluster in own.spec] == ["prod-a", "prod-b"]
     assert [cluster.context for cluster in overruled.spec] == ["prod-a", "other"]
@@ -96,20 +130,47 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"topology": "fake-topology,ring,star"}, 'no topology is called "ring, star"'),
         ({"topology": ","}, 'no topology is called ","'),
         ({"provider": "kind"}, 'no provider is called "kind".*valid are: attach, fake, lab'),
-        ({"contexts": "a=b"}, "--mesh-contexts: makes no sense together with the provider lab.*--mesh-provider=attach"),
+        (
+            {"contexts": "a=b"},
+            "--mesh-contexts: makes no sense together with the provider lab.*--mesh-provider=attach",
+        ),
         ({"kubeconfig": "x"}, "--mesh-kubeconfig: makes no sense together with the provider lab"),
-        ({"provider": "attach"}, "no context for cluster cluster1, cluster2.*--mesh-contexts=cluster1=CONTEXT,cluster2=CONTEXT"),
-        ({"provider": "attach", "contexts": "east"}, '"east" is not cluster=context.*write east=prod-a,west=prod-b'),
+        (
+            {"provider": "attach"},
+            "no context for cluster cluster1, cluster2.*--mesh-contexts=cluster1=CONTEXT,cluster2=CONTEXT",
+        ),
+        (
+            {"provider": "attach", "contexts": "east"},
+            '"east" is not cluster=context.*write east=prod-a,west=prod-b',
+        ),
         ({"provider": "attach", "contexts": "east=a,east=b"}, 'cluster "east" is given twice'),
-        ({"provider": "attach", "contexts": "east=a,west=a", "kubeconfig": "kubeconfig"}, 'context "a" is given for 2 clusters'),
-        ({"provider": "attach", "contexts": "a=b,c=d", "kubeconfig": "absent"}, "--mesh-kubeconfig: .*absent cannot be read"),
-        ({"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "kubeconfig"}, "no context x, y.*valid are: other, prod-a, prod-b"),
-        ({"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "list.yaml"}, "is not a kubeconfig"),
-        ({"provider": "attach", "contexts": "gamma=other", "spec": "mesh.yaml"}, '"gamma" is not in the mesh.*valid are: alpha, beta'),
+        (
+            {"provider": "attach", "contexts": "east=a,west=a", "kubeconfig": "kubeconfig"},
+            'context "a" is given for 2 clusters',
+        ),
+        (
+            {"provider": "attach", "contexts": "a=b,c=d", "kubeconfig": "absent"},
+            "--mesh-kubeconfig: .*absent cannot be read",
+        ),
+        (
+            {"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "kubeconfig"},
+            "no context x, y.*valid are: other, prod-a, prod-b",
+        ),
+        (
+            {"provider": "attach", "contexts": "a=x,c=y", "kubeconfig": "list.yaml"},
+            "is not a kubeconfig",
+        ),
+        (
+            {"provider": "attach", "contexts": "gamma=other", "spec": "mesh.yaml"},
+            '"gamma" is not in the mesh.*valid are: alpha, beta',
+        ),
         ({"spec": "absent.yaml"}, "--mesh-spec: .*absent.yaml cannot be read"),
         ({"spec": "broken.yaml"}, "--mesh-spec: .*broken.yaml is neither YAML nor JSON"),
         ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
-        ({"spec": "ring.yaml"}, 'ring.yaml describes "ring", --mesh-topology says "fake-topology".*--mesh-topology=ring'),
+        (
+            {"spec": "ring.yaml"},
+            'ring.yaml describes "ring", --mesh-topology says "fake-topology".*--mesh-topology=ring',
+        ),
         ({"spec": "flat.yaml"}, "fake-topology needs two networks"),
         ({"profile": "gold"}, 'no profile is called "gold".*valid are: core, extended'),
         ({"timeout_factor": "0"}, '"0" is not a number above 0'),
@@ -138,7 +199,9 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
     (tmp_path / "list.yaml").write_text("[]")
     for name, topology, network in (("ring", "ring", "two"), ("flat", "fake-topology", "one")):
         clusters = [{"name": "a", "network": "one"}, {"name": "b", "network": network}]
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"topology": topology, "clusters": clusters}))
+        (tmp_path / f"{name}.yaml").write_text(
+            yaml.safe_dump({"topology": topology, "clusters": clusters})
+        )
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
@@ -153,7 +216,9 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
     assert "\n  next: " in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
 
     with pytest.raises(UsageProblem, match="is not writable"):
@@ -188,7 +253,10 @@ def test_how_checks_stand(tmp_path: Path) -> None:
     assert (lab.standing(check()).claimed, lab.standing(check()).obstacle) == (True, "")
     assert not lab.standing(check(Kind.STATIC, Profile.EXTENDED)).claimed
     assert other.standing(check(Kind.STATIC, Profile.EXTENDED)).obstacle == ""
-    assert lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT)).obstacle == "this mesh has not: two or more clusters on one network"
+    assert (
+        lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT)).obstacle
+        == "this mesh has not: two or more clusters on one network"
+    )
     assert other.standing(check(Kind.FAULT)).claimed
     assert "--mesh-disruptive" in other.standing(check(Kind.FAULT)).obstacle
     assert allowed.standing(check(Kind.FAULT)).obstacle == ""
@@ -196,7 +264,11 @@ def test_how_checks_stand(tmp_path: Path) -> None:
 
 def test_what_changes_the_whole_mesh_needs_permission_outside_the_lab(tmp_path: Path) -> None:
     exclusive = replace(check(Kind.LIVE), exclusive=True)
-    lab, other, allowed = read(tmp_path), read(tmp_path, provider="fake"), read(tmp_path, provider="fake", disruptive="true")
+    lab, other, allowed = (
+        read(tmp_path),
+        read(tmp_path, provider="fake"),
+        read(tmp_path, provider="fake", disruptive="true"),
+    )
 
     assert (lab.standing(exclusive).obstacle, allowed.standing(exclusive).obstacle) == ("", "")
     assert other.standing(exclusive).claimed
@@ -211,7 +283,9 @@ def test_the_command_line_comes_before_the_environment_before_the_ini_file(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_suite(pytester)
-    pytester.makeini("[pytest]\nmesh_topology = fake-topology\nmesh_provider = fake\nmesh_timeout_factor = 2\nmesh_keep = true\n")
+    pytester.makeini(
+        "[pytest]\nmesh_topology = fake-topology\nmesh_provider = fake\nmesh_timeout_factor = 2\nmesh_keep = true\n"
+    )
     arguments = ("-p", "tests.fake_mesh")
 
     pytester.runpytest(*arguments)
@@ -230,13 +304,17 @@ def test_the_command_line_comes_before_the_environment_before_the_ini_file(
     assert report["overrides"] == ["every time budget was multiplied by 4 (--mesh-timeout-factor)"]
 
 
-def test_paths_in_the_ini_file_count_from_there(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_in_the_ini_file_count_from_there(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_suite(pytester)
     pytester.makeini("[pytest]\nmesh_report = certificates/mine.json\n")
     pytester.mkdir("certificates")
     monkeypatch.chdir(pytester.mkdir("deeper"))
 
-    result = pytester.runpytest_subprocess(*CERTIFY, "--rootdir=..", "../test_suite.py", "-c", "../tox.ini")
+    result = pytester.runpytest_subprocess(
+        *CERTIFY, "--rootdir=..", "../test_suite.py", "-c", "../tox.ini"
+    )
 
     assert result.ret == 0
     assert (pytester.path / "certificates" / "mine.json").exists()
@@ -245,13 +323,25 @@ def test_paths_in_the_ini_file_count_from_there(pytester: pytest.Pytester, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--mesh-provider=attach",), "*--mesh-provider: nothing to do without --mesh-topology=NAME*"),
+        (
+            ("--mesh-provider=attach",),
+            "*--mesh-provider: nothing to do without --mesh-topology=NAME*",
+        ),
         (("--mesh-topology=ring",), '*no topology is called "ring"*'),
         (("--mesh-topology=fake-topology", "--mesh-timeout-factor=x"), "*is not a number above 0*"),
-        (("--mesh-topology=fake-topology", "--mesh-provider=fake", "--mesh-baseline=baseline.yaml"), "*is not a ConformanceReport*"),
+        (
+            (
+                "--mesh-topology=fake-topology",
+                "--mesh-provider=fake",
+                "--mesh-baseline=baseline.yaml",
+            ),
+            "*is not a ConformanceReport*",
+        ),
     ],
 )
-def test_pytest_says_so_and_ends_with_its_usage_code(pytester: pytest.Pytester, arguments: tuple[str, ...], message: str) -> None:
+def test_pytest_says_so_and_ends_with_its_usage_code(
+    pytester: pytest.Pytester, arguments: tuple[str, ...], message: str
+) -> None:
     write_suite(pytester)
     (pytester.path / "baseline.yaml").write_text("kind: Other")
 
@@ -261,7 +351,9 @@ def test_pytest_says_so_and_ends_with_its_usage_code(pytester: pytest.Pytester, 
     result.stderr.fnmatch_lines([message])
 
 
-def test_a_switch_in_the_environment_must_be_yes_or_no(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_in_the_environment_must_be_yes_or_no(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MESH_LIST", "perhaps")
 
     result = pytester.runpytest("-p", "tests.fake_mesh")
@@ -275,5 +367,7 @@ def test_every_option_has_a_help_text_a_variable_and_an_ini_twin(pytester: pytes
 
     for option in OPTIONS:
         assert option.flag in text
-        assert f"[{option.variable}, ini {option.setting}]" in text.replace(f"[{option.variable}, ini\n", f"[{option.variable}, ini ")
+        assert f"[{option.variable}, ini {option.setting}]" in text.replace(
+            f"[{option.variable}, ini\n", f"[{option.variable}, ini "
+        )
         assert f"{option.setting} ({'bool' if option.is_switch else 'string'})" in text

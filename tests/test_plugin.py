@@ -11,8 +11,16 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_istio_mc.evidence.report import validate
-
-from .certifying import BROKEN, CERTIFY, HEALTHY, entry_of, good, report_of, without_mesh_environment, write_suite
+from tests.certifying import (
+    BROKEN,
+    CERTIFY,
+    HEALTHY,
+    entry_of,
+    good,
+    report_of,
+    without_mesh_environment,
+    write_suite,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +56,9 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
     assert entry_of(report, "MC-TRUST-901")["pairs"] == ["cluster1", "cluster2"]
 
 
-def test_a_broken_mesh_shows_the_root_cause_first_and_folds_the_symptoms(pytester: pytest.Pytester) -> None:
+def test_a_broken_mesh_shows_the_root_cause_first_and_folds_the_symptoms(
+    pytester: pytest.Pytester,
+) -> None:
     write_suite(pytester, BROKEN)
 
     result = pytester.runpytest(*CERTIFY)
@@ -85,7 +95,9 @@ def test_a_broken_mesh_shows_the_root_cause_first_and_folds_the_symptoms(pyteste
 def test_python_tracebacks_are_there_for_who_asks(pytester: pytest.Pytester) -> None:
     write_suite(pytester, BROKEN)
 
-    pytester.runpytest(*CERTIFY, "--tb=long").stdout.fnmatch_lines(["*NonConformant: MC-ACCESS-901 non-conformant*"])
+    pytester.runpytest(*CERTIFY, "--tb=long").stdout.fnmatch_lines(
+        ["*NonConformant: MC-ACCESS-901 non-conformant*"]
+    )
 
 
 def test_only_inconclusive_checks_end_with_exit_code_3(pytester: pytest.Pytester) -> None:
@@ -94,12 +106,22 @@ def test_only_inconclusive_checks_end_with_exit_code_3(pytester: pytest.Pytester
     result = pytester.runpytest(*CERTIFY)
 
     assert result.ret == 3
-    result.stdout.fnmatch_lines(["1 check could not find out:", "   MC-EASTWEST-901: no answer within 5 s", "result      INCONCLUSIVE: *"])
+    result.stdout.fnmatch_lines(
+        [
+            "1 check could not find out:",
+            "   MC-EASTWEST-901: no answer within 5 s",
+            "result      INCONCLUSIVE: *",
+        ]
+    )
     assert report_of(pytester)["result"] == "inconclusive"
 
 
-def test_a_failure_elsewhere_is_never_hidden_by_an_inconclusive_check(pytester: pytest.Pytester) -> None:
-    write_suite(pytester, HEALTHY | {"gateway": "NO_ANSWER"}, more="\ndef test_mine():\n    assert False\n")
+def test_a_failure_elsewhere_is_never_hidden_by_an_inconclusive_check(
+    pytester: pytest.Pytester,
+) -> None:
+    write_suite(
+        pytester, HEALTHY | {"gateway": "NO_ANSWER"}, more="\ndef test_mine():\n    assert False\n"
+    )
 
     assert pytester.runpytest(*CERTIFY).ret == pytest.ExitCode.TESTS_FAILED
 
@@ -115,7 +137,9 @@ def test_a_selection_is_partial(pytester: pytest.Pytester) -> None:
             "*2 passed, 4 deselected*",
         ]
     )
-    result.stdout.fnmatch_lines(["result      PARTIAL: 2 of 4 claimed checks did not run; this is no certificate"])
+    result.stdout.fnmatch_lines(
+        ["result      PARTIAL: 2 of 4 claimed checks did not run; this is no certificate"]
+    )
     report = report_of(pytester)
     assert report["result"] == "partial"
     assert report["profiles"]["core"]["notRun"] == ["MC-DISCOVERY-901", "MC-EASTWEST-901"]
@@ -133,7 +157,13 @@ def test_a_skip_in_a_test_is_partial_and_keeps_its_reason(pytester: pytest.Pytes
 
 
 def test_a_judge_may_find_that_a_check_does_not_apply(pytester: pytest.Pytester) -> None:
-    write_suite(pytester, HEALTHY | {"gateway": 'judged("MC-EASTWEST-901", not_applicable("no gateway is meant to be here"))'})
+    write_suite(
+        pytester,
+        HEALTHY
+        | {
+            "gateway": 'judged("MC-EASTWEST-901", not_applicable("no gateway is meant to be here"))'
+        },
+    )
 
     result = pytester.runpytest(*CERTIFY, "-v")
 
@@ -182,7 +212,9 @@ def test_a_test_that_gives_no_verdict_is_inconclusive(pytester: pytest.Pytester)
         ),
     ],
 )
-def test_a_defect_of_a_test_is_inconclusive_and_keeps_its_traceback(pytester: pytest.Pytester, trust: str, reason: str) -> None:
+def test_a_defect_of_a_test_is_inconclusive_and_keeps_its_traceback(
+    pytester: pytest.Pytester, trust: str, reason: str
+) -> None:
     write_suite(pytester, HEALTHY | {"trust": trust})
 
     result = pytester.runpytest(*CERTIFY)
@@ -194,13 +226,18 @@ def test_a_defect_of_a_test_is_inconclusive_and_keeps_its_traceback(pytester: py
 
 def test_a_fixture_that_fails_makes_the_check_inconclusive(pytester: pytest.Pytester) -> None:
     write_suite(pytester)
-    pytester.makeconftest("import pytest\n@pytest.fixture\ndef expect():\n    raise OSError('disk is full')\n")
+    pytester.makeconftest(
+        "import pytest\n@pytest.fixture\ndef expect():\n    raise OSError('disk is full')\n"
+    )
 
     pytester.runpytest(*CERTIFY)
 
     report = report_of(pytester)
     assert report["result"] == "inconclusive"
-    assert entry_of(report, "MC-TRUST-901")["reason"] == "the check could not be prepared: OSError: disk is full"
+    assert (
+        entry_of(report, "MC-TRUST-901")["reason"]
+        == "the check could not be prepared: OSError: disk is full"
+    )
 
 
 def test_a_check_that_was_given_up_says_why(pytester: pytest.Pytester) -> None:
@@ -218,11 +255,15 @@ def test_a_check_that_was_given_up_says_why(pytester: pytest.Pytester) -> None:
 
     pytester.runpytest(*CERTIFY)
 
-    reason = 'the check could not be prepared: the clusters were lost: cluster "cluster1": kubelet ended'
+    reason = (
+        'the check could not be prepared: the clusters were lost: cluster "cluster1": kubelet ended'
+    )
     assert entry_of(report_of(pytester), "MC-TRUST-901")["reason"] == reason
 
 
-def test_nothing_is_asked_of_clusters_that_are_lost_and_what_was_recorded_is_judged(pytester: pytest.Pytester) -> None:
+def test_nothing_is_asked_of_clusters_that_are_lost_and_what_was_recorded_is_judged(
+    pytester: pytest.Pytester,
+) -> None:
     write_suite(pytester)
     pytester.makeconftest(
         """
@@ -274,7 +315,10 @@ def test_several_parameters_of_one_test_make_one_verdict(pytester: pytest.Pytest
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ('@pytest.mark.mesh_check("MC-TRUST-777")\ndef test_it(): pass', "*names no known check; --mesh-list prints every id*"),
+        (
+            '@pytest.mark.mesh_check("MC-TRUST-777")\ndef test_it(): pass',
+            "*names no known check; --mesh-list prints every id*",
+        ),
         ("@pytest.mark.mesh_check\ndef test_it(): pass", "*names no known check*"),
         (
             '@pytest.mark.mesh_check("MC-TRUST-901")\ndef test_a(): pass\n@pytest.mark.mesh_check("MC-TRUST-901")\ndef test_b(): pass',
@@ -297,7 +341,14 @@ def test_tests_that_do_not_fit_the_catalogue_are_refused_before_anything_starts(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--collect-only",), ("--mesh-list",), ("--mesh-plan",), ("-k", "nothing_is_called_so"), ("--fixtures",), ("test_mine.py",)],
+    [
+        ("--collect-only",),
+        ("--mesh-list",),
+        ("--mesh-plan",),
+        ("-k", "nothing_is_called_so"),
+        ("--fixtures",),
+        ("test_mine.py",),
+    ],
 )
 def test_nothing_is_provisioned_where_no_mesh_is_needed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
@@ -310,7 +361,9 @@ def test_nothing_is_provisioned_where_no_mesh_is_needed(
 
     assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if result.ret == pytest.ExitCode.NO_TESTS_COLLECTED:
-        result.stdout.fnmatch_lines(["no check was selected, so nothing was provisioned. All of them: pytest --pyargs *"])
+        result.stdout.fnmatch_lines(
+            ["no check was selected, so nothing was provisioned. All of them: pytest --pyargs *"]
+        )
     assert not (pytester.path / "log").exists()
     assert not (pytester.path / "mesh-report.yaml").exists()
 
@@ -369,7 +422,7 @@ def test_a_mesh_that_cannot_be_provisioned_ends_with_exit_code_3_and_says_why_on
             'cluster "cluster1": istiod not ready (503 from /ready)',
             "  next: try --mesh-keep",
             'cluster "cluster2": does not go away',
-            'result      INCONCLUSIVE: the mesh could not be provisioned: *',
+            "result      INCONCLUSIVE: the mesh could not be provisioned: *",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -379,7 +432,9 @@ def test_a_mesh_that_cannot_be_provisioned_ends_with_exit_code_3_and_says_why_on
     assert {entry["verdict"] for entry in report["checks"]} == {"inconclusive", "not-applicable"}
 
 
-def test_a_clean_up_that_fails_is_said_and_changes_the_exit_code(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_up_that_fails_is_said_and_changes_the_exit_code(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_suite(pytester)
     monkeypatch.setenv("FAKE_CLEAN_UP", "fail")
 
@@ -403,7 +458,10 @@ def test_junit_carries_id_verdict_and_reason(pytester: pytest.Pytester) -> None:
 
     root = ET.parse(pytester.path / "junit.xml").getroot()
     cases = {case.get("name"): case for case in root.iter("testcase")}
-    properties = {name: {entry.get("name"): entry.get("value") for entry in case.iter("property")} for name, case in cases.items()}
+    properties = {
+        name: {entry.get("name"): entry.get("value") for entry in case.iter("property")}
+        for name, case in cases.items()
+    }
     assert properties["test_secrets"] == {
         "mesh_check": "MC-ACCESS-901",
         "mesh_verdict": "non-conformant",
@@ -413,7 +471,10 @@ def test_junit_carries_id_verdict_and_reason(pytester: pytest.Pytester) -> None:
     assert properties["test_root"]["mesh_verdict"] == "conformant"
     failure = cases["test_secrets"].find("failure")
     assert failure is not None
-    assert failure.get("message") == "MC-ACCESS-901 non-conformant: cluster1 holds no remote secret for cluster2"
+    assert (
+        failure.get("message")
+        == "MC-ACCESS-901 non-conformant: cluster1 holds no remote secret for cluster2"
+    )
 
 
 def test_a_baseline_that_was_better_fails_the_run(pytester: pytest.Pytester) -> None:
@@ -424,11 +485,15 @@ def test_a_baseline_that_was_better_fails_the_run(pytester: pytest.Pytester) -> 
     result = pytester.runpytest(*CERTIFY, "--mesh-baseline=before.yaml")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["baseline    worse: MC-EASTWEST-901 conformant -> inconclusive: no answer within 5 s"])
+    result.stdout.fnmatch_lines(
+        ["baseline    worse: MC-EASTWEST-901 conformant -> inconclusive: no answer within 5 s"]
+    )
     assert pytester.runpytest(*CERTIFY, "--mesh-baseline=mesh-report.yaml").ret == 3
 
 
-def test_a_snapshot_is_saved_and_replayed_without_a_mesh(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_is_saved_and_replayed_without_a_mesh(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_suite(pytester)
     pytester.runpytest(*CERTIFY, "--mesh-snapshot=recorded")
     monkeypatch.setenv("FAKE_LOG", str(pytester.path / "log"))
@@ -446,7 +511,9 @@ def test_a_snapshot_is_saved_and_replayed_without_a_mesh(pytester: pytest.Pytest
     assert live["reason"].startswith("needs a mesh")
 
 
-def test_ctrl_c_cleans_up_and_leaves_a_certificate_that_is_no_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_cleans_up_and_leaves_a_certificate_that_is_no_pass(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_suite(pytester, HEALTHY | {"discovery": "(_ for _ in ()).throw(KeyboardInterrupt())"})
     monkeypatch.setenv("FAKE_LOG", str(pytester.path / "log"))
 
@@ -462,7 +529,10 @@ def test_ctrl_c_cleans_up_and_leaves_a_certificate_that_is_no_pass(pytester: pyt
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_provisioning_cleans_up(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...], number: str
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: tuple[str, ...],
+    number: str,
 ) -> None:
     import signal
 
@@ -472,7 +542,11 @@ def test_a_signal_while_provisioning_cleans_up(
     log = pytester.path / "log"
     monkeypatch.setenv("FAKE_LOG", str(log))
     monkeypatch.setenv("FAKE_PROVIDE", "slow")
-    run = subprocess.Popen([sys.executable, "-m", "pytest", *CERTIFY, *workers], cwd=pytester.path, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *CERTIFY, *workers],
+        cwd=pytester.path,
+        stdout=subprocess.DEVNULL,
+    )
 
     eventually(log.exists, bool, within_seconds=20, what="the fake provider begins")
     run.send_signal(getattr(signal, number))
@@ -485,7 +559,9 @@ def test_a_signal_while_provisioning_cleans_up(
     assert entry_of(report, "MC-TRUST-901")["reason"] == "not run: the run was interrupted"
 
 
-def test_a_full_disk_does_not_lose_the_certificate(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_lose_the_certificate(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_suite(pytester)
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -508,7 +584,11 @@ def test_a_full_disk_does_not_lose_the_certificate(pytester: pytest.Pytester, mo
 
     assert result.ret == 3
     result.stdout.fnmatch_lines(
-        ["*mesh-report.yaml: cannot be written (*No space left on device*)", "kind: ConformanceReport", "result: success"]
+        [
+            "*mesh-report.yaml: cannot be written (*No space left on device*)",
+            "kind: ConformanceReport",
+            "result: success",
+        ]
     )
     assert not list(pytester.path.glob("*mesh-report*"))
 
@@ -530,15 +610,22 @@ def test_an_idle_plugin_loads_nothing_heavy_and_changes_nothing(pytester: pytest
         """
     )
 
-    result = pytester.runpytest_subprocess("-p", "no:allure_pytest", "-p", "no:xdist", "-p", "no:hypothesispytest")
+    result = pytester.runpytest_subprocess(
+        "-p", "no:allure_pytest", "-p", "no:xdist", "-p", "no:hypothesispytest"
+    )
 
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*mesh*")
     assert not (pytester.path / "mesh-report.yaml").exists()
 
 
-def test_an_active_plugin_imports_no_allure_and_no_kubernetes_where_none_is_used(pytester: pytest.Pytester) -> None:
-    write_suite(pytester, more="\ndef test_light(mesh):\n    import sys\n    assert not {'kubernetes', 'allure'} & set(sys.modules)\n")
+def test_an_active_plugin_imports_no_allure_and_no_kubernetes_where_none_is_used(
+    pytester: pytest.Pytester,
+) -> None:
+    write_suite(
+        pytester,
+        more="\ndef test_light(mesh):\n    import sys\n    assert not {'kubernetes', 'allure'} & set(sys.modules)\n",
+    )
 
     result = pytester.runpytest_subprocess(*CERTIFY, "-p", "no:allure_pytest")
 

@@ -35,7 +35,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def option_table() -> str:
     """The README's table of options."""
-    rows = [f"| `{option.flag}{'=' + option.metavar if option.metavar else ''}` | {option.help} |" for option in OPTIONS]
+    rows = [
+        f"| `{option.flag}{'=' + option.metavar if option.metavar else ''}` | {option.help} |"
+        for option in OPTIONS
+    ]
     return "\n".join(["| option | meaning |", "|---|---|", *rows])
 
 
@@ -47,11 +50,16 @@ def check_table() -> str:
         for check in known_checks().values():
             if check.area == area:
                 extended = ", extended" if check.profile is Profile.EXTENDED else ""
-                lines.append(f"| {check.id} | {check.kind.value}{extended} | {_cell(check.title)} |")
+                lines.append(
+                    f"| {check.id} | {check.kind.value}{extended} | {_cell(check.title)} |"
+                )
     return "\n".join(lines[1:])
 
 
-GENERATED: Mapping[str, Path] = {"options": ROOT / "README.md", "checks": ROOT / "docs" / "checks.md"}
+GENERATED: Mapping[str, Path] = {
+    "options": ROOT / "README.md",
+    "checks": ROOT / "docs" / "checks.md",
+}
 
 
 def generated(name: str) -> str:
@@ -64,7 +72,9 @@ def _cell(text: str) -> str:
 
 
 def _between(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<=<!-- {name} -->\n)(.*?)(?=^<!-- /{name} -->$)", re.MULTILINE | re.DOTALL)
+    return re.compile(
+        rf"(?<=<!-- {name} -->\n)(.*?)(?=^<!-- /{name} -->$)", re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -85,7 +95,9 @@ def test_the_mesh_spec_example_is_one_and_names_every_key() -> None:
     from pytest_istio_mc import spec as module
 
     for key in module._TOP_LEVEL | module._CLUSTER_KEYS:
-        assert re.search(rf"`(clusters\[\]\.)?{key}`", section), f"{key} is not in the section 'The mesh spec file'"
+        assert re.search(rf"`(clusters\[\]\.)?{key}`", section), (
+            f"{key} is not in the section 'The mesh spec file'"
+        )
 
 
 def test_the_example_of_an_own_check_judges_and_is_certified(pytester: pytest.Pytester) -> None:
@@ -107,32 +119,53 @@ def test_the_example_of_an_own_check_judges_and_is_certified(pytester: pytest.Py
 
 
 def test_the_example_of_a_provider_is_taken(pytester: pytest.Pytester) -> None:
-    (source,) = [source for source in blocks(ROOT / "README.md", "python") if "pytest_mesh_providers" in source]
+    (source,) = [
+        source
+        for source in blocks(ROOT / "README.md", "python")
+        if "pytest_mesh_providers" in source
+    ]
     pytester.makeconftest(source)
 
-    result = pytester.runpytest_subprocess("--mesh-topology=multi-network-multi-primary", "--mesh-provider=inventory", "--mesh-plan")
+    result = pytester.runpytest_subprocess(
+        "--mesh-topology=multi-network-multi-primary", "--mesh-provider=inventory", "--mesh-plan"
+    )
 
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["provider  inventory: clusters as our inventory lists them"])
 
 
-@pytest.mark.parametrize(("name", "result", "code"), [("healthy", "PARTIAL", 0), ("ew-passthrough-missing", "FAILURE", 1)])
-def test_the_recorded_meshes_of_the_readme_can_be_judged(pytester: pytest.Pytester, name: str, result: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "result", "code"),
+    [("healthy", "PARTIAL", 0), ("ew-passthrough-missing", "FAILURE", 1)],
+)
+def test_the_recorded_meshes_of_the_readme_can_be_judged(
+    pytester: pytest.Pytester, name: str, result: str, code: int
+) -> None:
     assert f"--mesh-replay=tests/recorded/{name}\n" in (ROOT / "README.md").read_text()
 
-    run = pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={RECORDED / name}")
+    run = pytester.runpytest_subprocess(
+        "--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={RECORDED / name}"
+    )
 
     assert run.ret == code
     run.stdout.fnmatch_lines([f"result      {result}: *"])
 
 
-def test_the_broken_mesh_of_the_readme_reads_as_it_is_shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_broken_mesh_of_the_readme_reads_as_it_is_shown(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     (shown,) = blocks(ROOT / "README.md", "text")
 
-    run = pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={RECORDED / 'ew-passthrough-missing'}")
+    run = pytester.runpytest_subprocess(
+        "--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={RECORDED / 'ew-passthrough-missing'}"
+    )
 
-    told = [line for line in shown.splitlines() if line and not re.search(r"explain|^ +MC-|checks\)", line)]  # live checks are not replayed
+    told = [
+        line
+        for line in shown.splitlines()
+        if line and not re.search(r"explain|^ +MC-|checks\)", line)
+    ]  # live checks are not replayed
     assert [line for line in told if line not in run.outlines] == []
 
 
@@ -158,7 +191,10 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
         if words:
             flags = set(re.findall(r"(?<= )--[a-z-]+", command))
             helped = subprocess.run(
-                [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"], capture_output=True, text=True, check=False
+                [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert helped.returncode == 0, f"{command}: {helped.stderr}"
             assert all(flag in helped.stdout for flag in flags), command
@@ -168,7 +204,9 @@ def test_every_make_target_that_is_shown_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
         for target in re.findall(r"(?:^[#$] |`)make ([\w./-]+)", page.read_text(), re.MULTILINE):
-            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"make {target} in {page.name}"
+            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), (
+                f"make {target} in {page.name}"
+            )
 
 
 def test_the_list_of_checks_needs_no_lab(pytester: pytest.Pytester) -> None:
@@ -196,7 +234,9 @@ def test_every_link_inside_leads_somewhere(page: Path) -> None:
         assert linked.exists(), f"{target} in {page.name}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, f"{target} in {page.name}"
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+            }, f"{target} in {page.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

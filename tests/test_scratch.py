@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_istio_mc.lab import sweep
+from pytest_istio_mc.lab.leftovers import sweep
 from pytest_istio_mc.scratch import Scratch, left_behind
 
 
@@ -40,9 +40,11 @@ def test_what_a_killed_run_left_is_found_and_swept() -> None:
     living = Scratch("0123abcd")
 
     (left,) = left_behind()
-    assert [str(found) for found in sweep.sweep(dry_run=True)] == [f'temporary folder {left} of lab "run-dead0001"']
+    assert [str(found) for found in sweep(dry_run=True)] == [
+        f'temporary folder {left} of lab "run-dead0001"'
+    ]
     assert left.exists()
-    sweep.sweep()
+    sweep()
     assert not left.exists()
     assert living.folder.exists()
     living.remove()

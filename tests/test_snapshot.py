@@ -24,7 +24,10 @@ def read_all(folder: Path) -> str:
     """Everything in the files of a snapshot."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     assert files
-    return "\n".join((gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode() for file in files)
+    return "\n".join(
+        (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
+        for file in files
+    )
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -43,7 +46,10 @@ def test_the_same_snapshot_is_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
         snapshot.save(tmp_path / name, compress=True)
 
-    first, second = ([file.read_bytes() for file in sorted((tmp_path / name).rglob("*.gz"))] for name in ("first", "second"))
+    first, second = (
+        [file.read_bytes() for file in sorted((tmp_path / name).rglob("*.gz"))]
+        for name in ("first", "second")
+    )
 
     assert first == second
 
@@ -90,14 +96,19 @@ def test_certificates_are_public_and_stay() -> None:
 
 
 def test_a_fact_that_could_not_be_had_is_not_an_absent_one() -> None:
-    cluster = ClusterSnapshot("east", failures=(Failure("list Service", "services is forbidden", 403),))
+    cluster = ClusterSnapshot(
+        "east", failures=(Failure("list Service", "services is forbidden", 403),)
+    )
 
     with pytest.raises(ObservationError, match=r"could not list Service.*403"):
         cluster.listed("Service")
     assert cluster.listed("Node") == ()
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "no json", json.dumps({"apiVersion": "istio-mc.dev/v9", "kind": "Snapshot"})])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[]", "no json", json.dumps({"apiVersion": "istio-mc.dev/v9", "kind": "Snapshot"})],
+)
 def test_what_is_no_snapshot_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "snapshot.json").write_text(content)
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.spec import ClusterSpec, Feature, Locality, MeshSpec, Role, with_contexts
-
-from .specs import meshes
+from tests.specs import meshes
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -27,40 +26,83 @@ def document(**changes: Any) -> dict[str, Any]:
         ({"clusters": ["east"]}, "clusters[1] must be a mapping"),
         ({"clusters": [{"name": "east"}]}, "clusters[1]: 'network' is missing"),
         ({"clusters": [{"name": 7, "network": "n"}]}, "'name' must be text, got 7"),
-        ({"clusters": [{"name": "e", "network": "n", "role": "boss"}]}, "role 'boss', known are primary, remote, config, external"),
-        ({"clusters": [{"name": "e", "network": "n", "netwrok": "m"}]}, "clusters[1] has unknown keys netwrok"),
+        (
+            {"clusters": [{"name": "e", "network": "n", "role": "boss"}]},
+            "role 'boss', known are primary, remote, config, external",
+        ),
+        (
+            {"clusters": [{"name": "e", "network": "n", "netwrok": "m"}]},
+            "clusters[1] has unknown keys netwrok",
+        ),
         ({"cluster": []}, "the document has unknown keys cluster"),
         ({"apiVersion": "v2"}, "apiVersion 'v2'"),
         ({"federated": "yes"}, "'federated' must be true or false"),
         ({"trustDomain": "10.0.0.1"}, "is an address; it must be a DNS name"),
         ({"clusters": [{"name": "east", "network": "n1"}]}, "1 cluster with workloads"),
-        ({"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n1"}]}, 'cluster name "e" is used 2 times'),
-        ({"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n2"}]}, 'cluster "e" is in 2 networks (n1, n2)'),
-        ({"clusters": [{"name": "East", "network": "n1"}, {"name": "w", "network": "n2"}]}, '"East" is not a DNS label'),
         (
-            {"clusters": [{"name": "e", "network": "n1", "context": "x"}, {"name": "w", "network": "n2", "context": "x"}]},
+            {"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n1"}]},
+            'cluster name "e" is used 2 times',
+        ),
+        (
+            {"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n2"}]},
+            'cluster "e" is in 2 networks (n1, n2)',
+        ),
+        (
+            {"clusters": [{"name": "East", "network": "n1"}, {"name": "w", "network": "n2"}]},
+            '"East" is not a DNS label',
+        ),
+        (
+            {
+                "clusters": [
+                    {"name": "e", "network": "n1", "context": "x"},
+                    {"name": "w", "network": "n2", "context": "x"},
+                ]
+            },
             'context "x" is given for 2 clusters',
         ),
         (
-            {"clusters": [{"name": "e", "network": "n1", "role": "remote"}, {"name": "w", "network": "n2", "role": "remote"}]},
+            {
+                "clusters": [
+                    {"name": "e", "network": "n1", "role": "remote"},
+                    {"name": "w", "network": "n2", "role": "remote"},
+                ]
+            },
             "there is no control plane",
         ),
         (
-            {"clusters": [{"name": "e", "network": "n1"}, {"name": "w", "network": "n2", "role": "remote", "controlPlane": "x"}]},
+            {
+                "clusters": [
+                    {"name": "e", "network": "n1"},
+                    {"name": "w", "network": "n2", "role": "remote", "controlPlane": "x"},
+                ]
+            },
             'is served by "x", which is not in the spec',
         ),
         (
-            {"clusters": [{"name": "e", "network": "n1"}, {"name": "w", "network": "n2", "controlPlane": "e"}]},
+            {
+                "clusters": [
+                    {"name": "e", "network": "n1"},
+                    {"name": "w", "network": "n2", "controlPlane": "e"},
+                ]
+            },
             'primary "w" names "e" as its control plane',
         ),
         (
-            {"clusters": [{"name": "e", "network": "n1"}, {"name": "w", "network": "n2", "role": "external"}]},
+            {
+                "clusters": [
+                    {"name": "e", "network": "n1"},
+                    {"name": "w", "network": "n2", "role": "external"},
+                ]
+            },
             'external control plane "w" has no config cluster',
         ),
         (
             {
                 "federated": True,
-                "clusters": [{"name": "e", "network": "n1"}, {"name": "w", "network": "n2", "role": "remote", "controlPlane": "e"}],
+                "clusters": [
+                    {"name": "e", "network": "n1"},
+                    {"name": "w", "network": "n2", "role": "remote", "controlPlane": "e"},
+                ],
             },
             "in federated meshes every cluster is a primary",
         ),
@@ -88,7 +130,12 @@ def test_primaries_of_two_networks_watch_each_other() -> None:
     spec = MeshSpec.from_dict(document())
     east, west = spec
 
-    assert spec.features == {Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES, Feature.MULTI_PRIMARY, Feature.MULTI_NETWORK}
+    assert spec.features == {
+        Feature.CROSS_CLUSTER,
+        Feature.SHARED_SERVICES,
+        Feature.MULTI_PRIMARY,
+        Feature.MULTI_NETWORK,
+    }
     assert spec.watched_by(east) == (west,)
     assert spec.served_by(east) == (east,)
     assert spec.pairs == ((east, west), (west, east))
@@ -147,9 +194,17 @@ def specs(draw: st.DrawFn) -> MeshSpec:
     def cluster(place: int, name: str) -> ClusterSpec:
         if place < primaries:
             return ClusterSpec(name, draw(networks), locality=draw(localities))
-        return ClusterSpec(name, draw(networks), Role.REMOTE, draw(st.sampled_from(names[:primaries])), draw(localities))
+        return ClusterSpec(
+            name,
+            draw(networks),
+            Role.REMOTE,
+            draw(st.sampled_from(names[:primaries])),
+            draw(localities),
+        )
 
-    return MeshSpec("any", tuple(cluster(place, name) for place, name in enumerate(names)), mesh_id=draw(_NAMES))
+    return MeshSpec(
+        "any", tuple(cluster(place, name) for place, name in enumerate(names)), mesh_id=draw(_NAMES)
+    )
 
 
 @given(specs())
@@ -163,16 +218,22 @@ def test_every_cluster_is_served_by_exactly_one_control_plane(spec: MeshSpec) ->
 
     assert sorted(served) == sorted(cluster.name for cluster in spec)
     for plane in spec.control_planes:
-        assert {cluster.name for cluster in spec.watched_by(plane)} == {cluster.name for cluster in spec} - {plane.name}
+        assert {cluster.name for cluster in spec.watched_by(plane)} == {
+            cluster.name for cluster in spec
+        } - {plane.name}
 
 
 @given(meshes())
-def test_any_mix_of_roles_and_networks_is_valid_and_survives_its_file_format(spec: MeshSpec) -> None:
+def test_any_mix_of_roles_and_networks_is_valid_and_survives_its_file_format(
+    spec: MeshSpec,
+) -> None:
     assert MeshSpec.from_dict(spec.validated().to_dict()) == spec
 
 
 @given(meshes())
-def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched_by_all_of_its_mesh(spec: MeshSpec) -> None:
+def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched_by_all_of_its_mesh(
+    spec: MeshSpec,
+) -> None:
     served = [cluster.name for plane in spec.control_planes for cluster in spec.served_by(plane)]
 
     assert sorted(served) == sorted(cluster.name for cluster in spec.data_planes)
@@ -180,11 +241,19 @@ def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched
         watched = {cluster.name for cluster in spec.watched_by(plane)}
         own = spec.config_cluster(plane).name
         assert own not in watched
-        assert watched == (set() if spec.federated else {cluster.name for cluster in spec.data_planes} - {own})
+        assert watched == (
+            set() if spec.federated else {cluster.name for cluster in spec.data_planes} - {own}
+        )
 
 
 def test_a_cluster_is_seen_alone_on_the_same_network_or_behind_a_gateway_of_its_own() -> None:
-    spec = MeshSpec("any", tuple(ClusterSpec(name, network) for name, network in (("a", "one"), ("b", "two"), ("c", "two"))))
+    spec = MeshSpec(
+        "any",
+        tuple(
+            ClusterSpec(name, network)
+            for name, network in (("a", "one"), ("b", "two"), ("c", "two"))
+        ),
+    )
 
     assert spec.seen_alone("a", "b")
     assert spec.seen_alone("c", "b")

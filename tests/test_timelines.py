@@ -12,18 +12,39 @@ from pytest_istio_mc.timelines import Flow, Mark, Record, Timeline
 
 def record(when: float, cluster: str = "east", **changes: object) -> Record:
     """A request that a cluster answered; with no cluster, one that failed."""
-    made = {"ending": Ending.ANSWERED, "status": 200 if cluster else 503, "cluster": cluster, "pod": f"pod-{cluster}" if cluster else ""}
+    made = {
+        "ending": Ending.ANSWERED,
+        "status": 200 if cluster else 503,
+        "cluster": cluster,
+        "pod": f"pod-{cluster}" if cluster else "",
+    }
     return Record(when, **{**made, **changes})  # type: ignore[arg-type]
 
 
-def flow(*records: Record, began: float = 0.0, ended: float = 10.0, keep_alive: bool = False) -> Flow:
-    return Flow("east to hello", "east", "hello", 5000, Protocol.HTTP, keep_alive, 1.0, records, False, began, ended)
+def flow(
+    *records: Record, began: float = 0.0, ended: float = 10.0, keep_alive: bool = False
+) -> Flow:
+    return Flow(
+        "east to hello",
+        "east",
+        "hello",
+        5000,
+        Protocol.HTTP,
+        keep_alive,
+        1.0,
+        records,
+        False,
+        began,
+        ended,
+    )
 
 
 def test_what_counts_as_a_failure() -> None:
     refused = record(1.0, "", ending=Ending.REFUSED, status=0, error="ConnectionRefusedError: no")
     unhealthy = record(2.0, "", error="no healthy\n upstream")
-    skipped = record(3.0, "", ending=Ending.SKIPPED, status=0, error="not sent: 60 requests were unanswered")
+    skipped = record(
+        3.0, "", ending=Ending.SKIPPED, status=0, error="not sent: 60 requests were unanswered"
+    )
     not_ours = record(4.0, "", status=200, error="<html>")
 
     here = flow(record(0.5), refused, unhealthy, skipped, not_ours, record(5.0, status=0))
@@ -40,12 +61,16 @@ def test_what_counts_as_a_failure() -> None:
 
 def test_the_longest_gap_counts_from_answer_to_answer() -> None:
     assert flow(*(record(float(at)) for at in range(11))).longest_gap_seconds == 1.0
-    slow = flow(record(0.0), record(1.0, latency_seconds=4.0), record(2.0, latency_seconds=3.5), record(9.9))
+    slow = flow(
+        record(0.0), record(1.0, latency_seconds=4.0), record(2.0, latency_seconds=3.5), record(9.9)
+    )
     assert slow.longest_gap_seconds == pytest.approx(5.0), "answers at 0, 5, 5.5 and 9.9"
 
 
 @pytest.mark.parametrize(
-    ("times", "gap"), [([6.0, 9.0], 6.0), ([1.0, 2.0], 8.0), ([], 10.0)], ids=["before the first", "after the last", "no answer at all"]
+    ("times", "gap"),
+    [([6.0, 9.0], 6.0), ([1.0, 2.0], 8.0), ([], 10.0)],
+    ids=["before the first", "after the last", "no answer at all"],
 )
 def test_the_edges_of_the_run_are_part_of_its_gaps(times: list[float], gap: float) -> None:
     assert flow(*map(record, times)).longest_gap_seconds == gap
@@ -60,7 +85,14 @@ def test_a_window_has_gaps_of_its_own() -> None:
 
 
 def test_who_answered_first_last_and_steadily() -> None:
-    here = flow(record(1.0), record(2.0, "west"), record(3.0, ""), record(4.0, "west"), record(5.0, "west"), record(6.0))
+    here = flow(
+        record(1.0),
+        record(2.0, "west"),
+        record(3.0, ""),
+        record(4.0, "west"),
+        record(5.0, "west"),
+        record(6.0),
+    )
     timeline = Timeline((here, flow(record(1.5, "west"))))
 
     assert here.answered_by() == {"west": 3, "east": 2}
@@ -88,7 +120,9 @@ def test_connections_that_were_not_there_any_more() -> None:
 
 def test_marks_choose_windows() -> None:
     mark = Mark(2.0, 4.0, "west stopped")
-    timeline = Timeline((flow(*(record(float(at)) for at in range(11))),), (mark, Mark(9.0, 9.0, "west is back")))
+    timeline = Timeline(
+        (flow(*(record(float(at)) for at in range(11))),), (mark, Mark(9.0, 9.0, "west is back"))
+    )
 
     assert timeline.mark("west stopped") == mark
     assert [one.when for one in timeline.during("west stopped").flows[0].records] == [2.0, 3.0, 4.0]
@@ -99,7 +133,10 @@ def test_marks_choose_windows() -> None:
 
 def test_it_survives_being_written_down() -> None:
     timeline = Timeline(
-        (flow(record(1.0), record(2.0, "", error="no healthy upstream", late_seconds=0.25)), flow(began=1.0)),
+        (
+            flow(record(1.0), record(2.0, "", error="no healthy upstream", late_seconds=0.25)),
+            flow(began=1.0),
+        ),
         (Mark(1.0, 2.0, "west stopped"),),
         0.002,
     )
@@ -108,7 +145,19 @@ def test_it_survives_being_written_down() -> None:
 
 
 def test_in_a_word() -> None:
-    timeline = Timeline((flow(record(1.0), record(2.0, "west"), record(3.0, "west"), record(4.0, "", error="no healthy upstream")),))
+    timeline = Timeline(
+        (
+            flow(
+                record(1.0),
+                record(2.0, "west"),
+                record(3.0, "west"),
+                record(4.0, "", error="no healthy upstream"),
+            ),
+        )
+    )
 
-    assert str(timeline) == "4 requests, answered by west 2, east 1, 1 failed (1× 503 no healthy upstream)"
+    assert (
+        str(timeline)
+        == "4 requests, answered by west 2, east 1, 1 failed (1× 503 no healthy upstream)"
+    )
     assert str(Timeline(())) == "0 requests, answered by nobody, none failed"

@@ -33,9 +33,22 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     home = tmp_path_factory.mktemp("fresh")
     venv.create(home, with_pip=False, symlinks=True)
-    packages = home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    packages = (
+        home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    )
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "-q", "--no-deps", "--no-index", str(wheel)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(home / "bin/python"),
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            str(wheel),
+        ],
         check=True,
         capture_output=True,
     )
@@ -47,8 +60,20 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(program: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of the fresh environment in ``folder``, which is not the checkout."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MESH_", "PYTEST_", "PYTHON"))}
-    return subprocess.run([str(program), *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MESH_", "PYTEST_", "PYTHON"))
+    }
+    return subprocess.run(
+        [str(program), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_it_holds_suites_fixtures_and_data_and_nothing_else(wheel: Path) -> None:
@@ -58,22 +83,45 @@ def test_it_holds_suites_fixtures_and_data_and_nothing_else(wheel: Path) -> None
     assert "pytest_istio_mc/fixtures/expect.py" in names
     assert "pytest_istio_mc/evidence/conformance-report.schema.json" in names
     assert any(name.endswith("go.sum") for name in names)
-    assert {name.partition("/")[0] for name in names} == {"pytest_istio_mc", "pytest_istio_mc-0.1.0.dist-info"}
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".go", ".so", ".pyc"))]
+    assert {name.partition("/")[0] for name in names} == {
+        "pytest_istio_mc",
+        "pytest_istio_mc-0.1.0.dist-info",
+    }
+    assert not [
+        name for name in names if "__pycache__" in name or name.endswith((".go", ".so", ".pyc"))
+    ]
     folders = ("suites", "fixtures")
-    in_checkout = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    in_wheel = {name.removeprefix("pytest_istio_mc/") for name in names if name.split("/")[1] in folders}
+    in_checkout = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    in_wheel = {
+        name.removeprefix("pytest_istio_mc/") for name in names if name.split("/")[1] in folders
+    }
     assert in_checkout == in_wheel
 
 
-def test_the_suites_are_collected_from_an_empty_folder_with_the_same_ids_as_here(installed: Path, tmp_path: Path) -> None:
+def test_the_suites_are_collected_from_an_empty_folder_with_the_same_ids_as_here(
+    installed: Path, tmp_path: Path
+) -> None:
     arguments = ("--collect-only", "-q", "--mesh-topology=multi-network-multi-primary")
 
-    there = run(installed / "python", "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", *arguments, folder=tmp_path)
+    there = run(
+        installed / "python",
+        "-m",
+        "pytest",
+        "--pyargs",
+        "pytest_istio_mc.suites",
+        *arguments,
+        folder=tmp_path,
+    )
     here = run(Path(sys.executable), "-m", "pytest", *arguments, folder=ROOT)
     by_path = run(Path(sys.executable), "-m", "pytest", "suites", *arguments, folder=ROOT)
 
-    assert there.returncode == here.returncode == 0, there.stdout + there.stderr + here.stdout + here.stderr
+    assert there.returncode == here.returncode == 0, (
+        there.stdout + there.stderr + here.stdout + here.stderr
+    )
     ids = [line for line in there.stdout.splitlines() if "::" in line]
     assert ids
     assert all(id.startswith("suites/") for id in ids)
@@ -83,14 +131,34 @@ def test_the_suites_are_collected_from_an_empty_folder_with_the_same_ids_as_here
 
 
 def test_the_package_comes_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    said = run(installed / "python", "-c", "import pytest_istio_mc.suites as suites; print(suites.__file__)", folder=tmp_path)
+    said = run(
+        installed / "python",
+        "-c",
+        "import pytest_istio_mc.suites as suites; print(suites.__file__)",
+        folder=tmp_path,
+    )
 
     assert Path(said.stdout.strip()).is_relative_to(installed.parent)
 
 
 def test_the_list_and_the_plan_need_no_cluster(installed: Path, tmp_path: Path) -> None:
-    listed = run(installed / "python", "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", "--mesh-list", folder=tmp_path)
-    planned = run(installed / "python", "-m", "pytest", "--mesh-topology=multi-network-multi-primary", "--mesh-plan", folder=tmp_path)
+    listed = run(
+        installed / "python",
+        "-m",
+        "pytest",
+        "--pyargs",
+        "pytest_istio_mc.suites",
+        "--mesh-list",
+        folder=tmp_path,
+    )
+    planned = run(
+        installed / "python",
+        "-m",
+        "pytest",
+        "--mesh-topology=multi-network-multi-primary",
+        "--mesh-plan",
+        folder=tmp_path,
+    )
 
     assert (listed.returncode, planned.returncode) == (0, 0), listed.stderr + planned.stderr
     assert "MC-TRUST-001  core, static" in listed.stdout
@@ -98,7 +166,9 @@ def test_the_list_and_the_plan_need_no_cluster(installed: Path, tmp_path: Path) 
 
 
 def test_suites_without_a_mesh_say_what_is_missing(installed: Path, tmp_path: Path) -> None:
-    result = run(installed / "python", "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", folder=tmp_path)
+    result = run(
+        installed / "python", "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", folder=tmp_path
+    )
 
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert "add --mesh-topology=multi-network-multi-primary" in result.stderr

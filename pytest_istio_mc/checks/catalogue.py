@@ -15,6 +15,7 @@ from ..verdicts import Verdict, inconclusive
 
 P = ParamSpec("P")
 
+
 AREAS = {
     "TRUST": "Trust",
     "ACCESS": "Remote access",
@@ -29,25 +30,39 @@ AREAS = {
 }
 """Check id prefixes in the order in which reports list them, with the name of the area."""
 
+
 MODULES = (
-    "trust",
-    "access",
-    "controlplane",
-    "discovery",
-    "eastwest",
-    "locality",
-    "federation",
-    "trust_live",
-    "controlplane_live",
-    "discovery_live",
-    "eastwest_live",
-    "cluster_local_live",
-    "subsets_live",
-    "locality_live",
-    "locality_shares_live",
-    "federation_live",
-    "eastwest_loss",
-    "apiserver_loss",
+    "trust.static",
+    "trust.cacerts",
+    "trust.expiry",
+    "trust.live",
+    "access.static",
+    "access.remote_secrets",
+    "access.synced",
+    "control_plane.static",
+    "control_plane.proxies",
+    "control_plane.remote_clusters",
+    "control_plane.external",
+    "control_plane.sameness",
+    "control_plane.versions",
+    "control_plane.live",
+    "discovery.static",
+    "discovery.reach",
+    "discovery.elsewhere",
+    "discovery.changes",
+    "discovery.headless",
+    "eastwest.static",
+    "eastwest.exposure",
+    "eastwest.live",
+    "eastwest.fault",
+    "cluster_local.live",
+    "subsets.live",
+    "locality.static",
+    "locality.live",
+    "locality.shares",
+    "federation.static",
+    "federation.live",
+    "apiserver.fault",
 )
 """The modules whose functions judge checks."""
 
@@ -124,7 +139,9 @@ def check(
     if id in _REGISTERED:
         raise ValueError(f"check {id} is registered twice")
     probed = probed or kind is not Kind.STATIC
-    _REGISTERED[id] = Check(id, title, kind, spec_url, profile, requires, explained_by, exclusive, probed, needs)
+    _REGISTERED[id] = Check(
+        id, title, kind, spec_url, profile, requires, explained_by, exclusive, probed, needs
+    )
 
     def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
         @functools.wraps(judge)
@@ -146,3 +163,33 @@ def known_checks() -> dict[str, Check]:
         importlib.import_module(f"{__package__}.{module}")
     order = {area: place for place, area in enumerate(AREAS)}
     return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))
+
+
+BELOW_TRAFFIC = (
+    "MC-TRUST-001",
+    "MC-TRUST-002",
+    "MC-TRUST-003",
+    "MC-TRUST-004",
+    "MC-TRUST-005",
+    "MC-TRUST-006",
+    "MC-TRUST-007",
+)
+
+
+BELOW_REACH = (
+    *BELOW_TRAFFIC,
+    "MC-TRUST-008",
+    *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
+    *(f"MC-CONTROL-{number:03}" for number in range(2, 8)),
+    *(f"MC-DISCOVERY-{number:03}" for number in range(1, 4)),
+    "MC-EASTWEST-001",
+    "MC-EASTWEST-002",
+    "MC-EASTWEST-003",
+    "MC-EASTWEST-004",
+    "MC-EASTWEST-007",
+)
+"""The checks that explain why instances of another cluster are not reached."""
+
+
+BELOW_ROUTES = (*BELOW_REACH, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-009")
+"""What keeps requests from reaching the instances of other clusters at all, whatever routes say."""

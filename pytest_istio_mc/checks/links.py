@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..istio_names import MULTI_CLUSTER_LABEL
 from ..snapshot import AccessFacts, KubeconfigFacts, SecretFacts, Snapshot
-
-REMOTE_LABEL = "istio/multiCluster"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,9 @@ def links(snapshot: Snapshot) -> tuple[Link, ...]:
     """Every link that the mesh needs."""
     spec = snapshot.spec
     return tuple(
-        Link(plane.name, spec.config_cluster(plane).name, target.name) for plane in spec.control_planes for target in spec.watched_by(plane)
+        Link(plane.name, spec.config_cluster(plane).name, target.name)
+        for plane in spec.control_planes
+        for target in spec.watched_by(plane)
     )
 
 
@@ -57,7 +58,11 @@ def accessed(snapshot: Snapshot, link: Link) -> AccessFacts | None:
     """What came of using the credential of a link; None where there is no credential."""
     for found in held(snapshot, link):
         for access in snapshot.clusters[link.holder].access:
-            if (access.namespace, access.secret, access.key) == (found.secret.namespace, found.secret.name, found.key):
+            if (access.namespace, access.secret, access.key) == (
+                found.secret.namespace,
+                found.secret.name,
+                found.key,
+            ):
                 return access
     return None
 
@@ -65,7 +70,10 @@ def accessed(snapshot: Snapshot, link: Link) -> AccessFacts | None:
 def active(snapshot: Snapshot, holder: str) -> Iterator[SecretFacts]:
     """The remote secrets that an istiod which reads its configuration in ``holder`` sees."""
     for secret in snapshot.clusters[holder].all_secrets():
-        if secret.namespace == snapshot.spec.istio_namespace and secret.labels.get(REMOTE_LABEL) == "true":
+        if (
+            secret.namespace == snapshot.spec.istio_namespace
+            and secret.labels.get(MULTI_CLUSTER_LABEL) == "true"
+        ):
             yield secret
 
 

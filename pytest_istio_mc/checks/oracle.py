@@ -10,22 +10,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ObservationError
-from ..localities import locality_of
+from ..istio_names import EAST_WEST_PORT, GATEWAY_PORT_LABEL, NETWORK_LABEL
 from ..snapshot import (
-    EAST_WEST_PORT,
-    NETWORK_LABEL,
     ClusterSnapshot,
     Object,
     ProxyEndpoint,
     ProxyFacts,
     Snapshot,
     labels_of,
+    locality_of,
     name_of,
     namespace_of,
 )
 from ..spec import ClusterSpec, MeshSpec
-
-GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 
 
 class By(Enum):
@@ -83,7 +80,9 @@ def ways(spec: MeshSpec, source: ClusterSpec) -> tuple[Way, ...]:
 
     Every cluster with workloads, whoever serves it; in federated meshes, whose names differ, only the cluster itself.
     """
-    reached = [target for target in spec.data_planes if not spec.federated or target.name == source.name]
+    reached = [
+        target for target in spec.data_planes if not spec.federated or target.name == source.name
+    ]
     return tuple(Way(source.name, target.name, _by(source, target)) for target in reached)
 
 
@@ -94,7 +93,10 @@ def _by(source: ClusterSpec, target: ClusterSpec) -> By:
 
 
 def expected_endpoints(
-    spec: MeshSpec, source: ClusterSpec, instances: Mapping[str, tuple[Instance, ...]], gateways: tuple[Gateway, ...]
+    spec: MeshSpec,
+    source: ClusterSpec,
+    instances: Mapping[str, tuple[Instance, ...]],
+    gateways: tuple[Gateway, ...],
 ) -> tuple[Expected, ...]:
     """What a proxy in ``source`` must hold for one port of a service with these instances.
 
@@ -106,17 +108,23 @@ def expected_endpoints(
         target = spec.cluster(way.target)
         for instance in instances.get(target.name, ()):
             if way.by is not By.GATEWAY:
-                found.setdefault((instance.address, instance.port, instance.locality, False), []).append(target.name)
+                found.setdefault(
+                    (instance.address, instance.port, instance.locality, False), []
+                ).append(target.name)
                 continue
             for gateway in gateways_to(target, gateways):
-                found.setdefault((gateway.address, gateway.port, instance.locality, True), []).append(target.name)
+                found.setdefault(
+                    (gateway.address, gateway.port, instance.locality, True), []
+                ).append(target.name)
     return tuple(
         Expected(address, port, locality, tuple(dict.fromkeys(targets)), gateway)
         for (address, port, locality, gateway), targets in sorted(found.items())
     )
 
 
-def held_for(proxy: ProxyFacts, prefix: str, snapshot: Snapshot) -> tuple[ProxyEndpoint, ...] | None:
+def held_for(
+    proxy: ProxyFacts, prefix: str, snapshot: Snapshot
+) -> tuple[ProxyEndpoint, ...] | None:
     """The endpoints of the probe service that a proxy holds in its Envoy cluster with that prefix; None where it has no such cluster."""
     probes = snapshot.require_probes()
     separator = "" if prefix.endswith("|") else "."
@@ -131,28 +139,44 @@ def misplaced(wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]) -> list
     places = {(one.address, one.port, one.locality) for one in held if one.health == "HEALTHY"}
     there = {(one.address, one.port) for one in held if one.health == "HEALTHY"}
     # a gateway may lead to instances in several localities; Envoy keeps an address once, in the locality that named it first
-    possible = {(one.address, one.port): {other.locality for other in wanted if other.address == one.address} for one in wanted}
+    possible = {
+        (one.address, one.port): {
+            other.locality for other in wanted if other.address == one.address
+        }
+        for one in wanted
+    }
     return [
         one
         for one in wanted
         if (one.address, one.port) in there
-        and not any((one.address, one.port, place) in places for place in possible[(one.address, one.port)])
+        and not any(
+            (one.address, one.port, place) in places for place in possible[(one.address, one.port)]
+        )
     ]
 
 
 def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gateway, ...]:
     """The gateways that lead to a cluster from other networks: its own, else those of its network."""
-    own = tuple(gateway for gateway in gateways if gateway.cluster == target.name and gateway.network == target.network)
+    own = tuple(
+        gateway
+        for gateway in gateways
+        if gateway.cluster == target.name and gateway.network == target.network
+    )
     return own or tuple(gateway for gateway in gateways if gateway.network == target.network)
 
 
-def ready_instances(snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str) -> tuple[Instance, ...]:
+def ready_instances(
+    snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str
+) -> tuple[Instance, ...]:
     """The ready instances of the probe service in a cluster, on the port of that name."""
     probes = snapshot.require_probes()
     nodes = {name_of(node): str(locality_of(node)) for node in cluster.listed("Node")}
     found = []
     for item in cluster.listed("EndpointSlice", probes.namespace):
-        if labels_of(item).get("kubernetes.io/service-name") != probes.service or item["addressType"] == "FQDN":
+        if (
+            labels_of(item).get("kubernetes.io/service-name") != probes.service
+            or item["addressType"] == "FQDN"
+        ):
             continue
         for port in item["ports"]:
             if (port.get("name") or "") != port_name:
@@ -160,7 +184,15 @@ def ready_instances(snapshot: Snapshot, cluster: ClusterSnapshot, port_name: str
             for endpoint in item["endpoints"]:
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
                     locality = nodes.get(endpoint.get("nodeName", ""), "")
-                    found.append(Instance(cluster.name, endpoint["target"], endpoint["addresses"][0], port["port"], locality))
+                    found.append(
+                        Instance(
+                            cluster.name,
+                            endpoint["target"],
+                            endpoint["addresses"][0],
+                            port["port"],
+                            locality,
+                        )
+                    )
     return tuple(sorted(found, key=lambda instance: (instance.address, instance.port)))
 
 
@@ -171,9 +203,15 @@ def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
         item = cluster.found("Service", probes.service, probes.namespace)
         if item is not None:
             return tuple(
-                (port["port"], port.get("name", "")) for port in item["spec"].get("ports") or () if port.get("protocol", "TCP") == "TCP"
+                (port["port"], port.get("name", ""))
+                for port in item["spec"].get("ports") or ()
+                if port.get("protocol", "TCP") == "TCP"
             )
-    raise ObservationError(f"service {probes.service}.{probes.namespace}", "is in no cluster", advice="deploy the probes again")
+    raise ObservationError(
+        f"service {probes.service}.{probes.namespace}",
+        "is in no cluster",
+        advice="deploy the probes again",
+    )
 
 
 def gateway_addresses(snapshot: Snapshot) -> tuple[Gateway, ...]:
@@ -191,7 +229,9 @@ def external_addresses(service: Object) -> tuple[str, ...]:
     """The addresses by which a Service can be reached from outside its cluster: load balancer and external IPs."""
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     addresses = [entry.get("ip") or entry.get("hostname") for entry in ingress]
-    return tuple(address for address in (*addresses, *(service["spec"].get("externalIPs") or ())) if address)
+    return tuple(
+        address for address in (*addresses, *(service["spec"].get("externalIPs") or ())) if address
+    )
 
 
 def gateway_port(service: Object) -> int:
@@ -207,4 +247,10 @@ def gateway_port(service: Object) -> int:
 
 def _addresses(cluster: str, network: str, service: Object) -> Iterator[Gateway]:
     for address in external_addresses(service):
-        yield Gateway(cluster, network, address, gateway_port(service), f"{namespace_of(service)}/{name_of(service)}")
+        yield Gateway(
+            cluster,
+            network,
+            address,
+            gateway_port(service),
+            f"{namespace_of(service)}/{name_of(service)}",
+        )

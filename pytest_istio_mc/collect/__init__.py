@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .access import Ask
-from .sweep import collect
+from .cluster import collect
 
 __all__ = ["Ask", "collect"]

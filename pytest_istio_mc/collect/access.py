@@ -36,7 +36,9 @@ _NOWHERE = "istio-mc-no-such-namespace"
 """Rules are asked for in a namespace without role bindings, so that only cluster-wide rights count."""
 
 
-def probe_access(cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float) -> AccessFacts:
+def probe_access(
+    cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float
+) -> AccessFacts:
     """Use one credential from a pod of ``cluster``: reach the server, verify it, authenticate, and ask what it may do."""
     facts = credential.facts
     base = AccessFacts(credential.namespace, credential.secret, credential.key, facts.server)
@@ -99,26 +101,45 @@ def granted(rules: Iterable[Mapping[str, Any]], verb: str, group: str, resource:
 
 
 def _reviews(request: Callable[..., Mapping[str, Any]]) -> tuple[Review, ...]:
-    wanted = [Review(verb, resource, group, need=need) for need, group, resource, verbs in NEEDS for verb in verbs]
+    wanted = [
+        Review(verb, resource, group, need=need)
+        for need, group, resource, verbs in NEEDS
+        for verb in verbs
+    ]
     answer = request(
         "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
-        {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": _NOWHERE}},
+        {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": _NOWHERE},
+        },
     )
     status = _json(answer).get("status") or {}
     rules = status.get("resourceRules") or ()
-    missing = [review for review in wanted if not granted(rules, review.verb, review.group, review.resource)]
+    missing = [
+        review
+        for review in wanted
+        if not granted(rules, review.verb, review.group, review.resource)
+    ]
     # authorizers other than RBAC need not list their rules: there only a review of each single right tells
     refused = set(missing)
     if missing and (status.get("incomplete") or answer.get("status") != 201):
         refused = {review for review in missing if not _allowed(request, review)}
-    return tuple(Review(review.verb, review.resource, review.group, review not in refused, review.need) for review in wanted)
+    return tuple(
+        Review(review.verb, review.resource, review.group, review not in refused, review.need)
+        for review in wanted
+    )
 
 
 def _allowed(request: Callable[..., Mapping[str, Any]], review: Review) -> bool:
     attributes = {"verb": review.verb, "group": review.group, "resource": review.resource}
     answer = request(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}},
+        {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        },
     )
     return bool((_json(answer).get("status") or {}).get("allowed"))
 

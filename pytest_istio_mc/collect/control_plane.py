@@ -12,13 +12,16 @@ from .access import Ask
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
-def istiod_endpoints(slices: Iterable[Mapping[str, Any]], istio_namespace: str) -> tuple[tuple[str, int], ...]:
+def istiod_endpoints(
+    slices: Iterable[Mapping[str, Any]], istio_namespace: str
+) -> tuple[tuple[str, int], ...]:
     """Address and port of every endpoint of the Services ``istiod`` (or ``istiod-<revision>``) of a cluster."""
     return tuple(
         dict.fromkeys(
             (address, int(port["port"]))
             for item in slices
-            if namespace_of(item) == istio_namespace and labels_of(item).get(SERVICE_LABEL, "").partition("-")[0] == "istiod"
+            if namespace_of(item) == istio_namespace
+            and labels_of(item).get(SERVICE_LABEL, "").partition("-")[0] == "istiod"
             for endpoint in item["endpoints"]
             for address in endpoint["addresses"]
             for port in item["ports"]
@@ -27,10 +30,19 @@ def istiod_endpoints(slices: Iterable[Mapping[str, Any]], istio_namespace: str) 
     )
 
 
-def probe_endpoint(cluster: str, address: str, port: int, istio_namespace: str, ask: Ask | None, timeout_seconds: float) -> EndpointFacts:
+def probe_endpoint(
+    cluster: str,
+    address: str,
+    port: int,
+    istio_namespace: str,
+    ask: Ask | None,
+    timeout_seconds: float,
+) -> EndpointFacts:
     """One TLS handshake with istiod's name from a pod of ``cluster``, verified against the root that this pod was given."""
     if ask is None:
-        return EndpointFacts(address, port, unprobed="there is no probe workload in this cluster to try it from")
+        return EndpointFacts(
+            address, port, unprobed="there is no probe workload in this cluster to try it from"
+        )
     operation = {
         "op": "tls",
         "address": address,
@@ -50,5 +62,9 @@ def probe_endpoint(cluster: str, address: str, port: int, istio_namespace: str, 
         connected=bool(result.get("connected")),
         completed=bool(result.get("completed")),
         verified=bool(result.get("verified")),
-        error=str(result.get("verify_error") or ("" if result.get("completed") else result.get("error")) or ""),
+        error=str(
+            result.get("verify_error")
+            or ("" if result.get("completed") else result.get("error"))
+            or ""
+        ),
     )

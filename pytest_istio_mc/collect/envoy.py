@@ -21,7 +21,14 @@ Get = Callable[[int, str], bytes]
 
 
 def read_proxy(
-    namespace: str, pod: str, kind: str, get: Get, host_prefix: str, *, ports: Collection[int] = (), **known: Any
+    namespace: str,
+    pod: str,
+    kind: str,
+    get: Get,
+    host_prefix: str,
+    *,
+    ports: Collection[int] = (),
+    **known: Any,
 ) -> ProxyFacts:
     """What one proxy holds. ``host_prefix`` (``echo.ns.svc.``) and ``ports`` name the service whose endpoints are kept; ``known`` is
     what the caller knows of the pod. A dump that cannot be read is a recorded failure."""
@@ -29,15 +36,26 @@ def read_proxy(
         dump = json.loads(get(ADMIN_PORT, "/config_dump?include_eds"))
     except (KubeError, ValueError) as error:
         status = error.status if isinstance(error, KubeError) else 0
-        return ProxyFacts(namespace, pod, kind, failures=(Failure("/config_dump", str(error), status),), **known)
+        return ProxyFacts(
+            namespace, pod, kind, failures=(Failure("/config_dump", str(error), status),), **known
+        )
     return reduce_dump(namespace, pod, kind, dump, host_prefix, ports=ports, **known)
 
 
 def reduce_dump(
-    namespace: str, pod: str, kind: str, dump: Mapping[str, Any], host_prefix: str, *, ports: Collection[int] = (), **known: Any
+    namespace: str,
+    pod: str,
+    kind: str,
+    dump: Mapping[str, Any],
+    host_prefix: str,
+    *,
+    ports: Collection[int] = (),
+    **known: Any,
 ) -> ProxyFacts:
     """The facts in a ``/config_dump?include_eds`` document."""
-    sections = {str(entry.get("@type", "")).rpartition(".")[2]: entry for entry in dump.get("configs") or ()}
+    sections = {
+        str(entry.get("@type", "")).rpartition(".")[2]: entry for entry in dump.get("configs") or ()
+    }
     node = (sections.get("BootstrapConfigDump", {}).get("bootstrap") or {}).get("node") or {}
     metadata = node.get("metadata") or {}
     place = node.get("locality") or {}
@@ -50,7 +68,13 @@ def reduce_dump(
         metadata={key: metadata[key] for key in _METADATA if key in metadata},
         locality="/".join(place[key] for key in ("region", "zone", "sub_zone") if place.get(key)),
         version=str(node.get("user_agent_build_version", {}).get("version", "") or _semantic(node)),
-        clusters=tuple(sorted(name for name in _cluster_names(sections.get("ClustersConfigDump", {})) if _concerns(name, host_prefix))),
+        clusters=tuple(
+            sorted(
+                name
+                for name in _cluster_names(sections.get("ClustersConfigDump", {}))
+                if _concerns(name, host_prefix)
+            )
+        ),
         endpoints=dict(sorted(_endpoints(sections.get("EndpointsConfigDump", {}), host_prefix))),
         chains=chains,
         listener_errors=errors,
@@ -64,7 +88,11 @@ def reduce_dump(
 
 def _semantic(node: Mapping[str, Any]) -> str:
     version = (node.get("user_agent_build_version") or {}).get("version") or {}
-    return ".".join(str(version.get(part, 0)) for part in ("major_number", "minor_number", "patch")) if version else ""
+    return (
+        ".".join(str(version.get(part, 0)) for part in ("major_number", "minor_number", "patch"))
+        if version
+        else ""
+    )
 
 
 def _concerns(cluster: str, host_prefix: str) -> bool:
@@ -79,7 +107,9 @@ def _cluster_names(section: Mapping[str, Any]) -> Iterator[str]:
             yield (entry.get("cluster") or {}).get("name", "")
 
 
-def _endpoints(section: Mapping[str, Any], host_prefix: str) -> Iterator[tuple[str, tuple[ProxyEndpoint, ...]]]:
+def _endpoints(
+    section: Mapping[str, Any], host_prefix: str
+) -> Iterator[tuple[str, tuple[ProxyEndpoint, ...]]]:
     for key in ("static_endpoint_configs", "dynamic_endpoint_configs"):
         for entry in section.get(key) or ():
             config = entry.get("endpoint_config") or {}
@@ -91,7 +121,9 @@ def _flat(config: Mapping[str, Any]) -> Iterator[ProxyEndpoint]:
     for group in config.get("endpoints") or ():
         place = group.get("locality") or {}
         for item in group.get("lb_endpoints") or ():
-            address = ((item.get("endpoint") or {}).get("address") or {}).get("socket_address") or {}
+            address = ((item.get("endpoint") or {}).get("address") or {}).get(
+                "socket_address"
+            ) or {}
             metadata = (item.get("metadata") or {}).get("filter_metadata") or {}
             workload = str((metadata.get("istio") or {}).get("workload", "")).split(";")
             yield ProxyEndpoint(
@@ -103,12 +135,16 @@ def _flat(config: Mapping[str, Any]) -> Iterator[ProxyEndpoint]:
                 subzone=place.get("sub_zone", ""),
                 priority=int(group.get("priority", 0)),
                 weight=int(item.get("load_balancing_weight", 0)),
-                tls_mode=str((metadata.get("envoy.transport_socket_match") or {}).get("tlsMode", "")),
+                tls_mode=str(
+                    (metadata.get("envoy.transport_socket_match") or {}).get("tlsMode", "")
+                ),
                 cluster=workload[4] if len(workload) > 4 else "",
             )
 
 
-def _listeners(section: Mapping[str, Any], *, ports: bool) -> tuple[dict[str, tuple[FilterChain, ...]], dict[str, str]]:
+def _listeners(
+    section: Mapping[str, Any], *, ports: bool
+) -> tuple[dict[str, tuple[FilterChain, ...]], dict[str, str]]:
     chains: dict[str, tuple[FilterChain, ...]] = {}
     errors: dict[str, str] = {}
     for entry in section.get("dynamic_listeners") or ():
@@ -117,7 +153,9 @@ def _listeners(section: Mapping[str, Any], *, ports: bool) -> tuple[dict[str, tu
         listener = (entry.get("active_state") or {}).get("listener") or {}
         address = (listener.get("address") or {}).get("socket_address") or {}
         if ports and address.get("port_value"):
-            chains[str(address["port_value"])] = tuple(_chain(chain) for chain in listener.get("filter_chains") or ())
+            chains[str(address["port_value"])] = tuple(
+                _chain(chain) for chain in listener.get("filter_chains") or ()
+            )
     return chains, errors
 
 
@@ -125,7 +163,14 @@ def _chain(chain: Mapping[str, Any]) -> FilterChain:
     configs = [entry.get("typed_config") or {} for entry in chain.get("filters") or ()]
     return FilterChain(
         server_names=tuple((chain.get("filter_chain_match") or {}).get("server_names") or ()),
-        cluster=next((str(config["cluster"]) for config in configs if isinstance(config.get("cluster"), str)), ""),
+        cluster=next(
+            (
+                str(config["cluster"])
+                for config in configs
+                if isinstance(config.get("cluster"), str)
+            ),
+            "",
+        ),
         terminates_tls="transport_socket" in chain,
     )
 

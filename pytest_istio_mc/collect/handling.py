@@ -14,7 +14,9 @@ _RBAC = (".filters.http.rbac", ".filters.network.rbac")
 _CONNECTION_MANAGER = ".http_connection_manager"
 
 
-def outbound(sections: Mapping[str, Any], host_prefix: str, ports: Collection[int]) -> dict[str, Outbound]:
+def outbound(
+    sections: Mapping[str, Any], host_prefix: str, ports: Collection[int]
+) -> dict[str, Outbound]:
     """By port of the service whose host starts with ``host_prefix`` (``echo.ns.svc.``): which listener takes requests, and where it
     leads them."""
     routes = {
@@ -28,8 +30,14 @@ def outbound(sections: Mapping[str, Any], host_prefix: str, ports: Collection[in
     }
     found = {}
     for port in ports:
-        taken = [(name, tuple(_targets(chains, routes, host_prefix))) for name, chains in _listeners(sections, port)]
-        ours = next((one for one in taken if any(_of_host(target, host_prefix) for target in one[1])), next(iter(taken), ("", ())))
+        taken = [
+            (name, tuple(_targets(chains, routes, host_prefix)))
+            for name, chains in _listeners(sections, port)
+        ]
+        ours = next(
+            (one for one in taken if any(_of_host(target, host_prefix) for target in one[1])),
+            next(iter(taken), ("", ())),
+        )
         name, targets = ours
         own = clusters.get(next((target for target in targets if target in clusters), ""), {})
         found[str(port)] = Outbound(name, targets, *_tls(own))
@@ -41,8 +49,12 @@ def inbound(sections: Mapping[str, Any], ports: Collection[int]) -> dict[str, In
     chains: dict[int, list[Mapping[str, Any]]] = {}
     for entry in sections.get("ListenersConfigDump", {}).get("dynamic_listeners") or ():
         if entry.get("name") == "virtualInbound":
-            for chain in ((entry.get("active_state") or {}).get("listener") or {}).get("filter_chains") or ():
-                chains.setdefault((chain.get("filter_chain_match") or {}).get("destination_port", 0), []).append(chain)
+            for chain in ((entry.get("active_state") or {}).get("listener") or {}).get(
+                "filter_chains"
+            ) or ():
+                chains.setdefault(
+                    (chain.get("filter_chain_match") or {}).get("destination_port", 0), []
+                ).append(chain)
     found = {}
     for port in ports:
         mine = chains.get(port, [])
@@ -50,14 +62,23 @@ def inbound(sections: Mapping[str, Any], ports: Collection[int]) -> dict[str, In
         found[str(port)] = Inbound(
             known=bool(mine),
             tls=any("transport_socket" in chain for chain in mine),
-            plaintext=any((chain.get("filter_chain_match") or {}).get("transport_protocol") == "raw_buffer" for chain in mine),
+            plaintext=any(
+                (chain.get("filter_chain_match") or {}).get("transport_protocol") == "raw_buffer"
+                for chain in mine
+            ),
             policies=tuple(dict.fromkeys(name for rule in rules for name in _policies(rule))),
-            nobody=tuple(dict.fromkeys(name for rule in rules if _lets_nobody_in(rule) for name in _policies(rule))),
+            nobody=tuple(
+                dict.fromkeys(
+                    name for rule in rules if _lets_nobody_in(rule) for name in _policies(rule)
+                )
+            ),
         )
     return found
 
 
-def _listeners(sections: Mapping[str, Any], port: int) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+def _listeners(
+    sections: Mapping[str, Any], port: int
+) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     for entry in sections.get("ListenersConfigDump", {}).get("dynamic_listeners") or ():
         listener = (entry.get("active_state") or {}).get("listener") or {}
         address = (listener.get("address") or {}).get("socket_address") or {}
@@ -65,7 +86,9 @@ def _listeners(sections: Mapping[str, Any], port: int) -> Iterator[tuple[str, li
             yield entry.get("name", ""), listener.get("filter_chains") or []
 
 
-def _targets(chains: list[Mapping[str, Any]], routes: Mapping[str, tuple[str, ...]], host_prefix: str) -> Iterator[str]:
+def _targets(
+    chains: list[Mapping[str, Any]], routes: Mapping[str, tuple[str, ...]], host_prefix: str
+) -> Iterator[str]:
     for chain in chains:
         for entry in chain.get("filters") or ():
             config = entry.get("typed_config") or {}
@@ -76,7 +99,9 @@ def _targets(chains: list[Mapping[str, Any]], routes: Mapping[str, tuple[str, ..
             if str(entry.get("name", "")).endswith(_CONNECTION_MANAGER):
                 inline = config.get("route_config")
                 yield from (
-                    _to_host(inline, host_prefix) if inline else routes.get((config.get("rds") or {}).get("route_config_name", ""), ())
+                    _to_host(inline, host_prefix)
+                    if inline
+                    else routes.get((config.get("rds") or {}).get("route_config_name", ""), ())
                 )
 
 
@@ -102,16 +127,26 @@ def _of_host(target: str, host_prefix: str) -> bool:
 
 def _tls(cluster: Mapping[str, Any]) -> tuple[bool, str, tuple[str, ...]]:
     """Whether an Envoy cluster can use mutual TLS, which server name it sends, and which names it takes from the other side."""
-    sockets = [entry.get("transport_socket") or {} for entry in cluster.get("transport_socket_matches") or ()]
+    sockets = [
+        entry.get("transport_socket") or {}
+        for entry in cluster.get("transport_socket_matches") or ()
+    ]
     for socket in (*sockets, cluster.get("transport_socket") or {}):
         config = socket.get("typed_config") or {}
         common = config.get("common_tls_context") or {}
         if common.get("tls_certificate_sds_secret_configs"):
-            validation = (common.get("combined_validation_context") or {}).get("default_validation_context") or {}
+            validation = (common.get("combined_validation_context") or {}).get(
+                "default_validation_context"
+            ) or {}
             names = validation.get("match_subject_alt_names") or [
-                entry.get("matcher") or {} for entry in validation.get("match_typed_subject_alt_names") or ()
+                entry.get("matcher") or {}
+                for entry in validation.get("match_typed_subject_alt_names") or ()
             ]
-            return True, str(config.get("sni", "")), tuple(str(name["exact"]) for name in names if name.get("exact"))
+            return (
+                True,
+                str(config.get("sni", "")),
+                tuple(str(name["exact"]) for name in names if name.get("exact")),
+            )
     return False, "", ()
 
 
@@ -126,10 +161,16 @@ def _rules(chain: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _policies(rules: Mapping[str, Any]) -> Iterator[str]:
     for key in rules.get("policies") or ():
         named = _POLICY.search(key)
-        yield f"{rules.get('action', 'ALLOW')} {named['namespace']}/{named['name']}" if named else f"{rules.get('action', 'ALLOW')} {key}"
+        yield (
+            f"{rules.get('action', 'ALLOW')} {named['namespace']}/{named['name']}"
+            if named
+            else f"{rules.get('action', 'ALLOW')} {key}"
+        )
 
 
 def _lets_nobody_in(rules: Mapping[str, Any]) -> bool:
     """Whether these rules allow no one at all, as an AuthorizationPolicy without rules does."""
     policies = (rules.get("policies") or {}).values()
-    return rules.get("action", "ALLOW") == "ALLOW" and all(policy.get("principals") == [_NOBODY] for policy in policies)
+    return rules.get("action", "ALLOW") == "ALLOW" and all(
+        policy.get("principals") == [_NOBODY] for policy in policies
+    )

@@ -69,7 +69,9 @@ def read_debug(get: Get, endpoint: str, namespaces: Sequence[str] = ()) -> Any:
     for path in names:
         for port in DEBUG_PORTS:
             try:
-                return _reduced(endpoint, json.loads(get(port, f"/debug/{path}") or b"null"), namespaces)
+                return _reduced(
+                    endpoint, json.loads(get(port, f"/debug/{path}") or b"null"), namespaces
+                )
             except KubeError as error:
                 last = error
             except ValueError as error:
@@ -85,12 +87,21 @@ def reduce_shards(document: Mapping[str, Any], namespaces: Sequence[str]) -> dic
         for namespace, entry in by_namespace.items():
             shards: dict[str, Any] = {}
             for shard, endpoints in (entry.get("Shards") or {}).items():
-                facts = sorted(map(_endpoint, endpoints or ()), key=lambda item: (item["address"], item["port"], item["name"]))
+                facts = sorted(
+                    map(_endpoint, endpoints or ()),
+                    key=lambda item: (item["address"], item["port"], item["name"]),
+                )
                 if namespace in namespaces:
                     shards[shard] = facts
                 else:
-                    lines = "\n".join(f"{item['address']}:{item['port']}/{item['name']}/{item['network']}" for item in facts)
-                    shards[shard] = {"count": len(facts), "digest": hashlib.sha256(lines.encode()).hexdigest()[:16]}
+                    lines = "\n".join(
+                        f"{item['address']}:{item['port']}/{item['name']}/{item['network']}"
+                        for item in facts
+                    )
+                    shards[shard] = {
+                        "count": len(facts),
+                        "digest": hashlib.sha256(lines.encode()).hexdigest()[:16],
+                    }
             reduced.setdefault(host, {})[namespace] = shards
     return reduced
 
@@ -115,13 +126,22 @@ def _endpoint(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _connected(clients: Iterable[Mapping[str, Any]], namespaces: Sequence[str]) -> Iterator[dict[str, str]]:
+def _connected(
+    clients: Iterable[Mapping[str, Any]], namespaces: Sequence[str]
+) -> Iterator[dict[str, str]]:
     """Where istiod takes each proxy in these namespaces to be, which it settles when the proxy connects."""
     for client in clients:
         proxy = str(client.get("connectionId", "")).rpartition("-")[0]
         if proxy.rpartition(".")[2] in namespaces:
             place = client.get("locality") or {}
-            yield {"proxy": proxy, "locality": "/".join(place[key] for key in ("region", "zone", "subZone", "sub_zone") if place.get(key))}
+            yield {
+                "proxy": proxy,
+                "locality": "/".join(
+                    place[key]
+                    for key in ("region", "zone", "subZone", "sub_zone")
+                    if place.get(key)
+                ),
+            }
 
 
 def _reduced(endpoint: str, document: Any, namespaces: Sequence[str]) -> Any:

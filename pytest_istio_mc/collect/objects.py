@@ -73,7 +73,9 @@ def trim(kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: metadata[key] for key in ("name", "namespace") if metadata.get(key)}
+    kept: dict[str, Any] = {
+        key: metadata[key] for key in ("name", "namespace") if metadata.get(key)
+    }
     if kind in ("Namespace", "Pod", "Service"):
         kept["uid"] = metadata.get("uid", "")
     if kind == "Pod":
@@ -83,7 +85,11 @@ def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if metadata.get("labels"):
         kept["labels"] = dict(metadata["labels"])
     # other people's annotations may hold anything; Istio's own are what checks read
-    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if "istio.io/" in key}
+    annotations = {
+        key: value
+        for key, value in (metadata.get("annotations") or {}).items()
+        if "istio.io/" in key
+    }
     if annotations:
         kept["annotations"] = annotations
     return kept
@@ -96,13 +102,27 @@ def _only(source: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
 def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     # native sidecars are init containers that restart always
-    native = [entry for entry in spec.get("initContainers") or () if entry.get("restartPolicy") == "Always"]
+    native = [
+        entry
+        for entry in spec.get("initContainers") or ()
+        if entry.get("restartPolicy") == "Always"
+    ]
     containers = [*(spec.get("containers") or ()), *native]
     return {
         "spec": _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
-        | {"containers": [_only(entry, "name", "image", "ports") | {"env": environment(entry)} for entry in containers]},
+        | {
+            "containers": [
+                _only(entry, "name", "image", "ports") | {"env": environment(entry)}
+                for entry in containers
+            ]
+        },
         "status": _only(status, "phase", "podIP", "podIPs")
-        | {"conditions": [_only(entry, "type", "status", "reason", "message") for entry in status.get("conditions") or ()]},
+        | {
+            "conditions": [
+                _only(entry, "type", "status", "reason", "message")
+                for entry in status.get("conditions") or ()
+            ]
+        },
     }
 
 
@@ -116,8 +136,20 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _service(item: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy", "externalName", "loadBalancerClass")
-    return {"spec": _only(item.get("spec"), *keys), "status": _only(item.get("status"), "loadBalancer")}
+    keys = (
+        "type",
+        "clusterIP",
+        "ports",
+        "selector",
+        "externalIPs",
+        "internalTrafficPolicy",
+        "externalName",
+        "loadBalancerClass",
+    )
+    return {
+        "spec": _only(item.get("spec"), *keys),
+        "status": _only(item.get("status"), "loadBalancer"),
+    }
 
 
 def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +157,8 @@ def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
         "addressType": item.get("addressType", ""),
         "ports": item.get("ports") or [],
         "endpoints": [
-            _only(entry, "addresses", "conditions", "nodeName", "zone") | {"target": (entry.get("targetRef") or {}).get("name", "")}
+            _only(entry, "addresses", "conditions", "nodeName", "zone")
+            | {"target": (entry.get("targetRef") or {}).get("name", "")}
             for entry in item.get("endpoints") or ()
         ],
     }

@@ -36,7 +36,9 @@ def is_remote_secret(secret: Mapping[str, Any]) -> bool:
 
 def looks_remote(secret: Mapping[str, Any]) -> bool:
     """Whether a Secret is, or by its name is meant to be, a remote secret."""
-    return is_remote_secret(secret) or str(secret["metadata"]["name"]).startswith("istio-remote-secret-")
+    return is_remote_secret(secret) or str(secret["metadata"]["name"]).startswith(
+        "istio-remote-secret-"
+    )
 
 
 def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credential, ...]]:
@@ -60,13 +62,20 @@ def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credent
                     # the parser's own message may quote the input
                     problems[key] = "is not an unencrypted PEM private key"
     if looks_remote(secret):
-        credentials = [Credential(namespace, name, key, *read_kubeconfig(value)) for key, value in sorted(data.items())]
+        credentials = [
+            Credential(namespace, name, key, *read_kubeconfig(value))
+            for key, value in sorted(data.items())
+        ]
     facts = SecretFacts(
         namespace=namespace,
         name=name,
         type=secret.get("type", ""),
         labels=dict(metadata.get("labels") or {}),
-        annotations={key: value for key, value in (metadata.get("annotations") or {}).items() if key.startswith("networking.istio.io/")},
+        annotations={
+            key: value
+            for key, value in (metadata.get("annotations") or {}).items()
+            if key.startswith("networking.istio.io/")
+        },
         keys=tuple(sorted(data)),
         certificates=certificates,
         public_keys=public_keys,
@@ -88,10 +97,14 @@ def read_kubeconfig(content: bytes) -> tuple[KubeconfigFacts, str]:
         return KubeconfigFacts(problem="is not YAML"), ""
     if not isinstance(document, dict) or not isinstance(document.get("clusters"), list):
         return KubeconfigFacts(problem="is not a kubeconfig: it has no clusters"), ""
-    contexts = {entry.get("name"): entry.get("context") or {} for entry in document.get("contexts") or ()}
+    contexts = {
+        entry.get("name"): entry.get("context") or {} for entry in document.get("contexts") or ()
+    }
     context = contexts.get(document.get("current-context"))
     if context is None:
-        return KubeconfigFacts(problem=f"has no context called {document.get('current-context')!r}, its current-context"), ""
+        return KubeconfigFacts(
+            problem=f"has no context called {document.get('current-context')!r}, its current-context"
+        ), ""
     clusters = {entry.get("name"): entry.get("cluster") or {} for entry in document["clusters"]}
     users = {entry.get("name"): entry.get("user") or {} for entry in document.get("users") or ()}
     cluster = clusters.get(context.get("cluster"))
@@ -115,12 +128,22 @@ def token_facts(token: str) -> TokenFacts:
     fingerprint = hashlib.sha256(token.encode()).hexdigest()
     parts = token.split(".")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) if len(parts) == 3 else {}
+        claims = (
+            json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+            if len(parts) == 3
+            else {}
+        )
     except (ValueError, binascii.Error):
         claims = {}
     if not isinstance(claims, dict):
         claims = {}
-    return TokenFacts(fingerprint, str(claims.get("iss", "")), str(claims.get("sub", "")), claims.get("iat"), claims.get("exp"))
+    return TokenFacts(
+        fingerprint,
+        str(claims.get("iss", "")),
+        str(claims.get("sub", "")),
+        claims.get("iat"),
+        claims.get("exp"),
+    )
 
 
 def _authentication(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> str:
@@ -143,7 +166,11 @@ def _decoded(value: Any) -> bytes:
 
 
 def _public_key_sha256(pem: bytes) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
 
     try:
         key = load_pem_private_key(pem, password=None)

@@ -12,9 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from ..checks import hops
 from ..checks.catalogue import AREAS, Check, Profile
-from ..checks.hops import State
+from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
 from ..verdicts import Evidence, Finding, Outcome, Verdict
 from .report import to_text
@@ -42,7 +41,9 @@ def label(item: pytest.Item, check: Check, topology: str) -> None:
     function = getattr(item, "obj", None)
     if function is not None:
         # what @allure.title sets; braces are its placeholders
-        function.__dict__["__allure_display_name__"] = f"{check.id} {check.title}".replace("{", "{{").replace("}", "}}")
+        function.__dict__["__allure_display_name__"] = f"{check.id} {check.title}".replace(
+            "{", "{{"
+        ).replace("}", "}}")
 
 
 def show(verdict: Verdict) -> None:
@@ -62,9 +63,14 @@ def show(verdict: Verdict) -> None:
                     with allure.step(pair):
                         pass
     for evidence in verdict.evidence:
-        if evidence.media_type == hops.MEDIA_TYPE:
+        if evidence.media_type == MEDIA_TYPE:
             _hops(json.loads(evidence.text))
-        allure.attach(evidence.text, name=evidence.name, attachment_type=evidence.media_type, extension=_extension(evidence))
+        allure.attach(
+            evidence.text,
+            name=evidence.name,
+            attachment_type=evidence.media_type,
+            extension=_extension(evidence),
+        )
 
 
 def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
@@ -77,9 +83,13 @@ def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     for report in reports:
         name = f"mesh-report-{report['topology']}.yaml" if several else "mesh-report.yaml"
         (folder / name).write_text(to_text(report), encoding="utf-8")
-    properties = [_properties(report, f"{report['topology']}." if several else "") for report in reports]
+    properties = [
+        _properties(report, f"{report['topology']}." if several else "") for report in reports
+    ]
     (folder / "environment.properties").write_text("".join(properties), encoding="utf-8")
-    (folder / "categories.json").write_text(json.dumps(categories(reports), indent=2) + "\n", encoding="utf-8")
+    (folder / "categories.json").write_text(
+        json.dumps(categories(reports), indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -128,7 +138,11 @@ def _hops(trace: Mapping[str, Any]) -> None:
 
     way = f"from {trace['source']} to {trace['target']}, port {trace['port']}"
     broken = trace["firstBroken"]
-    with _ended_step(f"{way}: broken at {broken}", NonConformant()) if broken else allure.step(f"{way}: no broken hop is known"):
+    with (
+        _ended_step(f"{way}: broken at {broken}", NonConformant())
+        if broken
+        else allure.step(f"{way}: no broken hop is known")
+    ):
         for hop in trace["hops"]:
             title = f"{hop['name']}: {hop['seen']}" if hop["seen"] else hop["name"]
             match State(hop["state"]):
@@ -151,13 +165,15 @@ def _ended_step(title: str, error: BaseException) -> Iterator[None]:
     uuid = uuid4()
     plugin_manager.hook.start_step(uuid=uuid, title=title, params={})
     yield
-    plugin_manager.hook.stop_step(uuid=uuid, title=title, exc_type=type(error), exc_val=error, exc_tb=None)
+    plugin_manager.hook.stop_step(
+        uuid=uuid, title=title, exc_type=type(error), exc_val=error, exc_tb=None
+    )
 
 
 def _extension(evidence: Evidence) -> str:
     known = {
         "application/json": "json",
-        hops.MEDIA_TYPE: "json",
+        MEDIA_TYPE: "json",
         "application/yaml": "yaml",
         "text/html": "html",
         "text/csv": "csv",
@@ -180,7 +196,9 @@ def _properties(report: Mapping[str, Any], prefix: str) -> str:
         lines[f"cluster.{cluster['name']}"] = f"{cluster['role']}, network {cluster['network']}"
         for component, version in cluster["versions"].items():
             lines[f"cluster.{cluster['name']}.{component}"] = version
-    return "".join(f"{_escaped(prefix + key)}={_escaped(str(value))}\n" for key, value in lines.items())
+    return "".join(
+        f"{_escaped(prefix + key)}={_escaped(str(value))}\n" for key, value in lines.items()
+    )
 
 
 def _escaped(text: str) -> str:

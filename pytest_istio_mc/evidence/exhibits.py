@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..istio_names import NETWORK_LABEL
 from ..plain import to_plain
-from ..snapshot import NETWORK_LABEL, ClusterSnapshot, Snapshot, labels_of, name_of
+from ..snapshot import ClusterSnapshot, Snapshot, labels_of, name_of
 from ..verdicts import Evidence
 
 
@@ -50,9 +51,16 @@ def _access(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
             problem = f", problem: {kubeconfig.problem}" if kubeconfig.problem else ""
             yield f"secret {secret.namespace}/{secret.name}: {key} at {kubeconfig.server}, by {kubeconfig.auth}{token}{problem}"
     for use in cluster.access:
-        how = use.unprobed or use.connect_error or use.tls_error or f"HTTP {use.status} after {use.seconds:.3f} s {use.message}".rstrip()
+        how = (
+            use.unprobed
+            or use.connect_error
+            or use.tls_error
+            or f"HTTP {use.status} after {use.seconds:.3f} s {use.message}".rstrip()
+        )
         refused = ", ".join(str(review) for review in use.reviews if not review.allowed)
-        yield f"used {use.secret}, {use.key} at {use.server}: {how}" + (f"; may not {refused}" if refused else "")
+        yield f"used {use.secret}, {use.key} at {use.server}: {how}" + (
+            f"; may not {refused}" if refused else ""
+        )
     for istiod in cluster.istiods:
         for entry in istiod.debug.get("clusterz") or ():
             yield f"istiod {istiod.pod}: {entry['id']} {entry.get('syncStatus', '')} {entry.get('secretName', '')}".rstrip()
@@ -65,8 +73,14 @@ def _control(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
     for istiod in cluster.istiods:
         yield f"istiod {istiod.pod}: version {istiod.version}, calls its cluster {istiod.own_cluster}"
     for proxy in cluster.proxies:
-        told = {key: proxy.metadata[key] for key in ("CLUSTER_ID", "NETWORK", "MESH_ID") if key in proxy.metadata}
-        yield f"proxy {proxy.pod}.{proxy.namespace}: version {proxy.version}, " + ", ".join(f"{key}={value}" for key, value in told.items())
+        told = {
+            key: proxy.metadata[key]
+            for key in ("CLUSTER_ID", "NETWORK", "MESH_ID")
+            if key in proxy.metadata
+        }
+        yield f"proxy {proxy.pod}.{proxy.namespace}: version {proxy.version}, " + ", ".join(
+            f"{key}={value}" for key, value in told.items()
+        )
 
 
 def _discovery(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:

@@ -28,7 +28,10 @@ _QUICKEST, _SLOWEST = 0.001, 10.0
 def timeline_evidence(timeline: Timeline, name: str = "time line") -> tuple[Evidence, ...]:
     """The time line to look at, as a drawing, and to reckon with, as JSON."""
     data = json.dumps(timeline.to_dict(), separators=(",", ":"))
-    return (Evidence(name, picture(timeline, name), SVG), Evidence(f"{name}, data", data, "application/json"))
+    return (
+        Evidence(name, picture(timeline, name), SVG),
+        Evidence(f"{name}, data", data, "application/json"),
+    )
 
 
 def picture(timeline: Timeline, title: str = "time line") -> str:
@@ -55,7 +58,9 @@ class _Drawing:
         self._begin = timeline.began
         self._seconds = max(timeline.ended - timeline.began, 1e-3)
         clusters = sorted({record.cluster for flow in timeline.flows for record in flow.answers})
-        self._colours = {cluster: _COLOURS[place % len(_COLOURS)] for place, cluster in enumerate(clusters)}
+        self._colours = {
+            cluster: _COLOURS[place % len(_COLOURS)] for place, cluster in enumerate(clusters)
+        }
         self._pods = _pods(timeline)
         self._legend = list(self._legend_lines())
         lanes, top = [], 66.0 + 15 * len(self._legend) + (_MARKS if self._legend else 0)
@@ -158,13 +163,19 @@ class _Drawing:
             at = round(at + step, 6)
         yield f'<path d="M{_LEFT} {self._foot + 8:g}H{_RIGHT}" stroke="{_FAINT}"/>'
         yield f'<text x="{_RIGHT + 20}" y="{self._foot + 21:g}" fill="{_FAINT}">seconds</text>'
-        key = "tick: a request, by who answered; its height: latency, from 1 ms to 10 s (logarithmic)"
+        key = (
+            "tick: a request, by who answered; its height: latency, from 1 ms to 10 s (logarithmic)"
+        )
         yield f'<text x="{_LEFT}" y="{self._foot + 36:g}" fill="{_FAINT}">{key}</text>'
 
     def _legend_lines(self) -> Iterator[tuple[str, str]]:
         for place, mark in enumerate(self._timeline.marks, 1):
             begin, end = mark.begin - self._begin, mark.end - self._begin
-            when = f"from {begin:.2f} s to {end:.2f} s" if end - begin >= 0.005 else f"at {begin:.2f} s"
+            when = (
+                f"from {begin:.2f} s to {end:.2f} s"
+                if end - begin >= 0.005
+                else f"at {begin:.2f} s"
+            )
             yield "#f0c75e", f"{place}  {_short(mark.text, 120)}, {when}"
 
     def _responders(self, flow: Flow) -> tuple[str, ...]:
@@ -173,13 +184,18 @@ class _Drawing:
 
     def _responder(self, record: Record) -> str:
         """The cluster, and the pod where more than one of the cluster's answered, if that does not make too many rows."""
-        if len(self._pods.get(record.cluster, ())) < 2 or sum(map(len, self._pods.values())) > _MOST_RESPONDERS:
+        if (
+            len(self._pods.get(record.cluster, ())) < 2
+            or sum(map(len, self._pods.values())) > _MOST_RESPONDERS
+        ):
             return record.cluster
         return f"{record.cluster} {record.version or record.pod} {record.pod[-5:]}"
 
     def _x(self, when: float) -> float:
         share = min(max((when - self._begin) / self._seconds, 0.0), 1.0)
-        return round(2 * (_LEFT + (_RIGHT - _LEFT) * share)) / 2  # half a pixel is as fine as anyone sees
+        return (
+            round(2 * (_LEFT + (_RIGHT - _LEFT) * share)) / 2
+        )  # half a pixel is as fine as anyone sees
 
     def _summary(self) -> str:
         timeline = self._timeline
@@ -193,9 +209,15 @@ class _Drawing:
         parts = [self._summary()]
         parts += [f"Mark {text}" for _, text in self._legend]
         for flow in self._timeline.flows:
-            by = ", ".join(f"{cluster} {count}" for cluster, count in flow.answered_by().items()) or "nobody"
+            by = (
+                ", ".join(f"{cluster} {count}" for cluster, count in flow.answered_by().items())
+                or "nobody"
+            )
             parts.append(f"{flow.name}: answered by {by}; {_failed(flow)}")
-        parts += [f"{count} times {failure}" for failure, count in list(self._timeline.failed_as().items())[:5]]
+        parts += [
+            f"{count} times {failure}"
+            for failure, count in list(self._timeline.failed_as().items())[:5]
+        ]
         return ". ".join(parts)
 
 
@@ -212,7 +234,9 @@ def _failed(flow: Flow) -> str:
 
 
 def _height(latency_seconds: float) -> float:
-    share = math.log10(max(latency_seconds, _QUICKEST) / _QUICKEST) / math.log10(_SLOWEST / _QUICKEST)
+    share = math.log10(max(latency_seconds, _QUICKEST) / _QUICKEST) / math.log10(
+        _SLOWEST / _QUICKEST
+    )
     return round(3 + (_ROW - 5) * min(share, 1.0), 1)
 
 

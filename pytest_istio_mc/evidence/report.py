@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.catalogue import Check, Profile
-from ..diagnose import RootCause, diagnose
+from ..checks.diagnosis import RootCause, diagnose
 from ..errors import MeshError
 from ..mesh import Mesh
 from ..progress import StepTime
@@ -57,7 +57,14 @@ class Outcomes:
     problem: str = ""
 
 
-def build_report(settings: Settings, checks: Mapping[str, Check], outcomes: Outcomes, mesh: Mesh | None, *, version: str) -> dict[str, Any]:
+def build_report(
+    settings: Settings,
+    checks: Mapping[str, Check],
+    outcomes: Outcomes,
+    mesh: Mesh | None,
+    *,
+    version: str,
+) -> dict[str, Any]:
     """The certificate as plain JSON, in a fixed order: the same outcomes always give the same document."""
     entries = [_entry(check, settings, outcomes) for check in checks.values()]
     causes = diagnose(outcomes.verdicts, checks)
@@ -71,13 +78,22 @@ def build_report(settings: Settings, checks: Mapping[str, Check], outcomes: Outc
         "mesh": _mesh(settings, mesh, causes),
         "options": settings.to_dict(),
         "overrides": list(settings.overrides),
-        "profiles": {profile.value: _profile(profile, entries, outcomes.problem) for profile in _claimed_profiles(settings)},
+        "profiles": {
+            profile.value: _profile(profile, entries, outcomes.problem)
+            for profile in _claimed_profiles(settings)
+        },
         "rootCauses": [cause.to_dict() for cause in causes],
         "checks": entries,
-        "convergence": sorted((dict(entry) for entry in outcomes.convergence), key=lambda entry: (entry["check"], entry["what"])),
+        "convergence": sorted(
+            (dict(entry) for entry in outcomes.convergence),
+            key=lambda entry: (entry["check"], entry["what"]),
+        ),
         "timing": {
             "seconds": round(outcomes.seconds, 3),
-            "steps": [{"name": step.name, "beganSeconds": step.began_seconds, "seconds": step.seconds} for step in outcomes.steps],
+            "steps": [
+                {"name": step.name, "beganSeconds": step.began_seconds, "seconds": step.seconds}
+                for step in outcomes.steps
+            ],
         },
         "reproduce": settings.reproduce(),
     }
@@ -89,7 +105,9 @@ def build_report(settings: Settings, checks: Mapping[str, Check], outcomes: Outc
 def result_sentence(report: Mapping[str, Any]) -> str:
     """What the result means, in one sentence with the figures."""
     claimed = [entry for entry in report["checks"] if entry["claimed"]]
-    count = {outcome: sum(entry["verdict"] == outcome.value for entry in claimed) for outcome in Outcome}
+    count = {
+        outcome: sum(entry["verdict"] == outcome.value for entry in claimed) for outcome in Outcome
+    }
     ran = [entry for entry in claimed if entry["ran"]]
     match report["result"]:
         case Result.SUCCESS:
@@ -114,11 +132,18 @@ def validate(report: Mapping[str, Any]) -> None:
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))
-    problems = sorted(validator.iter_errors(report), key=lambda problem: list(problem.absolute_path))
+    problems = sorted(
+        validator.iter_errors(report), key=lambda problem: list(problem.absolute_path)
+    )
     if problems:
         first = problems[0]
         where = "/".join(str(part) for part in first.absolute_path) or "the document"
-        raise MeshError("certificate", "does not fit its schema", f"{where}: {first.message}", advice="report this as a defect")
+        raise MeshError(
+            "certificate",
+            "does not fit its schema",
+            f"{where}: {first.message}",
+            advice="report this as a defect",
+        )
 
 
 def schema(kind: str = KIND) -> dict[str, Any]:
@@ -138,7 +163,9 @@ def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
         """Writes text of several lines as a block, so that a remedy can be copied out of it."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+        return dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        )
 
     Dumper.add_representer(str, represent)
     text: str = yaml.dump(report, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=140)
@@ -162,7 +189,10 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise MeshError(
-            f"certificate {path}", "cannot be written", str(error), advice="make room, or give --mesh-report=FILE elsewhere"
+            f"certificate {path}",
+            "cannot be written",
+            str(error),
+            advice="make room, or give --mesh-report=FILE elsewhere",
         ) from error
 
 
@@ -175,7 +205,9 @@ def read_document(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MeshError(f"certificate {path}", "cannot be read", str(error)) from error
     if not isinstance(document, dict) or document.get("kind") not in SCHEMAS:
-        raise MeshError(f"certificate {path}", f"is not a {KIND}", advice="give a file that --mesh-report wrote")
+        raise MeshError(
+            f"certificate {path}", f"is not a {KIND}", advice="give a file that --mesh-report wrote"
+        )
     validate(document)
     return document
 
@@ -220,7 +252,11 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
 
 
 def _evidence(item: Evidence, *, quote: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": item.name, "mediaType": item.media_type, "characters": len(item.text)}
+    entry: dict[str, Any] = {
+        "name": item.name,
+        "mediaType": item.media_type,
+        "characters": len(item.text),
+    }
     if quote:
         entry["text"] = item.text[:EVIDENCE_CHARACTERS]
     return entry
@@ -241,12 +277,20 @@ def _result(entries: Iterable[Mapping[str, Any]], problem: str) -> str:
 
 
 def _claimed_profiles(settings: Settings) -> tuple[Profile, ...]:
-    return (Profile.CORE, Profile.EXTENDED) if settings.profile is Profile.EXTENDED else (Profile.CORE,)
+    return (
+        (Profile.CORE, Profile.EXTENDED)
+        if settings.profile is Profile.EXTENDED
+        else (Profile.CORE,)
+    )
 
 
-def _profile(profile: Profile, entries: Iterable[Mapping[str, Any]], problem: str) -> dict[str, Any]:
+def _profile(
+    profile: Profile, entries: Iterable[Mapping[str, Any]], problem: str
+) -> dict[str, Any]:
     mine = [entry for entry in entries if entry["profile"] == profile.value]
-    counts: dict[str, Any] = {outcome.value: sum(_is(entry, outcome) for entry in mine) for outcome in Outcome}
+    counts: dict[str, Any] = {
+        outcome.value: sum(_is(entry, outcome) for entry in mine) for outcome in Outcome
+    }
     return {
         "result": _result(mine, problem),
         "statistics": counts,
@@ -281,4 +325,9 @@ def _cluster(cluster: ClusterSpec, mesh: Mesh | None) -> dict[str, Any]:
 
 
 def _timestamp(moment: datetime | None) -> str:
-    return (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        (moment or datetime.now(UTC))
+        .astimezone(UTC)
+        .isoformat(timespec="seconds")
+        .replace("+00:00", "Z")
+    )

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..compare import Difference
 from ..errors import MeshError
 from ..settings import Assignment
 from ..spec import API_VERSION
+from .compare import Difference
 from .report import SUMMARY_KIND, Result, read_document, result_sentence
 
 WORST_FIRST = (Result.FAILURE, Result.INCONCLUSIVE, Result.PARTIAL, Result.SUCCESS)
 
 
-def build_summary(reports: Mapping[Path, Mapping[str, Any]], *, version: str, reproduce: str) -> dict[str, Any]:
+def build_summary(
+    reports: Mapping[Path, Mapping[str, Any]], *, version: str, reproduce: str
+) -> dict[str, Any]:
     """The summary as plain JSON, from the certificates by the file that each was written to; those files are beside the summary's."""
     results = {report["result"] for report in reports.values()}
     return {
@@ -64,10 +66,14 @@ def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:
         return {assignment.runs[0].topology: next(iter(found.values()))}
     missing = [run.topology for run in assignment.runs if run.topology not in found]
     if missing:
-        raise MeshError(f"certificate {path}", f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}")
+        raise MeshError(
+            f"certificate {path}", f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}"
+        )
     return found
 
 
-def is_notable(report: Mapping[str, Any], differences: Sequence[Difference], problems: Sequence[str]) -> bool:
+def is_notable(
+    report: Mapping[str, Any], differences: Sequence[Difference], problems: Sequence[str]
+) -> bool:
     """Whether there is more to say of a certificate than that it is a success."""
     return report["result"] != Result.SUCCESS or bool(differences) or bool(problems)

@@ -23,7 +23,14 @@ __all__ = ["Faults", "Held", "Scene", "Workload"]
 class Faults:
     """What can be broken in a mesh. Methods return contexts in which it is; at their end it works again, or ``NotHealed`` is raised."""
 
-    def __init__(self, mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, *, longest_seconds: float = 180.0) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        kubes: Mapping[str, Kube],
+        timeouts: Timeouts,
+        *,
+        longest_seconds: float = 180.0,
+    ) -> None:
         self.scene = Scene(mesh, kubes, timeouts, longest_seconds)
 
     def apiserver_hung(self, cluster: str) -> AbstractContextManager[None]:
@@ -34,7 +41,9 @@ class Faults:
         """The API server of a cluster is gone: whoever asks is refused."""
         return apiserver.refused(self.scene, cluster)
 
-    def apiserver_unreachable(self, cluster: str, sources: Sequence[str]) -> AbstractContextManager[None]:
+    def apiserver_unreachable(
+        self, cluster: str, sources: Sequence[str]
+    ) -> AbstractContextManager[None]:
         """What some clusters send to the API server of another one is lost on the way."""
         return apiserver.unreachable(self.scene, cluster, sources)
 
@@ -46,15 +55,21 @@ class Faults:
         """One pod of an east-west gateway is killed."""
         return pods.gateway_killed(self.scene, gateway)
 
-    def gateway_unreachable(self, gateway: GatewayAddress, from_network: str) -> AbstractContextManager[None]:
+    def gateway_unreachable(
+        self, gateway: GatewayAddress, from_network: str
+    ) -> AbstractContextManager[None]:
         """What one network sends to an east-west gateway is lost on the way."""
         return network.gateway_unreachable(self.scene, gateway, from_network)
 
-    def address_unreachable(self, address: str, port: int, sources: Sequence[str]) -> AbstractContextManager[None]:
+    def address_unreachable(
+        self, address: str, port: int, sources: Sequence[str]
+    ) -> AbstractContextManager[None]:
         """What some clusters send to an address and port is lost on the way."""
         return network.address_unreachable(self.scene, address, port, sources)
 
-    def service_emptied(self, cluster: str, service: str, namespace: str) -> AbstractContextManager[None]:
+    def service_emptied(
+        self, cluster: str, service: str, namespace: str
+    ) -> AbstractContextManager[None]:
         """A Service has no endpoint any more in one cluster."""
         return services.emptied(self.scene, cluster, service, namespace)
 

@@ -44,9 +44,15 @@ def held_for(scene: Scene, target: str) -> tuple[Held, ...]:
         if spec.cluster(target) in spec.watched_by(plane):
             holder = spec.config_cluster(plane).name
             secrets = scene.kubes[holder].list("Secret", spec.istio_namespace, labels=LABEL)
-            found += [Held(plane.name, holder, as_it_was(secret)) for secret in secrets if target in (secret.get("data") or {})]
+            found += [
+                Held(plane.name, holder, as_it_was(secret))
+                for secret in secrets
+                if target in (secret.get("data") or {})
+            ]
     if not found:
-        raise MeshError(f'cluster "{target}"', "no control plane elsewhere holds a remote secret for it")
+        raise MeshError(
+            f'cluster "{target}"', "no control plane elsewhere holds a remote secret for it"
+        )
     return tuple(found)
 
 
@@ -76,7 +82,9 @@ def token_revoked(scene: Scene, target: str) -> Iterator[tuple[Held, ...]]:
         scene.healed(f'remote access to cluster "{target}"', lambda: prove(scene, target, held)),
         scene.undone([RenewToken(target, _with_kind(token), holders)]),
     ):
-        scene.kubes[target].delete("Secret", token["metadata"]["name"], token["metadata"]["namespace"])
+        scene.kubes[target].delete(
+            "Secret", token["metadata"]["name"], token["metadata"]["namespace"]
+        )
         yield held
 
 
@@ -92,7 +100,12 @@ def rotate(scene: Scene, target: str) -> tuple[Held, ...]:
     return held
 
 
-def renew_token(kubes: Mapping[str, Kube], cluster: str, secret: Manifest, holders: Sequence[tuple[str, Manifest]]) -> None:
+def renew_token(
+    kubes: Mapping[str, Kube],
+    cluster: str,
+    secret: Manifest,
+    holders: Sequence[tuple[str, Manifest]],
+) -> None:
     """Make a service account's token Secret anew, and write the token that Kubernetes puts into it into the holders' remote secrets."""
     bare = {key: value for key, value in secret.items() if key != "data"}
     name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
@@ -102,19 +115,38 @@ def renew_token(kubes: Mapping[str, Kube], cluster: str, secret: Manifest, holde
         found = kubes[cluster].read("Secret", name, namespace) or {}
         return _text((found.get("data") or {}).get("token", ""))
 
-    fresh = eventually(token, bool, within_seconds=_TOKEN_SECONDS, what=f'cluster "{cluster}": a token in Secret {namespace}/{name}')
+    fresh = eventually(
+        token,
+        bool,
+        within_seconds=_TOKEN_SECONDS,
+        what=f'cluster "{cluster}": a token in Secret {namespace}/{name}',
+    )
     for holder, manifest in holders:
-        kubes[holder].apply({**manifest, "data": {key: _with_token(value, fresh.value) for key, value in manifest["data"].items()}})
+        kubes[holder].apply(
+            {
+                **manifest,
+                "data": {
+                    key: _with_token(value, fresh.value) for key, value in manifest["data"].items()
+                },
+            }
+        )
 
 
 def token_secret(scene: Scene, target: str, held: Sequence[Held]) -> dict[str, Any]:
     """The Secret in a cluster that the token in the remote secrets for it comes from."""
-    used = {token for entry in held for value in entry.manifest["data"].values() for token in _tokens(value)}
+    used = {
+        token
+        for entry in held
+        for value in entry.manifest["data"].values()
+        for token in _tokens(value)
+    }
     for secret in scene.kubes[target].list("Secret", fields=f"type={_TOKEN_TYPE}"):
         if _text((secret.get("data") or {}).get("token", "")) in used:
             return as_it_was(secret)
     raise MeshError(
-        f'cluster "{target}"', "the token in its remote secrets comes from no Secret there", "a token of another kind cannot be revoked"
+        f'cluster "{target}"',
+        "the token in its remote secrets comes from no Secret there",
+        "a token of another kind cannot be revoked",
     )
 
 
@@ -124,9 +156,13 @@ def prove(scene: Scene, target: str, held: Sequence[Held]) -> None:
 
         def synced(plane: str = plane) -> bool:
             found = replicas(scene, plane)
-            return bool(found) and all(sync_status(scene, plane, pod, target) == "synced" for pod in found)
+            return bool(found) and all(
+                sync_status(scene, plane, pod, target) == "synced" for pod in found
+            )
 
-        scene.until(f'istiod in cluster "{plane}" says that cluster "{target}" is synchronised', synced)
+        scene.until(
+            f'istiod in cluster "{plane}" says that cluster "{target}" is synchronised', synced
+        )
 
 
 def _tokens(value: str) -> Iterator[str]:

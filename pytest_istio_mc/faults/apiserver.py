@@ -47,10 +47,16 @@ def _broken(scene: Scene, owner: str, what: str, /, **details: Any) -> Iterator[
 
 def own_address(scene: Scene, cluster: str) -> tuple[str, int]:
     """Where an API server says that it is; :class:`MeshError` where it does not."""
-    for item in scene.kubes[cluster].list("EndpointSlice", "default", labels="kubernetes.io/service-name=kubernetes"):
+    for item in scene.kubes[cluster].list(
+        "EndpointSlice", "default", labels="kubernetes.io/service-name=kubernetes"
+    ):
         for endpoint in item.get("endpoints") or ():
             return str(endpoint["addresses"][0]), int(item["ports"][0]["port"])
-    raise MeshError(f'cluster "{cluster}"', "its API server's address is not known", "Service default/kubernetes has no endpoints")
+    raise MeshError(
+        f'cluster "{cluster}"',
+        "its API server's address is not known",
+        "Service default/kubernetes has no endpoints",
+    )
 
 
 def prove(scene: Scene, cluster: str) -> None:
@@ -58,9 +64,22 @@ def prove(scene: Scene, cluster: str) -> None:
     kube = scene.kubes[cluster]
 
     def works() -> bool:
-        kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio-mc", "namespace": "default"}}, dry_run=True)
+        kube.create(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "istio-mc", "namespace": "default"},
+            },
+            dry_run=True,
+        )
         nodes = kube.list("Node")
-        ready = [any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"]) for node in nodes]
+        ready = [
+            any(
+                one["type"] == "Ready" and one["status"] == "True"
+                for one in node["status"]["conditions"]
+            )
+            for node in nodes
+        ]
         return kube.get_path("/readyz") == "ok" and bool(nodes) and all(ready)
 
     scene.until(f'cluster "{cluster}": the API server works and every node is ready', works)

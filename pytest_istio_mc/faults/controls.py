@@ -31,13 +31,21 @@ class LabControls:
     @contextmanager
     def broken(self, what: str, *, for_seconds: float, **details: Any) -> Iterator[None]:
         """See :class:`Controls`."""
-        from ..lab.control import Conversation
+        from ..lab.orders import Conversation
 
         with Conversation(self._home) as conversation:
             try:
-                number = conversation.order("break", what=what, details=details, for_seconds=for_seconds)
+                number = conversation.order(
+                    "break", what=what, details=details, for_seconds=for_seconds
+                )
             except ProvisionError as error:
-                raise NotBroken(error.thing, error.step, error.detail, advice=error.advice, log_tail=error.log_tail) from error
+                raise NotBroken(
+                    error.thing,
+                    error.step,
+                    error.detail,
+                    advice=error.advice,
+                    log_tail=error.log_tail,
+                ) from error
             try:
                 yield
             except BaseException as error:
@@ -59,5 +67,9 @@ class LabControls:
 def controls_of(mesh: Mesh) -> Controls:
     """The controls of a mesh; :class:`MeshError` where its provider has none."""
     if not mesh.controls:
-        raise MeshError(f'provider "{mesh.provider}"', "cannot break clusters", advice="the lab can: --mesh-provider=lab")
+        raise MeshError(
+            f'provider "{mesh.provider}"',
+            "cannot break clusters",
+            advice="the lab can: --mesh-provider=lab",
+        )
     return LabControls(Path(mesh.controls))

@@ -29,7 +29,9 @@ PATIENCE_SECONDS = 600.0
 
 
 @contextmanager
-def undone(mesh: Mesh, kubes: Mapping[str, Kube], steps: Sequence[Undo], for_seconds: float) -> Iterator[None]:
+def undone(
+    mesh: Mesh, kubes: Mapping[str, Kube], steps: Sequence[Undo], for_seconds: float
+) -> Iterator[None]:
     """Carry out ``steps`` at the end of the context, or from another process when this one is gone before, or after ``for_seconds``.
 
     That the time was up raises :class:`NotHealed`. An error of undoing is reported beside one of the context, never in its place; then the
@@ -50,7 +52,9 @@ def undone(mesh: Mesh, kubes: Mapping[str, Kube], steps: Sequence[Undo], for_sec
         undo(kubes, steps)
         if not _dismiss(keeper):
             step = f"was undone after {for_seconds:g} s by its dead-man timer, before its end"
-            raise NotHealed("a fault", step, advice="on a slow machine give --mesh-timeout-factor=2")
+            raise NotHealed(
+                "a fault", step, advice="on a slow machine give --mesh-timeout-factor=2"
+            )
     finally:
         keeper.stdin.close()  # still at work where undoing failed: it tries on its own now
 
@@ -70,10 +74,18 @@ def _start(mesh: Mesh, steps: Sequence[Undo], for_seconds: float) -> subprocess.
         text=True,
         start_new_session=True,
         cwd="/",
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)),
+        env=dict(
+            os.environ,
+            PYTHONPATH=os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path),
+        ),
     )
     contexts = {cluster.name: cluster.context for cluster in mesh.spec}
-    document = {"kubeconfig": mesh.spec.kubeconfig, "contexts": contexts, "undo": to_list(steps), "for_seconds": for_seconds}
+    document = {
+        "kubeconfig": mesh.spec.kubeconfig,
+        "contexts": contexts,
+        "undo": to_list(steps),
+        "for_seconds": for_seconds,
+    }
     assert keeper.stdin is not None
     keeper.stdin.write(json.dumps(document) + "\n")
     keeper.stdin.flush()
@@ -100,7 +112,10 @@ def main() -> int:
         return 0
     from ..kube import Kube
 
-    kubes = {name: Kube(name, document["kubeconfig"], context) for name, context in document["contexts"].items()}
+    kubes = {
+        name: Kube(name, document["kubeconfig"], context)
+        for name, context in document["contexts"].items()
+    }
     left = from_list(document["undo"])
     deadline = time.monotonic() + PATIENCE_SECONDS
     while left:

@@ -18,7 +18,11 @@ _PATIENCE_SECONDS = 5.0
 def replicas(scene: Scene, cluster: str) -> tuple[str, ...]:
     """The names of a control plane's pods."""
     pods = scene.kubes[cluster].list("Pod", scene.mesh.spec.istio_namespace, labels="app=istiod")
-    return tuple(sorted(pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")))
+    return tuple(
+        sorted(
+            pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")
+        )
+    )
 
 
 def sync_status(scene: Scene, cluster: str, pod: str, target: str) -> str:
@@ -32,20 +36,32 @@ def sync_status(scene: Scene, cluster: str, pod: str, target: str) -> str:
 def debug(scene: Scene, cluster: str, pod: str, endpoint: str) -> Any:
     """A debug endpoint of a replica."""
     body = scene.kubes[cluster].http_get(
-        scene.mesh.spec.istio_namespace, pod, DEBUG_PORT, f"/debug/{endpoint}", timeout_seconds=_PATIENCE_SECONDS
+        scene.mesh.spec.istio_namespace,
+        pod,
+        DEBUG_PORT,
+        f"/debug/{endpoint}",
+        timeout_seconds=_PATIENCE_SECONDS,
     )
     try:
         return json.loads(body or b"null")
     except ValueError as error:
-        raise KubeError(f"istiod {pod}", f"/debug/{endpoint} does not answer with JSON", str(error)) from error
+        raise KubeError(
+            f"istiod {pod}", f"/debug/{endpoint} does not answer with JSON", str(error)
+        ) from error
 
 
 def metrics(scene: Scene, cluster: str, pod: str) -> dict[str, float]:
     """All samples of a replica's metrics."""
     body = scene.kubes[cluster].http_get(
-        scene.mesh.spec.istio_namespace, pod, MONITORING_PORT, "/metrics", timeout_seconds=_PATIENCE_SECONDS
+        scene.mesh.spec.istio_namespace,
+        pod,
+        MONITORING_PORT,
+        "/metrics",
+        timeout_seconds=_PATIENCE_SECONDS,
     )
-    samples = re.findall(r"^([a-zA-Z_:]\w*(?:\{[^}\n]*\})?) (\S+)$", body.decode("utf-8", "replace"), re.MULTILINE)
+    samples = re.findall(
+        r"^([a-zA-Z_:]\w*(?:\{[^}\n]*\})?) (\S+)$", body.decode("utf-8", "replace"), re.MULTILINE
+    )
     return {name: float(value) for name, value in samples}
 
 
@@ -53,7 +69,11 @@ def log(scene: Scene, cluster: str, pod: str, since: float) -> Iterator[tuple[fl
     """The lines that a replica has logged since a moment, each with when (seconds since the epoch, by its node's clock)."""
     path = f"/api/v1/namespaces/{scene.mesh.spec.istio_namespace}/pods/{pod}/log"
     begin = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = str(scene.kubes[cluster].get_path(path, container="discovery", sinceTime=begin, timestamps="true"))
+    text = str(
+        scene.kubes[cluster].get_path(
+            path, container="discovery", sinceTime=begin, timestamps="true"
+        )
+    )
     for line in text.splitlines():
         stamp, _, rest = line.partition(" ")
         try:

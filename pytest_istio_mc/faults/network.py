@@ -11,9 +11,17 @@ from .scene import Scene
 
 
 @contextmanager
-def address_unreachable(scene: Scene, address: str, port: int, sources: Sequence[str]) -> Iterator[None]:
+def address_unreachable(
+    scene: Scene, address: str, port: int, sources: Sequence[str]
+) -> Iterator[None]:
     """What some clusters send to an address and port is lost on the way, on connections that exist, too."""
-    with scene.controls.broken(BLOCK_ADDRESS, for_seconds=scene.longest_seconds, address=address, port=port, sources=list(sources)):
+    with scene.controls.broken(
+        BLOCK_ADDRESS,
+        for_seconds=scene.longest_seconds,
+        address=address,
+        port=port,
+        sources=list(sources),
+    ):
         yield
 
 
@@ -23,6 +31,10 @@ def gateway_unreachable(scene: Scene, gateway: GatewayAddress, from_network: str
 
     That it ended is proven by whoever looks at the traffic: a lost packet leaves nothing behind in either cluster.
     """
-    sources = [cluster.name for cluster in scene.mesh.spec.data_planes if cluster.network == from_network]
-    with scene.controls.broken(BLOCK_ADDRESS, for_seconds=scene.longest_seconds, address=gateway.address, sources=sources):
+    sources = [
+        cluster.name for cluster in scene.mesh.spec.data_planes if cluster.network == from_network
+    ]
+    with scene.controls.broken(
+        BLOCK_ADDRESS, for_seconds=scene.longest_seconds, address=gateway.address, sources=sources
+    ):
         yield

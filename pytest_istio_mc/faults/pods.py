@@ -45,22 +45,48 @@ def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:
     service = scene.kubes[gateway.cluster].read("Service", name, namespace)
     selector = (service or {}).get("spec", {}).get("selector") or {}
     if not selector:
-        raise MeshError(f'cluster "{gateway.cluster}": gateway {gateway.service}', "its pods are not known", "its Service selects none")
-    return workload(scene, gateway.cluster, namespace, ",".join(f"{key}={value}" for key, value in selector.items()))
+        raise MeshError(
+            f'cluster "{gateway.cluster}": gateway {gateway.service}',
+            "its pods are not known",
+            "its Service selects none",
+        )
+    return workload(
+        scene,
+        gateway.cluster,
+        namespace,
+        ",".join(f"{key}={value}" for key, value in selector.items()),
+    )
 
 
 def workload(scene: Scene, cluster: str, namespace: str, labels: str) -> Workload:
     """The Deployment of the pods with these labels; :class:`MeshError` where it is not exactly one."""
     kube = scene.kubes[cluster]
-    pods = [pod for pod in kube.list("Pod", namespace, labels=labels) if not pod["metadata"].get("deletionTimestamp")]
-    owners = {owner["name"] for pod in pods for owner in pod["metadata"].get("ownerReferences") or () if owner["kind"] == "ReplicaSet"}
-    sets = [item for item in kube.list("ReplicaSet", namespace) if item["metadata"]["name"] in owners]
-    names = {owner["name"] for item in sets for owner in item["metadata"].get("ownerReferences") or ()}
+    pods = [
+        pod
+        for pod in kube.list("Pod", namespace, labels=labels)
+        if not pod["metadata"].get("deletionTimestamp")
+    ]
+    owners = {
+        owner["name"]
+        for pod in pods
+        for owner in pod["metadata"].get("ownerReferences") or ()
+        if owner["kind"] == "ReplicaSet"
+    }
+    sets = [
+        item for item in kube.list("ReplicaSet", namespace) if item["metadata"]["name"] in owners
+    ]
+    names = {
+        owner["name"] for item in sets for owner in item["metadata"].get("ownerReferences") or ()
+    }
     if len(names) != 1:
         raise MeshError(
-            f'cluster "{cluster}": pods {labels} in {namespace}', "do not belong to one Deployment", f"to {sorted(names) or 'none'}"
+            f'cluster "{cluster}": pods {labels} in {namespace}',
+            "do not belong to one Deployment",
+            f"to {sorted(names) or 'none'}",
         )
-    return Workload(cluster, namespace, names.pop(), tuple(sorted(pod["metadata"]["name"] for pod in pods)))
+    return Workload(
+        cluster, namespace, names.pop(), tuple(sorted(pod["metadata"]["name"] for pod in pods))
+    )
 
 
 @contextmanager
@@ -69,12 +95,26 @@ def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
     kube = scene.kubes[found.cluster]
     deployment = kube.read("Deployment", found.deployment, found.namespace)
     if deployment is None:
-        raise MeshError(f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone")
+        raise MeshError(
+            f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone"
+        )
     before = int(deployment["spec"].get("replicas", 1))
-    back = Merge(found.cluster, "Deployment", found.deployment, found.namespace, {"spec": {"replicas": before}})
+    back = Merge(
+        found.cluster,
+        "Deployment",
+        found.deployment,
+        found.namespace,
+        {"spec": {"replicas": before}},
+    )
     with scene.healed(_name(found), lambda: _prove(scene, found, ())), scene.undone([back]):
-        kube.merge("Deployment", found.deployment, found.namespace, {"spec": {"replicas": replicas}})
-        kube.wait_available([("Deployment", found.deployment)], found.namespace, within_seconds=scene.timeouts.control_plane_ready)
+        kube.merge(
+            "Deployment", found.deployment, found.namespace, {"spec": {"replicas": replicas}}
+        )
+        kube.wait_available(
+            [("Deployment", found.deployment)],
+            found.namespace,
+            within_seconds=scene.timeouts.control_plane_ready,
+        )
         yield
 
 
@@ -91,15 +131,22 @@ def _prove(scene: Scene, found: Workload, killed: Sequence[str]) -> None:
     """The Deployment has as many ready pods as it had before, none of them killed."""
 
     def ready() -> bool:
-        here = [pod for pod in pods_of(scene, found) if not pod["metadata"].get("deletionTimestamp")]
-        return len(here) == len(found.pods) and all(pod["metadata"]["name"] not in killed and is_ready(pod) for pod in here)
+        here = [
+            pod for pod in pods_of(scene, found) if not pod["metadata"].get("deletionTimestamp")
+        ]
+        return len(here) == len(found.pods) and all(
+            pod["metadata"]["name"] not in killed and is_ready(pod) for pod in here
+        )
 
     scene.until(f"{_name(found)} has {len(found.pods)} ready pods", ready)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether the kubelet says that a pod is ready."""
-    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in pod["status"].get("conditions") or ())
+    return any(
+        entry["type"] == "Ready" and entry["status"] == "True"
+        for entry in pod["status"].get("conditions") or ()
+    )
 
 
 def _name(found: Workload) -> str:
@@ -108,6 +155,10 @@ def _name(found: Workload) -> str:
 
 def pods_of(scene: Scene, found: Workload) -> list[dict[str, Any]]:
     """The Deployment's pods as they are now."""
-    deployment = scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace) or {}
+    deployment = (
+        scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace) or {}
+    )
     labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
-    return scene.kubes[found.cluster].list("Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items()))
+    return scene.kubes[found.cluster].list(
+        "Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items())
+    )

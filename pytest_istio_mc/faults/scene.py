@@ -57,8 +57,15 @@ class Scene:
         try:
             proof()
         except MeshError as error:
-            raise NotHealed(what, "was undone, and yet it does not work again", str(error), advice="the mesh is not as it was") from error
+            raise NotHealed(
+                what,
+                "was undone, and yet it does not work again",
+                str(error),
+                advice="the mesh is not as it was",
+            ) from error
 
     def until(self, what: str, good: Callable[[], bool], *, every_seconds: float = 0.2) -> None:
         """Wait until something works again; what cannot be asked does not."""
-        eventually(good, bool, within_seconds=self.timeouts.heal, what=what, every_seconds=every_seconds)
+        eventually(
+            good, bool, within_seconds=self.timeouts.heal, what=what, every_seconds=every_seconds
+        )

@@ -19,11 +19,21 @@ def emptied(scene: Scene, cluster: str, service: str, namespace: str) -> Iterato
     found = kube.read("Service", service, namespace)
     selector = (found or {}).get("spec", {}).get("selector") or {}
     if not selector:
-        raise MeshError(f'cluster "{cluster}": Service {namespace}/{service}', "selects no pods", "so it cannot be emptied")
+        raise MeshError(
+            f'cluster "{cluster}": Service {namespace}/{service}',
+            "selects no pods",
+            "so it cannot be emptied",
+        )
 
     def has_endpoints() -> bool:
-        slices = kube.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
-        return any(endpoint.get("conditions", {}).get("ready") is not False for item in slices for endpoint in item.get("endpoints") or ())
+        slices = kube.list(
+            "EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}"
+        )
+        return any(
+            endpoint.get("conditions", {}).get("ready") is not False
+            for item in slices
+            for endpoint in item.get("endpoints") or ()
+        )
 
     back = {"spec": {"selector": {**dict.fromkeys(_NOBODY), **selector}}}
     what = f'cluster "{cluster}": endpoints of Service {namespace}/{service}'
@@ -31,5 +41,10 @@ def emptied(scene: Scene, cluster: str, service: str, namespace: str) -> Iterato
         scene.healed(what, lambda: scene.until(f"{what} are there", has_endpoints)),
         scene.undone([Merge(cluster, "Service", service, namespace, back)]),
     ):
-        kube.merge("Service", service, namespace, {"spec": {"selector": {**dict.fromkeys(selector), **_NOBODY}}})
+        kube.merge(
+            "Service",
+            service,
+            namespace,
+            {"spec": {"selector": {**dict.fromkeys(selector), **_NOBODY}}},
+        )
         yield

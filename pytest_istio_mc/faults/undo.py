@@ -78,13 +78,17 @@ class RestoreMeshConfig:
 
     def run(self, kubes: Mapping[str, Kube]) -> None:
         """Restore it, and prove it; where it has been restored already, nothing is done."""
-        from ..probes import mesh_config
+        from . import mesh_config
 
-        mesh_config.restore(kubes[self.cluster], mesh_config.Place(self.cluster, self.namespace, self.name))
+        mesh_config.restore(
+            kubes[self.cluster], mesh_config.Place(self.cluster, self.namespace, self.name)
+        )
 
 
 Undo = Restore | Merge | Remove | RenewToken | RestoreMeshConfig
-_KINDS: dict[str, type[Undo]] = {kind.__name__: kind for kind in (Restore, Merge, Remove, RenewToken, RestoreMeshConfig)}
+_KINDS: dict[str, type[Undo]] = {
+    kind.__name__: kind for kind in (Restore, Merge, Remove, RenewToken, RestoreMeshConfig)
+}
 
 
 def to_list(steps: Iterable[Undo]) -> list[dict[str, Any]]:
@@ -94,11 +98,22 @@ def to_list(steps: Iterable[Undo]) -> list[dict[str, Any]]:
 
 def from_list(document: Iterable[Mapping[str, Any]]) -> list[Undo]:
     """The steps that :func:`to_list` wrote."""
-    return [_KINDS[entry["undo"]](**{key: value for key, value in entry.items() if key != "undo"}) for entry in document]
+    return [
+        _KINDS[entry["undo"]](**{key: value for key, value in entry.items() if key != "undo"})
+        for entry in document
+    ]
 
 
 def as_it_was(found: Mapping[str, Any]) -> dict[str, Any]:
     """An object as it was read, without what only the API server may say, so that it can be applied again."""
-    own = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "deletionTimestamp", "selfLink")
+    own = (
+        "managedFields",
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "selfLink",
+    )
     metadata = {key: value for key, value in found["metadata"].items() if key not in own}
     return {key: value for key, value in found.items() if key != "status"} | {"metadata": metadata}

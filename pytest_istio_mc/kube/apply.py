@@ -32,9 +32,17 @@ _NOT_READY_YET = (
 )
 
 
-def apply(kube: Kube, manifests: Sequence[Manifest], namespace: str, field_manager: str, patience_seconds: float) -> None:
+def apply(
+    kube: Kube,
+    manifests: Sequence[Manifest],
+    namespace: str,
+    field_manager: str,
+    patience_seconds: float,
+) -> None:
     """What :meth:`Kube.apply` promises."""
-    definitions = [manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"]
+    definitions = [
+        manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"
+    ]
     defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in definitions}
     namespaces, others, late = [], [], []
     for manifest in manifests:
@@ -59,7 +67,9 @@ def _group_and_kind(manifest: Manifest) -> tuple[str, str]:
     return str(manifest["apiVersion"]).rpartition("/")[0], str(manifest["kind"])
 
 
-def _until_accepted(kube: Kube, manifest: Manifest, namespace: str, field_manager: str, patience_seconds: float) -> KubeError | None:
+def _until_accepted(
+    kube: Kube, manifest: Manifest, namespace: str, field_manager: str, patience_seconds: float
+) -> KubeError | None:
     """Apply one manifest; the error where it is refused for good, or for longer than our patience."""
 
     def attempt() -> KubeError | None:
@@ -71,13 +81,23 @@ def _until_accepted(kube: Kube, manifest: Manifest, namespace: str, field_manage
 
     what = f"{manifest['kind']} {manifest['metadata']['name']} is accepted"
     try:
-        return eventually(attempt, lambda error: not _may_pass(error), within_seconds=patience_seconds, what=what, every_seconds=0.05).value
+        return eventually(
+            attempt,
+            lambda error: not _may_pass(error),
+            within_seconds=patience_seconds,
+            what=what,
+            every_seconds=0.05,
+        ).value
     except NotInTime as error:
         return KubeError(f'cluster "{kube.name}"', what, f"{error.step}, {error.detail}")
 
 
 def _may_pass(error: KubeError | None) -> bool:
-    return error is not None and error.status in (404, 409, 429, 500) and any(text in error.detail for text in _NOT_READY_YET)
+    return (
+        error is not None
+        and error.status in (404, 409, 429, 500)
+        and any(text in error.detail for text in _NOT_READY_YET)
+    )
 
 
 def _wait_served(kube: Kube, definitions: Sequence[Manifest], patience_seconds: float) -> None:

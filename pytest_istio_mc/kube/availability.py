@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _LOG_LINES = 10
 
 
-def wait_available(kube: Kube, kind_and_name: Sequence[tuple[str, str]], namespace: str, within_seconds: float) -> None:
+def wait_available(
+    kube: Kube, kind_and_name: Sequence[tuple[str, str]], namespace: str, within_seconds: float
+) -> None:
     """What :meth:`Kube.wait_available` promises."""
     if odd := [kind for kind, _ in kind_and_name if kind != "Deployment"]:
         raise ValueError(f"only Deployments can be waited for, not {', '.join(odd)}")
@@ -22,14 +24,21 @@ def wait_available(kube: Kube, kind_and_name: Sequence[tuple[str, str]], namespa
     deadline = time.monotonic() + within_seconds
     while waiting:
         collection = kube.get_path(f"/apis/apps/v1/namespaces/{namespace}/deployments")
-        waiting -= {entry["metadata"]["name"] for entry in collection["items"] if is_available(entry)}
+        waiting -= {
+            entry["metadata"]["name"] for entry in collection["items"] if is_available(entry)
+        }
         left = deadline - time.monotonic()
         if not waiting:
             return
         if left <= 0:
             raise _not_in_time(kube, namespace, sorted(waiting), within_seconds)
         try:
-            for change, deployment in kube.watch("Deployment", namespace, collection["metadata"]["resourceVersion"], within_seconds=left):
+            for change, deployment in kube.watch(
+                "Deployment",
+                namespace,
+                collection["metadata"]["resourceVersion"],
+                within_seconds=left,
+            ):
                 if change == "ERROR":
                     break  # the version is too old: list again
                 if change != "DELETED" and is_available(deployment):
@@ -53,7 +62,9 @@ def is_available(deployment: Mapping[str, Any]) -> bool:
     )
 
 
-def _not_in_time(kube: Kube, namespace: str, names: Sequence[str], within_seconds: float) -> NotInTime:
+def _not_in_time(
+    kube: Kube, namespace: str, names: Sequence[str], within_seconds: float
+) -> NotInTime:
     reasons: list[str] = []
     log: list[str] = []
     for name in names:
@@ -75,12 +86,16 @@ def _reasons(kube: Kube, namespace: str, name: str, log: list[str]) -> Iterator[
     if deployment is None:
         yield "there is no such Deployment"
         return
-    labels = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+    labels = ",".join(
+        f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items()
+    )
     pods = kube.list("Pod", namespace, labels=labels)
     events = kube.list("Event", namespace)
     if not pods:
         yield "no pod was made"
-        replica_sets = [entry["metadata"]["name"] for entry in kube.list("ReplicaSet", namespace, labels=labels)]
+        replica_sets = [
+            entry["metadata"]["name"] for entry in kube.list("ReplicaSet", namespace, labels=labels)
+        ]
         yield from _last_event(events, [name, *replica_sets])
     for pod in pods:
         pod_name = pod["metadata"]["name"]
@@ -92,7 +107,10 @@ def _reasons(kube: Kube, namespace: str, name: str, log: list[str]) -> Iterator[
 
 def _container_states(pod: Mapping[str, Any]) -> Iterator[str]:
     status = pod["status"]
-    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+    for container in [
+        *status.get("initContainerStatuses", []),
+        *status.get("containerStatuses", []),
+    ]:
         for kind, details in container.get("state", {}).items():
             if kind == "running" and container.get("ready"):
                 continue
@@ -111,17 +129,29 @@ def _container_states(pod: Mapping[str, Any]) -> Iterator[str]:
 def _last_event(events: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
     mine = [event for event in events if event["involvedObject"].get("name") in names]
     if mine:
-        last = max(mine, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        last = max(
+            mine, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or ""
+        )
         yield f"last event: {last.get('reason')}: {last.get('message')}"
 
 
 def _log_of_first_unready(kube: Kube, namespace: str, pod: Mapping[str, Any]) -> Iterator[str]:
     for status in pod["status"].get("containerStatuses", []):
         if not status.get("ready"):
-            previous = "running" not in status.get("state", {}) and status.get("restartCount", 0) > 0
+            previous = (
+                "running" not in status.get("state", {}) and status.get("restartCount", 0) > 0
+            )
             try:
-                text = kube.logs(namespace, pod["metadata"]["name"], status["name"], tail_lines=_LOG_LINES, previous=previous)
+                text = kube.logs(
+                    namespace,
+                    pod["metadata"]["name"],
+                    status["name"],
+                    tail_lines=_LOG_LINES,
+                    previous=previous,
+                )
             except KubeError:
                 continue  # a container that has never run has no log
-            yield from (f"{pod['metadata']['name']}/{status['name']}: {line}" for line in text.splitlines())
+            yield from (
+                f"{pod['metadata']['name']}/{status['name']}: {line}" for line in text.splitlines()
+            )
             return

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from websocket import WebSocket
 
 _READ_SIZE = 1 << 18
-_PING_AFTER_SECONDS = 15.0  # load balancers before apiservers cut connections that are idle for a minute
+_PING_AFTER_SECONDS = (
+    15.0  # load balancers before apiservers cut connections that are idle for a minute
+)
 _DEAD_AFTER_SECONDS = 45.0
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -34,7 +36,13 @@ class Channels:
     ``on_data(channel, data)`` and, once, ``on_end(reason)`` are called from the thread that owns the connection; they must not block.
     """
 
-    def __init__(self, websocket: WebSocket, name: str, on_data: Callable[[int, bytes], None], on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        name: str,
+        on_data: Callable[[int, bytes], None],
+        on_end: Callable[[str], None],
+    ) -> None:
         self.protocol: str = websocket.subprotocol or ""
         assert websocket.sock is not None
         self._socket: socket.socket = websocket.sock
@@ -176,7 +184,9 @@ def frame(code: int, payload: bytes) -> bytes:
         head = struct.pack(">BBQ", 0x80 | code, 0x80 | 127, size)
     mask = os.urandom(4)
     stretched = (mask * (size // 4 + 1))[:size]
-    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(size, "big")
+    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(
+        size, "big"
+    )
     return head + mask + masked
 
 
@@ -198,7 +208,9 @@ class Frames:
                 continue
             self._fragments.append(payload)
             if final:
-                whole = self._fragments[0] if len(self._fragments) == 1 else b"".join(self._fragments)
+                whole = (
+                    self._fragments[0] if len(self._fragments) == 1 else b"".join(self._fragments)
+                )
                 self._fragments = []
                 yield _BINARY, whole
         del self._buffer[:at]
@@ -216,4 +228,9 @@ class Frames:
             size = int.from_bytes(buffer[at + 2 : begin], "big")
         if len(buffer) < begin + size:
             return None
-        return buffer[at] & 0x0F, bool(buffer[at] & 0x80), bytes(buffer[begin : begin + size]), begin + size
+        return (
+            buffer[at] & 0x0F,
+            bool(buffer[at] & 0x80),
+            bytes(buffer[begin : begin + size]),
+            begin + size,
+        )

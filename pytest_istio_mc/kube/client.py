@@ -24,7 +24,9 @@ class Kube:
     the HTTP status, or 0 where no answer came.
     """
 
-    def __init__(self, name: str, kubeconfig: str, context: str, *, request_timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self, name: str, kubeconfig: str, context: str, *, request_timeout_seconds: float = 30.0
+    ) -> None:
         self.name = name
         self.kubeconfig = kubeconfig
         self.context = context
@@ -46,9 +48,15 @@ class Kube:
         """GET of any path of the API: the JSON, or the text where it is none."""
         return _parsed(self._connection.request("GET", path, tuple(query.items())))
 
-    def list(self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Json]:
+    def list(
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> list[Json]:
         """All objects of a kind, in one namespace or in all; none where the cluster does not know the kind."""
-        query = tuple((key, value) for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value)
+        query = tuple(
+            (key, value)
+            for key, value in (("labelSelector", labels), ("fieldSelector", fields))
+            if value
+        )
         resource = self._kinds.named(kind)
         if resource is None:
             return []
@@ -98,17 +106,38 @@ class Kube:
         resource = self.resource_of(manifest)
         namespace = metadata.get("namespace", "default") if resource.namespaced else None
         query = (("dryRun", "All"),) if dry_run else ()
-        made: Json = _parsed(self._connection.request("POST", resource.path(namespace), query, dict(manifest)))
+        made: Json = _parsed(
+            self._connection.request("POST", resource.path(namespace), query, dict(manifest))
+        )
         return made
 
-    def merge(self, kind: str, name: str, namespace: str | None, patch: Mapping[str, Any], *, subresource: str = "") -> Json:
+    def merge(
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
+    ) -> Json:
         """JSON merge patch (RFC 7386) of one object, or of a subresource such as ``status`` or ``scale``; the result."""
-        path = self._resource(kind).path(namespace, name) + (f"/{subresource}" if subresource else "")
+        path = self._resource(kind).path(namespace, name) + (
+            f"/{subresource}" if subresource else ""
+        )
         content_type = "application/merge-patch+json"
-        merged: Json = _parsed(self._connection.request("PATCH", path, (), dict(patch), content_type=content_type))
+        merged: Json = _parsed(
+            self._connection.request("PATCH", path, (), dict(patch), content_type=content_type)
+        )
         return merged
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_seconds: int | None = None) -> None:
+    def delete(
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_seconds: int | None = None,
+    ) -> None:
         """Ask for an object's deletion; it may take its time, a pod what it asks for or ``grace_seconds``. One that is absent is fine."""
         resource = self._kinds.named(kind)
         if resource is None:
@@ -122,14 +151,18 @@ class Kube:
             if error.status != 404:
                 raise
 
-    def watch(self, kind: str, namespace: str | None, resource_version: str, *, within_seconds: float) -> Iterator[tuple[str, Json]]:
+    def watch(
+        self, kind: str, namespace: str | None, resource_version: str, *, within_seconds: float
+    ) -> Iterator[tuple[str, Json]]:
         """Changes of a kind's objects after ``resource_version``: (``ADDED``…, object), for at most ``within_seconds``."""
         query = (
             ("watch", "true"),
             ("resourceVersion", resource_version),
             ("timeoutSeconds", str(max(1, int(within_seconds)))),
         )
-        for line in self._connection.lines(self._resource(kind).path(namespace), query, timeout_seconds=within_seconds):
+        for line in self._connection.lines(
+            self._resource(kind).path(namespace), query, timeout_seconds=within_seconds
+        ):
             if line:
                 event = json.loads(line)
                 yield event["type"], event["object"]
@@ -162,21 +195,46 @@ class Kube:
         finally:
             session.close()
 
-    def open_exec(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> ExecSession:
+    def open_exec(
+        self, namespace: str, pod: str, container: str, command: Sequence[str]
+    ) -> ExecSession:
         """Start a process in a container that is spoken to in lines for as long as the session is open."""
-        return ExecSession(self._connection, namespace, pod, container, command, timeout_seconds=self._timeout_seconds)
+        return ExecSession(
+            self._connection,
+            namespace,
+            pod,
+            container,
+            command,
+            timeout_seconds=self._timeout_seconds,
+        )
 
-    def http_get(self, namespace: str, pod: str, port: int, path: str, *, timeout_seconds: float = 10) -> bytes:
+    def http_get(
+        self, namespace: str, pod: str, port: int, path: str, *, timeout_seconds: float = 10
+    ) -> bytes:
         """GET from a pod's own localhost, through port-forward; ``timeout_seconds`` is the longest silence. Not 2xx raises."""
         return self._pod_http.get(namespace, pod, port, path, timeout_seconds)
 
-    def logs(self, namespace: str, pod: str, container: str, *, tail_lines: int = 50, previous: bool = False) -> str:
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        tail_lines: int = 50,
+        previous: bool = False,
+    ) -> str:
         """The last lines of a container's log, or of the one before its last restart."""
-        query = (("container", container), ("tailLines", str(tail_lines)), ("previous", str(previous).lower()))
+        query = (
+            ("container", container),
+            ("tailLines", str(tail_lines)),
+            ("previous", str(previous).lower()),
+        )
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         return self._connection.request("GET", path, query).decode(errors="replace")
 
-    def wait_available(self, kind_and_name: Sequence[tuple[str, str]], namespace: str, *, within_seconds: float) -> None:
+    def wait_available(
+        self, kind_and_name: Sequence[tuple[str, str]], namespace: str, *, within_seconds: float
+    ) -> None:
         """Wait until Deployments have rolled out and are available; :class:`NotInTime` says which pod waits for what."""
         availability.wait_available(self, kind_and_name, namespace, within_seconds)
 
@@ -203,7 +261,9 @@ class Kube:
         metadata = manifest["metadata"]
         path = resource.path(metadata.get("namespace") or namespace, metadata["name"])
         query = (("fieldManager", field_manager), ("force", "true"))
-        self._connection.request("PATCH", path, query, dict(manifest), content_type="application/apply-patch+yaml")
+        self._connection.request(
+            "PATCH", path, query, dict(manifest), content_type="application/apply-patch+yaml"
+        )
 
     def _resource(self, kind: str) -> Resource:
         resource = self._kinds.named(kind)
@@ -212,7 +272,12 @@ class Kube:
         return resource
 
     def _unknown(self, kind: str) -> KubeError:
-        return KubeError(self._connection.thing, f"find the kind {kind}", "this cluster does not serve it", status=404)
+        return KubeError(
+            self._connection.thing,
+            f"find the kind {kind}",
+            "this cluster does not serve it",
+            status=404,
+        )
 
 
 def _parsed(body: bytes) -> Any:

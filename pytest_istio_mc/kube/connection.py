@@ -33,7 +33,9 @@ class Connection:
     Credentials are whatever the kubeconfig says, exec plugins and OIDC included: the official package loads and renews them.
     """
 
-    def __init__(self, name: str, kubeconfig: str, context: str, request_timeout_seconds: float) -> None:
+    def __init__(
+        self, name: str, kubeconfig: str, context: str, request_timeout_seconds: float
+    ) -> None:
         self.name = name
         self._kubeconfig = kubeconfig
         self._context = context
@@ -64,7 +66,9 @@ class Connection:
         timeout_seconds: float | None = None,
     ) -> bytes:
         """The body of one answer; :class:`KubeError` with its status where it is not 2xx, with status 0 where none came."""
-        with self._answer(method, path, query, body, content_type, timeout_seconds or self._timeout_seconds) as answer:
+        with self._answer(
+            method, path, query, body, content_type, timeout_seconds or self._timeout_seconds
+        ) as answer:
             return bytes(answer.data)
 
     def lines(self, path: str, query: Query, *, timeout_seconds: float) -> Iterator[bytes]:
@@ -80,7 +84,15 @@ class Connection:
                 answer.close()
 
     @contextmanager
-    def _answer(self, method: str, path: str, query: Query, body: Any, content_type: str, timeout_seconds: float) -> Iterator[Any]:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any,
+        content_type: str,
+        timeout_seconds: float,
+    ) -> Iterator[Any]:
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
@@ -97,14 +109,18 @@ class Connection:
         timeout = Timeout(total=timeout_seconds)
         step = f"{method} {path}"
         try:
-            answer = rest.pool_manager.request(method, url, body=data, headers=headers, timeout=timeout, preload_content=False)
+            answer = rest.pool_manager.request(
+                method, url, body=data, headers=headers, timeout=timeout, preload_content=False
+            )
             if answer.status >= 300:
                 raise self._refused(step, answer.status, answer.data)
             yield answer
         except (HTTPError, OSError) as error:
             raise KubeError(self.thing, step, f"no answer from {host}: {error}") from error
 
-    def websocket(self, path: str, query: Query, protocols: Sequence[str], *, timeout_seconds: float) -> WebSocket:
+    def websocket(
+        self, path: str, query: Query, protocols: Sequence[str], *, timeout_seconds: float
+    ) -> WebSocket:
         """A websocket that has been upgraded with one of ``protocols``; the caller owns it."""
         from kubernetes.stream import ws_client
         from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
@@ -114,18 +130,28 @@ class Connection:
         url = urlunsplit(parts._replace(scheme="wss" if parts.scheme == "https" else "ws"))
         headers = self._headers({})
         lines = [f"{name}: {value}" for name, value in headers.iteritems()]
-        options: dict[str, Any] = {"header": lines, "subprotocols": list(protocols), "timeout": timeout_seconds}
+        options: dict[str, Any] = {
+            "header": lines,
+            "subprotocols": list(protocols),
+            "timeout": timeout_seconds,
+        }
         if configuration.proxy or configuration.proxy_headers:
             proxied: Any = ws_client.websocket_proxycare
             options = proxied(options, configuration, url, headers)
-        socket: Any = WebSocket(sslopt=self._tls_options(configuration), enable_multithread=False, skip_utf8_validation=True)
+        socket: Any = WebSocket(
+            sslopt=self._tls_options(configuration),
+            enable_multithread=False,
+            skip_utf8_validation=True,
+        )
         step = f"connect to {path}"
         try:
             socket.connect(url, **options)
         except WebSocketBadStatusException as error:
             raise self._refused(step, error.status_code, error.resp_body or b"") from error
         except (WebSocketException, OSError) as error:
-            raise KubeError(self.thing, step, f"no answer from {configuration.host}: {error}") from error
+            raise KubeError(
+                self.thing, step, f"no answer from {configuration.host}: {error}"
+            ) from error
         return cast("WebSocket", socket)
 
     def give_up(self, why: MeshError) -> None:
@@ -158,7 +184,11 @@ class Connection:
         configuration.connection_pool_maxsize = _POOL_SIZE
         try:
             with _loader_lock:
-                load(self._kubeconfig or None, self._context or None, client_configuration=configuration)
+                load(
+                    self._kubeconfig or None,
+                    self._context or None,
+                    client_configuration=configuration,
+                )
                 self._impersonation = self._read_impersonation()
         except (config.ConfigException, OSError, ValueError) as error:
             raise KubeError(
@@ -178,7 +208,11 @@ class Connection:
         contexts = merged["contexts"]
         current = contexts.get_with_name(self._context or merged["current-context"])["context"]
         user = current.safe_get("user")
-        entry = merged["users"].get_with_name(user, safe=True) if user and merged.safe_get("users") else None
+        entry = (
+            merged["users"].get_with_name(user, safe=True)
+            if user and merged.safe_get("users")
+            else None
+        )
         if not entry or not entry["user"].value:
             return []
         details = entry["user"].value

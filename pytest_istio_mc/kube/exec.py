@@ -43,11 +43,18 @@ class ExecSession:
         self._status: bytes = b""
         self._reason = ""
         self._ended = threading.Event()
-        query = [("container", container), ("stdout", "true"), ("stderr", "true"), ("stdin", str(stdin).lower())]
+        query = [
+            ("container", container),
+            ("stdout", "true"),
+            ("stderr", "true"),
+            ("stdin", str(stdin).lower()),
+        ]
         query += [("command", word) for word in command]
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         websocket = connection.websocket(path, query, _PROTOCOLS, timeout_seconds=timeout_seconds)
-        self._channels = Channels(websocket, f"exec in {namespace}/{pod}", self._on_data, self._on_end)
+        self._channels = Channels(
+            websocket, f"exec in {namespace}/{pod}", self._on_data, self._on_end
+        )
 
     def send(self, line: str) -> None:
         """Write one line to the process's stdin; :class:`KubeError` where it has ended."""
@@ -63,7 +70,11 @@ class ExecSession:
     def end_of_input(self) -> None:
         """Close the process's stdin."""
         if self._channels.protocol != _PROTOCOLS[0]:
-            raise KubeError(self.thing, self._step, "this apiserver cannot end a process's input (Kubernetes before 1.30)")
+            raise KubeError(
+                self.thing,
+                self._step,
+                "this apiserver cannot end a process's input (Kubernetes before 1.30)",
+            )
         self._channels.send(_CLOSE, bytes([_STDIN]))
 
     def receive(self, timeout_seconds: float) -> str | None:
@@ -80,7 +91,11 @@ class ExecSession:
     def finish(self, timeout_seconds: float) -> bytes:
         """Wait for the process to end and return the rest of its stdout; :class:`KubeError` where it failed or did not end."""
         if not self._ended.wait(timeout_seconds):
-            raise KubeError(self.thing, self._step, f"did not end within {timeout_seconds:g} s{self._complaints()}")
+            raise KubeError(
+                self.thing,
+                self._step,
+                f"did not end within {timeout_seconds:g} s{self._complaints()}",
+            )
         rest = []
         while (line := self._lines.get()) is not None:
             rest.append(line + b"\n")

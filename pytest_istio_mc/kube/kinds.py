@@ -49,7 +49,7 @@ def _known() -> dict[tuple[str, str], Resource]:
         /apis/security.istio.io/v1 peerauthentications,authorizationpolicies yes PeerAuthentication,AuthorizationPolicy
         /apis/security.istio.io/v1 requestauthentications yes RequestAuthentication
         /apis/telemetry.istio.io/v1 telemetries yes Telemetry
-    """  # noqa: E501
+    """
     known = {}
     for row in table.strip().splitlines():
         prefix, plurals, namespaced, kinds = row.split()

@@ -42,7 +42,9 @@ class PodHttp:
                 tunnel.end()
                 if not fresh and not isinstance(error, TimeoutError):
                     continue  # a kept connection may have been closed meanwhile: that says nothing about the pod
-                detail = "; ".join(filter(None, [str(error) or type(error).__name__, tunnel.complaint]))
+                detail = "; ".join(
+                    filter(None, [str(error) or type(error).__name__, tunnel.complaint])
+                )
                 raise KubeError(thing, step, detail) from error
             if tunnel.usable:
                 with self._lock:
@@ -50,7 +52,12 @@ class PodHttp:
             else:
                 tunnel.end()
             if not 200 <= status < 300:
-                raise KubeError(thing, step, f"HTTP {status}: {body[:300].decode(errors='replace')}", status=status)
+                raise KubeError(
+                    thing,
+                    step,
+                    f"HTTP {status}: {body[:300].decode(errors='replace')}",
+                    status=status,
+                )
             return body
 
     def close(self) -> None:
@@ -65,14 +72,20 @@ class PodHttp:
 class _Tunnel:
     """One forwarded TCP connection with HTTP on it."""
 
-    def __init__(self, connection: Connection, namespace: str, pod: str, port: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, connection: Connection, namespace: str, pod: str, port: int, timeout_seconds: float
+    ) -> None:
         self.complaint = ""
         self.usable = True
         self._incoming = _Incoming()
         self._skip = {_DATA: 2, _ERROR: 2}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
-        websocket = connection.websocket(path, [("ports", str(port))], _PROTOCOLS, timeout_seconds=timeout_seconds)
-        self._channels = Channels(websocket, f"port {port} of {namespace}/{pod}", self._on_data, self._incoming.end)
+        websocket = connection.websocket(
+            path, [("ports", str(port))], _PROTOCOLS, timeout_seconds=timeout_seconds
+        )
+        self._channels = Channels(
+            websocket, f"port {port} of {namespace}/{pod}", self._on_data, self._incoming.end
+        )
         self._http = http.client.HTTPConnection("localhost", port)
         self._http.auto_open = 0
         self._http.sock = self
@@ -132,7 +145,9 @@ class _Incoming:
 
     def read_into(self, buffer: memoryview) -> int:
         with self._condition:
-            if not self._condition.wait_for(lambda: self._chunks or self._ended, self.timeout_seconds):
+            if not self._condition.wait_for(
+                lambda: self._chunks or self._ended, self.timeout_seconds
+            ):
                 raise TimeoutError(f"no answer within {self.timeout_seconds:g} s")
             if not self._chunks:
                 return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import images
+from .binaries import images
 from .plan import NodePlan
 
 _COREFILE = """.:53 {
@@ -24,7 +24,11 @@ _SYSTEM = {"namespace": "kube-system"}
 
 def coredns(node: NodePlan) -> list[tuple[str, dict[str, Any]]]:
     """CoreDNS at the cluster's DNS address, as (API path, object) in the order in which to apply them."""
-    role_ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:coredns"}
+    role_ref = {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "system:coredns",
+    }
     container = {
         "name": "coredns",
         "image": images.COREDNS,
@@ -52,8 +56,16 @@ def coredns(node: NodePlan) -> list[tuple[str, dict[str, Any]]]:
             "system:coredns",
             {
                 "rules": [
-                    {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
-                    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+                    {
+                        "apiGroups": [""],
+                        "resources": ["endpoints", "services", "pods", "namespaces"],
+                        "verbs": ["list", "watch"],
+                    },
+                    {
+                        "apiGroups": ["discovery.k8s.io"],
+                        "resources": ["endpointslices"],
+                        "verbs": ["list", "watch"],
+                    },
                 ]
             },
         ),
@@ -62,9 +74,18 @@ def coredns(node: NodePlan) -> list[tuple[str, dict[str, Any]]]:
             "rbac.authorization.k8s.io/v1",
             "ClusterRoleBinding",
             "system:coredns",
-            {"roleRef": role_ref, "subjects": [{"kind": "ServiceAccount", "name": "coredns", **_SYSTEM}]},
+            {
+                "roleRef": role_ref,
+                "subjects": [{"kind": "ServiceAccount", "name": "coredns", **_SYSTEM}],
+            },
         ),
-        ("/api/v1/namespaces/kube-system/configmaps", "v1", "ConfigMap", "coredns", {"data": {"Corefile": _COREFILE}}),
+        (
+            "/api/v1/namespaces/kube-system/configmaps",
+            "v1",
+            "ConfigMap",
+            "coredns",
+            {"data": {"Corefile": _COREFILE}},
+        ),
         (
             "/api/v1/namespaces/kube-system/services",
             "v1",
@@ -86,7 +107,12 @@ def coredns(node: NodePlan) -> list[tuple[str, dict[str, Any]]]:
             "apps/v1",
             "Deployment",
             "coredns",
-            {"spec": {"selector": {"matchLabels": _LABELS}, "template": {"metadata": {"labels": _LABELS}, "spec": pod}}},
+            {
+                "spec": {
+                    "selector": {"matchLabels": _LABELS},
+                    "template": {"metadata": {"labels": _LABELS}, "spec": pod},
+                }
+            },
         ),
     ]
     return [

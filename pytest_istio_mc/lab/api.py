@@ -25,7 +25,9 @@ class AdminApi:
         self._context = ssl.create_default_context(cafile=str(home / "ca.crt"))
         self._context.load_cert_chain(home / "admin.crt", home / "admin.key")
 
-    def request(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
+    def request(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> Any:
         """One request, its JSON answer (text where it is none); :class:`KubeError` with the status where it is refused."""
         connection = self._connect(10)
         try:
@@ -42,7 +44,9 @@ class AdminApi:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise KubeError(f'cluster "{self.name}"', f"{method} {path}", text[:300], status=answer.status)
+            raise KubeError(
+                f'cluster "{self.name}"', f"{method} {path}", text[:300], status=answer.status
+            )
         try:
             return json.loads(text)
         except ValueError:
@@ -50,13 +54,20 @@ class AdminApi:
 
     def apply(self, path: str, manifest: dict[str, Any]) -> None:
         """Server-side apply of one object at its own path."""
-        self.request("PATCH", f"{path}?fieldManager=istio-mc-lab&force=true", manifest, "application/apply-patch+yaml")
+        self.request(
+            "PATCH",
+            f"{path}?fieldManager=istio-mc-lab&force=true",
+            manifest,
+            "application/apply-patch+yaml",
+        )
 
     def watch(self, path: str, ended: threading.Event) -> Iterator[dict[str, Any]]:
         """Objects of a list as they are and as they change, until the connection breaks or ``ended`` is set."""
         connection = self._connect(None)
         try:
-            connection.request("GET", f"{path}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+            connection.request(
+                "GET", f"{path}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+            )
             answer = connection.getresponse()
             if answer.status != 200:
                 raise KubeError(f'cluster "{self.name}"', f"watch {path}", status=answer.status)
@@ -70,4 +81,6 @@ class AdminApi:
             connection.close()
 
     def _connect(self, timeout_seconds: float | None) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=timeout_seconds)
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self._port, context=self._context, timeout=timeout_seconds
+        )

@@ -43,7 +43,9 @@ class Breakage:
 class Breakages:
     """All that is broken on purpose in one lab."""
 
-    def __init__(self, plan: LabPlan, clusters: Mapping[str, LabCluster], fabric: Callable[[], Namespaces]) -> None:
+    def __init__(
+        self, plan: LabPlan, clusters: Mapping[str, LabCluster], fabric: Callable[[], Namespaces]
+    ) -> None:
         self._plan = plan
         self._clusters = clusters
         self._fabric = fabric
@@ -75,7 +77,9 @@ class Breakages:
             breakage = Breakage(self._last, name, mend, time.monotonic(), timer)
             self._broken[name] = breakage
             if details.get("component") == _API_SERVER:
-                self._lost_until[details["cluster"]] = time.monotonic() + for_seconds + _AFTERMATH_SECONDS
+                self._lost_until[details["cluster"]] = (
+                    time.monotonic() + for_seconds + _AFTERMATH_SECONDS
+                )
         timer.start()
         return breakage
 

@@ -17,7 +17,9 @@ def hierarchies() -> Iterator[Path]:
 
 def folders(parent: str) -> list[Path]:
     """Where that cgroup exists: one folder a hierarchy."""
-    return [folder for hierarchy in hierarchies() if (folder := hierarchy / parent.lstrip("/")).is_dir()]
+    return [
+        folder for hierarchy in hierarchies() if (folder := hierarchy / parent.lstrip("/")).is_dir()
+    ]
 
 
 def create(*names: str) -> None:
@@ -35,7 +37,9 @@ def _hand_down(hierarchy: Path, folder: Path) -> None:
         if ancestor.is_relative_to(hierarchy):
             available = (ancestor / "cgroup.controllers").read_text().split()
             if available:
-                (ancestor / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in available))
+                (ancestor / "cgroup.subtree_control").write_text(
+                    " ".join(f"+{name}" for name in available)
+                )
 
 
 def remove(parent: str) -> list[Path]:

@@ -30,7 +30,13 @@ class LabCluster:
         self._load_balancers = LoadBalancers(self.api, node)
         self._ended = threading.Event()
 
-    def start(self, within_seconds: float, note: Callable[[str], None], answers: Callable[[], None], ended: threading.Event) -> None:
+    def start(
+        self,
+        within_seconds: float,
+        note: Callable[[str], None],
+        answers: Callable[[], None],
+        ended: threading.Event,
+    ) -> None:
         """Start everything; returns when the node is ready. :class:`ProvisionError` names the component that failed.
 
         ``answers`` is called when the apiserver takes requests; ``ended`` is set when the lab is to go down before it is up.
@@ -51,7 +57,11 @@ class LabCluster:
         self.components.start("kubelet")
         self._load_balancers.start()
         for path, manifest in addons.coredns(self.node):
-            self._wait(f"apply {manifest['kind']} {manifest['metadata']['name']}", self._applied(path, manifest), deadline)
+            self._wait(
+                f"apply {manifest['kind']} {manifest['metadata']['name']}",
+                self._applied(path, manifest),
+                deadline,
+            )
         self._wait("kubelet", self._node_ready, deadline)
         note(f'cluster "{self.node.name}": node ready ({after()})')
 
@@ -75,7 +85,10 @@ class LabCluster:
 
     def _node_ready(self) -> bool:
         node = self.api.request("GET", f"/api/v1/nodes/{self.node.name}")
-        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node["status"]["conditions"])
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in node["status"]["conditions"]
+        )
 
     def _applied(self, path: str, manifest: dict[str, object]) -> Callable[[], bool]:
         def apply() -> bool:
@@ -113,5 +126,9 @@ def first_error(errors: list[MeshError]) -> MeshError:
     """The error to show when several clusters failed: the first, with the names of the others."""
     first, *others = errors
     if others:
-        first.detail = "; ".join(part for part in (first.detail, f"also failed: {', '.join(e.thing for e in others)}") if part)
+        first.detail = "; ".join(
+            part
+            for part in (first.detail, f"also failed: {', '.join(e.thing for e in others)}")
+            if part
+        )
     return first

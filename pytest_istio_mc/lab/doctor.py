@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from . import host, kernel, toolchain
-from .cache import cache_home
-from .components import go_modules
+from . import host, kernel
+from .binaries import toolchain
+from .binaries.cache import cache_home
+from .binaries.components import go_modules
 from .host import GIB, Examined
 
 __all__ = ["Examined", "examine", "require"]
 
-NODE_BYTES = GIB // 2  # what a cluster writes: etcd, logs, container file systems; its images are hard links
+NODE_BYTES = (
+    GIB // 2
+)  # what a cluster writes: etcd, logs, container file systems; its images are hard links
 
 
 def examine(clusters: int = 2) -> tuple[Examined, ...]:

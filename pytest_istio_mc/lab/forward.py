@@ -20,7 +20,9 @@ class Forwarder(threading.Thread):
         super().__init__(name="forwarder", daemon=True)
         self._fabric_pid = fabric_pid
         self._listeners = {target: _listener() for target in targets.values()}
-        self.ports = {name: int(self._listeners[target].getsockname()[1]) for name, target in targets.items()}
+        self.ports = {
+            name: int(self._listeners[target].getsockname()[1]) for name, target in targets.items()
+        }
 
     def run(self) -> None:
         """Serve until the process ends."""
@@ -28,13 +30,20 @@ class Forwarder(threading.Thread):
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        servers = [await asyncio.start_server(self._connection_to(target), sock=listener) for target, listener in self._listeners.items()]
+        servers = [
+            await asyncio.start_server(self._connection_to(target), sock=listener)
+            for target, listener in self._listeners.items()
+        ]
         await asyncio.gather(*(server.serve_forever() for server in servers))
 
-    def _connection_to(self, target: tuple[str, int]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    def _connection_to(
+        self, target: tuple[str, int]
+    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*target), 10)
+                far_reader, far_writer = await asyncio.wait_for(
+                    asyncio.open_connection(*target), 10
+                )
             except (OSError, TimeoutError):
                 writer.transport.abort()
                 return

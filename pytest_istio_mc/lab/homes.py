@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import ProvisionError, UsageProblem
-from .cache import cache_home
+from .binaries.cache import cache_home
 from .journal import SupervisorLock
 
 PLAN = "plan.json"
@@ -28,7 +28,9 @@ def labs_lock() -> FileLock:
         lock.touch()
     except OSError as error:
         advice = "run it as the user whose labs they are (root), or set ISTIO_MC_CACHE to a folder that can be written to"
-        raise ProvisionError("labs", f"{labs_folder()} cannot be written to", str(error), advice=advice) from error
+        raise ProvisionError(
+            "labs", f"{labs_folder()} cannot be written to", str(error), advice=advice
+        ) from error
     return FileLock(lock)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ProvisionError
-from . import commands, golang, wheels
-from .components import FETCHED_GO_VERSION, GoModule, needed_go, version_tuple
+from .binaries import commands, golang, wheels
+from .binaries.components import FETCHED_GO_VERSION, GoModule, needed_go, version_tuple
 
 GIB = 1024**3
 OLDEST_RUNC = (1, 1, 0)  # 1.1.5 is what Debian 12 has, and works with the containerd of the lab
@@ -55,7 +55,9 @@ class Examined:
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{'ok ' if self.good else 'BAD'}  {self.name}: {self.seen}" + (f"; fix: {self.fix}" if self.fix and not self.good else "")
+        return f"{'ok ' if self.good else 'BAD'}  {self.name}: {self.seen}" + (
+            f"; fix: {self.fix}" if self.fix and not self.good else ""
+        )
 
 
 def require(examined: Iterable[Examined], what: str) -> None:
@@ -72,29 +74,50 @@ def require(examined: Iterable[Examined], what: str) -> None:
 
 def examine_for_build(cache: Path, compiling: Sequence[GoModule]) -> list[Examined]:
     """What building the toolchain into ``cache`` needs, when these modules are yet to be compiled."""
-    return [root(), python(), architecture(), runc(), iptables(), programs(), *([go()] if compiling else []), disk(cache, compiling)]
+    return [
+        root(),
+        python(),
+        architecture(),
+        runc(),
+        iptables(),
+        programs(),
+        *([go()] if compiling else []),
+        disk(cache, compiling),
+    ]
 
 
 def root() -> Examined:
     """The lab makes namespaces, mounts and network links: that takes root."""
     uid = os.geteuid()
-    return Examined("root", uid == 0, "root" if uid == 0 else f"user id {uid}", "run it as root, for instance with `sudo -E`")
+    return Examined(
+        "root",
+        uid == 0,
+        "root" if uid == 0 else f"user id {uid}",
+        "run it as root, for instance with `sudo -E`",
+    )
 
 
 def python() -> Examined:
     """The interpreter that also runs the probes, in its own image."""
     version = ".".join(str(number) for number in sys.version_info[:3])
     good = sys.version_info[:2] >= OLDEST_PYTHON
-    return Examined("python", good, f"{version} ({sys.executable})", "apt-get install python3, 3.11 or newer")
+    return Examined(
+        "python", good, f"{version} ({sys.executable})", "apt-get install python3, 3.11 or newer"
+    )
 
 
 def architecture() -> Examined:
     """The CPU architectures that Envoy's wheel exists for."""
-    from .oci import ARCHITECTURES
+    from .binaries.oci import ARCHITECTURES
 
     machine = os.uname().machine
     good = sys.platform == "linux" and machine in ARCHITECTURES
-    return Examined("architecture", good, f"{sys.platform} {machine}", f"use Linux on {' or '.join(ARCHITECTURES)}")
+    return Examined(
+        "architecture",
+        good,
+        f"{sys.platform} {machine}",
+        f"use Linux on {' or '.join(ARCHITECTURES)}",
+    )
 
 
 def runc() -> Examined:
@@ -108,10 +131,18 @@ def runc() -> Examined:
     if version is None:
         return Examined("runc", False, f"{found} does not say its version", fix)
     if version_tuple(version[1]) < OLDEST_RUNC:
-        return Examined("runc", False, f"{version[1]} ({found})", f"install runc {'.'.join(map(str, OLDEST_RUNC))} or newer")
+        return Examined(
+            "runc",
+            False,
+            f"{version[1]} ({found})",
+            f"install runc {'.'.join(map(str, OLDEST_RUNC))} or newer",
+        )
     if "libseccomp" not in said:
         return Examined(
-            "runc", False, f"{version[1]} ({found}) was built without seccomp", f"{fix}, which has it, and put it first on PATH"
+            "runc",
+            False,
+            f"{version[1]} ({found}) was built without seccomp",
+            f"{fix}, which has it, and put it first on PATH",
         )
     return Examined("runc", True, f"{version[1]} ({found})")
 
@@ -123,7 +154,12 @@ def iptables() -> Examined:
     if found is None or shutil.which("xtables-nft-multi") is None:
         return _missing("iptables", "iptables" if found is None else "xtables-nft-multi", fix)
     said = commands.ask([found, "--version"]).stdout.strip()
-    return Examined("iptables", "nf_tables" in said, f"{said} ({found})", "update-alternatives --set iptables /usr/sbin/iptables-nft")
+    return Examined(
+        "iptables",
+        "nf_tables" in said,
+        f"{said} ({found})",
+        "update-alternatives --set iptables /usr/sbin/iptables-nft",
+    )
 
 
 def programs() -> Examined:
@@ -165,7 +201,9 @@ def memory(clusters: int) -> Examined:
 def inotify(clusters: int) -> Examined:
     """Inotify instances, which kubelets, controllers and proxies take; the kernel counts them for each user (inotify(7))."""
     limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-    taken = sum(_inotify_instances(process) for process in Path("/proc").iterdir() if process.name.isdigit())
+    taken = sum(
+        _inotify_instances(process) for process in Path("/proc").iterdir() if process.name.isdigit()
+    )
     needed = clusters * CLUSTER_INOTIFY_INSTANCES
     return Examined(
         "inotify",
@@ -179,7 +217,10 @@ def _inotify_instances(process: Path) -> int:
     try:
         if process.stat().st_uid != os.getuid():
             return 0
-        return sum(str(entry.readlink()).startswith("anon_inode:inotify") for entry in (process / "fd").iterdir())
+        return sum(
+            str(entry.readlink()).startswith("anon_inode:inotify")
+            for entry in (process / "fd").iterdir()
+        )
     except OSError:
         return 0  # it has ended meanwhile
 
@@ -190,8 +231,14 @@ def disk(cache: Path, compiling: Sequence[GoModule]) -> Examined:
     if compiling:
         build_cache, module_cache = golang.cache_folders(golang.found(), cache / "go")
         share = sum(module.typical_seconds for module in compiling) / 600
-        needed[build_cache] = max(0, int(GO_BUILD_CACHE_BYTES * min(1.0, share)) - golang.size_of_build_cache(build_cache))
-        needed[module_cache] = 0 if all(golang.is_downloaded(module, module_cache) for module in compiling) else GO_MODULE_CACHE_BYTES
+        needed[build_cache] = max(
+            0, int(GO_BUILD_CACHE_BYTES * min(1.0, share)) - golang.size_of_build_cache(build_cache)
+        )
+        needed[module_cache] = (
+            0
+            if all(golang.is_downloaded(module, module_cache) for module in compiling)
+            else GO_MODULE_CACHE_BYTES
+        )
     return space(needed)
 
 
@@ -205,7 +252,9 @@ def space(needed: dict[Path, int]) -> Examined:
         free = shutil.disk_usage(existing(folders[0])).free
         wanted = sum(needed[folder] for folder in folders)
         good = good and free >= wanted
-        lines.append(f"{free / GIB:.1f} GiB free, {wanted / GIB:.1f} GiB needed for {' and '.join(str(folder) for folder in folders)}")
+        lines.append(
+            f"{free / GIB:.1f} GiB free, {wanted / GIB:.1f} GiB needed for {' and '.join(str(folder) for folder in folders)}"
+        )
     fix = "free some space there, or set ISTIO_MC_CACHE (and GOCACHE, GOMODCACHE) to where there is some"
     return Examined("disk", good, "; ".join(lines), fix)
 
@@ -213,16 +262,26 @@ def space(needed: dict[Path, int]) -> Examined:
 def _missing(name: str, program: str, fix: str) -> Examined:
     for folder in SYSTEM_FOLDERS:
         if Path(folder, program).exists():
-            return Examined(name, False, f"{folder}/{program} is there, but {folder} is not on PATH", f"export PATH=$PATH:{folder}")
+            return Examined(
+                name,
+                False,
+                f"{folder}/{program} is there, but {folder} is not on PATH",
+                f"export PATH=$PATH:{folder}",
+            )
     return Examined(name, False, f"no {program} on PATH", fix)
 
 
 def _available_memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    available = next(
+        int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+    )
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
     ):
         try:
             available = min(available, int(Path(limit).read_text()) - int(Path(used).read_text()))

@@ -11,7 +11,15 @@ LAB_SETTINGS: Mapping[str, Any] = {
     "meshConfig": {"accessLogFile": "/dev/stdout"},
     "components": {
         # Every 3 seconds by default; the start of a mesh would wait that out.
-        "pilot": {"k8s": {"readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5}}},
+        "pilot": {
+            "k8s": {
+                "readinessProbe": {
+                    "httpGet": {"path": "/ready", "port": 8080},
+                    "periodSeconds": 1,
+                    "timeoutSeconds": 5,
+                }
+            }
+        },
     },
     "values": {
         "global": {

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import commands
+from .binaries import commands
 from .host import Examined, existing
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -55,13 +55,40 @@ def examine(folder: Path) -> list[Examined]:
 
 def namespaces() -> Examined:
     """Network, mount and PID namespaces with a /proc of their own."""
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private", "--"]
-    return _tried("namespaces", [*command, "true"], "network, mount and PID namespaces", f"run as root; {_CONTAINER}")
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--mount-proc",
+        "--propagation",
+        "private",
+        "--",
+    ]
+    return _tried(
+        "namespaces",
+        [*command, "true"],
+        "network, mount and PID namespaces",
+        f"run as root; {_CONTAINER}",
+    )
 
 
 def veth() -> Examined:
     """Pairs of network links: nodes to the fabric, pods to nodes."""
-    command = [*_PRIVATE, "ip", "link", "add", "examined0", "type", "veth", "peer", "name", "examined1"]
+    command = [
+        *_PRIVATE,
+        "ip",
+        "link",
+        "add",
+        "examined0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "examined1",
+    ]
     return _tried("veth", command, "links can be made", _MODULES.format("veth"))
 
 
@@ -76,7 +103,12 @@ def iptables_rules() -> Examined:
     if shutil.which("iptables") is None:
         return _untried("iptables rules", "that takes iptables")
     modules = "nf_tables, nft_compat, nf_nat, xt_statistic, xt_owner, xt_REDIRECT, xt_MASQUERADE, xt_conntrack, xt_comment"
-    return _tried("iptables rules", [*_PRIVATE, "sh", "-c", _IPTABLES], "nat, owner, statistic, conntrack", f"use a kernel with {modules}")
+    return _tried(
+        "iptables rules",
+        [*_PRIVATE, "sh", "-c", _IPTABLES],
+        "nat, owner, statistic, conntrack",
+        f"use a kernel with {modules}",
+    )
 
 
 def overlayfs(folder: Path) -> Examined:
@@ -86,10 +118,29 @@ def overlayfs(folder: Path) -> Examined:
             for name in ("lower", "upper", "work", "merged"):
                 Path(scratch, name).mkdir()
             options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
-            command = [*_PRIVATE, "mount", "-t", "overlay", "-o", options, "overlay", f"{scratch}/merged"]
-            return _tried("overlayfs", command, f"works on {folder}", "set ISTIO_MC_CACHE to a folder on ext4 or xfs; modprobe overlay")
+            command = [
+                *_PRIVATE,
+                "mount",
+                "-t",
+                "overlay",
+                "-o",
+                options,
+                "overlay",
+                f"{scratch}/merged",
+            ]
+            return _tried(
+                "overlayfs",
+                command,
+                f"works on {folder}",
+                "set ISTIO_MC_CACHE to a folder on ext4 or xfs; modprobe overlay",
+            )
     except OSError as error:
-        return Examined("overlayfs", False, f"{error.strerror}: {error.filename}", "set ISTIO_MC_CACHE to a folder that can be written to")
+        return Examined(
+            "overlayfs",
+            False,
+            f"{error.strerror}: {error.filename}",
+            "set ISTIO_MC_CACHE to a folder that can be written to",
+        )
 
 
 def cgroups() -> Examined:
@@ -108,7 +159,12 @@ def cgroups() -> Examined:
         group.mkdir()
         group.rmdir()
     except OSError as error:
-        return Examined("cgroups", False, f"{group.parent}: {error.strerror}", f"run as root, with {CGROUPS} writable; {_CONTAINER}")
+        return Examined(
+            "cgroups",
+            False,
+            f"{group.parent}: {error.strerror}",
+            f"run as root, with {CGROUPS} writable; {_CONTAINER}",
+        )
     return Examined("cgroups", True, f"{'unified' if unified else 'old'} hierarchy at {CGROUPS}")
 
 
@@ -120,7 +176,9 @@ def _tried(name: str, command: list[str], seen: str, fix: str) -> Examined:
     try:
         done = commands.ask(command, timeout_seconds=10)
     except FileNotFoundError:
-        return Examined(name, False, f"cannot be tried without {command[0]}", "apt-get install util-linux")
+        return Examined(
+            name, False, f"cannot be tried without {command[0]}", "apt-get install util-linux"
+        )
     except subprocess.TimeoutExpired:
         return Examined(name, False, "no answer from the kernel within 10 s", fix)
     if done.returncode == 0:

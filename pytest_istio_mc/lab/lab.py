@@ -18,13 +18,14 @@ from ..errors import MeshError, ProvisionError, UsageProblem
 from ..eventually import eventually
 from ..progress import Progress
 from ..spec import MeshSpec
-from . import homes, remains
-from .control import Conversation
+from . import homes
+from .leftovers import clear
+from .orders import Conversation
 from .plan import LabPlan, plan_nodes
 from .process import tail_of
 
 if TYPE_CHECKING:
-    from .toolchain import Toolchain
+    from .binaries.toolchain import Toolchain
 
 _GOING_DOWN_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -92,7 +93,7 @@ class Lab:
         )
         if self.plan.home.exists():
             # The supervisor was killed, or could not end in order: what it left is cleared here.
-            remains.clear(self.plan.home)
+            clear(self.plan.home)
 
 
 def check_name(name: str) -> None:
@@ -105,14 +106,23 @@ def check_name(name: str) -> None:
         )
 
 
-def start(spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float) -> Lab:
+def start(
+    spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float
+) -> Lab:
     """Start a lab with a cluster for each of the spec's; returns when all apiservers take requests; nodes follow (``wait_ready``).
 
     It ends with this process unless it is detached. Raises :class:`UsageProblem` where a lab of that name runs already,
     :class:`ProvisionError` where a cluster does not come up; then nothing of the lab is left.
     """
     check_name(name)
-    plan = LabPlan(name, homes.labs_folder() / name, toolchain.bin, toolchain.cni, toolchain.containerd_root, plan_nodes(spec))
+    plan = LabPlan(
+        name,
+        homes.labs_folder() / name,
+        toolchain.bin,
+        toolchain.cni,
+        toolchain.containerd_root,
+        plan_nodes(spec),
+    )
     process = _launch(plan.home)
     lab = Lab(plan, process)
     try:
@@ -192,7 +202,9 @@ class Events:
                     self._progress.note(event["text"])
                 elif event["event"] == "died":
                     failure = _failure(event)
-                    self._progress.note(f"the lab goes down: {failure.thing}: {failure.step}; nothing in it can be judged any more")
+                    self._progress.note(
+                        f"the lab goes down: {failure.thing}: {failure.step}; nothing in it can be judged any more"
+                    )
                     self._fail(failure)
                 elif event["event"] in ("failed", "refused"):
                     self._fail(_failure(event))
@@ -200,11 +212,24 @@ class Events:
                 self._changed.notify_all()
         with self._changed:
             if not self.ending and self.failure is None:
-                step = "its supervisor ended " + ("while it was in use" if "ready" in self._seen else "before the clusters were ready")
+                step = "its supervisor ended " + (
+                    "while it was in use"
+                    if "ready" in self._seen
+                    else "before the clusters were ready"
+                )
                 status = f"exit code {self._process.wait()}"
-                self._fail(ProvisionError(f'lab "{self._plan.name}"', step, status, log_tail=tail_of(self._plan.home / homes.LOG)))
+                self._fail(
+                    ProvisionError(
+                        f'lab "{self._plan.name}"',
+                        step,
+                        status,
+                        log_tail=tail_of(self._plan.home / homes.LOG),
+                    )
+                )
                 if "ready" in self._seen:
-                    self._progress.note(f"the lab is gone: {step} ({status}); nothing in it can be judged any more")
+                    self._progress.note(
+                        f"the lab is gone: {step} ({status}); nothing in it can be judged any more"
+                    )
             self._changed.notify_all()
 
     def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
@@ -223,7 +248,11 @@ class Events:
 def _failure(event: dict[str, Any]) -> MeshError:
     kind = UsageProblem if event["event"] == "refused" else ProvisionError
     return kind(
-        event["thing"], event["step"], event["detail"], advice=event.get("advice", ""), log_tail=event.get("log_tail", ())
+        event["thing"],
+        event["step"],
+        event["detail"],
+        advice=event.get("advice", ""),
+        log_tail=event.get("log_tail", ()),
     )
 
 
@@ -239,7 +268,9 @@ def find(name: str) -> Lab:
     labs = {lab.plan.name: lab for lab in running()}
     if name not in labs:
         known = ", ".join(sorted(labs)) or "none runs"
-        raise UsageProblem(f'lab "{name}"', "is not running", f"running: {known}", advice="istio-mc lab list")
+        raise UsageProblem(
+            f'lab "{name}"', "is not running", f"running: {known}", advice="istio-mc lab list"
+        )
     return labs[name]
 
 

@@ -41,11 +41,16 @@ class LoadBalancers(threading.Thread):
             self._ended.wait(0.25)
 
     def _serve(self, service: dict[str, Any]) -> None:
-        if service["spec"].get("type") != "LoadBalancer" or service["spec"].get("loadBalancerClass"):
+        if service["spec"].get("type") != "LoadBalancer" or service["spec"].get(
+            "loadBalancerClass"
+        ):
             return
         metadata = service["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
-        present = [entry.get("ip", "") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", [])]
+        present = [
+            entry.get("ip", "")
+            for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", [])
+        ]
         if present:
             self._given.setdefault(key, present[0])
             return
@@ -60,4 +65,8 @@ class LoadBalancers(threading.Thread):
 
     def _next(self) -> str:
         taken = set(self._given.values())
-        return next(address for number in range(1, 255) if (address := f"{self._prefix}.{number}") not in taken)
+        return next(
+            address
+            for number in range(1, 255)
+            if (address := f"{self._prefix}.{number}") not in taken
+        )

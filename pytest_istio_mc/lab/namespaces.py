@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ProvisionError
-from .commands import ends_with_parent
+from .binaries.commands import ends_with_parent
 from .journal import Entry, Journal
 from .process import child_of, start_time_of
 
@@ -44,11 +44,29 @@ class Namespaces:
         """
         ready = home / f"{name}.namespaces"
         log = home / f"{name}.namespaces.log"
-        command = [*ends_with_parent(), "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        command = [
+            *ends_with_parent(),
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+        ]
         command += ["--propagation", "private", "--", "sh", "-c", _INIT, str(ready)]
         with log.open("wb") as output:
-            keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
-        journal.add(Entry("process", f"namespaces of {name}", keeper.pid, start_time_of(keeper.pid) or 0))
+            keeper = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+            )
+        journal.add(
+            Entry("process", f"namespaces of {name}", keeper.pid, start_time_of(keeper.pid) or 0)
+        )
         deadline = time.monotonic() + 10
         while not ready.exists():
             if keeper.poll() is not None or time.monotonic() > deadline:
@@ -68,17 +86,34 @@ class Namespaces:
 
     def command(self, *words: str | Path) -> list[str]:
         """The command line that runs ``words`` inside."""
-        return ["nsenter", "-t", str(self.init), "--net", "--mount", "--pid", "--", *map(str, words)]
+        return [
+            "nsenter",
+            "-t",
+            str(self.init),
+            "--net",
+            "--mount",
+            "--pid",
+            "--",
+            *map(str, words),
+        ]
 
-    def run(self, words: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+    def run(
+        self, words: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None
+    ) -> str:
         """Run a short command inside and return its output; :class:`ProvisionError` with what it said where it fails.
 
         It keeps the host's PID namespace, so that pids in ``stdin`` mean what they mean to the caller.
         """
         command = ["nsenter", "-t", str(self.init), "--net", "--mount", "--", *map(str, words)]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False, env=env)
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=30, check=False, env=env
+        )
         if done.returncode:
-            raise ProvisionError(f'"{self.name}"', f"`{' '.join(map(str, words))}` failed", done.stderr.strip() or stdin[-300:])
+            raise ProvisionError(
+                f'"{self.name}"',
+                f"`{' '.join(map(str, words))}` failed",
+                done.stderr.strip() or stdin[-300:],
+            )
         return done.stdout
 
     def end(self) -> None:

@@ -15,7 +15,9 @@ from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
 # Without a limit on its rate, every refusal is heard; limited, some would look like packets lost.
-_FABRIC_SETTINGS = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"
+_FABRIC_SETTINGS = (
+    "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"
+)
 
 # Bridged pod-to-pod packets must pass the nat table too, or the answer of a service's pod on the same node is not translated back.
 _NODE_SETTINGS = """
@@ -56,18 +58,29 @@ def _set_up_node(plan: LabPlan, node: NodePlan, inside: Namespaces) -> None:
 
 
 def _filter(plan: LabPlan) -> str:
-    rules = ["*filter", ":FORWARD DROP [0:0]", "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"]
+    rules = [
+        "*filter",
+        ":FORWARD DROP [0:0]",
+        "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    ]
     for node in plan.nodes:
         rules.append(f"-A FORWARD -d {node.node_address} -p tcp --dport 6443 -j ACCEPT")
         rules.append(f"-A FORWARD -d {node.load_balancer_range} -j ACCEPT")
-        rules += [f"-A FORWARD -s {node.pod_range} -d {other.pod_range} -j ACCEPT" for other in plan.neighbours(node)]
+        rules += [
+            f"-A FORWARD -s {node.pod_range} -d {other.pod_range} -j ACCEPT"
+            for other in plan.neighbours(node)
+        ]
     rules += ["-A FORWARD -j REJECT --reject-with icmp-net-unreachable", "COMMIT", ""]
     return "\n".join(rules)
 
 
 def _masquerade(plan: LabPlan, node: NodePlan) -> str:
     spared = [node.pod_range, *(other.pod_range for other in plan.neighbours(node))]
-    rules = ["*nat", ":LAB-POSTROUTING - [0:0]", f"-A POSTROUTING -s {node.pod_range} ! -o cni0 -j LAB-POSTROUTING"]
+    rules = [
+        "*nat",
+        ":LAB-POSTROUTING - [0:0]",
+        f"-A POSTROUTING -s {node.pod_range} ! -o cni0 -j LAB-POSTROUTING",
+    ]
     rules += [f"-A LAB-POSTROUTING -d {pods} -j RETURN" for pods in spared]
     rules += ["-A LAB-POSTROUTING -j MASQUERADE", "COMMIT", ""]
     return "\n".join(rules)
@@ -75,6 +88,8 @@ def _masquerade(plan: LabPlan, node: NodePlan) -> str:
 
 def modules() -> None:
     """Ask for the kernel modules that bridges need for filtering; kernels that have them built in say nothing."""
-    modprobe = shutil.which("modprobe", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    modprobe = shutil.which(
+        "modprobe", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    )
     for name in ("br_netfilter", "overlay", "nf_conntrack") if modprobe else ():
         subprocess.run([str(modprobe), "-q", name], check=False, capture_output=True)

@@ -23,10 +23,17 @@ def prepare(plan: LabPlan, node: NodePlan) -> None:
     home = plan.folder(node)
     runc = shutil.which("runc")
     if runc is None:
-        raise ProvisionError(f'cluster "{node.name}"', "runc is not on PATH", advice="apt-get install runc")
+        raise ProvisionError(
+            f'cluster "{node.name}"', "runc is not on PATH", advice="apt-get install runc"
+        )
     node_files.write(plan, node, runc)
     copied = home / "containerd"
-    subprocess.run(["cp", "-al", str(plan.containerd_root), str(copied)], check=True, capture_output=True, text=True)
+    subprocess.run(
+        ["cp", "-al", str(plan.containerd_root), str(copied)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     for database in copied.rglob("*.db"):
         original = plan.containerd_root / database.relative_to(copied)
         database.unlink()
@@ -41,7 +48,11 @@ class Node:
         self.node = node
         self.inside = inside
         home = plan.folder(node)
-        environment = dict(os.environ, PATH=f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", HOME="/root")
+        environment = dict(
+            os.environ,
+            PATH=f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
+            HOME="/root",
+        )
         commands: dict[str, Callable[[Path], list[str]]] = {
             "etcd": self._etcd,
             "kube-apiserver": self._apiserver,
@@ -117,7 +128,11 @@ class Node:
         ]
 
     def _scheduler(self, home: Path) -> list[str]:
-        return [f"--kubeconfig={home / 'kube-scheduler.kubeconfig'}", f"--cert-dir={home}", "--leader-elect=false"]
+        return [
+            f"--kubeconfig={home / 'kube-scheduler.kubeconfig'}",
+            f"--cert-dir={home}",
+            "--leader-elect=false",
+        ]
 
     def _containerd(self, home: Path) -> list[str]:
         return ["--config", str(home / "containerd.toml"), "--log-level", "info"]

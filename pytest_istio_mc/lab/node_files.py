@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import images
+from .binaries import images
 from .plan import LabPlan, NodePlan
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -41,7 +41,14 @@ def _cni(home: Path, node: NodePlan) -> dict[str, Any]:
         "ranges": [[{"subnet": node.pod_range}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True, "ipam": ipam}
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": ipam,
+    }
     return {
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -131,7 +138,12 @@ def _kube_proxy(home: Path, node: NodePlan) -> dict[str, Any]:
         "clientConnection": {"kubeconfig": str(home / "kube-proxy.kubeconfig")},
         "hostnameOverride": node.name,
         "clusterCIDR": node.pod_range,
-        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+        },
         "oomScoreAdj": 0,
         # The default of 1 s between two writes of the rules would be most of the time until a new service answers.
         "iptables": {"minSyncPeriod": "0s"},

@@ -82,7 +82,9 @@ class LabPlan:
 
     def neighbours(self, node: NodePlan) -> tuple[NodePlan, ...]:
         """The other clusters of the same network: their pods and this one's reach each other directly."""
-        return tuple(other for other in self.nodes if other.network == node.network and other is not node)
+        return tuple(
+            other for other in self.nodes if other.network == node.network and other is not node
+        )
 
     def folder(self, node: NodePlan) -> Path:
         """Where that cluster's files are."""
@@ -101,13 +103,18 @@ class LabPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON for the supervisor."""
         document = asdict(self)
-        return document | {key: str(document[key]) for key in ("home", "bin", "cni", "containerd_root")}
+        return document | {
+            key: str(document[key]) for key in ("home", "bin", "cni", "containerd_root")
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> LabPlan:
         """The plan that :meth:`to_dict` wrote."""
         paths = {key: Path(document[key]) for key in ("home", "bin", "cni", "containerd_root")}
-        nodes = tuple(NodePlan(**{**node, "locality": Locality(**node["locality"])}) for node in document["nodes"])
+        nodes = tuple(
+            NodePlan(**{**node, "locality": Locality(**node["locality"])})
+            for node in document["nodes"]
+        )
         return cls(name=document["name"], nodes=nodes, detached=document["detached"], **paths)
 
 
@@ -120,4 +127,7 @@ def plan_nodes(spec: MeshSpec) -> tuple[NodePlan, ...]:
             f"{len(clusters)} clusters asked for, one lab has room for {MOST_CLUSTERS}",
             advice="give fewer clusters in --mesh-spec",
         )
-    return tuple(NodePlan(cluster.name, number, cluster.network, cluster.locality) for number, cluster in enumerate(clusters, 1))
+    return tuple(
+        NodePlan(cluster.name, number, cluster.network, cluster.locality)
+        for number, cluster in enumerate(clusters, 1)
+    )

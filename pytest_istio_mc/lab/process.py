@@ -17,7 +17,14 @@ LOG_TAIL_LINES = 15
 class Component:
     """A program that must keep running; ``command`` is started once, its output goes to ``log``."""
 
-    def __init__(self, owner: str, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.owner = owner
         self.name = name
         self.command = [str(word) for word in command]
@@ -34,7 +41,12 @@ class Component:
             log.write((" ".join(self.command) + "\n").encode())
             log.flush()
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._env
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self._env,
             )
             self._told_to_end = False
 
@@ -67,10 +79,16 @@ class Component:
 
     def signal(self, number: signal.Signals) -> None:
         """Send the program a signal. An end after one that ends programs is no surprise."""
-        self._told_to_end = self._told_to_end or number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+        self._told_to_end = self._told_to_end or number in (
+            signal.SIGKILL,
+            signal.SIGTERM,
+            signal.SIGINT,
+        )
         os.kill(self.pid(), number)
         if number is signal.SIGCONT:
-            os.kill(self.wrapper_pid, number)  # nsenter stops with its child, and would never notice its end
+            os.kill(
+                self.wrapper_pid, number
+            )  # nsenter stops with its child, and would never notice its end
 
     def end(self, timeout_seconds: float = 10.0) -> None:
         """Kill the program and wait until it has ended."""

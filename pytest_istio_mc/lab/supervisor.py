@@ -25,10 +25,10 @@ from ..errors import MeshError, ProvisionError, UsageProblem
 from . import cgroups, homes, network, node, pki
 from .breakages import Breakage, Breakages
 from .cluster import LabCluster, first_error
-from .control import CONTROL
 from .forward import Forwarder
 from .journal import Entry, Journal
 from .namespaces import Namespaces
+from .orders import CONTROL
 from .plan import LabPlan, NodePlan
 
 _LOOK_SECONDS = 0.5  # how soon the end of a component is noticed
@@ -63,7 +63,9 @@ class Supervisor:
         for item in plan.nodes:
             self._inside[item.name] = Namespaces.create(item.name, plan.home, self._journal)
         network.link(plan, self._fabric, self._inside)
-        forwarder = Forwarder(self._fabric.init, {item.name: (item.node_address, 6443) for item in plan.nodes})
+        forwarder = Forwarder(
+            self._fabric.init, {item.name: (item.node_address, 6443) for item in plan.nodes}
+        )
         forwarder.start()
         for item in plan.nodes:
             plan.folder(item).mkdir()
@@ -71,7 +73,10 @@ class Supervisor:
         pki.write_shared_kubeconfig(plan)
         errors: list[MeshError] = []
         with ThreadPoolExecutor(len(plan.nodes)) as pool:
-            for outcome in [pool.submit(self._start_cluster, item, forwarder.ports[item.name]) for item in plan.nodes]:
+            for outcome in [
+                pool.submit(self._start_cluster, item, forwarder.ports[item.name])
+                for item in plan.nodes
+            ]:
                 try:
                     outcome.result()
                 except MeshError as error:
@@ -178,18 +183,27 @@ class Supervisor:
     def _obey(self, order: Mapping[str, Any], broken: dict[int, Breakage]) -> Any:
         match order["order"]:
             case "break":
-                breakage = self._breakages.begin(order["what"], order["details"], float(order["for_seconds"]))
+                breakage = self._breakages.begin(
+                    order["what"], order["details"], float(order["for_seconds"])
+                )
                 broken[breakage.number] = breakage
                 return breakage.number
             case "mend":
                 breakage = broken.pop(order["number"])
                 self._breakages.end(breakage)
                 if breakage.problem:
-                    raise ProvisionError(f'lab "{self.plan.name}"', f"{breakage.what} could not be mended", breakage.problem)
+                    raise ProvisionError(
+                        f'lab "{self.plan.name}"',
+                        f"{breakage.what} could not be mended",
+                        breakage.problem,
+                    )
                 return {"seconds": breakage.mended - breakage.began, "by_timer": breakage.by_timer}
             case "status":
                 return {
-                    name: {component: item.pid() for component, item in cluster.components.components.items()}
+                    name: {
+                        component: item.pid()
+                        for component, item in cluster.components.components.items()
+                    }
                     for name, cluster in self._clusters.items()
                 }
             case "stop":
@@ -200,7 +214,9 @@ class Supervisor:
                 self._note_detached()
                 return None
             case "signal":
-                component = self._clusters[order["cluster"]].components.components[order["component"]]
+                component = self._clusters[order["cluster"]].components.components[
+                    order["component"]
+                ]
                 component.signal(signal.Signals[order["signal"]])
                 return None
             case "start":
@@ -228,7 +244,14 @@ def tell(**event: object) -> None:
 
 def tell_failure(event: str, error: MeshError) -> None:
     """An event with all that an error says."""
-    tell(event=event, thing=error.thing, step=error.step, detail=error.detail, advice=error.advice, log_tail=error.log_tail)
+    tell(
+        event=event,
+        thing=error.thing,
+        step=error.step,
+        detail=error.detail,
+        advice=error.advice,
+        log_tail=error.log_tail,
+    )
 
 
 def tell_note(text: str) -> None:
@@ -264,7 +287,12 @@ def main(folder: str) -> int:
         tell_failure("failed", error)
         status = 1
     except Exception:
-        tell(event="failed", thing=f"lab {home.name}", step="starting failed", detail=traceback.format_exc())
+        tell(
+            event="failed",
+            thing=f"lab {home.name}",
+            step="starting failed",
+            detail=traceback.format_exc(),
+        )
         status = 1
     finally:
         supervisor.stop()

@@ -14,7 +14,11 @@ from ..snapshot import ProxyEndpoint
 if TYPE_CHECKING:
     from ..kube import Kube
 
-CLUSTERS, ENDPOINTS, ROUTES = "dynamic_active_clusters", "dynamic_endpoint_configs", "dynamic_route_configs"
+CLUSTERS, ENDPOINTS, ROUTES = (
+    "dynamic_active_clusters",
+    "dynamic_endpoint_configs",
+    "dynamic_route_configs",
+)
 """Resources of Envoy's ``/config_dump`` (Envoy, "Administration interface")."""
 
 Dump = list[dict[str, Any]]
@@ -31,12 +35,23 @@ def dumped(mesh: Mesh, kube: Kube, source: str, resource: str, host: str = "") -
     if host:
         query += f"&name_regex=.*{host.replace('.', '[.]')}.*"
     try:
-        found: Dump = json.loads(kube.http_get(mesh.probes.namespace, pod, ADMIN_PORT, query)).get("configs") or []
+        found: Dump = (
+            json.loads(kube.http_get(mesh.probes.namespace, pod, ADMIN_PORT, query)).get("configs")
+            or []
+        )
     except (KubeError, ValueError) as error:
-        raise ObservationError(f'cluster "{source}"', f"read {resource} of the proxy of {pod}", str(error)) from error
+        raise ObservationError(
+            f'cluster "{source}"', f"read {resource} of the proxy of {pod}", str(error)
+        ) from error
     return found
 
 
 def endpoints(dump: Dump, host: str) -> Mapping[str, tuple[ProxyEndpoint, ...]]:
     """The endpoints for ``host`` (the beginning of a full name) in a dump of ``ENDPOINTS``, by Envoy cluster."""
-    return reduce_dump("", "", "client", {"configs": [{"@type": "EndpointsConfigDump", "dynamic_endpoint_configs": dump}]}, host).endpoints
+    return reduce_dump(
+        "",
+        "",
+        "client",
+        {"configs": [{"@type": "EndpointsConfigDump", "dynamic_endpoint_configs": dump}]},
+        host,
+    ).endpoints

@@ -15,7 +15,7 @@ from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import eventually
 from ..observations import Ending, Protocol
 from ..timelines import Flow, Mark, Record, Timeline
-from .workloads import side_by_side
+from ..together import for_each
 
 if TYPE_CHECKING:
     from .traffic import Traffic
@@ -46,12 +46,22 @@ class FlowPlan:
     @property
     def title(self) -> str:
         """Its name, or what it does in a few words."""
-        way = "stream" if self.stream else "kept connections" if self.keep_alive else "new connections"
-        return self.name or f"{self.source} to {self.host}:{self.port}, {self.protocol.value}, {way}"
+        way = (
+            "stream"
+            if self.stream
+            else "kept connections"
+            if self.keep_alive
+            else "new connections"
+        )
+        return (
+            self.name or f"{self.source} to {self.host}:{self.port}, {self.protocol.value}, {way}"
+        )
 
 
 @contextmanager
-def flowing(traffic: Traffic, plans: Sequence[FlowPlan], *, at_most_seconds: float) -> Iterator[Running]:
+def flowing(
+    traffic: Traffic, plans: Sequence[FlowPlan], *, at_most_seconds: float
+) -> Iterator[Running]:
     """Send what the plans say for as long as the block goes on; afterwards ``timeline`` of what it yields is complete.
 
     Raises :class:`ObservationError` where sending cannot be started, or its records cannot be had at the end. The senders end by
@@ -64,7 +74,9 @@ def flowing(traffic: Traffic, plans: Sequence[FlowPlan], *, at_most_seconds: flo
         running.start()
         yield running
     except BaseException:
-        with suppress(MeshError):  # what went wrong in the block is told; the senders end by themselves if they have to
+        with suppress(
+            MeshError
+        ):  # what went wrong in the block is told; the senders end by themselves if they have to
             running.finish()
         raise
     running.finish()
@@ -79,7 +91,12 @@ class Running:
         self._marks: list[Mark] = []
         number = next(_JOBS)
         self._jobs = [
-            _Job(traffic, source, f"{os.getpid()}-{number}", [(place, plan) for place, plan in enumerate(plans) if plan.source == source])
+            _Job(
+                traffic,
+                source,
+                f"{os.getpid()}-{number}",
+                [(place, plan) for place, plan in enumerate(plans) if plan.source == source],
+            )
             for source in dict.fromkeys(plan.source for plan in plans)
         ]
         self._complete = False
@@ -122,7 +139,7 @@ class Running:
 
     def _each(self, work: Any) -> None:
         jobs = {job.source: job for job in self._jobs}
-        side_by_side(lambda source: work(jobs[source]), jobs)
+        for_each(lambda source: work(jobs[source]), jobs)
 
     def _timeline(self) -> Timeline:
         now = time.time()
@@ -135,7 +152,9 @@ class Running:
 class _Job:
     """The flows of one client: one process in its pod, one file of records."""
 
-    def __init__(self, traffic: Traffic, source: str, name: str, plans: Sequence[tuple[int, FlowPlan]]) -> None:
+    def __init__(
+        self, traffic: Traffic, source: str, name: str, plans: Sequence[tuple[int, FlowPlan]]
+    ) -> None:
         self.source = source
         self.clock_error = 0.0
         self._traffic = traffic
@@ -151,7 +170,9 @@ class _Job:
     def start(self, at_most_seconds: float) -> None:
         self._clock_offset, self.clock_error = _clock(self._traffic, self.source)
         flows = [_instructions(plan, self._traffic.timeouts.request) for _, plan in self._plans]
-        self._ask("flow-start", job={"name": self._name, "at_most": at_most_seconds, "flows": flows})
+        self._ask(
+            "flow-start", job={"name": self._name, "at_most": at_most_seconds, "flows": flows}
+        )
 
     def fetch(self) -> None:
         """Read what has been written since the last time."""
@@ -162,17 +183,33 @@ class _Job:
         """Stop, and fetch the rest. Its steps can be repeated, and are, because the connection to the pod may be a broken one."""
         patience = self._traffic.timeouts.kube_request
         try:
-            eventually(self._stop, lambda alive: not alive, within_seconds=patience, what="flows to stop", every_seconds=0.2)
-            eventually(self._read, lambda alive: not alive, within_seconds=patience, what="flows' records", every_seconds=0.2)
+            eventually(
+                self._stop,
+                lambda alive: not alive,
+                within_seconds=patience,
+                what="flows to stop",
+                every_seconds=0.2,
+            )
+            eventually(
+                self._read,
+                lambda alive: not alive,
+                within_seconds=patience,
+                what="flows' records",
+                every_seconds=0.2,
+            )
         except NotInTime as error:
             raise self._incomplete(str(error)) from error
         if not self._end:
             raise self._incomplete("the sender has died")
         if not self._end["asked"]:
-            raise self._incomplete("the sender ended by itself, before it was told to: it was given too little time")
+            raise self._incomplete(
+                "the sender ended by itself, before it was told to: it was given too little time"
+            )
         counts = [len(records) for records in self._records]
         if counts != self._end["sent"]:
-            raise self._incomplete(f"{self._end['sent']} requests were sent, and {counts} are on record")
+            raise self._incomplete(
+                f"{self._end['sent']} requests were sent, and {counts} are on record"
+            )
         with suppress(MeshError):
             self._ask("flow-forget")  # the file goes with the pod at the latest
 
@@ -225,7 +262,11 @@ class _Job:
         return self._traffic.ask(self.source, {"op": operation, "name": self._name, **arguments})
 
     def _incomplete(self, why: str) -> ObservationError:
-        return ObservationError(f'cluster "{self.source}"', "requests at a fixed rate", f"their record is not complete: {why}")
+        return ObservationError(
+            f'cluster "{self.source}"',
+            "requests at a fixed rate",
+            f"their record is not complete: {why}",
+        )
 
 
 def _instructions(plan: FlowPlan, timeout_seconds: float) -> dict[str, Any]:
@@ -245,7 +286,18 @@ def _instructions(plan: FlowPlan, timeout_seconds: float) -> dict[str, Any]:
 
 def _record(entry: Sequence[Any], clock_offset: float) -> Record:
     _, when, seconds, late, ending, status, new, cluster, pod, version, error = entry
-    return Record(when - clock_offset, Ending(ending), status, seconds, bool(new), cluster, pod, version, error, late)
+    return Record(
+        when - clock_offset,
+        Ending(ending),
+        status,
+        seconds,
+        bool(new),
+        cluster,
+        pod,
+        version,
+        error,
+        late,
+    )
 
 
 def _clock(traffic: Traffic, source: str) -> tuple[float, float]:

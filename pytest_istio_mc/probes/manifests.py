@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import program
+from .agent import program
 
 Manifest = dict[str, Any]
 
@@ -38,16 +38,24 @@ _PORTS = (("http", HTTP, "http"), ("tcp", TCP, "tcp"), ("http2", HTTP2, "http2")
 _POLICY_PORTS = (("http-permissive", PERMISSIVE, "http"), ("http-strict", STRICT, "http"))
 
 
-def namespace(name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Manifest:
+def namespace(
+    name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> Manifest:
     """A namespace that belongs to a run and can be found by that."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": {RUN_LABEL: run_id, **labels}, "annotations": dict(annotations)},
+        "metadata": {
+            "name": name,
+            "labels": {RUN_LABEL: run_id, **labels},
+            "annotations": dict(annotations),
+        },
     }
 
 
-def workloads(cluster: str, version: str, image: str, excluded_ports: Sequence[int]) -> list[Manifest]:
+def workloads(
+    cluster: str, version: str, image: str, excluded_ports: Sequence[int]
+) -> list[Manifest]:
     """Everything in the probe namespace of one cluster but Istio's own objects.
 
     ``excluded_ports`` are those on which the client's connections bypass its sidecar.
@@ -55,11 +63,22 @@ def workloads(cluster: str, version: str, image: str, excluded_ports: Sequence[i
     agent = {program.NAME: program.program()}
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "data": agent},
-        *({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}} for name in (SERVICE, CLIENT)),
+        *(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+            for name in (SERVICE, CLIENT)
+        ),
         _service(SERVICE, SERVICE, _PORTS + _POLICY_PORTS),
         _service(SUBSETS, SERVICE, _PORTS[:1]),
         _service(CLIENT, CLIENT, _PORTS[:1]),
-        _deployment(f"{SERVICE}-{version}", SERVICE, "server", cluster, version, image, _PORTS + _POLICY_PORTS),
+        _deployment(
+            f"{SERVICE}-{version}",
+            SERVICE,
+            "server",
+            cluster,
+            version,
+            image,
+            _PORTS + _POLICY_PORTS,
+        ),
         _client(cluster, version, image, excluded_ports),
     ]
 
@@ -75,21 +94,29 @@ def policies(versions: Sequence[str]) -> list[Manifest]:
         "metadata": {"name": SERVICE},
         "spec": {
             "selector": {"matchLabels": {"app": SERVICE}},
-            "portLevelMtls": {str(STRICT): {"mode": "STRICT"}, str(PERMISSIVE): {"mode": "PERMISSIVE"}},
+            "portLevelMtls": {
+                str(STRICT): {"mode": "STRICT"},
+                str(PERMISSIVE): {"mode": "PERMISSIVE"},
+            },
         },
     }
     subsets = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
         "metadata": {"name": SUBSETS},
-        "spec": {"host": SUBSETS, "subsets": [{"name": version, "labels": {"version": version}} for version in versions]},
+        "spec": {
+            "host": SUBSETS,
+            "subsets": [{"name": version, "labels": {"version": version}} for version in versions],
+        },
     }
     return [mutual_tls, subsets]
 
 
 def illness(host: str, *, begins: bool) -> list[str]:
     """The command that makes a server ill for requests to that host, or well again; where it is so already, nothing happens."""
-    script = "import os, sys; path = sys.argv[1]; " + ("open(path, 'w').close()" if begins else "os.path.exists(path) and os.remove(path)")
+    script = "import os, sys; path = sys.argv[1]; " + (
+        "open(path, 'w').close()" if begins else "os.path.exists(path) and os.remove(path)"
+    )
     return [AGENT[0], "-S", "-c", script, f"{_SCRATCH}/ill-{host}"]
 
 
@@ -107,11 +134,21 @@ def headless_service(name: str, app: str) -> Manifest:
     return service
 
 
-def bare_pod(name: str, image: str, annotations: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> Manifest:
+def bare_pod(
+    name: str,
+    image: str,
+    annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Manifest:
     """A pod that is only ever admitted in a dry run."""
     container = {"name": CONTAINER, "image": image}
     metadata = {"name": name, "labels": dict(labels or {}), "annotations": dict(annotations or {})}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [container]},
+    }
 
 
 def _service(name: str, app: str, ports: Sequence[tuple[str, int, str]]) -> Manifest:
@@ -119,7 +156,10 @@ def _service(name: str, app: str, ports: Sequence[tuple[str, int, str]]) -> Mani
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": {"app": app}},
-        "spec": {"selector": {"app": app}, "ports": [{"name": key, "port": port, "targetPort": port} for key, port, _ in ports]},
+        "spec": {
+            "selector": {"app": app},
+            "ports": [{"name": key, "port": port, "targetPort": port} for key, port, _ in ports],
+        },
     }
 
 
@@ -128,22 +168,40 @@ def _client(cluster: str, version: str, image: str, excluded_ports: Sequence[int
     deployment = _deployment(CLIENT, CLIENT, "client", cluster, version, image, _PORTS[:1])
     template = deployment["spec"]["template"]
     template["metadata"]["annotations"] |= {
-        "traffic.sidecar.istio.io/excludeOutboundPorts": ",".join(str(port) for port in excluded_ports),
+        "traffic.sidecar.istio.io/excludeOutboundPorts": ",".join(
+            str(port) for port in excluded_ports
+        ),
         "proxy.istio.io/config": json.dumps({"proxyMetadata": {"OUTPUT_CERTS": MESH_CERTIFICATE}}),
-        "sidecar.istio.io/userVolumeMount": json.dumps([{"name": "mesh-certificate", "mountPath": MESH_CERTIFICATE}]),
+        "sidecar.istio.io/userVolumeMount": json.dumps(
+            [{"name": "mesh-certificate", "mountPath": MESH_CERTIFICATE}]
+        ),
     }
-    template["spec"]["volumes"].append({"name": "mesh-certificate", "emptyDir": {"medium": "Memory"}})
+    template["spec"]["volumes"].append(
+        {"name": "mesh-certificate", "emptyDir": {"medium": "Memory"}}
+    )
     mount = {"name": "mesh-certificate", "mountPath": MESH_CERTIFICATE, "readOnly": True}
     template["spec"]["containers"][0]["volumeMounts"].append(mount)
     return deployment
 
 
-def _deployment(name: str, app: str, role: str, cluster: str, version: str, image: str, ports: Sequence[tuple[str, int, str]]) -> Manifest:
+def _deployment(
+    name: str,
+    app: str,
+    role: str,
+    cluster: str,
+    version: str,
+    image: str,
+    ports: Sequence[tuple[str, int, str]],
+) -> Manifest:
     labels = {"app": app, "version": version, ROLE_LABEL: role}
     own = {"cluster": cluster, "version": version, "role": role}
-    environment: list[dict[str, Any]] = [{"name": f"ISTIO_MC_{key.upper()}", "value": value} for key, value in own.items()]
+    environment: list[dict[str, Any]] = [
+        {"name": f"ISTIO_MC_{key.upper()}", "value": value} for key, value in own.items()
+    ]
     for key, path in (("POD", "metadata.name"), ("NAMESPACE", "metadata.namespace")):
-        environment.append({"name": f"ISTIO_MC_{key}", "valueFrom": {"fieldRef": {"fieldPath": path}}})
+        environment.append(
+            {"name": f"ISTIO_MC_{key}", "valueFrom": {"fieldRef": {"fieldPath": path}}}
+        )
     for key, value in (("TMPDIR", _SCRATCH), ("ISTIO_MC_MESH_CERTIFICATE", MESH_CERTIFICATE)):
         environment.append({"name": key, "value": value})
     container = {
@@ -165,9 +223,17 @@ def _deployment(name: str, app: str, role: str, cluster: str, version: str, imag
         "serviceAccountName": app,
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 0,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
-        "volumes": [{"name": "probe", "configMap": {"name": "probe"}}, {"name": "scratch", "emptyDir": {"medium": "Memory"}}],
+        "volumes": [
+            {"name": "probe", "configMap": {"name": "probe"}},
+            {"name": "scratch", "emptyDir": {"medium": "Memory"}},
+        ],
     }
     # the sidecar takes what little it needs; its default request of 100m would not fit next to others on a small machine
     annotations = {"sidecar.istio.io/proxyCPU": "10m", "sidecar.istio.io/proxyMemory": "40Mi"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..mesh import Mesh, ProbePod
 from ..spec import MeshSpec
+from ..together import for_each
 from . import manifests
-from .workloads import side_by_side
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -24,13 +24,17 @@ _CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsP
 
 
 @contextmanager
-def present(kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]) -> Iterator[None]:
+def present(
+    kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]
+) -> Iterator[None]:
     """The objects that are ``wanted`` in each cluster, for as long as it takes; gone again at the end, whatever happened."""
     try:
-        side_by_side(lambda cluster: kubes[cluster].apply(*wanted[cluster], namespace=namespace), wanted)
+        for_each(
+            lambda cluster: kubes[cluster].apply(*wanted[cluster], namespace=namespace), wanted
+        )
         yield
     finally:
-        side_by_side(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
+        for_each(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
 
 
 def everywhere(
@@ -74,7 +78,15 @@ def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[mani
         "endpoints": endpoints,
         "ports": ports,
     }
-    return [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}}, slice_of]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"ports": ports},
+        },
+        slice_of,
+    ]
 
 
 def spreading(spec: MeshSpec) -> Mapping[str, Any]:
@@ -84,19 +96,35 @@ def spreading(spec: MeshSpec) -> Mapping[str, Any]:
 
 
 def destination_rule(
-    spec: MeshSpec, name: str, *, policy: Mapping[str, Any] = ANYWHERE, subsets: Mapping[str, Mapping[str, str]] | None = None
+    spec: MeshSpec,
+    name: str,
+    *,
+    policy: Mapping[str, Any] = ANYWHERE,
+    subsets: Mapping[str, Mapping[str, str]] | None = None,
 ) -> manifests.Manifest:
     """A rule for a Service of this namespace: its subsets by their labels, a share for every instance, and a traffic policy."""
     rule: dict[str, Any] = {"host": name, "trafficPolicy": {**policy, **spreading(spec)}}
     if subsets:
-        rule["subsets"] = [{"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()]
-    return {"apiVersion": NETWORKING, "kind": "DestinationRule", "metadata": {"name": name}, "spec": rule}
+        rule["subsets"] = [
+            {"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()
+        ]
+    return {
+        "apiVersion": NETWORKING,
+        "kind": "DestinationRule",
+        "metadata": {"name": name},
+        "spec": rule,
+    }
 
 
 def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests.Manifest:
     """The HTTP routes of a Service of this namespace."""
     spec = {"hosts": [name], "http": [dict(route) for route in routes]}
-    return {"apiVersion": NETWORKING, "kind": "VirtualService", "metadata": {"name": name}, "spec": spec}
+    return {
+        "apiVersion": NETWORKING,
+        "kind": "VirtualService",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
 
 
 def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -> None:
@@ -104,7 +132,11 @@ def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -
 
     def delete(manifest: manifests.Manifest) -> None:
         group = str(manifest["apiVersion"]).rpartition("/")[0]
-        kube.delete(f"{manifest['kind']}.{group}" if group else manifest["kind"], manifest["metadata"]["name"], namespace)
+        kube.delete(
+            f"{manifest['kind']}.{group}" if group else manifest["kind"],
+            manifest["metadata"]["name"],
+            namespace,
+        )
 
     _all(delete, list(reversed(objects)))
 

@@ -10,7 +10,7 @@ from functools import partial
 from ..errors import NotInTime
 from ..eventually import eventually
 from ..observations import Request
-from ..routing import Sample, Stage
+from ..samples import Sample, Stage
 from . import manifests
 from .traffic import AT_FIRST, Traffic
 
@@ -45,7 +45,12 @@ def settled(
     def settle(sample: Sample) -> float | None:
         some = partial(send, sample, min(size, AT_FIRST))
         try:
-            eventually(some, lambda sent: sent.as_expected, within_seconds=budget, what=f"{sample.source}: {sample.case}")
+            eventually(
+                some,
+                lambda sent: sent.as_expected,
+                within_seconds=budget,
+                what=f"{sample.source}: {sample.case}",
+            )
         except NotInTime:
             return None
         return time.monotonic() - began
@@ -67,7 +72,11 @@ def settled(
 
 
 def taken(
-    traffic: Traffic, sample: Sample, size: int, headers: Mapping[str, str] | None = None, addresses: Mapping[str, str] | None = None
+    traffic: Traffic,
+    sample: Sample,
+    size: int,
+    headers: Mapping[str, str] | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> Sample:
     """The sample with so many requests, sent now, over new connections, in each cluster to that address under the sample's name."""
     sent = traffic.requests(
@@ -93,4 +102,8 @@ def by_name_alone(traffic: Traffic) -> dict[str, str]:
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     host = traffic.host(traffic.probes.service)
     found = traffic.from_each(clusters, lambda cluster: traffic.resolve(cluster, host))
-    return {cluster: addresses[0] for cluster, addresses in zip(clusters, found, strict=True) if addresses}
+    return {
+        cluster: addresses[0]
+        for cluster, addresses in zip(clusters, found, strict=True)
+        if addresses
+    }

@@ -29,7 +29,9 @@ class Exec(Protocol):
 class Session:
     """Operations for one client pod. Opened by the first ``ask``; opened anew by the next one after it broke."""
 
-    def __init__(self, pod: str, open_exec: Callable[[], Exec], *, open_seconds: float = 20.0) -> None:
+    def __init__(
+        self, pod: str, open_exec: Callable[[], Exec], *, open_seconds: float = 20.0
+    ) -> None:
         self._pod = pod
         self._open_exec = open_exec
         self._open_seconds = open_seconds
@@ -95,10 +97,14 @@ class Session:
             raise self._failed({"op": "session"}, str(error)) from error
         if line is None:
             running.close()
-            raise self._failed({"op": "session"}, f"the probe did not say hello within {self._open_seconds:g} s")
+            raise self._failed(
+                {"op": "session"}, f"the probe did not say hello within {self._open_seconds:g} s"
+            )
         self._hello = json.loads(line).get("hello", {})
         self._exec = running
-        threading.Thread(target=self._read, args=(running,), name=f"probe {self._pod}", daemon=True).start()
+        threading.Thread(
+            target=self._read, args=(running,), name=f"probe {self._pod}", daemon=True
+        ).start()
         return running
 
     def _read(self, running: Exec) -> None:
@@ -109,7 +115,9 @@ class Session:
             except (MeshError, GivenUp) as error:
                 with self._lock:
                     if self._exec is running:
-                        self._drop(error if isinstance(error, GivenUp) else self._broken(str(error)))
+                        self._drop(
+                            error if isinstance(error, GivenUp) else self._broken(str(error))
+                        )
                 return
             if line is None:
                 continue
@@ -136,7 +144,10 @@ class Session:
 
     def _failed(self, operation: Mapping[str, Any], detail: str) -> ObservationError:
         return ObservationError(
-            self._pod, f"probe operation {operation.get('op', '?')}", detail, advice="is the client pod running, and may you exec into it?"
+            self._pod,
+            f"probe operation {operation.get('op', '?')}",
+            detail,
+            advice="is the client pod running, and may you exec into it?",
         )
 
 
@@ -149,7 +160,12 @@ class Sessions:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def __getitem__(self, cluster: str) -> Session:
@@ -157,7 +173,11 @@ class Sessions:
             return self._sessions[cluster]
         except KeyError:
             known = ", ".join(self._sessions) or "none"
-            raise ObservationError(f'cluster "{cluster}"', "probe session", f"no client pod; clusters with one: {known}") from None
+            raise ObservationError(
+                f'cluster "{cluster}"',
+                "probe session",
+                f"no client pod; clusters with one: {known}",
+            ) from None
 
     def give_up(self, why: MeshError) -> None:
         """Give all of the pods up."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import Timeouts, eventually
-from ..localities import answered_in
 from ..mesh import Mesh
 from ..observations import GatewayAddress, Request, TlsHandshake
 from ..progress import Progress
 from ..spec import Feature
+from ..timelines import answered_in
 from . import manifests
 from .client_proxy import ENDPOINTS, dumped, endpoints
 from .paths import crossings, gateway_addresses
@@ -29,41 +29,75 @@ def settle(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: 
     """
     shared = Feature.SHARED_SERVICES in mesh.spec.features
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    wanted = {(source, target) for source in clusters for target in clusters if shared or source == target}
+    wanted = {
+        (source, target) for source in clusters for target in clusters if shared or source == target
+    }
 
     def settled(seen: tuple[tuple[Request, ...], bool]) -> bool:
         requests, gateways_know = seen
-        missing = wanted - {(request.source, request.answer.cluster) for request in requests if request.answer}
+        missing = wanted - {
+            (request.source, request.answer.cluster) for request in requests if request.answer
+        }
         if not gateways_know or not all(request.succeeded for request in requests):
             return False
-        return all(missing_from <= held_back(mesh, kubes[source], source) for source, missing_from in _by_source(missing).items())
+        return all(
+            missing_from <= held_back(mesh, kubes[source], source)
+            for source, missing_from in _by_source(missing).items()
+        )
 
     try:
         with open_traffic(mesh, kubes, timeouts) as traffic:
-            ways = () if shared else tuple(crossings(mesh.spec, gateway_addresses(mesh.spec, kubes)))
+            ways = (
+                () if shared else tuple(crossings(mesh.spec, gateway_addresses(mesh.spec, kubes)))
+            )
             converged = eventually(
-                lambda: (traffic.reach_instances(timeout_seconds=1.0), _known_at(traffic, ways, traffic.probes.service)),
+                lambda: (
+                    traffic.reach_instances(timeout_seconds=1.0),
+                    _known_at(traffic, ways, traffic.probes.service),
+                ),
                 settled,
                 within_seconds=timeouts.endpoint_propagation,
                 what="every client to reach the servers of every cluster",
             )
-            progress.note(f"every client reaches the servers of every cluster, {converged.first_seconds:.1f} s after the pods were ready")
+            progress.note(
+                f"every client reaches the servers of every cluster, {converged.first_seconds:.1f} s after the pods were ready"
+            )
     except MeshError as error:
-        progress.note(f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why")
+        progress.note(
+            f"not every client reaches the servers of every cluster ({type(error).__name__}); the checks will say why"
+        )
 
 
-def await_service(traffic: Traffic, kubes: Mapping[str, Kube], source: str, service: str, targets: Sequence[str], *, address: str) -> None:
+def await_service(
+    traffic: Traffic,
+    kubes: Mapping[str, Kube],
+    source: str,
+    service: str,
+    targets: Sequence[str],
+    *,
+    address: str,
+) -> None:
     """Wait until a server answers the client in ``source`` under the name of a new Service, asked for at ``address``, and every gateway
     on its way to ``targets`` knows the name. A client that is sent to a gateway before that ejects it. Where it does not come about,
     what follows will show it.
     """
     spec, host = traffic.mesh.spec, traffic.host(service)
     networks = {spec.cluster(target).network for target in targets} - {spec.cluster(source).network}
-    crossed = [(source, gateway) for gateway in gateway_addresses(spec, kubes) if gateway.network in networks] if networks else []
+    crossed = (
+        [
+            (source, gateway)
+            for gateway in gateway_addresses(spec, kubes)
+            if gateway.network in networks
+        ]
+        if networks
+        else []
+    )
 
     def known() -> bool:
         sent = traffic.requests(source, host, manifests.HTTP, count=3, address=address)
-        return all(answered_in(request) for request in sent) and _known_at(traffic, crossed, service)
+        return all(answered_in(request) for request in sent) and _known_at(
+            traffic, crossed, service
+        )
 
     try:
         eventually(
@@ -84,7 +118,9 @@ def _known_at(traffic: Traffic, ways: Sequence[tuple[str, GatewayAddress]], serv
     def call(way: tuple[str, GatewayAddress]) -> TlsHandshake:
         source, gateway = way
         sni = traffic.sni(source, service, manifests.HTTP)
-        return traffic.tls(source, gateway.address, gateway.port, sni=sni, host=traffic.host(service))
+        return traffic.tls(
+            source, gateway.address, gateway.port, sni=sni, host=traffic.host(service)
+        )
 
     return all(handshake.answer is not None for handshake in traffic.from_each(ways, call))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -23,21 +22,23 @@ from ..observations import (
     Request,
     TlsHandshake,
 )
-from ..spec import MeshSpec
+from ..statistics import least_share, sample_size
 from . import manifests
 from .sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
+
 T = TypeVar("T")
+
+
 S = TypeVar("S")
 
-MISS_PROBABILITY = 1e-6
-"""How likely a reach sample may miss an instance that gets its even share; with twenty healthy runs a day, once in a lifetime."""
 
 AT_FIRST = 24
 """How many requests of a sample are sent at first; more only where some instance has not answered yet."""
+
 
 ISTIO_ALPN = ("istio-http/1.1", "istio")
 """What a sidecar names in its handshake, so that a PERMISSIVE port takes it for mutual TLS (Istio, pilot/pkg/networking/util)."""
@@ -57,7 +58,12 @@ class Traffic:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def give_up(self, why: MeshError) -> None:
@@ -68,21 +74,33 @@ class Traffic:
         """End the sessions in the client pods."""
         self._sessions.close()
 
-    def ask(self, cluster: str, operation: Mapping[str, Any], *, timeout_seconds: float | None = None) -> dict[str, Any]:
+    def ask(
+        self, cluster: str, operation: Mapping[str, Any], *, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
         """Have the client in ``cluster`` run an operation of the agent; its result as it is.
 
         Raises :class:`ObservationError` where the client cannot be reached or does not understand.
         """
-        rounds = math.ceil(int(operation.get("count", 1)) / max(1, int(operation.get("concurrency", 1))))
+        rounds = math.ceil(
+            int(operation.get("count", 1)) / max(1, int(operation.get("concurrency", 1)))
+        )
         # the channel is a request to the API server, whatever the operation takes
-        patience = float(operation.get("timeout", self.timeouts.request)) * rounds + self.timeouts.kube_request
-        return self._sessions[cluster].ask({"timeout": self.timeouts.request, **operation}, timeout_seconds=timeout_seconds or patience)
+        patience = (
+            float(operation.get("timeout", self.timeouts.request)) * rounds
+            + self.timeouts.kube_request
+        )
+        return self._sessions[cluster].ask(
+            {"timeout": self.timeouts.request, **operation},
+            timeout_seconds=timeout_seconds or patience,
+        )
 
     def host(self, service: str, namespace: str = "") -> str:
         """The name by which clients call a service, short enough to be right whatever the cluster's domain."""
         return f"{service}.{namespace or self.probes.namespace}"
 
-    def sni(self, cluster: str, service: str, port: int, subset: str = "", namespace: str = "") -> str:
+    def sni(
+        self, cluster: str, service: str, port: int, subset: str = "", namespace: str = ""
+    ) -> str:
         """The server name with which a sidecar asks a gateway for a service (``outbound_.<port>_.<subset>_.<host>``)."""
         return f"outbound_.{port}_.{subset}_.{self.full_name(cluster, service, namespace)}"
 
@@ -111,8 +129,19 @@ class Traffic:
         With an ``address`` they are sent there instead of to where ``host`` resolves to. They are fewer than ``count`` where several
         were not answered in time, so that the client gave up (``operations.MOST_TIMEOUTS``).
         """
-        operation: dict[str, Any] = {"op": protocol.value, "host": host, "port": port, "count": count, "concurrency": concurrency}
-        operation |= {"keep_alive": keep_alive, "path": path, "headers": dict(headers or {}), "address": address}
+        operation: dict[str, Any] = {
+            "op": protocol.value,
+            "host": host,
+            "port": port,
+            "count": count,
+            "concurrency": concurrency,
+        }
+        operation |= {
+            "keep_alive": keep_alive,
+            "path": path,
+            "headers": dict(headers or {}),
+            "address": address,
+        }
         operation["timeout"] = timeout_seconds or self.timeouts.request
         pod = self.probes.client(source).name
         return tuple(
@@ -137,20 +166,36 @@ class Traffic:
         """The addresses that a name has for a program in the client pod of ``source``; none where it does not resolve."""
         return tuple(self.ask(source, {"op": "dns", "name": name})["addresses"])
 
-    def reach(self, protocol: Protocol = Protocol.HTTP, *, timeout_seconds: float | None = None) -> tuple[Request, ...]:
+    def reach(
+        self, protocol: Protocol = Protocol.HTTP, *, timeout_seconds: float | None = None
+    ) -> tuple[Request, ...]:
         """Requests from every cluster's client to the probe service: until every cluster has answered it, or as many as it takes to see
         every cluster (``sample_size``)."""
         clusters = [cluster.name for cluster in self.mesh.spec.data_planes]
-        port = {Protocol.HTTP: manifests.HTTP, Protocol.TCP: manifests.TCP, Protocol.HTTP2: manifests.HTTP2}[protocol]
+        port = {
+            Protocol.HTTP: manifests.HTTP,
+            Protocol.TCP: manifests.TCP,
+            Protocol.HTTP2: manifests.HTTP2,
+        }[protocol]
         number = sample_size(least_share(self.mesh.spec))
         host = self.host(self.probes.service)
 
         def send(source: str) -> tuple[Request, ...]:
             sent: tuple[Request, ...] = ()
-            while len(sent) < number and not {request.answer.cluster for request in sent if request.answer}.issuperset(clusters):
+            while len(sent) < number and not {
+                request.answer.cluster for request in sent if request.answer
+            }.issuperset(clusters):
                 # a few at a time, so that clusters that swallow requests do not make the rest wait for each of them in turn
                 some = min(AT_FIRST, number - len(sent))
-                sent += self.requests(source, host, port, protocol, count=some, concurrency=4, timeout_seconds=timeout_seconds)
+                sent += self.requests(
+                    source,
+                    host,
+                    port,
+                    protocol,
+                    count=some,
+                    concurrency=4,
+                    timeout_seconds=timeout_seconds,
+                )
             return sent
 
         sent = self.from_each(clusters, send)
@@ -179,8 +224,19 @@ class Traffic:
     ) -> TlsHandshake:
         """A TLS handshake past the sidecar, then a GET for ``host`` if one is named. ``foreign`` = {cert_pem, key_pem} goes with
         ``ClientCertificate.FOREIGN``."""
-        shown: Any = {ClientCertificate.MESH: "mesh", ClientCertificate.FOREIGN: foreign, ClientCertificate.NONE: None}[certificate]
-        operation = {"op": "tls", "address": address, "port": port, "sni": sni, "alpn": list(alpn), "certificate": shown}
+        shown: Any = {
+            ClientCertificate.MESH: "mesh",
+            ClientCertificate.FOREIGN: foreign,
+            ClientCertificate.NONE: None,
+        }[certificate]
+        operation = {
+            "op": "tls",
+            "address": address,
+            "port": port,
+            "sni": sni,
+            "alpn": list(alpn),
+            "certificate": shown,
+        }
         operation |= {"ca_pem": "mesh", "request": {"host": host} if host else None}
         result = self.ask(source, operation, timeout_seconds=3 * self.timeouts.request)
         return TlsHandshake(
@@ -219,15 +275,26 @@ class Traffic:
             seconds=result["seconds"],
         )
 
-    def connect(self, source: str, address: str, port: int, *, timeout_seconds: float | None = None) -> Connection:
+    def connect(
+        self, source: str, address: str, port: int, *, timeout_seconds: float | None = None
+    ) -> Connection:
         """A TCP connection past the sidecar."""
-        operation = {"op": "connect", "address": address, "port": port, "timeout": timeout_seconds or self.timeouts.request}
+        operation = {
+            "op": "connect",
+            "address": address,
+            "port": port,
+            "timeout": timeout_seconds or self.timeouts.request,
+        }
         result = self.ask(source, operation)
-        return Connection(source, address, port, Ending(result["ending"]), result["error"], result["seconds"])
+        return Connection(
+            source, address, port, Ending(result["ending"]), result["error"], result["seconds"]
+        )
 
     def from_each(self, items: Sequence[S], send: Callable[[S], T]) -> list[T]:
         """``send`` for every item at the same time; results in order."""
-        with ThreadPoolExecutor(max_workers=max(1, min(16, len(items))), thread_name_prefix="traffic") as pool:
+        with ThreadPoolExecutor(
+            max_workers=max(1, min(16, len(items))), thread_name_prefix="traffic"
+        ) as pool:
             return list(pool.map(send, items))
 
 
@@ -241,26 +308,6 @@ def open_traffic(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts) -> T
         if pod.role == "client":
             sessions[pod.cluster] = _session(kubes[pod.cluster], pod.cluster, namespace, pod.name)
     return Traffic(mesh, Sessions(sessions), timeouts)
-
-
-def sample_size(instances: int, miss_probability: float = MISS_PROBABILITY) -> int:
-    """How many requests it takes to see each of so many instances with an even share, but for ``miss_probability``."""
-    if instances < 2:
-        return 1
-    return math.ceil(math.log(miss_probability / instances) / math.log(1 - 1 / instances))
-
-
-def least_share(spec: MeshSpec) -> int:
-    """One in how many requests for a shared service gets to each cluster, at least.
-
-    Proxies spread requests over the clusters of their network and the gateways of the others, once each, and these over the clusters
-    behind them.
-    """
-    networks = Counter(cluster.network for cluster in spec.data_planes)
-    return max(
-        (here + len(networks) - 1) * max((behind for other, behind in networks.items() if other != network), default=1)
-        for network, here in networks.items()
-    )
 
 
 def peer_certificate(chain: Sequence[str]) -> PeerCertificate | None:
@@ -283,7 +330,10 @@ def peer_certificate(chain: Sequence[str]) -> PeerCertificate | None:
 
 def _session(kube: Kube, cluster: str, namespace: str, pod: str) -> Session:
     command = [*manifests.AGENT, "session"]
-    return Session(f'cluster "{cluster}": pod {namespace}/{pod}', lambda: kube.open_exec(namespace, pod, manifests.CONTAINER, command))
+    return Session(
+        f'cluster "{cluster}": pod {namespace}/{pod}',
+        lambda: kube.open_exec(namespace, pod, manifests.CONTAINER, command),
+    )
 
 
 def _answer(record: Mapping[str, Any]) -> Answer | None:

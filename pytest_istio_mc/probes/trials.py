@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 from ..certificates import make_intermediate, make_leaf, make_root
 from ..mesh import Mesh
-from ..observations import ClientCertificate, Connection, GatewayAddress, NamedCall, Path, Plaintext, TlsHandshake, Trial
+from ..observations import (
+    ClientCertificate,
+    Connection,
+    GatewayAddress,
+    NamedCall,
+    Path,
+    Plaintext,
+    TlsHandshake,
+    Trial,
+)
+from ..statistics import sample_size
 from . import manifests
 from .paths import crossings, path
-from .traffic import Traffic, sample_size
+from .traffic import Traffic
 
 
 def mutual_tls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:
@@ -38,7 +48,10 @@ def plaintext(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Tri
         if way.gateway is None:
             # first in line: it must be the plaintext twin that got through, or the refusal of plaintext proves nothing
             twins = (traffic.plaintext(way.source, way.address, manifests.PERMISSIVE, service),)
-        forbidden = (traffic.plaintext(way.source, way.address, way.port, service), _handshake(traffic, way, ClientCertificate.NONE))
+        forbidden = (
+            traffic.plaintext(way.source, way.address, way.port, service),
+            _handshake(traffic, way, ClientCertificate.NONE),
+        )
         return Trial(*pair, way, forbidden, twins)
 
     return tuple(traffic.from_each(_pairs(traffic.mesh, within=True), attempt))
@@ -53,7 +66,9 @@ def foreign_certificate(traffic: Traffic, gateways: Sequence[GatewayAddress]) ->
             return Trial(*pair, None)
         twins = _with_mesh_certificate(traffic, way)
         foreign = foreign_identity(traffic.mesh, way.source)
-        return Trial(*pair, way, (_handshake(traffic, way, ClientCertificate.FOREIGN, foreign),), twins)
+        return Trial(
+            *pair, way, (_handshake(traffic, way, ClientCertificate.FOREIGN, foreign),), twins
+        )
 
     return tuple(traffic.from_each(_pairs(traffic.mesh, within=True), attempt))
 
@@ -73,7 +88,9 @@ def unknown_names(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple
             "",
         )
         twins = _with_mesh_certificate(traffic, way)
-        refused: list[TlsHandshake | Plaintext] = [traffic.tls(source, way.address, way.port, sni=name, host=service) for name in names]
+        refused: list[TlsHandshake | Plaintext] = [
+            traffic.tls(source, way.address, way.port, sni=name, host=service) for name in names
+        ]
         refused.append(traffic.plaintext(source, way.address, way.port, service))
         return Trial(source, gateway.cluster, way, tuple(refused), twins)
 
@@ -97,7 +114,13 @@ def past_the_gateway(traffic: Traffic) -> tuple[Trial, ...]:
         straight = traffic.plaintext(source, pod.ip, manifests.PERMISSIVE, host)
         if spec.cluster(source).network == spec.cluster(target).network:
             return Trial(source, target, way, twins=(straight,))
-        return Trial(source, target, way, (straight,), (traffic.plaintext(target, pod.ip, manifests.PERMISSIVE, host),))
+        return Trial(
+            source,
+            target,
+            way,
+            (straight,),
+            (traffic.plaintext(target, pod.ip, manifests.PERMISSIVE, host),),
+        )
 
     return tuple(traffic.from_each(_pairs(traffic.mesh), attempt))
 
@@ -109,22 +132,36 @@ def named_calls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[N
     """
     service = traffic.probes.service
     subsets = [f"v{place}" for place, _ in enumerate(traffic.mesh.spec, 1)]
-    wanted = [(service, manifests.HTTP, ""), (service, manifests.STRICT, ""), (manifests.CLIENT, manifests.HTTP, "")]
+    wanted = [
+        (service, manifests.HTTP, ""),
+        (service, manifests.STRICT, ""),
+        (manifests.CLIENT, manifests.HTTP, ""),
+    ]
     wanted += [(manifests.SUBSETS, manifests.HTTP, subset) for subset in subsets]
 
     def call(one: tuple[tuple[str, GatewayAddress], tuple[str, int, str]]) -> NamedCall:
         (source, gateway), (name, port, subset) = one
         sni = traffic.sni(source, name, port, subset)
-        return NamedCall(gateway, name, port, subset, traffic.tls(source, gateway.address, gateway.port, sni=sni, host=traffic.host(name)))
+        return NamedCall(
+            gateway,
+            name,
+            port,
+            subset,
+            traffic.tls(source, gateway.address, gateway.port, sni=sni, host=traffic.host(name)),
+        )
 
     ways = list(crossings(traffic.mesh.spec, gateways))
     return tuple(traffic.from_each([(way, want) for way in ways for want in wanted], call))
 
 
-def gateway_connections(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Connection, ...]:
+def gateway_connections(
+    traffic: Traffic, gateways: Sequence[GatewayAddress]
+) -> tuple[Connection, ...]:
     """A TCP connection to every gateway address from every other network."""
     ways = list(crossings(traffic.mesh.spec, gateways))
-    return tuple(traffic.from_each(ways, lambda way: traffic.connect(way[0], way[1].address, way[1].port)))
+    return tuple(
+        traffic.from_each(ways, lambda way: traffic.connect(way[0], way[1].address, way[1].port))
+    )
 
 
 def foreign_identity(mesh: Mesh, cluster: str) -> dict[str, str]:
@@ -132,7 +169,9 @@ def foreign_identity(mesh: Mesh, cluster: str) -> dict[str, str]:
     assert mesh.probes is not None
     account = mesh.probes.client(cluster).service_account
     name = f"spiffe://{mesh.spec.trust_domain_of(mesh.spec.cluster(cluster))}/ns/{mesh.probes.namespace}/sa/{account}"
-    leaf = make_leaf(make_intermediate(make_root("foreign root"), "foreign intermediate"), spiffe_id=name)
+    leaf = make_leaf(
+        make_intermediate(make_root("foreign root"), "foreign intermediate"), spiffe_id=name
+    )
     return {"cert_pem": leaf.chain, "key_pem": leaf.key}
 
 
@@ -141,18 +180,35 @@ def _pairs(mesh: Mesh, within: bool = False) -> list[tuple[str, str]]:
     return pairs + [(cluster.name, cluster.name) for cluster in mesh.spec.data_planes if within]
 
 
-def _handshake(traffic: Traffic, way: Path, certificate: ClientCertificate, foreign: dict[str, str] | None = None) -> TlsHandshake:
+def _handshake(
+    traffic: Traffic,
+    way: Path,
+    certificate: ClientCertificate,
+    foreign: dict[str, str] | None = None,
+) -> TlsHandshake:
     """A handshake over ``way`` for the STRICT port, with a request inside."""
     service = traffic.probes.service
     sni = traffic.sni(way.source, service, manifests.STRICT)
     host = traffic.host(service)
-    return traffic.tls(way.source, way.address, way.port, sni=sni, certificate=certificate, foreign=foreign, host=host)
+    return traffic.tls(
+        way.source,
+        way.address,
+        way.port,
+        sni=sni,
+        certificate=certificate,
+        foreign=foreign,
+        host=host,
+    )
 
 
 def _with_mesh_certificate(traffic: Traffic, way: Path) -> tuple[TlsHandshake, ...]:
     """Handshakes with the mesh certificate, until the target cluster answers: others of its network may be behind the same gateway."""
     network = traffic.mesh.spec.cluster(way.target).network
-    neighbours = sum(cluster.network == network for cluster in traffic.mesh.spec.data_planes) if way.gateway else 1
+    neighbours = (
+        sum(cluster.network == network for cluster in traffic.mesh.spec.data_planes)
+        if way.gateway
+        else 1
+    )
     attempts: list[TlsHandshake] = []
     for _ in range(sample_size(neighbours)):
         attempts.append(_handshake(traffic, way, ClientCertificate.MESH))

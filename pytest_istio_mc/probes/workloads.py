@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import re
-import socket
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,40 +16,15 @@ from ..eventually import Timeouts, eventually
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
 from ..spec import MeshSpec
+from ..together import for_each
 from . import manifests
+from .leftovers import ownership
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """A namespace that some run made, or in which it made something.
-
-    ``owner`` is ``host/pid`` of the process that did, ``started`` seconds since the epoch.
-    """
-
-    cluster: str
-    namespace: str
-    run_id: str
-    owner: str
-    started: float
-
-    @property
-    def owner_is_dead(self) -> bool:
-        """Whether its process ran on this machine and does no more; never true for a run of another machine."""
-        host, _, pid = self.owner.rpartition("/")
-        if host != socket.gethostname() or not pid.isdigit():
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
 
 
 @contextmanager
@@ -79,12 +50,17 @@ def deployed(
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
         kube = kubes[cluster]
         version = f"v{[entry.name for entry in spec].index(cluster) + 1}"
-        objects = manifests.workloads(cluster, version, mesh.probe_image, excluded_ports(spec, kubes, cluster))
+        objects = manifests.workloads(
+            cluster, version, mesh.probe_image, excluded_ports(spec, kubes, cluster)
+        )
         if cluster in spec.config_clusters:
             objects += manifests.policies(versions)
         kube.apply(run_namespace(kube, name, mesh.run_id))
         kube.apply(*objects, namespace=name)
-        deployments = [("Deployment", f"{manifests.SERVICE}-{version}"), ("Deployment", manifests.CLIENT)]
+        deployments = [
+            ("Deployment", f"{manifests.SERVICE}-{version}"),
+            ("Deployment", manifests.CLIENT),
+        ]
         kube.wait_available(deployments, name, within_seconds=timeouts.workload_ready)
         return probe_pods(kube, cluster, name)
 
@@ -96,14 +72,25 @@ def deployed(
 
     clusters = [cluster.name for cluster in spec.data_planes]
     missing: list[MeshError] = []
-    with _removed_at_end({cluster: kubes[cluster] for cluster in clusters}, mesh.run_id, timeouts, progress, remove=remove):
+    with _removed_at_end(
+        {cluster: kubes[cluster] for cluster in clusters},
+        mesh.run_id,
+        timeouts,
+        progress,
+        remove=remove,
+    ):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
-            made = side_by_side(attempt, clusters)
+            made = for_each(attempt, clusters)
             missing += (error for error in made if isinstance(error, MeshError))
             if missing and (tell_missing is None or len(missing) == len(made)):
                 raise missing[0]
         found = tuple(pod for pods in made if not isinstance(pods, MeshError) for pod in pods)
-        probed = replace(mesh, probes=Probes(namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found))
+        probed = replace(
+            mesh,
+            probes=Probes(
+                namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found
+            ),
+        )
         for error in missing:
             assert tell_missing is not None
             tell_missing(error)
@@ -121,14 +108,19 @@ def own_namespace(mesh: Mesh, kubes: Mapping[str, Kube], purpose: str) -> Iterat
     name = f"istio-mc-{mesh.run_id}-{purpose}"
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
     try:
-        side_by_side(lambda cluster: kubes[cluster].apply(run_namespace(kubes[cluster], name, mesh.run_id)), clusters)
+        for_each(
+            lambda cluster: kubes[cluster].apply(run_namespace(kubes[cluster], name, mesh.run_id)),
+            clusters,
+        )
         yield name
     finally:
-        side_by_side(lambda cluster: kubes[cluster].delete("Namespace", name), clusters)
+        for_each(lambda cluster: kubes[cluster].delete("Namespace", name), clusters)
 
 
 @contextmanager
-def _removed_at_end(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, progress: Progress, *, remove: bool) -> Iterator[None]:
+def _removed_at_end(
+    kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, progress: Progress, *, remove: bool
+) -> Iterator[None]:
     """Remove every namespace of the run from all these clusters at the end, whatever happened, and prove that they are gone.
 
     A failure to do so is reported beside the first one.
@@ -145,30 +137,6 @@ def _removed_at_end(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, 
     if remove:
         with progress.step("probes removed"):
             _remove_everywhere(kubes, run_id, timeouts)
-
-
-def leftovers(kube: Kube) -> tuple[Leftover, ...]:
-    """The namespaces in this cluster that runs of this tool made, whether they still go on or not."""
-    return tuple(leftover_of(kube, item) for item in kube.list("Namespace", labels=manifests.RUN_LABEL))
-
-
-def leftover_of(kube: Kube, item: Mapping[str, Any]) -> Leftover:
-    """What a run's labels and annotations say of an object: of a namespace, or of something in one."""
-    metadata = item["metadata"]
-    notes = metadata.get("annotations") or {}
-    started = notes.get(manifests.STARTED_ANNOTATION, "0")
-    return Leftover(
-        cluster=kube.name,
-        namespace=metadata.get("namespace") or metadata["name"],
-        run_id=metadata["labels"][manifests.RUN_LABEL],
-        owner=notes.get(manifests.OWNER_ANNOTATION, ""),
-        started=float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0,
-    )
-
-
-def ownership() -> dict[str, str]:
-    """The annotations that say that something is this process's, and since when."""
-    return {manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}", manifests.STARTED_ANNOTATION: f"{time.time():.0f}"}
 
 
 def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
@@ -203,22 +171,40 @@ def injection_labels(kube: Kube) -> dict[str, str]:
         labels = configuration["metadata"].get("labels") or {}
         for webhook in configuration.get("webhooks") or ():
             rules = (webhook.get("namespaceSelector") or {}).get("matchExpressions") or ()
-            if any(rule["key"] == "istio-injection" and "enabled" in (rule.get("values") or ()) for rule in rules):
+            if any(
+                rule["key"] == "istio-injection" and "enabled" in (rule.get("values") or ())
+                for rule in rules
+            ):
                 return plain
         if labels.get("istio.io/tag") or labels.get("istio.io/rev"):
-            revisions.append(("istio.io/tag" not in labels, labels.get("istio.io/tag") or labels["istio.io/rev"]))
+            revisions.append(
+                ("istio.io/tag" not in labels, labels.get("istio.io/tag") or labels["istio.io/rev"])
+            )
     return {"istio.io/rev": min(revisions)[1]} if revisions else plain
 
 
 def excluded_ports(spec: MeshSpec, kubes: Mapping[str, Kube], cluster: str) -> list[int]:
     """The ports on which this cluster's client bypasses its sidecar: gateways, istiod's and policy ports, and the API servers of other
     clusters."""
-    ports = {manifests.EAST_WEST, *manifests.CONTROL_PLANE, manifests.PERMISSIVE, manifests.STRICT, 443, 6443}
+    ports = {
+        manifests.EAST_WEST,
+        *manifests.CONTROL_PLANE,
+        manifests.PERMISSIVE,
+        manifests.STRICT,
+        443,
+        6443,
+    }
     ports |= {port for kube in kubes.values() if (port := urlsplit(kube.server).port)}
-    with contextlib.suppress(MeshError):  # who may not read secrets cannot use them from the probe either
-        for secret in kubes[cluster].list("Secret", spec.istio_namespace, labels="istio/multiCluster=true"):
+    with contextlib.suppress(
+        MeshError
+    ):  # who may not read secrets cannot use them from the probe either
+        for secret in kubes[cluster].list(
+            "Secret", spec.istio_namespace, labels="istio/multiCluster=true"
+        ):
             for value in (secret.get("data") or {}).values():
-                for server in re.findall(r"server:\s*[\"']?(https?://\S+?)[\"']?\s", _decoded(value) + "\n"):
+                for server in re.findall(
+                    r"server:\s*[\"']?(https?://\S+?)[\"']?\s", _decoded(value) + "\n"
+                ):
                     with contextlib.suppress(ValueError):
                         ports.add(urlsplit(server).port or 443)
     return sorted(ports)
@@ -232,7 +218,11 @@ def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]
         if metadata.get("deletionTimestamp"):
             continue
         if not status.get("podIP"):
-            raise ProvisionError(f'cluster "{cluster}": pod {metadata["name"]}', "has no address", f"phase {status.get('phase')}")
+            raise ProvisionError(
+                f'cluster "{cluster}": pod {metadata["name"]}',
+                "has no address",
+                f"phase {status.get('phase')}",
+            )
         pods.append(
             ProbePod(
                 cluster=cluster,
@@ -247,23 +237,19 @@ def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]
     return tuple(sorted(pods, key=lambda pod: (pod.role, pod.name)))
 
 
-def side_by_side(work: Callable[[str], T], clusters: Iterable[str]) -> list[T]:
-    """The work for every cluster at the same time; results in order. The first failure is raised once all have ended."""
-    names = list(clusters)
-    with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="probes") as pool:
-        return list(pool.map(work, names))
-
-
 def _remove_everywhere(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts) -> None:
     def remove(cluster: str) -> None:
         kube = kubes[cluster]
-        names = [item["metadata"]["name"] for item in kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")]
+        names = [
+            item["metadata"]["name"]
+            for item in kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")
+        ]
         for name in names:
             kube.delete("Namespace", name)
         for name in names:
             remove_namespace(kube, name, timeouts.clean_up)
 
-    side_by_side(remove, kubes)
+    for_each(remove, kubes)
 
 
 def _decoded(value: Any) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..errors import MeshError
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
 from ..spec import MeshSpec
+
+if TYPE_CHECKING:
+    from ..snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Provider(Protocol):
     name: str
     summary: str
 
-    def provide(self, request: ProvisionRequest, progress: Progress) -> AbstractContextManager[Mesh]:
+    def provide(
+        self, request: ProvisionRequest, progress: Progress
+    ) -> AbstractContextManager[Mesh]:
         """The mesh, with a kubeconfig and a context for every cluster and no probes in it.
 
         Raises ``UsageProblem`` where the request cannot be met as it stands and ``ProvisionError`` where building or reading the
@@ -52,3 +57,11 @@ def known() -> dict[str, Provider]:
     from .lab import LabProvider
 
     return {provider.name: provider for provider in (LabProvider(), AttachProvider())}
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A provider that brings its own observations: no probes are deployed, and nothing is collected from the clusters."""
+
+    def record(self, mesh: Mesh, progress: Progress) -> Snapshot:
+        """What the static checks shall read."""

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import KubeError, ProvisionError, UsageProblem
-from ..localities import common, locality_of
+from ..istio_names import NETWORK_LABEL
 from ..mesh import Mesh
 from ..progress import Progress
-from ..spec import ClusterSpec, Locality, MeshSpec
+from ..snapshot import locality_of
+from ..spec import ClusterSpec, Locality, MeshSpec, common_locality
 from . import ProvisionRequest
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
+
 T = TypeVar("T")
 
+
 DEFAULT_PROBE_IMAGE = "docker.io/library/python:3.13-slim"
-NETWORK_LABEL = "topology.istio.io/network"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class AttachProvider:
 
         spec = request.spec
         kubes = {
-            cluster.name: Kube(cluster.name, spec.kubeconfig, cluster.context, request_timeout_seconds=request.timeouts.kube_request)
+            cluster.name: Kube(
+                cluster.name,
+                spec.kubeconfig,
+                cluster.context,
+                request_timeout_seconds=request.timeouts.kube_request,
+            )
             for cluster in spec
         }
         try:
@@ -74,7 +81,8 @@ class AttachProvider:
                 provider=self.name,
                 probe_image=request.probe_image or _probe_image(found),
                 versions={
-                    name: {"kubernetes": entry.kubernetes} | ({"istio": entry.istio} if entry.istio else {})
+                    name: {"kubernetes": entry.kubernetes}
+                    | ({"istio": entry.istio} if entry.istio else {})
                     for name, entry in found.items()
                 },
             )
@@ -94,16 +102,24 @@ def look_at_all(spec: MeshSpec, kubes: Mapping[str, Kube]) -> dict[str, Found]:
 
     with ThreadPoolExecutor(min(32, len(kubes))) as pool:
         answers = dict(zip(spec, pool.map(look_at, spec), strict=True))
-    problems = {cluster: answer for cluster, answer in answers.items() if isinstance(answer, KubeError)}
+    problems = {
+        cluster: answer for cluster, answer in answers.items() if isinstance(answer, KubeError)
+    }
     if problems:
         first, error = next(iter(problems.items()))
         raise ProvisionError(
-            "; ".join(f'cluster "{cluster.name}" (context "{cluster.context}")' for cluster in problems),
+            "; ".join(
+                f'cluster "{cluster.name}" (context "{cluster.context}")' for cluster in problems
+            ),
             "cannot be read",
-            "; ".join(dict.fromkeys(f"{problem.step}: {problem.detail}" for problem in problems.values())),
+            "; ".join(
+                dict.fromkeys(f"{problem.step}: {problem.detail}" for problem in problems.values())
+            ),
             advice=error.advice or _advice(spec, first, error),
         ) from error
-    return {cluster.name: answer for cluster, answer in answers.items() if isinstance(answer, Found)}
+    return {
+        cluster.name: answer for cluster, answer in answers.items() if isinstance(answer, Found)
+    }
 
 
 def _advice(spec: MeshSpec, cluster: ClusterSpec, error: KubeError) -> str:
@@ -123,19 +139,23 @@ def look(kube: Kube, istio_namespace: str) -> Found:
     version = kube.version()
     deployments = kube.list("Deployment", istio_namespace, labels="app=istiod")
     namespace = _if_allowed(lambda: kube.read("Namespace", istio_namespace)) or {}
-    injector = _if_allowed(lambda: kube.read("ConfigMap", "istio-sidecar-injector", istio_namespace)) or {}
+    injector = (
+        _if_allowed(lambda: kube.read("ConfigMap", "istio-sidecar-injector", istio_namespace)) or {}
+    )
     mesh = _if_allowed(lambda: kube.read("ConfigMap", "istio", istio_namespace)) or {}
     nodes = _if_allowed(lambda: kube.list("Node")) or []
     values = _json(injector.get("data", {}).get("values", "")).get("global", {})
     return Found(
         kubernetes=version,
         istio=_istio_version(deployments),
-        cluster_name=_environment(deployments, "CLUSTER_ID") or values.get("multiCluster", {}).get("clusterName", ""),
-        network=namespace.get("metadata", {}).get("labels", {}).get(NETWORK_LABEL, "") or values.get("network", ""),
+        cluster_name=_environment(deployments, "CLUSTER_ID")
+        or values.get("multiCluster", {}).get("clusterName", ""),
+        network=namespace.get("metadata", {}).get("labels", {}).get(NETWORK_LABEL, "")
+        or values.get("network", ""),
         mesh_id=values.get("meshID", ""),
         trust_domain=_mesh_config(mesh).get("trustDomain", ""),
         local_image=_local_image(nodes),
-        locality=common(map(locality_of, nodes)),
+        locality=common_locality(map(locality_of, nodes)),
     )
 
 
@@ -145,20 +165,35 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
     Raises :class:`UsageProblem` where the given names are not the mesh's, though the mesh's are clear.
     """
     own = {name: entry.cluster_name for name, entry in found.items()}
-    if all(own.values()) and len(set(own.values())) == len(own) and any(name != called for name, called in own.items()):
+    if (
+        all(own.values())
+        and len(set(own.values())) == len(own)
+        and any(name != called for name, called in own.items())
+    ):
         contexts = {cluster.name: cluster.context for cluster in spec}
         right = ",".join(f"{called}={contexts[name]}" for name, called in own.items())
-        raise UsageProblem("--mesh-contexts", "the clusters have other names in the mesh", advice=f"write --mesh-contexts={right}")
+        raise UsageProblem(
+            "--mesh-contexts",
+            "the clusters have other names in the mesh",
+            advice=f"write --mesh-contexts={right}",
+        )
 
     def adopt(cluster: ClusterSpec) -> ClusterSpec:
         # where its nodes are, not where the lab would have put them
-        return replace(cluster, network=found[cluster.name].network or cluster.network, locality=found[cluster.name].locality)
+        return replace(
+            cluster,
+            network=found[cluster.name].network or cluster.network,
+            locality=found[cluster.name].locality,
+        )
 
     return replace(
         spec,
         clusters=tuple(adopt(cluster) for cluster in spec),
         mesh_id=next((entry.mesh_id for entry in found.values() if entry.mesh_id), spec.mesh_id),
-        trust_domain=next((entry.trust_domain for entry in found.values() if entry.trust_domain), spec.trust_domain),
+        trust_domain=next(
+            (entry.trust_domain for entry in found.values() if entry.trust_domain),
+            spec.trust_domain,
+        ),
     ).validated()
 
 
@@ -168,10 +203,14 @@ def _controls(spec: MeshSpec) -> tuple[tuple[str, ...], str]:
     The clusters of a lab have contexts of their own names there; another spec than the lab's own would break the wrong cluster.
     """
     from ..lab.breakages import BREAKAGES
-    from ..lab.control import CONTROL
+    from ..lab.orders import CONTROL
 
     home = Path(spec.kubeconfig).expanduser().resolve().parent if spec.kubeconfig else None
-    if home is None or not (home / CONTROL).is_socket() or any(cluster.context != cluster.name for cluster in spec):
+    if (
+        home is None
+        or not (home / CONTROL).is_socket()
+        or any(cluster.context != cluster.name for cluster in spec)
+    ):
         return (), ""
     return BREAKAGES, str(home)
 
@@ -211,9 +250,14 @@ def _probe_image(found: Mapping[str, Found]) -> str:
 
 
 def _local_image(nodes: Sequence[Mapping[str, Any]]) -> str:
-    from ..lab.images import PYTHON
+    from ..lab.binaries.images import PYTHON
 
-    held = {name for node in nodes for image in node.get("status", {}).get("images", []) for name in image.get("names", [])}
+    held = {
+        name
+        for node in nodes
+        for image in node.get("status", {}).get("images", [])
+        for name in image.get("names", [])
+    }
     return PYTHON if PYTHON in held else ""
 
 

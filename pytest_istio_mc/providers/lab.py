@@ -15,8 +15,8 @@ from ..spec import MeshSpec, with_contexts
 from . import ProvisionRequest
 
 if TYPE_CHECKING:
+    from ..lab.binaries.toolchain import Toolchain
     from ..lab.lab import Lab
-    from ..lab.toolchain import Toolchain
     from ..topologies import Topology
 
 NOTES = (
@@ -30,7 +30,9 @@ class LabProvider:
     """``--mesh-provider=lab``, the default."""
 
     name = "lab"
-    summary = "builds real Kubernetes clusters and a real Istio on this machine and removes them again"
+    summary = (
+        "builds real Kubernetes clusters and a real Istio on this machine and removes them again"
+    )
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
@@ -38,32 +40,42 @@ class LabProvider:
         name = f"run-{request.run_id}"
         with bring_up(request.spec, name, request.timeouts, progress) as (lab, mesh):
             lab.when_it_fails(request.tell_failure)
-            yield replace(mesh, run_id=request.run_id, probe_image=request.probe_image or mesh.probe_image)
+            yield replace(
+                mesh, run_id=request.run_id, probe_image=request.probe_image or mesh.probe_image
+            )
             if request.keep:
                 lab.detach()
-                progress.note(f'kept: lab "{name}"; kubeconfig {lab.kubeconfig}; remove it with: istio-mc lab down --name {name}')
+                progress.note(
+                    f'kept: lab "{name}"; kubeconfig {lab.kubeconfig}; remove it with: istio-mc lab down --name {name}'
+                )
 
 
 @contextmanager
-def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) -> Iterator[tuple[Lab, Mesh]]:
+def bring_up(
+    spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress
+) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
     At the end the lab is stopped unless it is detached by then; after an error it is stopped always. A lab that lost something while
     it was in use raises :class:`ProvisionError` at its end: what was found in it since then may be the lab's fault.
     """
     from .. import topologies
-    from ..lab import doctor, images, lab, sweep, toolchain
+    from ..lab import doctor, lab
+    from ..lab.binaries import images, toolchain
     from ..lab.breakages import BREAKAGES
+    from ..lab.leftovers import sweep
 
     topology = topologies.known()[spec.topology]
     topology.check(spec)
     lab.check_name(name)
     doctor.require(len(spec.clusters))
-    for leftover in sweep.sweep():
+    for leftover in sweep():
         progress.note(f"swept: {leftover}")
     tools = toolchain.ensure(progress)
     running = lab.start(spec, name, tools, progress, within_seconds=timeouts.cluster_ready)
-    located = with_contexts(spec, {cluster.name: cluster.name for cluster in spec}, str(running.kubeconfig))
+    located = with_contexts(
+        spec, {cluster.name: cluster.name for cluster in spec}, str(running.kubeconfig)
+    )
     try:
         _install(topology, located, running, tools, timeouts, progress)
         running.wait_ready()
@@ -95,12 +107,17 @@ def bring_up(spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress) 
 
 
 def _install(
-    topology: Topology, spec: MeshSpec, running: Lab, tools: Toolchain, timeouts: Timeouts, progress: Progress
+    topology: Topology,
+    spec: MeshSpec,
+    running: Lab,
+    tools: Toolchain,
+    timeouts: Timeouts,
+    progress: Progress,
 ) -> None:
     from ..kube import Kube
-    from ..lab import images
+    from ..lab.binaries import images
     from ..lab.istio_settings import LAB_SETTINGS
-    from ..topologies import ClusterAccess
+    from ..topologies.access import ClusterAccess
     from ..topologies.istio import IstioDistribution
 
     distribution = IstioDistribution(
@@ -113,11 +130,21 @@ def _install(
     with ExitStack() as closing:
         clusters = {}
         for cluster, node in zip(spec, running.plan.nodes, strict=True):
-            kube = Kube(cluster.name, spec.kubeconfig, cluster.context, request_timeout_seconds=timeouts.kube_request)
+            kube = Kube(
+                cluster.name,
+                spec.kubeconfig,
+                cluster.context,
+                request_timeout_seconds=timeouts.kube_request,
+            )
             closing.callback(kube.close)
             # after an error or Ctrl-C work for other clusters may still be under way; it ends with its next request
-            closing.callback(kube.give_up, ProvisionError(f'cluster "{cluster.name}"', "the installation is over"))
-            clusters[cluster.name] = ClusterAccess(cluster.name, spec.kubeconfig, cluster.context, node.peer_server, kube)
+            closing.callback(
+                kube.give_up,
+                ProvisionError(f'cluster "{cluster.name}"', "the installation is over"),
+            )
+            clusters[cluster.name] = ClusterAccess(
+                cluster.name, spec.kubeconfig, cluster.context, node.peer_server, kube
+            )
 
         def give_up(failure: MeshError) -> None:
             for access in clusters.values():

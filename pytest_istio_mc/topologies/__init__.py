@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..eventually import Timeouts
 from ..progress import Progress
 from ..spec import MeshSpec
+from .access import TIMEOUTS, ClusterAccess
 
 if TYPE_CHECKING:
-    from ..kube import Kube
     from .istio import IstioDistribution
-
-
-TIMEOUTS = Timeouts()
-
-
-@dataclass(frozen=True)
-class ClusterAccess:
-    """A running cluster that a topology installs into.
-
-    ``peer_server`` is the apiserver's URL as pods of the other clusters reach it (``https://198.18.x.y:6443``).
-    """
-
-    name: str
-    kubeconfig: str
-    context: str
-    peer_server: str
-    kube: Kube
 
 
 class Topology(Protocol):

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..spec import ClusterSpec, MeshSpec, Role
+from ..together import side_by_side
 from . import istio, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
     """``cluster1`` runs istiod, ``cluster2`` is its config cluster, the others are remotes."""
     yield steps.numbered(1, network="network1", role=Role.EXTERNAL)
     for one in range(2, number + 1):
-        yield steps.numbered(one, network=f"network{one}", role=Role.CONFIG if one == 2 else Role.REMOTE, control_plane="cluster1")
+        yield steps.numbered(
+            one,
+            network=f"network{one}",
+            role=Role.CONFIG if one == 2 else Role.REMOTE,
+            control_plane="cluster1",
+        )
 
 
 def _problems(spec: MeshSpec) -> Iterator[str]:
@@ -38,7 +43,9 @@ def _build(build: steps.Build) -> None:
     """In the end the external istiod injects in every cluster that it serves and has synced the remotes."""
     (plane,) = build.spec.control_planes
     served = [(cluster.name, cluster) for cluster in build.spec.data_planes]
-    with build.progress.step("the control plane's address, and what leads to it in the clusters that it serves"):
+    with build.progress.step(
+        "the control plane's address, and what leads to it in the clusters that it serves"
+    ):
         build.reserve_external_istiod(plane)
         side_by_side(build.install_remote, served)
     with build.progress.step("control plane outside of the clusters that it serves"):
@@ -58,7 +65,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.install_gateway(cluster, *exposed)
 
 
-EXTERNAL_CONTROL_PLANE = Shape(
+EXTERNAL_CONTROL_PLANE = Topology(
     name="external-control-plane",
     summary="An istiod outside of the clusters that it serves: a config cluster, and remotes; traffic goes through gateways.",
     documentation="https://istio.io/latest/docs/setup/install/external-controlplane/",

@@ -14,15 +14,19 @@ from dataclasses import replace
 from typing import Any
 
 from ..spec import ClusterSpec, MeshSpec
+from ..together import side_by_side
 from . import istio, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
     """``cluster1`` is ``mesh1`` with the trust domain ``mesh1.lab`` on ``network1``, and so on."""
     return (
-        replace(steps.numbered(one, network=f"network{one}"), mesh_id=f"mesh{one}", trust_domain=f"mesh{one}.lab")
+        replace(
+            steps.numbered(one, network=f"network{one}"),
+            mesh_id=f"mesh{one}",
+            trust_domain=f"mesh{one}.lab",
+        )
         for one in range(1, number + 1)
     )
 
@@ -37,7 +41,10 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
 def _build(build: steps.Build) -> None:
     """In the end every gateway has an address and every istiod knows its own cluster, and no other."""
     with build.progress.step("CA certificates and control planes"):
-        side_by_side(lambda cluster: build.start_control_plane(cluster, _federation(build.spec, cluster)), build.everywhere)
+        side_by_side(
+            lambda cluster: build.start_control_plane(cluster, _federation(build.spec, cluster)),
+            build.everywhere,
+        )
     with build.progress.step("gateways of the meshes"):
         side_by_side(lambda cluster: _expose(build, cluster), build.everywhere)
     with build.progress.step("separate control planes"):
@@ -49,7 +56,9 @@ def _federation(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
     """What a mesh's configuration needs for the others: their trust domains, and sidecars that resolve the names of their services."""
     own = spec.trust_domain_of(cluster)
     others = dict.fromkeys(spec.trust_domain_of(other) for other in spec)
-    mesh_config: dict[str, Any] = {"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}}
+    mesh_config: dict[str, Any] = {
+        "defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}
+    }
     aliases = [domain for domain in others if domain != own]
     return mesh_config | ({"trustDomainAliases": aliases} if aliases else {})
 
@@ -64,11 +73,13 @@ def _not_separate(spec: MeshSpec) -> Iterator[str]:
         yield "federated is not true, so that istiods would be given remote secrets of the other meshes; these share none"
     for mesh, count in Counter(map(spec.mesh_id_of, spec)).items():
         if count > 1:
-            names = ", ".join(f'"{cluster.name}"' for cluster in spec if spec.mesh_id_of(cluster) == mesh)
+            names = ", ".join(
+                f'"{cluster.name}"' for cluster in spec if spec.mesh_id_of(cluster) == mesh
+            )
             yield f'clusters {names} carry one mesh id, "{mesh}"; here every cluster is a mesh of its own (meshId)'
 
 
-FEDERATED = Shape(
+FEDERATED = Topology(
     name="federated",
     summary="Separate meshes under one root CA; a service of another mesh is reached by ServiceEntry through its gateway.",
     documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes",

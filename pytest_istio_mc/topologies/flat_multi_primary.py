@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..spec import ClusterSpec, MeshSpec
+from ..together import side_by_side
 from . import steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
@@ -41,7 +41,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.wait_for_istiod(cluster)
 
 
-FLAT_MULTI_PRIMARY = Shape(
+FLAT_MULTI_PRIMARY = Topology(
     name="flat-multi-primary",
     summary="Two or more primaries on one network; pods of different clusters reach each other directly.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..spec import ClusterSpec, MeshSpec, Role
+from ..together import side_by_side
 from . import operators, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
@@ -46,7 +46,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
         build.wait_for_injection(cluster)
 
 
-FLAT_PRIMARY_REMOTE = Shape(
+FLAT_PRIMARY_REMOTE = Topology(
     name="flat-primary-remote",
     summary="A primary whose istiod also serves remote clusters on the same network; pods reach each other directly.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/primary-remote/",

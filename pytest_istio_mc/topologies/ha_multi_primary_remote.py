@@ -10,23 +10,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
 from ..spec import ClusterSpec, MeshSpec, Role
+from ..together import side_by_side
 from . import istio, operators, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
+
+
+def _network(region: int, _number: int) -> str:
+    return f"network{region}"
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
     """``cluster1`` is the primary of ``region1`` with the next as its remotes; the second half is ``region2``."""
     half = (number + 1) // 2
     for region, numbers in ((1, range(1, half + 1)), (2, range(half + 1, number + 1))):
-        yield from steps.primary_with_remotes(numbers, lambda _, region=region: f"network{region}", region=region)  # type: ignore[misc]
+        yield from steps.primary_with_remotes(numbers, partial(_network, region), region=region)
 
 
 def _build(build: steps.Build) -> None:
     """In the end every primary's istiod injects in its region and has synced every other cluster."""
-    with build.progress.step("control planes in the primaries, and what leads to them in their remotes"):
+    with build.progress.step(
+        "control planes in the primaries, and what leads to them in their remotes"
+    ):
         side_by_side(build.start, build.everywhere)
     with build.progress.step("remote secrets and the regions' gateways"):
         side_by_side(lambda cluster: _join(build, cluster), build.everywhere)
@@ -40,7 +47,9 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.enable_endpoint_discovery(cluster)
     if cluster.role is Role.PRIMARY:
         build.wait_for_istiod(cluster)
-        build.install_gateway(cluster, *operators.expose_istiod(build.spec), istio.cross_network_gateway(build.spec))
+        build.install_gateway(
+            cluster, *operators.expose_istiod(build.spec), istio.cross_network_gateway(build.spec)
+        )
     else:
         build.wait_for_injection(cluster)
 
@@ -50,7 +59,10 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
     primaries = [cluster for cluster in spec if cluster.role is Role.PRIMARY]
     if len(primaries) < 2:
         yield f"{len(primaries)} primary; this topology has two or more, so that one can be lost"
-    for what, places in (("network", [one.network for one in primaries]), ("region", [one.locality.region for one in primaries])):
+    for what, places in (
+        ("network", [one.network for one in primaries]),
+        ("region", [one.locality.region for one in primaries]),
+    ):
         shared: dict[str, list[str]] = defaultdict(list)
         for primary, place in zip(primaries, places, strict=True):
             shared[place].append(primary.name)
@@ -85,7 +97,7 @@ def _astray(spec: MeshSpec, remote: ClusterSpec) -> Iterator[str]:
         yield f'remote "{remote.name}" is in region "{remote.locality.region}", its primary in "{primary.locality.region}"'
 
 
-HA_MULTI_PRIMARY_REMOTE = Shape(
+HA_MULTI_PRIMARY_REMOTE = Topology(
     name="ha-multi-primary-remote",
     summary="Regions with a primary and remotes each; direct traffic within a region, east-west gateways between regions.",
     documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes",

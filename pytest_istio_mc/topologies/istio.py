@@ -18,7 +18,7 @@ from ..spec import ClusterSpec, MeshSpec
 
 if TYPE_CHECKING:
     from ..kube import Kube
-    from . import ClusterAccess
+    from .access import ClusterAccess
 
 Manifest = dict[str, Any]
 
@@ -45,7 +45,12 @@ class IstioDistribution:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def control_plane(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution, mesh_config: Mapping[str, Any] | None = None) -> Manifest:
+def control_plane(
+    spec: MeshSpec,
+    cluster: ClusterSpec,
+    istio: IstioDistribution,
+    mesh_config: Mapping[str, Any] | None = None,
+) -> Manifest:
     """The IstioOperator of a primary's istiod, as "Install Multi-Primary on different networks" has it.
 
     Where it serves remote clusters, it gets ``externalIstiod``, as "Install Primary-Remote" has it. ``mesh_config`` is merged over the
@@ -55,7 +60,9 @@ def control_plane(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution
     ours = {
         "profile": "minimal",
         "meshConfig": _merged({"trustDomain": spec.trust_domain_of(cluster)}, mesh_config or {}),
-        "values": {"global": identity(spec, cluster) | ({"externalIstiod": True} if serves_others else {})},
+        "values": {
+            "global": identity(spec, cluster) | ({"externalIstiod": True} if serves_others else {})
+        },
     }
     return operator("istiod", spec, istio, ours)
 
@@ -75,10 +82,18 @@ def east_west_gateway(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribu
     gateway = {
         "name": EAST_WEST_GATEWAY,
         "enabled": True,
-        "label": {"istio": "eastwestgateway", "app": EAST_WEST_GATEWAY, NETWORK_LABEL: cluster.network},
+        "label": {
+            "istio": "eastwestgateway",
+            "app": EAST_WEST_GATEWAY,
+            NETWORK_LABEL: cluster.network,
+        },
         "k8s": {
             "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": cluster.network}],
-            "service": {"ports": [{"name": name, "port": port, "targetPort": port} for name, port in ports.items()]},
+            "service": {
+                "ports": [
+                    {"name": name, "port": port, "targetPort": port} for name, port in ports.items()
+                ]
+            },
         },
     }
     return operator(
@@ -114,7 +129,9 @@ def cross_network_gateway(spec: MeshSpec) -> Manifest:
 def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
     """The manifests that ``istioctl manifest generate`` makes of an IstioOperator document; made once, then read from the cache."""
     program = istio.istioctl.stat()
-    identity = json.dumps([operator, str(istio.istioctl), program.st_size, program.st_mtime_ns], sort_keys=True)
+    identity = json.dumps(
+        [operator, str(istio.istioctl), program.st_size, program.st_mtime_ns], sort_keys=True
+    )
     file = istio.cache / f"manifests-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
     try:
         cached: list[Manifest] = json.loads(file.read_bytes())
@@ -123,7 +140,11 @@ def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
         pass  # not made yet, or broken: made anew below
     name = f'IstioOperator "{operator["metadata"]["name"]}"'
     output = run_istioctl(
-        istio, ["manifest", "generate", "-f", "-"], thing=name, stdin=json.dumps(operator), timeout_seconds=_RENDER_SECONDS
+        istio,
+        ["manifest", "generate", "-f", "-"],
+        thing=name,
+        stdin=json.dumps(operator),
+        timeout_seconds=_RENDER_SECONDS,
     )
     manifests = _documents(output)
     if not manifests:
@@ -132,7 +153,9 @@ def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
     return manifests
 
 
-def create_remote_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec) -> list[Manifest]:
+def create_remote_secret(
+    istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec
+) -> list[Manifest]:
     """The secret with which other clusters' istiods read this one's apiserver, made by ``istioctl create-remote-secret``.
 
     The cluster's ``istio-reader-service-account`` must exist. What is returned holds its token: it belongs into clusters only.
@@ -140,16 +163,22 @@ def create_remote_secret(istio: IstioDistribution, access: ClusterAccess, spec: 
     return _create_secret(istio, access, spec, f"--name={access.name}")
 
 
-def create_config_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec) -> list[Manifest]:
+def create_config_secret(
+    istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec
+) -> list[Manifest]:
     """The secret with which an external istiod uses this cluster as its config cluster; the ServiceAccount ``istiod`` must be here.
 
     What is returned holds its token: it belongs into clusters only.
     """
     account = ("--service-account=istiod", "--create-service-account=false")
-    return _create_secret(istio, access, spec, "--type=config", f"--namespace={spec.istio_namespace}", *account)
+    return _create_secret(
+        istio, access, spec, "--type=config", f"--namespace={spec.istio_namespace}", *account
+    )
 
 
-def _create_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec, *options: str) -> list[Manifest]:
+def _create_secret(
+    istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec, *options: str
+) -> list[Manifest]:
     arguments = [
         "create-remote-secret",
         f"--kubeconfig={access.kubeconfig}",
@@ -163,30 +192,54 @@ def _create_secret(istio: IstioDistribution, access: ClusterAccess, spec: MeshSp
     return [_in_namespace(manifest, spec.istio_namespace) for manifest in _documents(output)]
 
 
-def run_istioctl(istio: IstioDistribution, arguments: Sequence[str], *, thing: str, stdin: str = "", timeout_seconds: float) -> str:
+def run_istioctl(
+    istio: IstioDistribution,
+    arguments: Sequence[str],
+    *,
+    thing: str,
+    stdin: str = "",
+    timeout_seconds: float,
+) -> str:
     """The stdout of one ``istioctl`` command; :class:`ProvisionError` with its last lines where it fails or takes too long."""
     command = [str(istio.istioctl), *arguments]
-    step = "istioctl " + " ".join(argument for argument in arguments if not argument.startswith("--kubeconfig="))
+    step = "istioctl " + " ".join(
+        argument for argument in arguments if not argument.startswith("--kubeconfig=")
+    )
     _log.info("run: %s", " ".join(command))
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_seconds, check=False)
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
-        raise ProvisionError(thing, step, f"no end after {timeout_seconds:g} s", log_tail=_tail(error.stderr)) from error
+        raise ProvisionError(
+            thing, step, f"no end after {timeout_seconds:g} s", log_tail=_tail(error.stderr)
+        ) from error
     except OSError as error:
         raise ProvisionError(thing, step, str(error), advice="istio-mc lab build") from error
     for line in done.stderr.splitlines():
         _log.debug("istioctl: %s", line)
     if done.returncode != 0:
-        raise ProvisionError(thing, step, f"exit code {done.returncode}", log_tail=_tail(done.stderr))
+        raise ProvisionError(
+            thing, step, f"exit code {done.returncode}", log_tail=_tail(done.stderr)
+        )
     return done.stdout
 
 
 def remote_clusters(kube: Kube, istio_namespace: str) -> dict[str, dict[str, str]]:
     """What each istiod replica says of the clusters that it watches: pod name -> cluster -> ``synced``, ``syncing``, ``timeout``…"""
     told = {}
-    for pod in kube.list("Pod", istio_namespace, labels="app=istiod", fields="status.phase=Running"):
+    for pod in kube.list(
+        "Pod", istio_namespace, labels="app=istiod", fields="status.phase=Running"
+    ):
         name = pod["metadata"]["name"]
-        answer = json.loads(kube.http_get(istio_namespace, name, ISTIOD_DEBUG_PORT, "/debug/clusterz"))
+        answer = json.loads(
+            kube.http_get(istio_namespace, name, ISTIOD_DEBUG_PORT, "/debug/clusterz")
+        )
         told[name] = {entry["id"]: str(entry["syncStatus"]) for entry in answer}
     return told
 
@@ -198,7 +251,9 @@ def load_balancer_addresses(kube: Kube, namespace: str, service: str) -> list[st
     return [entry.get("ip") or entry.get("hostname", "") for entry in ingress]
 
 
-def operator(name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]) -> Manifest:
+def operator(
+    name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]
+) -> Manifest:
     """An IstioOperator document: what every one has, over it the distribution's settings, over them ``ours``."""
     common = {
         "namespace": spec.istio_namespace,
@@ -219,14 +274,20 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            _merged(old, value)
+            if isinstance(old, Mapping) and isinstance(value, Mapping)
+            else value
+        )
     return merged
 
 
 def _documents(text: str) -> list[Manifest]:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with libyaml
+    loader = getattr(
+        yaml, "CSafeLoader", yaml.SafeLoader
+    )  # ten times faster, where PyYAML was built with libyaml
     return [document for document in yaml.load_all(text, loader) if document]
 
 

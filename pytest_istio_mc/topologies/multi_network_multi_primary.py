@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..spec import ClusterSpec, MeshSpec
+from ..together import side_by_side
 from . import istio, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
@@ -44,7 +44,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.install_gateway(cluster, istio.cross_network_gateway(build.spec))
 
 
-MULTI_NETWORK_MULTI_PRIMARY = Shape(
+MULTI_NETWORK_MULTI_PRIMARY = Topology(
     name="multi-network-multi-primary",
     summary="Two or more primaries, each on its own network; traffic between them goes through east-west gateways.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..spec import ClusterSpec, MeshSpec, Role
+from ..together import side_by_side
 from . import istio, operators, steps
-from .shape import Shape
-from .together import side_by_side
+from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
@@ -42,13 +42,15 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
     build.enable_endpoint_discovery(cluster)
     if cluster.role is Role.PRIMARY:
         build.wait_for_istiod(cluster)
-        build.install_gateway(cluster, *operators.expose_istiod(build.spec), istio.cross_network_gateway(build.spec))
+        build.install_gateway(
+            cluster, *operators.expose_istiod(build.spec), istio.cross_network_gateway(build.spec)
+        )
     else:
         build.wait_for_injection(cluster)
         build.install_gateway(cluster)
 
 
-MULTI_NETWORK_PRIMARY_REMOTE = Shape(
+MULTI_NETWORK_PRIMARY_REMOTE = Topology(
     name="multi-network-primary-remote",
     summary="A primary whose istiod also serves remote clusters on other networks; traffic goes through east-west gateways.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/primary-remote_multi-network/",

@@ -13,19 +13,29 @@ XDS_PORT, WEBHOOK_PORT = 15012, 15017
 """Where clusters elsewhere reach an istiod: for configuration and certificates, and for injection and validation."""
 
 
-def remote(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution, control_plane_address: str) -> Manifest:
+def remote(
+    spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution, control_plane_address: str
+) -> Manifest:
     """The IstioOperator of a cluster whose istiod is elsewhere ("Install Primary-Remote", "Configure cluster2 as a remote").
 
     Of an external control plane, the config cluster gets the mesh configuration and istiod's rights too ("Install Istio with an
     External Control Plane").
     """
     own = identity(spec, cluster) | {"remotePilotAddress": control_plane_address}
-    values: dict[str, Any] = {"global": own, "istiodRemote": {"injectionPath": injection_path(cluster)}}
+    values: dict[str, Any] = {
+        "global": own,
+        "istiodRemote": {"injectionPath": injection_path(cluster)},
+    }
     if cluster.role is Role.CONFIG:
         own |= {"externalIstiod": True, "configCluster": True}
         values["pilot"] = {"configMap": True}
     mesh_config = {"trustDomain": spec.trust_domain_of(cluster)}
-    return operator("istiod-remote", spec, istio, {"profile": "remote", "meshConfig": mesh_config, "values": values})
+    return operator(
+        "istiod-remote",
+        spec,
+        istio,
+        {"profile": "remote", "meshConfig": mesh_config, "values": values},
+    )
 
 
 def injection_path(cluster: ClusterSpec) -> str:
@@ -49,19 +59,26 @@ def external_istiod(spec: MeshSpec, plane: ClusterSpec, istio: IstioDistribution
         "k8s": {
             "service": {"type": "LoadBalancer", "ports": ports},
             "env": [{"name": "SHARED_MESH_CONFIG", "value": "istio"}],
-            "overlays": [{"kind": "Deployment", "name": "istiod", "patches": _mounted_configuration()}],
+            "overlays": [
+                {"kind": "Deployment", "name": "istiod", "patches": _mounted_configuration()}
+            ],
         },
     }
     ours = {
         "profile": "empty",
         "meshConfig": {"trustDomain": spec.trust_domain_of(config)},
         "components": {"pilot": pilot},
-        "values": {"global": identity(spec, config) | {"externalIstiod": True, "operatorManageWebhooks": True, "configValidation": False}},
+        "values": {
+            "global": identity(spec, config)
+            | {"externalIstiod": True, "operatorManageWebhooks": True, "configValidation": False}
+        },
     }
     return operator("external-istiod", spec, istio, ours)
 
 
-def expose_istiod(spec: MeshSpec, selector: Mapping[str, str] | None = None, service: str = "istiod") -> list[Manifest]:
+def expose_istiod(
+    spec: MeshSpec, selector: Mapping[str, str] | None = None, service: str = "istiod"
+) -> list[Manifest]:
     """What lets clusters elsewhere reach istiod through the east-west gateway (Istio's ``samples/multicluster/expose-istiod.yaml``).
 
     ``selector`` is that of the gateway's pods, ``service`` that of istiod, where they are not the usual ones.
@@ -69,7 +86,11 @@ def expose_istiod(spec: MeshSpec, selector: Mapping[str, str] | None = None, ser
     ports = {"tls-istiod": XDS_PORT, "tls-istiodwebhook": WEBHOOK_PORT}
     host = f"{service}.{spec.istio_namespace}.svc.cluster.local"
     servers = [
-        {"port": {"number": number, "name": name, "protocol": "TLS"}, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"]}
+        {
+            "port": {"number": number, "name": name, "protocol": "TLS"},
+            "tls": {"mode": "PASSTHROUGH"},
+            "hosts": ["*"],
+        }
         for name, number in ports.items()
     ]
     routes = [
@@ -84,7 +105,10 @@ def expose_istiod(spec: MeshSpec, selector: Mapping[str, str] | None = None, ser
             "apiVersion": "networking.istio.io/v1",
             "kind": "Gateway",
             "metadata": {"name": "istiod-gateway", "namespace": spec.istio_namespace},
-            "spec": {"selector": dict(selector or {"istio": "eastwestgateway"}), "servers": servers},
+            "spec": {
+                "selector": dict(selector or {"istio": "eastwestgateway"}),
+                "servers": servers,
+            },
         },
         {
             "apiVersion": "networking.istio.io/v1",
@@ -102,13 +126,22 @@ def service_of_control_plane(plane: ClusterSpec) -> str:
 
 def _mounted_configuration() -> list[dict[str, str]]:
     """Patches that give istiod the mesh and injector configuration as files, for it reads no ConfigMaps of the cluster that it runs in."""
-    mounts = (("config-volume", "istio", "/etc/istio/config"), ("inject-volume", "istio-sidecar-injector", "/var/lib/istio/inject"))
+    mounts = (
+        ("config-volume", "istio", "/etc/istio/config"),
+        ("inject-volume", "istio-sidecar-injector", "/var/lib/istio/inject"),
+    )
     # the index is beyond the end of the list, which the operator API takes for "append"
     return [
         patch
         for volume, config_map, path in mounts
         for patch in (
-            {"path": "spec.template.spec.volumes[100]", "value": f"name: {volume}\nconfigMap:\n  name: {config_map}"},
-            {"path": "spec.template.spec.containers[0].volumeMounts[100]", "value": f"name: {volume}\nmountPath: {path}"},
+            {
+                "path": "spec.template.spec.volumes[100]",
+                "value": f"name: {volume}\nconfigMap:\n  name: {config_map}",
+            },
+            {
+                "path": "spec.template.spec.containers[0].volumeMounts[100]",
+                "value": f"name: {volume}\nmountPath: {path}",
+            },
         )
     ]

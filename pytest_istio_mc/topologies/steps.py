@@ -13,7 +13,8 @@ from ..errors import UsageProblem
 from ..eventually import Timeouts, eventually
 from ..progress import Progress
 from ..spec import ClusterSpec, Locality, MeshSpec, Role
-from . import ClusterAccess, istio, operators
+from . import istio, operators
+from .access import ClusterAccess
 from .istio import Manifest
 
 if TYPE_CHECKING:
@@ -48,26 +49,41 @@ class Build:
         else:
             self.install_remote(cluster)
 
-    def start_control_plane(self, cluster: ClusterSpec, mesh_config: Mapping[str, Any] | None = None) -> None:
+    def start_control_plane(
+        self, cluster: ClusterSpec, mesh_config: Mapping[str, Any] | None = None
+    ) -> None:
         """ "Configure Trust", "Set the default network" and "Configure as a primary"; istiod then starts while we go on.
 
         Where it serves remote clusters, its gateway gets its address right away, so that these need not wait for it.
         """
-        manifests = istio.render(self.istio, istio.control_plane(self.spec, cluster, self.istio, mesh_config))
+        manifests = istio.render(
+            self.istio, istio.control_plane(self.spec, cluster, self.istio, mesh_config)
+        )
         self._apply(cluster, self._namespace(cluster), self.trust(cluster), *manifests)
         if any(served is not cluster for served in self.spec.served_by(cluster)):
-            self._apply(cluster, *(manifest for manifest in self._gateway(cluster) if manifest["kind"] == "Service"))
+            self._apply(
+                cluster,
+                *(manifest for manifest in self._gateway(cluster) if manifest["kind"] == "Service"),
+            )
 
     def trust(self, cluster: ClusterSpec) -> dict[str, Any]:
         """The Secret ``cacerts`` with an intermediate of this cluster's own under the common root ("Plug in CA Certificates")."""
-        intermediate = certificates.make_intermediate(self.root, f"Intermediate CA of {cluster.name}")
-        return _secret("cacerts", self.spec.istio_namespace, certificates.cacerts_files(intermediate, self.root))
+        intermediate = certificates.make_intermediate(
+            self.root, f"Intermediate CA of {cluster.name}"
+        )
+        return _secret(
+            "cacerts",
+            self.spec.istio_namespace,
+            certificates.cacerts_files(intermediate, self.root),
+        )
 
     def install_remote(self, cluster: ClusterSpec) -> None:
         """ "Set the control plane cluster", "Set the default network" and "Configure as a remote"."""
         plane = self.spec.cluster(cluster.control_plane)
         address = self.external_address(plane, operators.service_of_control_plane(plane))
-        manifests = istio.render(self.istio, operators.remote(self.spec, cluster, self.istio, address))
+        manifests = istio.render(
+            self.istio, operators.remote(self.spec, cluster, self.istio, address)
+        )
         self._apply(cluster, self._namespace(cluster), *manifests)
 
     def reserve_external_istiod(self, plane: ClusterSpec) -> None:
@@ -84,7 +100,11 @@ class Build:
 
     def enable_endpoint_discovery(self, cluster: ClusterSpec) -> None:
         """ "Enable Endpoint Discovery": every control plane that watches this cluster gets a secret that opens its apiserver."""
-        holders = [self.spec.config_cluster(plane) for plane in self.spec.control_planes if cluster in self.spec.watched_by(plane)]
+        holders = [
+            self.spec.config_cluster(plane)
+            for plane in self.spec.control_planes
+            if cluster in self.spec.watched_by(plane)
+        ]
         if holders:
             secret = istio.create_remote_secret(self.istio, self.clusters[cluster.name], self.spec)
             for holder in holders:
@@ -97,13 +117,17 @@ class Build:
         """
         self._apply(cluster, *self._gateway(cluster), *exposed)
         self._kube(cluster).wait_available(
-            [("Deployment", istio.EAST_WEST_GATEWAY)], self.spec.istio_namespace, within_seconds=self.timeouts.control_plane_ready
+            [("Deployment", istio.EAST_WEST_GATEWAY)],
+            self.spec.istio_namespace,
+            within_seconds=self.timeouts.control_plane_ready,
         )
 
     def wait_for_istiod(self, cluster: ClusterSpec) -> None:
         """Wait until the istiod that runs in this cluster is available."""
         self._kube(cluster).wait_available(
-            [("Deployment", "istiod")], self.spec.istio_namespace, within_seconds=self.timeouts.control_plane_ready
+            [("Deployment", "istiod")],
+            self.spec.istio_namespace,
+            within_seconds=self.timeouts.control_plane_ready,
         )
 
     def wait_for_injection(self, cluster: ClusterSpec) -> None:
@@ -111,9 +135,15 @@ class Build:
         wanted = {"ISTIO_META_CLUSTER_ID": cluster.name, "ISTIO_META_NETWORK": cluster.network}
 
         def injected() -> dict[str, str]:
-            made = self._kube(cluster).create(_pod_to_inject(self.spec.istio_namespace), dry_run=True)
+            made = self._kube(cluster).create(
+                _pod_to_inject(self.spec.istio_namespace), dry_run=True
+            )
             containers = [*made["spec"]["containers"], *made["spec"].get("initContainers", [])]
-            environment = {entry["name"]: entry.get("value", "") for one in containers for entry in one.get("env", [])}
+            environment = {
+                entry["name"]: entry.get("value", "")
+                for one in containers
+                for entry in one.get("env", [])
+            }
             return {name: environment.get(name, "") for name in wanted}
 
         eventually(
@@ -126,7 +156,9 @@ class Build:
     def external_address(self, cluster: ClusterSpec, service: str) -> str:
         """The address at which other clusters reach a Service of the control plane's namespace, as soon as it has one."""
         found = eventually(
-            lambda: istio.load_balancer_addresses(self._kube(cluster), self.spec.istio_namespace, service),
+            lambda: istio.load_balancer_addresses(
+                self._kube(cluster), self.spec.istio_namespace, service
+            ),
             bool,
             within_seconds=self.timeouts.control_plane_ready,
             what=f'cluster "{cluster.name}": the Service {service} has an address',
@@ -135,10 +167,14 @@ class Build:
 
     def verify_control_plane(self, cluster: ClusterSpec) -> None:
         """Every istiod of this cluster has synced the clusters that it watches and knows no other, or ``NotInTime`` says what it knows."""
-        known = {other.name for other in self.spec.watched_by(cluster)} | {self.spec.config_cluster(cluster).name}
+        known = {other.name for other in self.spec.watched_by(cluster)} | {
+            self.spec.config_cluster(cluster).name
+        }
 
         def as_meant(replicas: Mapping[str, Mapping[str, str]]) -> bool:
-            return bool(replicas) and all(seen == dict.fromkeys(known, "synced") for seen in replicas.values())
+            return bool(replicas) and all(
+                seen == dict.fromkeys(known, "synced") for seen in replicas.values()
+            )
 
         eventually(
             lambda: istio.remote_clusters(self._kube(cluster), self.spec.istio_namespace),
@@ -165,7 +201,10 @@ class Build:
         return istio.render(self.istio, operators.external_istiod(self.spec, plane, self.istio))
 
     def _namespace(self, cluster: ClusterSpec) -> dict[str, Any]:
-        metadata: dict[str, Any] = {"name": self.spec.istio_namespace, "labels": {istio.NETWORK_LABEL: cluster.network}}
+        metadata: dict[str, Any] = {
+            "name": self.spec.istio_namespace,
+            "labels": {istio.NETWORK_LABEL: cluster.network},
+        }
         if cluster.control_plane not in ("", cluster.name):
             # the name that the istiod has for itself: of an external one, that of its config cluster
             leader = self.spec.config_cluster(self.spec.cluster(cluster.control_plane))
@@ -173,7 +212,14 @@ class Build:
         return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def numbered(number: int, *, network: str, role: Role = Role.PRIMARY, control_plane: str = "", region: int = 0) -> ClusterSpec:
+def numbered(
+    number: int,
+    *,
+    network: str,
+    role: Role = Role.PRIMARY,
+    control_plane: str = "",
+    region: int = 0,
+) -> ClusterSpec:
     """``cluster1`` in ``region1/zone1/cluster1``, and so on; every cluster is a zone, and a region unless ``region`` says otherwise.
 
     Its name is its subzone, so that locality load balancing can address it, as it can nothing but localities.
@@ -182,12 +228,16 @@ def numbered(number: int, *, network: str, role: Role = Role.PRIMARY, control_pl
     return ClusterSpec(f"cluster{number}", network, role, control_plane, place)
 
 
-def primary_with_remotes(numbers: range, network: Callable[[int], str], *, region: int = 0) -> Iterator[ClusterSpec]:
+def primary_with_remotes(
+    numbers: range, network: Callable[[int], str], *, region: int = 0
+) -> Iterator[ClusterSpec]:
     """The first of these as a primary, the others as its remotes, each on the ``network`` of its number."""
     primary = f"cluster{numbers[0]}"
     yield numbered(numbers[0], network=network(numbers[0]), region=region)
     for number in numbers[1:]:
-        yield numbered(number, network=network(number), role=Role.REMOTE, control_plane=primary, region=region)
+        yield numbered(
+            number, network=network(number), role=Role.REMOTE, control_plane=primary, region=region
+        )
 
 
 def refuse(topology: str, problems: Iterable[str]) -> None:
@@ -204,7 +254,11 @@ def refuse(topology: str, problems: Iterable[str]) -> None:
 def too_few(topology: str, clusters: int, least: int, why: str) -> None:
     """Raise :class:`UsageProblem` where a topology cannot be had with so few clusters."""
     if clusters < least:
-        raise UsageProblem(f'topology "{topology}"', f"{clusters} clusters are too few: it has {why}", advice=f"give {least} or more")
+        raise UsageProblem(
+            f'topology "{topology}"',
+            f"{clusters} clusters are too few: it has {why}",
+            advice=f"give {least} or more",
+        )
 
 
 def not_one_mesh(spec: MeshSpec) -> Iterator[str]:
@@ -241,7 +295,9 @@ def not_a_network_each(spec: MeshSpec) -> Iterator[str]:
         yield f"{len(networks)} network; this topology needs two or more"
     for network, count in networks.items():
         if count > 1:
-            names = ", ".join(f'"{cluster.name}"' for cluster in spec.data_planes if cluster.network == network)
+            names = ", ".join(
+                f'"{cluster.name}"' for cluster in spec.data_planes if cluster.network == network
+            )
             yield f'clusters {names} are on one network, "{network}"; in this topology each has its own'
 
 
@@ -253,8 +309,17 @@ def not_one_network(spec: MeshSpec) -> Iterator[str]:
 
 
 def _pod_to_inject(namespace: str) -> dict[str, Any]:
-    metadata = {"name": "istio-mc-injection", "namespace": namespace, "labels": {"sidecar.istio.io/inject": "true"}}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "none", "image": "none"}]}}
+    metadata = {
+        "name": "istio-mc-injection",
+        "namespace": namespace,
+        "labels": {"sidecar.istio.io/inject": "true"},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [{"name": "none", "image": "none"}]},
+    }
 
 
 def _secret(name: str, namespace: str, files: Mapping[str, bytes]) -> dict[str, Any]:

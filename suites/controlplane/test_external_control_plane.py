@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_istio_mc.checks import controlplane
+from pytest_istio_mc.checks.control_plane.external import istiod_is_outside
 from pytest_istio_mc.fixtures.expect import Expect
 from pytest_istio_mc.snapshot import Snapshot
 
@@ -12,4 +12,4 @@ from pytest_istio_mc.snapshot import Snapshot
 @pytest.mark.mesh_check("MC-CONTROL-010")
 def test_the_external_istiod_is_outside(snapshot: Snapshot, expect: Expect) -> None:
     """No istiod runs in a cluster that it serves, and it reads its configuration in its config cluster."""
-    expect(controlplane.istiod_is_outside(snapshot))
+    expect(istiod_is_outside(snapshot))

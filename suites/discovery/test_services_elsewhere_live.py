@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_istio_mc.checks import discovery_live
+from pytest_istio_mc.checks.discovery.elsewhere import service_in_one_cluster
+from pytest_istio_mc.checks.discovery.observe import services_elsewhere
 from pytest_istio_mc.fixtures.expect import Expect
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.probes.elsewhere import services_elsewhere
 from pytest_istio_mc.probes.traffic import Traffic
 
 
@@ -23,4 +23,4 @@ def test_a_service_of_one_cluster_is_reached_from_the_others(
     if converged is not None:
         expect.converged("services of one cluster answer in all others", converged)
 
-    expect(discovery_live.service_in_one_cluster(mesh, calls))
+    expect(service_in_one_cluster(mesh, calls))

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_istio_mc.checks import eastwest_loss
+from pytest_istio_mc.checks.eastwest.fault import gateway_pod_lost
+from pytest_istio_mc.checks.eastwest.observe import lose_gateway
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.fixtures.expect import Expect
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
-from pytest_istio_mc.probes import outages
 from pytest_istio_mc.probes.traffic import Traffic
 
 
@@ -28,6 +28,6 @@ def test_a_gateway_gets_over_the_loss_of_a_pod(
     expect: Expect,
 ) -> None:
     """Requests from other networks go on meanwhile: with one pod, and with two."""
-    losses = outages.lose_gateway(traffic, kubes, faults, gateways[-1])
+    losses = lose_gateway(traffic, kubes, faults, gateways[-1])
 
-    expect(eastwest_loss.gateway_pod_lost(mesh, losses, timeouts))
+    expect(gateway_pod_lost(mesh, losses, timeouts))

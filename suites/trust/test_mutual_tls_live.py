@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_istio_mc.checks import trust_live
+from pytest_istio_mc.checks.trust.live import (
+    foreign_certificate_refused,
+    mutual_tls,
+    plaintext_refused,
+)
 from pytest_istio_mc.fixtures.expect import Expect
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
@@ -17,13 +21,17 @@ from pytest_istio_mc.snapshot import Snapshot
 
 @pytest.mark.mesh_check("MC-TRUST-008")
 def test_every_pair_of_clusters_completes_mutual_tls(
-    mesh: Mesh, snapshot: Snapshot, traffic: Traffic, gateways: Sequence[GatewayAddress], expect: Expect
+    mesh: Mesh,
+    snapshot: Snapshot,
+    traffic: Traffic,
+    gateways: Sequence[GatewayAddress],
+    expect: Expect,
 ) -> None:
     """Every client reaches every cluster with mutual TLS, and both sidecars see the identity that they should."""
     requests = traffic.reach()
     handshakes = trials.mutual_tls(traffic, gateways)
 
-    expect(trust_live.mutual_tls(mesh, snapshot, requests, handshakes))
+    expect(mutual_tls(mesh, snapshot, requests, handshakes))
 
 
 @pytest.mark.mesh_check("MC-TRUST-009")
@@ -33,7 +41,7 @@ def test_plaintext_to_a_strict_workload_is_refused(
     """Without a client certificate nobody gets through to a STRICT port, from no cluster."""
     attempts = trials.plaintext(traffic, gateways)
 
-    expect(trust_live.plaintext_refused(mesh, attempts))
+    expect(plaintext_refused(mesh, attempts))
 
 
 @pytest.mark.mesh_check("MC-TRUST-010")
@@ -43,4 +51,4 @@ def test_a_client_certificate_from_a_foreign_root_is_refused(
     """A certificate that names the client, but comes from a root that the mesh does not know, opens nothing."""
     attempts = trials.foreign_certificate(traffic, gateways)
 
-    expect(trust_live.foreign_certificate_refused(mesh, attempts))
+    expect(foreign_certificate_refused(mesh, attempts))

@@ -23,12 +23,16 @@ def test_every_static_check_is_conformant_on_a_healthy_mesh(clusters: int) -> No
     verdicts = judge_all(FakeMesh(clusters).record())
 
     assert {id: verdict.outcome for id, verdict in verdicts.items()} == {
-        id: Outcome.NOT_APPLICABLE if id in ONE_REPLICA else Outcome.CONFORMANT for id in STATIC if id not in OTHER_TOPOLOGIES
+        id: Outcome.NOT_APPLICABLE if id in ONE_REPLICA else Outcome.CONFORMANT
+        for id in STATIC
+        if id not in OTHER_TOPOLOGIES
     }, "\n".join(f"{verdict.check}: {verdict.reason}" for verdict in verdicts.values())
 
 
 def a_longer_chain_in_one_cluster(mesh: FakeMesh) -> None:
-    middle = certificates._make_authority("Policy CA", "istio-mc", mesh.root, certificates.DAY * 700, 1)
+    middle = certificates._make_authority(
+        "Policy CA", "istio-mc", mesh.root, certificates.DAY * 700, 1
+    )
     issuing = certificates.make_intermediate(middle, "cluster2")
     mesh[2].remove("Secret", "cacerts", SYSTEM)
     mesh[2].objects["Secret"].append(cacerts(issuing, mesh.root))
@@ -56,16 +60,26 @@ def a_newer_patch_release(mesh: FakeMesh) -> None:
 
 
 def unhealthy_endpoints_as_istio_1_31_sends_them(mesh: FakeMesh) -> None:
-    entry = mesh[1].dump("client-1")["configs"][2]["dynamic_endpoint_configs"][0]["endpoint_config"]["endpoints"][0]
+    entry = mesh[1].dump("client-1")["configs"][2]["dynamic_endpoint_configs"][0][
+        "endpoint_config"
+    ]["endpoints"][0]
     entry["lb_endpoints"].append(
-        {"endpoint": {"address": {"socket_address": {"address": "10.1.0.99", "port_value": 8080}}}, "health_status": "UNHEALTHY"}
+        {
+            "endpoint": {
+                "address": {"socket_address": {"address": "10.1.0.99", "port_value": 8080}}
+            },
+            "health_status": "UNHEALTHY",
+        }
     )
 
 
 def services_of_kubernetes_that_differ(mesh: FakeMesh) -> None:
     for n, port in ((1, 53), (2, 54)):
         for namespace, name in (("kube-system", "kube-dns"), ("default", "kubernetes")):
-            service = {"metadata": {"name": name, "namespace": namespace}, "spec": {"ports": [{"name": "a", "port": port}]}}
+            service = {
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"ports": [{"name": "a", "port": port}]},
+            }
             mesh[n].objects["Service"].append(service)
 
 
@@ -79,7 +93,13 @@ def a_newer_push_that_is_not_answered_yet(mesh: FakeMesh) -> None:
 
 
 def an_istio_label_on_another_secret(mesh: FakeMesh) -> None:
-    mesh[1].objects["Secret"].append({"metadata": {"name": "helm", "namespace": SYSTEM}, "type": "helm.sh/release.v1", "data": {}})
+    mesh[1].objects["Secret"].append(
+        {
+            "metadata": {"name": "helm", "namespace": SYSTEM},
+            "type": "helm.sh/release.v1",
+            "data": {},
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,4 +122,8 @@ def test_what_only_looks_wrong_is_not_blamed(control: Callable[[FakeMesh], None]
 
     verdicts = judge_all(mesh.record())
 
-    assert [f"{verdict.check}: {verdict.reason}" for verdict in verdicts.values() if verdict.outcome is Outcome.NON_CONFORMANT] == []
+    assert [
+        f"{verdict.check}: {verdict.reason}"
+        for verdict in verdicts.values()
+        if verdict.outcome is Outcome.NON_CONFORMANT
+    ] == []

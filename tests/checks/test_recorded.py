@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
-from pytest_istio_mc.diagnose import diagnose
+from pytest_istio_mc.checks.diagnosis import diagnose
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.topologies import known
 from pytest_istio_mc.verdicts import Outcome
@@ -20,11 +20,13 @@ RECORDED = Path(__file__).parent.parent / "recorded"
 
 FAULTS = {id: fault for id, fault in faults.known().items() if fault.recorded}
 
-HEALTHY = {"healthy"} | {f"healthy-{name}" for name in known() if name != "multi-network-multi-primary"}
-
-ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {name: set[tuple[str, str]]() for name in HEALTHY} | {
-    id: {(fault.check, fault.name)} for id, fault in FAULTS.items()
+HEALTHY = {"healthy"} | {
+    f"healthy-{name}" for name in known() if name != "multi-network-multi-primary"
 }
+
+ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {
+    name: set[tuple[str, str]]() for name in HEALTHY
+} | {id: {(fault.check, fault.name)} for id, fault in FAULTS.items()}
 """The recorded snapshots by folder: the root causes (check, fault) that they must lead to; none for healthy meshes."""
 
 LARGEST = 300_000
@@ -45,17 +47,26 @@ def test_a_recorded_mesh_leads_to_its_root_causes(name: str) -> None:
 
     causes = diagnose(verdicts, known_checks())
 
-    shown = "\n".join(f"{verdict.check} {verdict.outcome.value}: {verdict.reason}" for verdict in verdicts.values())
+    shown = "\n".join(
+        f"{verdict.check} {verdict.outcome.value}: {verdict.reason}"
+        for verdict in verdicts.values()
+    )
     assert {(cause.check, cause.fault) for cause in causes} == ROOT_CAUSES[name], shown
     if ROOT_CAUSES[name]:
         assert set(causes[0].clusters) == set(FAULTS[name].clusters), shown
     else:
-        assert all(verdict.outcome in (Outcome.CONFORMANT, Outcome.NOT_APPLICABLE) for verdict in verdicts.values()), shown
+        assert all(
+            verdict.outcome in (Outcome.CONFORMANT, Outcome.NOT_APPLICABLE)
+            for verdict in verdicts.values()
+        ), shown
 
 
 @pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
 def test_a_recorded_snapshot_is_small(name: str) -> None:
-    assert sum(file.stat().st_size for file in (RECORDED / name).rglob("*") if file.is_file()) < LARGEST
+    assert (
+        sum(file.stat().st_size for file in (RECORDED / name).rglob("*") if file.is_file())
+        < LARGEST
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ROOT_CAUSES))

@@ -24,7 +24,10 @@ CREDENTIAL = Credential("istio-system", "istio-remote-secret-b", "b", FACTS, "se
         ({"verbs": ["watch"], "apiGroups": [""], "resources": ["pods"]}, False),
         ({"verbs": ["list"], "apiGroups": ["apps"], "resources": ["pods"]}, False),
         ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods/log"]}, False),
-        ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]}, False),
+        (
+            {"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]},
+            False,
+        ),
     ],
 )
 def test_a_rule_grants_what_it_covers(rule: dict[str, Any], allowed: bool) -> None:
@@ -43,18 +46,30 @@ class Server:
         self.asked.append(operation)
         body = json.loads(operation["body"] or "{}")
         if operation["method"] == "GET":
-            return {"status": self.status, "body": json.dumps({"metadata": {"uid": "u"}, "message": "no"})}
+            return {
+                "status": self.status,
+                "body": json.dumps({"metadata": {"uid": "u"}, "message": "no"}),
+            }
         if body["kind"] == "SelfSubjectRulesReview":
-            return {"status": 201, "body": json.dumps({"status": {"resourceRules": [], "incomplete": True}})}
+            return {
+                "status": 201,
+                "body": json.dumps({"status": {"resourceRules": [], "incomplete": True}}),
+            }
         resource = body["spec"]["resourceAttributes"]["resource"]
-        return {"status": 201, "body": json.dumps({"status": {"allowed": resource != self.refused}})}
+        return {
+            "status": 201,
+            "body": json.dumps({"status": {"allowed": resource != self.refused}}),
+        }
 
 
 def test_single_rights_are_asked_for_where_the_rules_are_incomplete() -> None:
     facts = probe_access("a", CREDENTIAL, Server(refused="nodes"), 5)
 
     assert facts.cluster_uid == "u"
-    assert [str(review) for review in facts.reviews if not review.allowed] == ["list nodes", "watch nodes"]
+    assert [str(review) for review in facts.reviews if not review.allowed] == [
+        "list nodes",
+        "watch nodes",
+    ]
 
 
 def test_the_token_is_sent_and_never_recorded() -> None:
@@ -62,7 +77,9 @@ def test_the_token_is_sent_and_never_recorded() -> None:
 
     facts = probe_access("a", CREDENTIAL, server, 5)
 
-    assert all(operation["headers"]["authorization"] == "Bearer secret-token" for operation in server.asked)
+    assert all(
+        operation["headers"]["authorization"] == "Bearer secret-token" for operation in server.asked
+    )
     assert "secret-token" not in repr(facts)
     assert "secret-token" not in repr(CREDENTIAL)
 

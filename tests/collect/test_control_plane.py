@@ -11,16 +11,28 @@ from pytest_istio_mc.snapshot import EndpointFacts
 
 def _slice(service: str, namespace: str = "istio-system") -> dict[str, Any]:
     return {
-        "metadata": {"name": "any", "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
+        "metadata": {
+            "name": "any",
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
         "endpoints": [{"addresses": ["203.0.113.1"]}],
         "ports": [{"port": 15012}, {"port": 15017}],
     }
 
 
 def test_the_endpoints_are_those_of_istiod_of_any_revision() -> None:
-    slices = [_slice("istiod"), _slice("istiod-canary"), _slice("istio-eastwestgateway"), _slice("istiod", "elsewhere")]
+    slices = [
+        _slice("istiod"),
+        _slice("istiod-canary"),
+        _slice("istio-eastwestgateway"),
+        _slice("istiod", "elsewhere"),
+    ]
 
-    assert istiod_endpoints(slices, "istio-system") == (("203.0.113.1", 15012), ("203.0.113.1", 15017))
+    assert istiod_endpoints(slices, "istio-system") == (
+        ("203.0.113.1", 15012),
+        ("203.0.113.1", 15017),
+    )
 
 
 def test_without_a_probe_nothing_is_tried() -> None:
@@ -34,13 +46,25 @@ def test_a_handshake_names_istiod_and_is_verified_against_the_pods_own_root() ->
 
     def ask(cluster: str, operation: dict[str, Any]) -> dict[str, Any]:
         asked.append((cluster, operation))
-        return {"connected": True, "completed": True, "verified": True, "error": "", "verify_error": ""}
+        return {
+            "connected": True,
+            "completed": True,
+            "verified": True,
+            "error": "",
+            "verify_error": "",
+        }
 
     facts = probe_endpoint("west", "203.0.113.1", 15012, "istio-system", ask, 1.0)
 
-    assert facts == EndpointFacts("203.0.113.1", 15012, connected=True, completed=True, verified=True)
+    assert facts == EndpointFacts(
+        "203.0.113.1", 15012, connected=True, completed=True, verified=True
+    )
     ((cluster, operation),) = asked
-    assert (cluster, operation["sni"], operation["ca_pem"]) == ("west", "istiod.istio-system.svc", "mesh")
+    assert (cluster, operation["sni"], operation["ca_pem"]) == (
+        "west",
+        "istiod.istio-system.svc",
+        "mesh",
+    )
 
 
 def test_a_probe_that_cannot_be_asked_is_not_a_refusal() -> None:

@@ -17,23 +17,40 @@ PROXY = "envoy.filters.network.tcp_proxy"
 
 def listener(name: str, port: int, *chains: dict[str, Any]) -> dict[str, Any]:
     address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
-    return {"name": name, "active_state": {"listener": {"address": address, "filter_chains": list(chains)}}}
+    return {
+        "name": name,
+        "active_state": {"listener": {"address": address, "filter_chains": list(chains)}},
+    }
 
 
 def filtered(name: str, **config: Any) -> dict[str, Any]:
     return {"filters": [{"name": name, "typed_config": config}]}
 
 
-def sections(*listeners: dict[str, Any], routes: dict[str, list[dict[str, Any]]] | None = None, clusters: Any = ()) -> dict[str, Any]:
+def sections(
+    *listeners: dict[str, Any],
+    routes: dict[str, list[dict[str, Any]]] | None = None,
+    clusters: Any = (),
+) -> dict[str, Any]:
     return {
         "ListenersConfigDump": {"dynamic_listeners": list(listeners)},
         "RoutesConfigDump": {
             "dynamic_route_configs": [
-                {"route_config": {"name": name, "virtual_hosts": [{"domains": ["other.ns.svc.x"], "routes": [{"redirect": {}}]}, *hosts]}}
+                {
+                    "route_config": {
+                        "name": name,
+                        "virtual_hosts": [
+                            {"domains": ["other.ns.svc.x"], "routes": [{"redirect": {}}]},
+                            *hosts,
+                        ],
+                    }
+                }
                 for name, hosts in (routes or {}).items()
             ]
         },
-        "ClustersConfigDump": {"dynamic_active_clusters": [{"cluster": cluster} for cluster in clusters]},
+        "ClustersConfigDump": {
+            "dynamic_active_clusters": [{"cluster": cluster} for cluster in clusters]
+        },
     }
 
 
@@ -45,14 +62,22 @@ def to_host(*actions: dict[str, Any]) -> list[dict[str, Any]]:
     ("action", "targets"),
     [
         ({"route": {"cluster": f"outbound|80||{HOST}"}}, (f"outbound|80||{HOST}",)),
-        ({"route": {"weighted_clusters": {"clusters": [{"name": "a"}, {"name": "b"}]}}}, ("a", "b")),
+        (
+            {"route": {"weighted_clusters": {"clusters": [{"name": "a"}, {"name": "b"}]}}},
+            ("a", "b"),
+        ),
         ({"direct_response": {"status": 503}}, ("direct response 503",)),
         ({"redirect": {"host_redirect": "x"}}, ("redirect",)),
     ],
 )
 def test_routes_say_where_requests_go(action: dict[str, Any], targets: tuple[str, ...]) -> None:
-    by_name = sections(listener("l", 80, filtered(MANAGER, rds={"route_config_name": "80"})), routes={"80": to_host(action)})
-    inline = sections(listener("l", 80, filtered(MANAGER, route_config={"virtual_hosts": to_host(action)})))
+    by_name = sections(
+        listener("l", 80, filtered(MANAGER, rds={"route_config_name": "80"})),
+        routes={"80": to_host(action)},
+    )
+    inline = sections(
+        listener("l", 80, filtered(MANAGER, route_config={"virtual_hosts": to_host(action)}))
+    )
 
     assert outbound(by_name, PREFIX, [80]) == {"80": Outbound("l", targets)}
     assert outbound(inline, PREFIX, [80]) == {"80": Outbound("l", targets)}
@@ -61,8 +86,14 @@ def test_routes_say_where_requests_go(action: dict[str, Any], targets: tuple[str
 def test_of_several_services_on_a_port_the_watched_one_is_taken() -> None:
     found = outbound(
         sections(
-            listener("other", 90, filtered(PROXY, cluster="outbound|90||other.ns.svc.cluster.local")),
-            listener("ours", 90, filtered(PROXY, weighted_clusters={"clusters": [{"name": f"outbound|90||{HOST}"}]})),
+            listener(
+                "other", 90, filtered(PROXY, cluster="outbound|90||other.ns.svc.cluster.local")
+            ),
+            listener(
+                "ours",
+                90,
+                filtered(PROXY, weighted_clusters={"clusters": [{"name": f"outbound|90||{HOST}"}]}),
+            ),
         ),
         PREFIX,
         [90, 91],
@@ -75,21 +106,34 @@ def test_of_several_services_on_a_port_the_watched_one_is_taken() -> None:
 def test_mutual_tls_of_the_cluster_is_read(place: str) -> None:
     common = {
         "tls_certificate_sds_secret_configs": [{"name": "default"}],
-        "combined_validation_context": {"default_validation_context": {"match_subject_alt_names": [{"exact": "spiffe://td/x"}]}},
+        "combined_validation_context": {
+            "default_validation_context": {"match_subject_alt_names": [{"exact": "spiffe://td/x"}]}
+        },
     }
     socket = {"typed_config": {"sni": "outbound_.90_._.echo", "common_tls_context": common}}
     placed: dict[str, Any] = (
-        {"transport_socket_matches": [{"transport_socket": socket}]} if place == "matches" else {"transport_socket": socket}
+        {"transport_socket_matches": [{"transport_socket": socket}]}
+        if place == "matches"
+        else {"transport_socket": socket}
     )
     cluster = {"name": f"outbound|90||{HOST}", **placed}
 
-    found = outbound(sections(listener("l", 90, filtered(PROXY, cluster=cluster["name"])), clusters=[cluster]), PREFIX, [90])
+    found = outbound(
+        sections(listener("l", 90, filtered(PROXY, cluster=cluster["name"])), clusters=[cluster]),
+        PREFIX,
+        [90],
+    )
 
-    assert found["90"] == Outbound("l", (cluster["name"],), True, "outbound_.90_._.echo", ("spiffe://td/x",))
+    assert found["90"] == Outbound(
+        "l", (cluster["name"],), True, "outbound_.90_._.echo", ("spiffe://td/x",)
+    )
 
 
 def chain(protocol: str, *filters: dict[str, Any], tls: bool = False) -> dict[str, Any]:
-    found: dict[str, Any] = {"filter_chain_match": {"destination_port": 80, "transport_protocol": protocol}, "filters": list(filters)}
+    found: dict[str, Any] = {
+        "filter_chain_match": {"destination_port": 80, "transport_protocol": protocol},
+        "filters": list(filters),
+    }
     return found | ({"transport_socket": {}} if tls else {})
 
 
@@ -102,11 +146,21 @@ def rules(action: str, *names: str, nobody: bool = False) -> dict[str, Any]:
 def test_policies_of_both_kinds_of_filters_are_named() -> None:
     over_http = {
         "name": MANAGER,
-        "typed_config": {"http_filters": [{"name": "envoy.filters.http.rbac", "typed_config": rules("DENY", "x")}]},
+        "typed_config": {
+            "http_filters": [
+                {"name": "envoy.filters.http.rbac", "typed_config": rules("DENY", "x")}
+            ]
+        },
     }
-    over_tcp = {"name": "envoy.filters.network.rbac", "typed_config": rules("ALLOW", "y", nobody=True)}
+    over_tcp = {
+        "name": "envoy.filters.network.rbac",
+        "typed_config": rules("ALLOW", "y", nobody=True),
+    }
 
-    found = inbound(sections(listener("virtualInbound", 15006, chain("tls", over_tcp, over_http, tls=True))), [80, 81])
+    found = inbound(
+        sections(listener("virtualInbound", 15006, chain("tls", over_tcp, over_http, tls=True))),
+        [80, 81],
+    )
 
     assert found["80"] == Inbound(True, True, False, ("ALLOW a/y", "DENY a/x"), ("ALLOW a/y",))
     assert found["81"] == Inbound()
@@ -117,6 +171,8 @@ def test_nobody_is_let_in_only_if_no_policy_lets_anyone() -> None:
     mixed["rules"]["policies"] |= rules("ALLOW", "some")["rules"]["policies"]
     over_tcp = {"name": "envoy.filters.network.rbac", "typed_config": mixed}
 
-    found = inbound(sections(listener("virtualInbound", 15006, chain("raw_buffer", over_tcp))), [80])
+    found = inbound(
+        sections(listener("virtualInbound", 15006, chain("raw_buffer", over_tcp))), [80]
+    )
 
     assert found["80"] == Inbound(True, False, True, ("ALLOW a/none", "ALLOW a/some"))

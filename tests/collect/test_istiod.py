@@ -15,9 +15,22 @@ SHARDS = {
         "ns": {
             "Shards": {
                 "Kubernetes/b": [
-                    {"Addresses": ["10.2.0.5"], "EndpointPort": 80, "ServicePortName": "http", "Network": "n2", "TLSMode": "istio"}
+                    {
+                        "Addresses": ["10.2.0.5"],
+                        "EndpointPort": 80,
+                        "ServicePortName": "http",
+                        "Network": "n2",
+                        "TLSMode": "istio",
+                    }
                 ],
-                "Kubernetes/a": [{"Address": "10.1.0.5", "EndpointPort": 80, "ServicePortName": "http", "Network": "n1"}],
+                "Kubernetes/a": [
+                    {
+                        "Address": "10.1.0.5",
+                        "EndpointPort": 80,
+                        "ServicePortName": "http",
+                        "Network": "n1",
+                    }
+                ],
             }
         }
     }

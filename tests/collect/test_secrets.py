@@ -13,7 +13,10 @@ from tests.fake_clusters import jwt
 
 
 def kubeconfig(**user: Any) -> bytes:
-    cluster = {"server": "https://10.0.0.1:6443", "certificate-authority-data": base64.b64encode(b"CA").decode()}
+    cluster = {
+        "server": "https://10.0.0.1:6443",
+        "certificate-authority-data": base64.b64encode(b"CA").decode(),
+    }
     document = {
         "clusters": [{"name": "c", "cluster": cluster}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
@@ -38,7 +41,12 @@ def kubeconfig(**user: Any) -> bytes:
 def test_how_a_kubeconfig_authenticates(user: dict[str, Any], auth: str) -> None:
     facts, _ = read_kubeconfig(kubeconfig(**user))
 
-    assert (facts.server, facts.ca_pem, facts.auth, facts.problem) == ("https://10.0.0.1:6443", "CA", auth, "")
+    assert (facts.server, facts.ca_pem, facts.auth, facts.problem) == (
+        "https://10.0.0.1:6443",
+        "CA",
+        auth,
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,10 @@ def test_how_a_kubeconfig_authenticates(user: dict[str, Any], auth: str) -> None
         (b"foo", "is not a kubeconfig"),
         (b"a: [", "is not YAML"),
         (b"clusters: []", "has no context"),
-        (yaml.safe_dump({**yaml.safe_load(kubeconfig()), "clusters": []}).encode(), "has no cluster called 'c'"),
+        (
+            yaml.safe_dump({**yaml.safe_load(kubeconfig()), "clusters": []}).encode(),
+            "has no cluster called 'c'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_kubeconfig(content: bytes, problem: str) -> None:
@@ -64,6 +75,8 @@ def test_the_claims_of_a_token_are_public_and_the_token_is_not() -> None:
     assert token not in repr(facts)
 
 
-@pytest.mark.parametrize("token", ["opaque", "a.b.c", "eyJ.eyJ.x", f"a.{base64.urlsafe_b64encode(b'[1]').decode()}.c"])
+@pytest.mark.parametrize(
+    "token", ["opaque", "a.b.c", "eyJ.eyJ.x", f"a.{base64.urlsafe_b64encode(b'[1]').decode()}.c"]
+)
 def test_a_token_that_is_no_jwt_has_no_claims(token: str) -> None:
     assert token_facts(token).expires_at is None

@@ -28,7 +28,9 @@ def healthy() -> Snapshot:
         ("EASTWEST", ["AUTO_PASSTHROUGH", "filter chains"]),
     ],
 )
-def test_every_area_shows_what_was_looked_at(healthy: Snapshot, area: str, words: list[str]) -> None:
+def test_every_area_shows_what_was_looked_at(
+    healthy: Snapshot, area: str, words: list[str]
+) -> None:
     shown = exhibits(healthy, area)
 
     assert [item.name.rpartition(" ")[2] for item in shown] == ["cluster1", "cluster2"]

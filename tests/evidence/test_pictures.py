@@ -20,15 +20,42 @@ def flow(name: str, *, pods: int = 1, failing: range = range(0), count: int = 10
     records = [
         Record(BEGAN + place / 10, Ending.ANSWERED, 503, 0.01, error="no <healthy> upstream")
         if place in failing
-        else Record(BEGAN + place / 10, Ending.ANSWERED, 200, 0.004, True, "east" if place % 2 else "west", f"pod-{place % pods:05}", "v1")
+        else Record(
+            BEGAN + place / 10,
+            Ending.ANSWERED,
+            200,
+            0.004,
+            True,
+            "east" if place % 2 else "west",
+            f"pod-{place % pods:05}",
+            "v1",
+        )
         for place in range(count)
     ]
-    return Flow(name, "east", "hello", 5000, Protocol.HTTP, False, 0.1, tuple(records), False, BEGAN, BEGAN + count / 10)
+    return Flow(
+        name,
+        "east",
+        "hello",
+        5000,
+        Protocol.HTTP,
+        False,
+        0.1,
+        tuple(records),
+        False,
+        BEGAN,
+        BEGAN + count / 10,
+    )
 
 
 TIMELINE = Timeline(
-    (flow("east to hello, new connections", failing=range(40, 45)), flow("east to hello, kept connections")),
-    (Mark(BEGAN + 3, BEGAN + 6, "API server of west & co stopped"), Mark(BEGAN + 3.1, BEGAN + 3.1, "istiod restarted")),
+    (
+        flow("east to hello, new connections", failing=range(40, 45)),
+        flow("east to hello, kept connections"),
+    ),
+    (
+        Mark(BEGAN + 3, BEGAN + 6, "API server of west & co stopped"),
+        Mark(BEGAN + 3.1, BEGAN + 3.1, "istiod restarted"),
+    ),
 )
 
 
@@ -105,7 +132,11 @@ def test_pods_have_rows_of_their_own_while_there_are_few() -> None:
 
 @pytest.mark.parametrize(
     "timeline",
-    [Timeline(()), Timeline((flow("nothing was sent", count=0),)), Timeline((flow("dead", failing=range(100)),))],
+    [
+        Timeline(()),
+        Timeline((flow("nothing was sent", count=0),)),
+        Timeline((flow("dead", failing=range(100)),)),
+    ],
     ids=["no flow", "no request", "no answer"],
 )
 def test_little_to_see_is_drawn_all_the_same(timeline: Timeline) -> None:
@@ -113,7 +144,10 @@ def test_little_to_see_is_drawn_all_the_same(timeline: Timeline) -> None:
 
 
 def test_many_requests_do_not_make_a_large_drawing() -> None:
-    assert len(picture(Timeline(tuple(flow(f"flow {place}", count=20_000) for place in range(4))))) < 400_000
+    assert (
+        len(picture(Timeline(tuple(flow(f"flow {place}", count=20_000) for place in range(4)))))
+        < 400_000
+    )
 
 
 def test_the_data_is_beside_it() -> None:

@@ -17,24 +17,52 @@ from hypothesis import strategies as st
 from pytest_istio_mc.checks.catalogue import Profile
 from pytest_istio_mc.errors import MeshError
 from pytest_istio_mc.evidence import report
-from pytest_istio_mc.evidence.report import Outcomes, build_report, read_document, result_sentence, to_text, validate, write_document
+from pytest_istio_mc.evidence.report import (
+    Outcomes,
+    build_report,
+    read_document,
+    result_sentence,
+    to_text,
+    validate,
+    write_document,
+)
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import StepTime
 from pytest_istio_mc.settings import Settings
-from pytest_istio_mc.verdicts import Evidence, Finding, Outcome, Verdict, conformant, inconclusive, non_conformant, not_applicable
+from pytest_istio_mc.verdicts import (
+    Evidence,
+    Finding,
+    Outcome,
+    Verdict,
+    conformant,
+    inconclusive,
+    non_conformant,
+    not_applicable,
+)
 from tests.fake_mesh import CHECKS, FakeTopology
 
 SPEC = FakeTopology("fake-topology").default_spec(2)
 SETTINGS = Settings("fake-topology", "lab", SPEC)
-MESH = Mesh(SPEC, "run1", "lab", "python:1", notes=("a note",), versions={"cluster1": {"kubernetes": "v1.36.1", "istio": "1.31.1"}})
+MESH = Mesh(
+    SPEC,
+    "run1",
+    "lab",
+    "python:1",
+    notes=("a note",),
+    versions={"cluster1": {"kubernetes": "v1.36.1", "istio": "1.31.1"}},
+)
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 APPLICABLE = ("MC-TRUST-901", "MC-ACCESS-901", "MC-DISCOVERY-901", "MC-EASTWEST-901")
 
 
-def certify(verdicts: dict[str, Verdict], settings: Settings = SETTINGS, **more: Any) -> dict[str, Any]:
+def certify(
+    verdicts: dict[str, Verdict], settings: Settings = SETTINGS, **more: Any
+) -> dict[str, Any]:
     """A certificate of these verdicts."""
     stamped = {id: replace(verdict, check=id) for id, verdict in verdicts.items()}
-    return build_report(settings, CHECKS, Outcomes(verdicts=stamped, began=BEGAN, **more), MESH, version="0.1.0")
+    return build_report(
+        settings, CHECKS, Outcomes(verdicts=stamped, began=BEGAN, **more), MESH, version="0.1.0"
+    )
 
 
 def healthy(**but: Verdict) -> dict[str, Verdict]:
@@ -48,7 +76,9 @@ def entry(document: dict[str, Any], id: str) -> dict[str, Any]:
     return next(found for found in document["checks"] if found["id"] == id)
 
 
-WRONG = non_conformant([Finding("no secret", ("cluster1",), "one", "none", "kubectl apply", "remote-secret-missing")])
+WRONG = non_conformant(
+    [Finding("no secret", ("cluster1",), "one", "none", "kubectl apply", "remote-secret-missing")]
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +93,16 @@ WRONG = non_conformant([Finding("no secret", ("cluster1",), "one", "none", "kube
         ({}, "inconclusive"),
         (dict.fromkeys(APPLICABLE, not_applicable("nothing applies")), "inconclusive"),
     ],
-    ids=["good", "wrong", "unknown", "wrong-before-unknown", "missing", "one-not-applicable", "nothing-ran", "nothing-applies"],
+    ids=[
+        "good",
+        "wrong",
+        "unknown",
+        "wrong-before-unknown",
+        "missing",
+        "one-not-applicable",
+        "nothing-ran",
+        "nothing-applies",
+    ],
 )
 def test_the_result_follows_the_rules(verdicts: dict[str, Verdict], result: str) -> None:
     document = certify(verdicts)
@@ -75,7 +114,11 @@ def test_the_result_follows_the_rules(verdicts: dict[str, Verdict], result: str)
 
 
 def test_a_problem_of_the_whole_run_is_inconclusive() -> None:
-    document = certify({}, problem="clusters did not start\n  next: doctor", not_run=dict.fromkeys(APPLICABLE, "no mesh"))
+    document = certify(
+        {},
+        problem="clusters did not start\n  next: doctor",
+        not_run=dict.fromkeys(APPLICABLE, "no mesh"),
+    )
 
     validate(document)
     assert document["result"] == "inconclusive"
@@ -86,7 +129,10 @@ def test_every_known_check_is_listed_in_the_order_of_the_catalogue() -> None:
     document = certify(dict(reversed(healthy().items())))
 
     assert [found["id"] for found in document["checks"]] == list(CHECKS)
-    assert entry(document, "MC-DISCOVERY-902")["reason"] == "this mesh has not: two or more clusters on one network"
+    assert (
+        entry(document, "MC-DISCOVERY-902")["reason"]
+        == "this mesh has not: two or more clusters on one network"
+    )
     assert entry(document, "MC-EASTWEST-902")["claimed"] is False
 
 
@@ -102,7 +148,11 @@ def test_the_extended_profile_claims_more() -> None:
     partial = certify(healthy(), extended)
     whole = certify(healthy() | {"MC-EASTWEST-902": conformant("healed")}, extended)
 
-    assert (partial["result"], partial["profiles"]["core"]["result"], partial["profiles"]["extended"]["notRun"]) == (
+    assert (
+        partial["result"],
+        partial["profiles"]["core"]["result"],
+        partial["profiles"]["extended"]["notRun"],
+    ) == (
         "partial",
         "success",
         ["MC-EASTWEST-902"],
@@ -123,14 +173,27 @@ def test_a_replay_is_never_more_than_partial() -> None:
 def test_evidence_is_quoted_only_where_something_is_wrong_and_only_its_beginning() -> None:
     long = Evidence("dump", "x" * 10_000, "text/plain")
 
-    document = certify(healthy(trust=conformant("fine").with_evidence(long), access=WRONG.with_evidence(long)))
+    document = certify(
+        healthy(trust=conformant("fine").with_evidence(long), access=WRONG.with_evidence(long))
+    )
 
-    assert entry(document, "MC-TRUST-901")["evidence"] == [{"name": "dump", "mediaType": "text/plain", "characters": 10_000}]
-    assert len(entry(document, "MC-ACCESS-901")["evidence"][0]["text"]) == report.EVIDENCE_CHARACTERS
+    assert entry(document, "MC-TRUST-901")["evidence"] == [
+        {"name": "dump", "mediaType": "text/plain", "characters": 10_000}
+    ]
+    assert (
+        len(entry(document, "MC-ACCESS-901")["evidence"][0]["text"]) == report.EVIDENCE_CHARACTERS
+    )
 
 
 def test_a_remedy_that_needs_a_pod_of_the_run_says_how_to_have_it() -> None:
-    look = Finding("no answer", ("cluster1",), "one", "none", "istioctl proxy-config listeners client.istio-mc-run1", "no-answer")
+    look = Finding(
+        "no answer",
+        ("cluster1",),
+        "one",
+        "none",
+        "istioctl proxy-config listeners client.istio-mc-run1",
+        "no-answer",
+    )
     broken = healthy(discovery=non_conformant([look]))
 
     assert certify(broken)["mesh"]["notes"] == ["a note", report.PODS_GONE]
@@ -140,13 +203,26 @@ def test_a_remedy_that_needs_a_pod_of_the_run_says_how_to_have_it() -> None:
 
 def test_it_says_how_long_things_took_and_what_was_overridden() -> None:
     slow = replace(SETTINGS, timeout_factor=3.0)
-    converged = [{"check": "MC-TRUST-901", "what": "a", "first_seconds": 0.5, "stable_seconds": 1.0}]
+    converged = [
+        {"check": "MC-TRUST-901", "what": "a", "first_seconds": 0.5, "stable_seconds": 1.0}
+    ]
 
-    document = certify(healthy(), slow, steps=[StepTime("clusters ready", 0.1, 7.5)], seconds=12.3456, convergence=converged)
+    document = certify(
+        healthy(),
+        slow,
+        steps=[StepTime("clusters ready", 0.1, 7.5)],
+        seconds=12.3456,
+        convergence=converged,
+    )
 
     validate(document)
-    assert document["timing"] == {"seconds": 12.346, "steps": [{"name": "clusters ready", "beganSeconds": 0.1, "seconds": 7.5}]}
-    assert document["overrides"] == ["every time budget was multiplied by 3 (--mesh-timeout-factor)"]
+    assert document["timing"] == {
+        "seconds": 12.346,
+        "steps": [{"name": "clusters ready", "beganSeconds": 0.1, "seconds": 7.5}],
+    }
+    assert document["overrides"] == [
+        "every time budget was multiplied by 3 (--mesh-timeout-factor)"
+    ]
     assert document["convergence"] == converged
     assert document["date"] == "2026-11-21T09:00:00Z"
 
@@ -212,11 +288,20 @@ VERDICTS = st.sampled_from((conformant("ok"), WRONG, inconclusive("?"), not_appl
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(CHECKS, VERDICTS)), st.sampled_from(Profile))
-def test_success_means_that_every_claimed_check_ran_and_is_conformant(found: dict[str, Verdict | None], profile: Profile) -> None:
-    document = certify({id: verdict for id, verdict in found.items() if verdict}, replace(SETTINGS, profile=profile))
+def test_success_means_that_every_claimed_check_ran_and_is_conformant(
+    found: dict[str, Verdict | None], profile: Profile
+) -> None:
+    document = certify(
+        {id: verdict for id, verdict in found.items() if verdict},
+        replace(SETTINGS, profile=profile),
+    )
 
     validate(document)
     claimed = [check for check in document["checks"] if check["claimed"]]
-    passed = [check for check in claimed if check["ran"] and check["verdict"] == Outcome.CONFORMANT.value]
+    passed = [
+        check for check in claimed if check["ran"] and check["verdict"] == Outcome.CONFORMANT.value
+    ]
     assert (document["result"] == "success") == bool(claimed and len(passed) == len(claimed))
-    assert (document["result"] == "failure") == any(check["verdict"] == "non-conformant" for check in claimed)
+    assert (document["result"] == "failure") == any(
+        check["verdict"] == "non-conformant" for check in claimed
+    )

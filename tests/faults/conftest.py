@@ -13,16 +13,15 @@ import pytest
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.run import connected
-
-from ..conftest import LabMesh
+from pytest_istio_mc.kube.connecting import connected
+from tests.conftest import LabMesh
 
 HOLDER = """
 import json, sys, time
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.run import connected
+from pytest_istio_mc.kube.connecting import connected
 mesh = Mesh.from_dict(json.loads(sys.stdin.readline()))
 with connected(mesh, Timeouts()) as kubes:
     with getattr(Faults(mesh, kubes, Timeouts()), sys.argv[1])(*sys.argv[2:]):
@@ -54,7 +53,11 @@ def held(lab_mesh: LabMesh) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def hold(fault: str, *arguments: str) -> subprocess.Popen[str]:
         environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, fault, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-c", HOLDER, fault, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         started.append(process)
         assert process.stdin is not None

@@ -22,9 +22,8 @@ from pytest_istio_mc.probes.paths import gateway_addresses
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
 from pytest_istio_mc.providers.attach import AttachProvider
-
-from ..conftest import LabMesh
-from ..lab.test_lab import connect_from
+from tests.conftest import LabMesh
+from tests.lab.test_lab import connect_from
 
 pytestmark = pytest.mark.lab
 
@@ -55,22 +54,34 @@ def status(lab_mesh: LabMesh, component: str = "kube-apiserver") -> int:
 
 
 def secret_names(kubes: Kubes, cluster: str = "cluster1") -> set[str]:
-    return {item["metadata"]["name"] for item in kubes[cluster].list("Secret", "istio-system", labels=access.LABEL)}
+    return {
+        item["metadata"]["name"]
+        for item in kubes[cluster].list("Secret", "istio-system", labels=access.LABEL)
+    }
 
 
 def synced(faults: Faults) -> bool:
     scene = faults.scene
-    return all(istiods.sync_status(scene, "cluster1", pod, "cluster2") == "synced" for pod in istiods.replicas(scene, "cluster1"))
+    return all(
+        istiods.sync_status(scene, "cluster1", pod, "cluster2") == "synced"
+        for pod in istiods.replicas(scene, "cluster1")
+    )
 
 
 @pytest.fixture
 def gateway(lab_mesh: LabMesh, kubes: Kubes) -> GatewayAddress:
     """The gateway of the second network."""
-    return next(entry for entry in gateway_addresses(lab_mesh.mesh.spec, kubes) if entry.cluster == "cluster2")
+    return next(
+        entry
+        for entry in gateway_addresses(lab_mesh.mesh.spec, kubes)
+        if entry.cluster == "cluster2"
+    )
 
 
 @pytest.mark.parametrize("fault", ["apiserver_hung", "apiserver_refused"])
-def test_a_lost_api_server_is_back_after_an_error(fault: str, faults: Faults, kubes: Kubes, lab_mesh: LabMesh) -> None:
+def test_a_lost_api_server_is_back_after_an_error(
+    fault: str, faults: Faults, kubes: Kubes, lab_mesh: LabMesh
+) -> None:
     before = status(lab_mesh)
 
     with pytest.raises(Oops), getattr(faults, fault)("cluster2"):
@@ -84,25 +95,40 @@ def test_a_lost_api_server_is_back_after_an_error(fault: str, faults: Faults, ku
 
 
 @pytest.mark.parametrize("fault", ["apiserver_hung", "apiserver_refused"])
-def test_a_lost_api_server_is_back_when_its_holder_is_killed(fault: str, held: Hold, kubes: Kubes, lab_mesh: LabMesh) -> None:
+def test_a_lost_api_server_is_back_when_its_holder_is_killed(
+    fault: str, held: Hold, kubes: Kubes, lab_mesh: LabMesh
+) -> None:
     holder = held(fault, "cluster2")
     assert not answers(kubes["cluster2"])
 
     holder.kill()
 
-    eventually(lambda: answers(kubes["cluster2"]), bool, within_seconds=60, what="the API server answers again")
+    eventually(
+        lambda: answers(kubes["cluster2"]),
+        bool,
+        within_seconds=60,
+        what="the API server answers again",
+    )
     assert lab_mesh.lab.failure is None
 
 
-def test_a_fault_that_lasts_too_long_is_undone_and_said_to_be(lab_mesh: LabMesh, kubes: Kubes) -> None:
+def test_a_fault_that_lasts_too_long_is_undone_and_said_to_be(
+    lab_mesh: LabMesh, kubes: Kubes
+) -> None:
     hasty = Faults(lab_mesh.mesh, kubes, Timeouts(), longest_seconds=1.0)
 
     with pytest.raises(NotHealed, match="dead-man"), hasty.apiserver_hung("cluster2"):
-        eventually(lambda: answers(kubes["cluster2"]), bool, within_seconds=30, what="undone by its timer")
+        eventually(
+            lambda: answers(kubes["cluster2"]), bool, within_seconds=30, what="undone by its timer"
+        )
 
 
 def test_what_is_broken_is_not_broken_twice(faults: Faults) -> None:
-    with faults.apiserver_hung("cluster2"), pytest.raises(NotBroken, match="in force already"), faults.apiserver_hung("cluster2"):
+    with (
+        faults.apiserver_hung("cluster2"),
+        pytest.raises(NotBroken, match="in force already"),
+        faults.apiserver_hung("cluster2"),
+    ):
         pytest.fail("broken twice")
 
 
@@ -116,22 +142,36 @@ def test_remote_secrets_are_back_after_an_error(faults: Faults, kubes: Kubes) ->
 
     with pytest.raises(Oops), faults.remote_secret_removed("cluster2"):
         assert secret_names(kubes) == set()
-        eventually(lambda: synced(faults), lambda there: not there, within_seconds=30, what="istiod knows the cluster no more")
+        eventually(
+            lambda: synced(faults),
+            lambda there: not there,
+            within_seconds=30,
+            what="istiod knows the cluster no more",
+        )
         raise Oops
 
     assert secret_names(kubes) == before
     assert synced(faults)
 
 
-def test_remote_secrets_are_back_when_their_holder_is_killed(held: Hold, faults: Faults, kubes: Kubes) -> None:
+def test_remote_secrets_are_back_when_their_holder_is_killed(
+    held: Hold, faults: Faults, kubes: Kubes
+) -> None:
     before = secret_names(kubes)
     holder = held("remote_secret_removed", "cluster2")
     assert secret_names(kubes) == set()
 
     holder.kill()
 
-    eventually(lambda: secret_names(kubes), lambda names: names == before, within_seconds=30, what="remote secrets are back")
-    eventually(lambda: synced(faults), bool, within_seconds=60, what="istiod has synchronised again")
+    eventually(
+        lambda: secret_names(kubes),
+        lambda names: names == before,
+        within_seconds=30,
+        what="remote secrets are back",
+    )
+    eventually(
+        lambda: synced(faults), bool, within_seconds=60, what="istiod has synchronised again"
+    )
 
 
 def test_a_revoked_token_is_replaced(faults: Faults, kubes: Kubes) -> None:
@@ -161,7 +201,9 @@ def test_an_emptied_service_has_its_endpoints_back(faults: Faults, kubes: Kubes)
     kube = kubes["cluster2"]
 
     def addresses() -> int:
-        slices = kube.list("EndpointSlice", "istio-system", labels="kubernetes.io/service-name=faulty")
+        slices = kube.list(
+            "EndpointSlice", "istio-system", labels="kubernetes.io/service-name=faulty"
+        )
         return sum(len(item.get("endpoints") or ()) for item in slices)
 
     kube.apply(HELLO)
@@ -193,11 +235,15 @@ def test_a_killed_gateway_pod_is_replaced(faults: Faults, gateway: GatewayAddres
     assert not set(pods.gateway_workload(faults.scene, gateway).pods) & set(before.pods)
 
 
-def test_a_gateway_is_unreachable_from_one_network_only(faults: Faults, gateway: GatewayAddress, lab_mesh: LabMesh) -> None:
+def test_a_gateway_is_unreachable_from_one_network_only(
+    faults: Faults, gateway: GatewayAddress, lab_mesh: LabMesh
+) -> None:
     def connected() -> bool:
         return connect_from(lab_mesh, "cluster1", gateway.address, gateway.port) == "connected"
 
-    eventually(connected, bool, within_seconds=30, what="the gateway takes connections")  # another test may just have killed its pod
+    eventually(
+        connected, bool, within_seconds=30, what="the gateway takes connections"
+    )  # another test may just have killed its pod
 
     with faults.gateway_unreachable(gateway, "network1"):
         assert connect_from(lab_mesh, "cluster1", gateway.address, gateway.port) == "timed out"
@@ -219,7 +265,10 @@ def test_what_does_not_heal_is_said(lab_mesh: LabMesh, kubes: Kubes) -> None:
     scene = Scene(lab_mesh.mesh, kubes, Timeouts(heal=0.5))
     began = time.monotonic()
 
-    with pytest.raises(NotHealed, match="it does not work again"), scene.healed("a thing", lambda: scene.until("never", lambda: False)):
+    with (
+        pytest.raises(NotHealed, match="it does not work again"),
+        scene.healed("a thing", lambda: scene.until("never", lambda: False)),
+    ):
         pass
 
     assert time.monotonic() - began < 10

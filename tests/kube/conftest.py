@@ -9,12 +9,12 @@ import pytest
 
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import lab, toolchain
-from pytest_istio_mc.lab.images import PYTHON
+from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab.binaries import toolchain
+from pytest_istio_mc.lab.binaries.images import PYTHON
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
-
-from ..kubernetes_api import KubernetesApi, kubernetes_api, programs
+from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,13 @@ def kube(api: KubernetesApi) -> Iterator[Kube]:
 @pytest.fixture
 def namespace(kube: Kube, request: pytest.FixtureRequest) -> str:
     """A namespace for one test alone."""
-    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:60].strip("-")
+    name = (
+        request.node.name.replace("_", "-")
+        .replace("[", "-")
+        .replace("]", "")
+        .lower()[:60]
+        .strip("-")
+    )
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return str(name)
 
@@ -47,7 +53,9 @@ def node() -> Iterator[Kube]:
     if tools is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
     spec = MeshSpec("single", (ClusterSpec("cluster1", "network1"),))
-    running = lab.start(spec, f"test-kube-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready)
+    running = lab.start(
+        spec, f"test-kube-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready
+    )
     client = Kube("cluster1", str(running.kubeconfig), "cluster1")
     yield client
     client.close()

@@ -12,11 +12,20 @@ from pytest_istio_mc.kube import Kube
 
 pytestmark = pytest.mark.lab
 
-_AVAILABLE = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+_AVAILABLE = {
+    "observedGeneration": 1,
+    "replicas": 1,
+    "updatedReplicas": 1,
+    "readyReplicas": 1,
+    "availableReplicas": 1,
+}
 
 
 def _deployment(name: str) -> dict[str, Any]:
-    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": "none"}]}}
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -27,16 +36,28 @@ def _deployment(name: str) -> dict[str, Any]:
 
 def _pod(name: str) -> dict[str, Any]:
     pod = _deployment(name)["spec"]["template"]
-    return {"apiVersion": "v1", "kind": "Pod", **pod, "metadata": {"name": f"{name}-1", **pod["metadata"]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        **pod,
+        "metadata": {"name": f"{name}-1", **pod["metadata"]},
+    }
 
 
 def test_returns_when_the_last_one_becomes_available(kube: Kube, namespace: str) -> None:
     kube.apply(_deployment("first"), _deployment("second"), namespace=namespace)
     kube.merge("Deployment", "first", namespace, {"status": _AVAILABLE}, subresource="status")
-    controller = threading.Timer(0.3, kube.merge, ("Deployment", "second", namespace, {"status": _AVAILABLE}), {"subresource": "status"})
+    controller = threading.Timer(
+        0.3,
+        kube.merge,
+        ("Deployment", "second", namespace, {"status": _AVAILABLE}),
+        {"subresource": "status"},
+    )
     controller.start()
 
-    kube.wait_available([("Deployment", "first"), ("Deployment", "second")], namespace, within_seconds=10)
+    kube.wait_available(
+        [("Deployment", "first"), ("Deployment", "second")], namespace, within_seconds=10
+    )
 
     controller.join()
     assert (kube.read("Deployment", "second", namespace) or {})["status"]["availableReplicas"] == 1
@@ -61,7 +82,13 @@ def test_the_error_says_which_pod_waits_for_what(kube: Kube, namespace: str) -> 
         "imageID": "",
         "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}},
     }
-    kube.merge("Pod", "app-1", namespace, {"status": {"phase": "Pending", "containerStatuses": [state]}}, subresource="status")
+    kube.merge(
+        "Pod",
+        "app-1",
+        namespace,
+        {"status": {"phase": "Pending", "containerStatuses": [state]}},
+        subresource="status",
+    )
     kube.create(
         {
             "apiVersion": "v1",
@@ -78,7 +105,10 @@ def test_the_error_says_which_pod_waits_for_what(kube: Kube, namespace: str) -> 
         kube.wait_available([("Deployment", "app")], namespace, within_seconds=1)
 
     assert 'cluster "cluster1": app in namespace' in str(late.value)
-    assert "pod app-1 is Pending; container main waiting (ErrImagePull, no such image)" in late.value.detail
+    assert (
+        "pod app-1 is Pending; container main waiting (ErrImagePull, no such image)"
+        in late.value.detail
+    )
     assert "last event: Failed: pulling did not work" in late.value.detail
     assert late.value.advice == f"kubectl --context=cluster1 -n {namespace} describe pods"
 

@@ -29,13 +29,24 @@ def test_our_frames_are_read_as_meant(payload: bytes) -> None:
     st.lists(st.tuples(st.binary(min_size=1, max_size=70_000), st.integers(1, 4)), max_size=4),
     st.integers(1, 10_000),
 )
-def test_frames_are_put_together_from_any_pieces(messages: list[tuple[bytes, int]], piece: int) -> None:
-    stream = b"".join(_server_message(payload, fragments) + _server_frame(ABNF.OPCODE_PING, b"?", True) for payload, fragments in messages)
+def test_frames_are_put_together_from_any_pieces(
+    messages: list[tuple[bytes, int]], piece: int
+) -> None:
+    stream = b"".join(
+        _server_message(payload, fragments) + _server_frame(ABNF.OPCODE_PING, b"?", True)
+        for payload, fragments in messages
+    )
     frames = Frames()
 
-    read = [message for at in range(0, len(stream), piece) for message in frames.feed(stream[at : at + piece])]
+    read = [
+        message
+        for at in range(0, len(stream), piece)
+        for message in frames.feed(stream[at : at + piece])
+    ]
 
-    assert [payload for code, payload in read if code == ABNF.OPCODE_BINARY] == [payload for payload, _ in messages]
+    assert [payload for code, payload in read if code == ABNF.OPCODE_BINARY] == [
+        payload for payload, _ in messages
+    ]
     assert sum(code == ABNF.OPCODE_PING for code, _ in read) == len(messages)
 
 
@@ -43,7 +54,9 @@ def _server_message(payload: bytes, fragments: int) -> bytes:
     size = max(1, -(-len(payload) // fragments))
     parts = [payload[at : at + size] for at in range(0, len(payload), size)]
     return b"".join(
-        _server_frame(ABNF.OPCODE_CONT if number else ABNF.OPCODE_BINARY, part, number == len(parts) - 1)
+        _server_frame(
+            ABNF.OPCODE_CONT if number else ABNF.OPCODE_BINARY, part, number == len(parts) - 1
+        )
         for number, part in enumerate(parts)
     )
 

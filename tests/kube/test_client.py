@@ -9,14 +9,18 @@ import pytest
 
 from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.kube import Kube
-
-from ..kubernetes_api import KubernetesApi, kubernetes_api, programs
+from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
 pytestmark = pytest.mark.lab
 
 
 def _config_map(name: str, namespace: str, **data: str) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": data,
+    }
 
 
 def test_version_and_server_are_the_apiservers(api: KubernetesApi, kube: Kube) -> None:
@@ -27,21 +31,28 @@ def test_version_and_server_are_the_apiservers(api: KubernetesApi, kube: Kube) -
 def test_get_path_gives_json_or_text(kube: Kube) -> None:
     assert kube.get_path("/readyz") == "ok"
     assert (
-        kube.get_path("/api/v1/namespaces", labelSelector="kubernetes.io/metadata.name=default")["items"][0]["metadata"]["name"]
+        kube.get_path("/api/v1/namespaces", labelSelector="kubernetes.io/metadata.name=default")[
+            "items"
+        ][0]["metadata"]["name"]
         == "default"
     )
 
 
 def test_objects_are_created_read_merged_listed_and_deleted(kube: Kube, namespace: str) -> None:
     made = kube.create(
-        {**_config_map("greeting", namespace, word="hello"), "metadata": {"name": "greeting", "namespace": namespace, "labels": {"a": "b"}}}
+        {
+            **_config_map("greeting", namespace, word="hello"),
+            "metadata": {"name": "greeting", "namespace": namespace, "labels": {"a": "b"}},
+        }
     )
     assert made["metadata"]["uid"]
 
     merged = kube.merge("ConfigMap", "greeting", namespace, {"data": {"word": None, "mark": "!"}})
     assert merged["data"] == {"mark": "!"}
     assert (kube.read("ConfigMap", "greeting", namespace) or {})["data"] == {"mark": "!"}
-    assert [entry["metadata"]["name"] for entry in kube.list("ConfigMap", namespace, labels="a=b")] == ["greeting"]
+    assert [
+        entry["metadata"]["name"] for entry in kube.list("ConfigMap", namespace, labels="a=b")
+    ] == ["greeting"]
     assert kube.list("ConfigMap", namespace, labels="a=c") == []
     assert kube.list("ConfigMap", namespace, fields="metadata.name=other") == []
     assert "greeting" in {entry["metadata"]["name"] for entry in kube.list("ConfigMap")}
@@ -62,18 +73,26 @@ def test_a_dry_run_keeps_nothing(kube: Kube, namespace: str) -> None:
     assert kube.read("ConfigMap", "trial", namespace) is None
 
 
-@pytest.mark.parametrize("kind", ["Gateway.networking.istio.io", "Gateway", "Nonsense", "Nonsense.example.org"])
+@pytest.mark.parametrize(
+    "kind", ["Gateway.networking.istio.io", "Gateway", "Nonsense", "Nonsense.example.org"]
+)
 def test_kinds_that_the_cluster_does_not_serve_have_no_objects(kube: Kube, kind: str) -> None:
     assert kube.list(kind) == []
     assert kube.read(kind, "any", "default") is None
 
 
 def test_kinds_that_are_not_in_the_table_are_discovered(kube: Kube) -> None:
-    assert "system-node-critical" in {entry["metadata"]["name"] for entry in kube.list("PriorityClass")}
-    assert "exempt" in {entry["metadata"]["name"] for entry in kube.list("FlowSchema.flowcontrol.apiserver.k8s.io")}
+    assert "system-node-critical" in {
+        entry["metadata"]["name"] for entry in kube.list("PriorityClass")
+    }
+    assert "exempt" in {
+        entry["metadata"]["name"] for entry in kube.list("FlowSchema.flowcontrol.apiserver.k8s.io")
+    }
 
 
-def test_a_refusal_carries_the_status_and_the_apiservers_own_words(kube: Kube, namespace: str) -> None:
+def test_a_refusal_carries_the_status_and_the_apiservers_own_words(
+    kube: Kube, namespace: str
+) -> None:
     with pytest.raises(KubeError, match='Invalid value: "Not_A_Name"') as refused:
         kube.create(_config_map("Not_A_Name", namespace))
 
@@ -83,7 +102,9 @@ def test_a_refusal_carries_the_status_and_the_apiservers_own_words(kube: Kube, n
 
 def test_an_object_of_an_unknown_kind_cannot_be_made(kube: Kube) -> None:
     with pytest.raises(KubeError, match="does not serve it") as refused:
-        kube.create({"apiVersion": "example.org/v1", "kind": "Nonsense", "metadata": {"name": "any"}})
+        kube.create(
+            {"apiVersion": "example.org/v1", "kind": "Nonsense", "metadata": {"name": "any"}}
+        )
 
     assert refused.value.status == 404
 

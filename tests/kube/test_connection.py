@@ -15,13 +15,17 @@ import pytest
 from pytest_istio_mc.errors import GivenUp, KubeError, ProvisionError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
-
-from ..kubernetes_api import TOKEN, KubernetesApi
+from tests.kubernetes_api import TOKEN, KubernetesApi
 
 pytestmark = pytest.mark.lab
 
 
-def _kube(api: KubernetesApi, folder: Path, user: Mapping[str, Any], cluster: Mapping[str, Any] | None = None) -> Kube:
+def _kube(
+    api: KubernetesApi,
+    folder: Path,
+    user: Mapping[str, Any],
+    cluster: Mapping[str, Any] | None = None,
+) -> Kube:
     """A client with the apiserver's kubeconfig, but another user and cluster entry."""
     document = json.loads(api.kubeconfig.read_text())
     document["users"][0]["user"] = user
@@ -42,7 +46,13 @@ def _plugin(folder: Path, expires: str) -> dict[str, Any]:
     script = folder / "plugin"
     script.write_text(f"#!/bin/sh\necho asked >> {folder}/asked\ncat {folder}/credential.json\n")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(script), "interactiveMode": "Never"}}
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(script),
+            "interactiveMode": "Never",
+        }
+    }
 
 
 def test_a_credential_plugin_is_asked_once(api: KubernetesApi, tmp_path: Path) -> None:
@@ -68,24 +78,32 @@ def test_a_wrong_token_is_refused_with_401(api: KubernetesApi, tmp_path: Path) -
     assert refused.value.status == 401
 
 
-def test_impersonation_is_heeded_for_requests_and_for_streams(api: KubernetesApi, tmp_path: Path) -> None:
+def test_impersonation_is_heeded_for_requests_and_for_streams(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
     kube = _kube(api, tmp_path, {"token": TOKEN, "as": "jane", "as-groups": ["readers", "writers"]})
 
     with pytest.raises(KubeError, match='User "jane" cannot list') as refused:
         kube.list("Namespace")
     with pytest.raises(KubeError, match='User "jane" cannot'):
         kube.exec("default", "any", "any", ["true"])
-    who = kube.create({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {}})
+    who = kube.create(
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {}}
+    )
 
     assert refused.value.status == 403
     assert set(who["status"]["userInfo"]["groups"]) >= {"readers", "writers"}
 
 
-def test_a_certificate_of_another_authority_is_not_trusted(api: KubernetesApi, tmp_path: Path) -> None:
+def test_a_certificate_of_another_authority_is_not_trusted(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
     from pytest_istio_mc.certificates import make_root
 
     (tmp_path / "ca.pem").write_text(make_root("Foreign").certificate)
-    kube = _kube(api, tmp_path, {"token": TOKEN}, {"certificate-authority": str(tmp_path / "ca.pem")})
+    kube = _kube(
+        api, tmp_path, {"token": TOKEN}, {"certificate-authority": str(tmp_path / "ca.pem")}
+    )
 
     with pytest.raises(KubeError, match="certificate verify failed"):
         kube.list("Namespace")
@@ -109,18 +127,32 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_many_threads_share_one_client(kube: Kube) -> None:
     with ThreadPoolExecutor(24) as pool:
-        names = list(pool.map(lambda _: kube.list("Namespace", fields="metadata.name=default")[0]["metadata"]["name"], range(240)))
+        names = list(
+            pool.map(
+                lambda _: kube.list("Namespace", fields="metadata.name=default")[0]["metadata"][
+                    "name"
+                ],
+                range(240),
+            )
+        )
 
     assert names == ["default"] * 240
 
 
-def test_whatever_waits_for_a_cluster_that_is_given_up_ends_at_once(api: KubernetesApi, tmp_path: Path) -> None:
+def test_whatever_waits_for_a_cluster_that_is_given_up_ends_at_once(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
     kube = _kube(api, tmp_path, {"token": TOKEN})
     failure = ProvisionError('cluster "east"', "kubelet ended with exit code 1")
     threading.Timer(0.3, kube.give_up, [failure]).start()
 
     with pytest.raises(GivenUp, match="kubelet ended with exit code 1") as ended:
-        eventually(lambda: kube.read("Secret", "never", "default"), bool, within_seconds=60, what="a Secret is there")
+        eventually(
+            lambda: kube.read("Secret", "never", "default"),
+            bool,
+            within_seconds=60,
+            what="a Secret is there",
+        )
     with pytest.raises(GivenUp):
         kube.exec("default", "any", "any", ["true"])
     assert ended.value.why is failure

@@ -45,7 +45,10 @@ def ports(node: Kube, python_pod: str) -> Iterator[dict[str, int]]:
     """Ports of servers in the pod, by the HTTP version that they speak."""
     found = {"1.0": 7010, "1.1": 7011}
     sessions = [
-        node.open_exec("default", python_pod, "python", ["python3", "-c", _SERVER, str(port), version]) for version, port in found.items()
+        node.open_exec(
+            "default", python_pod, "python", ["python3", "-c", _SERVER, str(port), version]
+        )
+        for version, port in found.items()
     ]
     for session in sessions:
         assert session.receive(20) == "ready"
@@ -55,19 +58,28 @@ def ports(node: Kube, python_pod: str) -> Iterator[dict[str, int]]:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_big_answers_are_intact(node: Kube, python_pod: str, ports: dict[str, int], version: str) -> None:
+def test_big_answers_are_intact(
+    node: Kube, python_pod: str, ports: dict[str, int], version: str
+) -> None:
     size = 8_000_000
     for _ in range(3):
         body = node.http_get("default", python_pod, ports[version], f"/{size}")
-        assert hashlib.sha256(body).digest() == hashlib.sha256(b"0123456789abcdef" * (size // 16)).digest()
+        assert (
+            hashlib.sha256(body).digest()
+            == hashlib.sha256(b"0123456789abcdef" * (size // 16)).digest()
+        )
 
 
-def test_an_answer_that_ends_with_its_connection(node: Kube, python_pod: str, ports: dict[str, int]) -> None:
+def test_an_answer_that_ends_with_its_connection(
+    node: Kube, python_pod: str, ports: dict[str, int]
+) -> None:
     assert node.http_get("default", python_pod, ports["1.1"], "/once") == b"/once"
     assert len(node.http_get("default", python_pod, ports["1.1"], "/16")) == 16
 
 
-def test_connections_are_kept_between_requests(node: Kube, python_pod: str, ports: dict[str, int]) -> None:
+def test_connections_are_kept_between_requests(
+    node: Kube, python_pod: str, ports: dict[str, int]
+) -> None:
     node.http_get("default", python_pod, ports["1.1"], "/16")
     before = threading.active_count()
 
@@ -80,7 +92,11 @@ def test_connections_are_kept_between_requests(node: Kube, python_pod: str, port
 def test_side_by_side(node: Kube, python_pod: str, ports: dict[str, int]) -> None:
     sizes = [16 * number for number in range(1, 65)]
     with ThreadPoolExecutor(16) as pool:
-        bodies = list(pool.map(lambda size: node.http_get("default", python_pod, ports["1.1"], f"/{size}"), sizes))
+        bodies = list(
+            pool.map(
+                lambda size: node.http_get("default", python_pod, ports["1.1"], f"/{size}"), sizes
+            )
+        )
 
     assert [len(body) for body in bodies] == sizes
 
@@ -105,7 +121,13 @@ def test_an_answer_that_does_not_come(node: Kube, python_pod: str, ports: dict[s
 
 
 def test_a_server_that_was_restarted_is_reached_again(node: Kube, python_pod: str) -> None:
-    command = ["python3", "-c", "import socket; socket.setdefaulttimeout(None)" + _SERVER, "7012", "1.1"]
+    command = [
+        "python3",
+        "-c",
+        "import socket; socket.setdefaulttimeout(None)" + _SERVER,
+        "7012",
+        "1.1",
+    ]
     for _ in range(2):
         with closing(node.open_exec("default", python_pod, "python", command)) as session:
             assert session.receive(20) == "ready"

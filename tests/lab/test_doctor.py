@@ -59,14 +59,22 @@ def test_a_machine_that_carries_the_lab_is_found_good() -> None:
 
 
 @pytest.mark.lab
-def test_the_examination_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_examination_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path))
 
     def left() -> list[object]:
-        links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+        links = subprocess.run(
+            ["ip", "-brief", "link"], capture_output=True, text=True, check=True
+        ).stdout
         rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
         groups = [str(path) for path in kernel.CGROUPS.glob("**/istio-mc-examined-*")]
-        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
+        mounts = [
+            line
+            for line in Path("/proc/self/mountinfo").read_text().splitlines()
+            if str(tmp_path) in line
+        ]
         return ["examined" in links, "EXAMINED" in rules, groups, mounts, list(tmp_path.iterdir())]
 
     doctor.examine()
@@ -74,7 +82,9 @@ def test_the_examination_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, 
     assert left() == [False, False, [], [], []]
 
 
-def test_missing_programs_are_named_with_the_package_to_install(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named_with_the_package_to_install(
+    no_programs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "SYSTEM_FOLDERS", ())
     examined = by_name(doctor.examine())
 
@@ -94,9 +104,13 @@ def test_a_program_beside_the_path_is_pointed_at(no_programs: None) -> None:
     assert host.iptables().fix == "export PATH=$PATH:/usr/sbin"
 
 
-def test_what_cannot_be_tried_is_not_blamed(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_tried_is_not_blamed(
+    no_programs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     untried = by_name(tuple(kernel.examine(Path("/"))))
-    assert [name for name, found in untried.items() if not found.good] == ["namespaces"], "unshare is missing"
+    assert [name for name, found in untried.items() if not found.good] == ["namespaces"], (
+        "unshare is missing"
+    )
 
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     as_nobody = kernel.examine(Path("/"))
@@ -105,7 +119,9 @@ def test_what_cannot_be_tried_is_not_blamed(no_programs: None, monkeypatch: pyte
     assert [found.name for found in doctor.examine() if "root" in found.fix] == ["root"]
 
 
-def test_require_lists_every_failure_with_its_fix(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_lists_every_failure_with_its_fix(
+    no_programs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "SYSTEM_FOLDERS", ())
 
     with pytest.raises(ProvisionError) as caught:
@@ -150,7 +166,9 @@ def test_runc_has_to_be_new_enough_and_to_have_seccomp(
     assert seen in host.runc().seen
 
 
-def test_legacy_iptables_is_refused_with_the_way_to_switch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_legacy_iptables_is_refused_with_the_way_to_switch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stand_in(tmp_path, "iptables", "iptables v1.8.9 (legacy)")
     stand_in(tmp_path, "xtables-nft-multi", "")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -174,7 +192,10 @@ def test_disk_space_is_added_up_by_file_system(tmp_path: Path) -> None:
     assert host.space({tmp_path / "a": each}).good
     both = host.space({tmp_path / "a": each, tmp_path / "b" / "c": each})
     assert not both.good
-    assert f"{2 * each / GIB:.1f} GiB needed for {tmp_path / 'a'} and {tmp_path / 'b' / 'c'}" in both.seen
+    assert (
+        f"{2 * each / GIB:.1f} GiB needed for {tmp_path / 'a'} and {tmp_path / 'b' / 'c'}"
+        in both.seen
+    )
 
 
 def test_a_folder_that_cannot_carry_overlayfs_is_found_out() -> None:

@@ -16,12 +16,12 @@ import yaml
 
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.eventually import eventually
-from pytest_istio_mc.lab import homes, lab, sweep
+from pytest_istio_mc.lab import homes, lab
+from pytest_istio_mc.lab.leftovers import sweep
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
-
-from ..conftest import require_toolchain
-from ..host_state import left_of
+from tests.conftest import require_toolchain
+from tests.host_state import left_of
 
 pytestmark = pytest.mark.lab
 
@@ -72,13 +72,25 @@ def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
 
 def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
     def wait(owner: subprocess.Popen[str], home: Path) -> None:
-        eventually((home / file).exists, bool, within_seconds=30, what=f"{file} is there", every_seconds=0.002)
+        eventually(
+            (home / file).exists,
+            bool,
+            within_seconds=30,
+            what=f"{file} is there",
+            every_seconds=0.002,
+        )
 
     return wait
 
 
 def as_soon_as_launched(owner: subprocess.Popen[str], home: Path) -> None:
-    eventually(lambda: _supervisors_of(home), bool, within_seconds=30, what="a supervisor runs", every_seconds=0.002)
+    eventually(
+        lambda: _supervisors_of(home),
+        bool,
+        within_seconds=30,
+        what="a supervisor runs",
+        every_seconds=0.002,
+    )
 
 
 MOMENTS = {
@@ -94,7 +106,9 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
-def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, number: signal.Signals) -> None:
+def test_the_end_of_the_owner_is_the_end_of_the_lab(
+    name: str, moment: str, number: signal.Signals
+) -> None:
     home = homes.labs_folder() / name
     owner = started(name)
     try:
@@ -106,7 +120,12 @@ def test_the_end_of_the_owner_is_the_end_of_the_lab(name: str, moment: str, numb
     finally:
         owner.kill()
 
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=20,
+        what="nothing of the lab is left",
+    )
 
 
 def test_the_remains_of_a_killed_lab_are_not_taken_for_ones_own(name: str) -> None:
@@ -124,12 +143,19 @@ def test_the_remains_of_a_killed_lab_are_not_taken_for_ones_own(name: str) -> No
         lab.start(spec, name, require_toolchain(), Progress(), within_seconds=1)
     assert left_of(home)
 
-    sweep.sweep()
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+    sweep()
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=10,
+        what="nothing of the lab is left",
+    )
 
 
 @pytest.mark.parametrize("moment", ["first-namespace", "etcd-started", "ready"])
-def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(name: str, moment: str) -> None:
+def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(
+    name: str, moment: str
+) -> None:
     home = homes.labs_folder() / name
     owner = started(name)
     try:
@@ -137,19 +163,34 @@ def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(name: 
         supervisor = _supervisor_of(home)
         owner.send_signal(signal.SIGSTOP)
         os.kill(supervisor, signal.SIGKILL)
-        eventually(lambda: homes.is_alive(home), lambda alive: not alive, within_seconds=10, what="the supervisor is dead")
-        assert any(leftover.lab == name for leftover in sweep.sweep(dry_run=True))
+        eventually(
+            lambda: homes.is_alive(home),
+            lambda alive: not alive,
+            within_seconds=10,
+            what="the supervisor is dead",
+        )
+        assert any(leftover.lab == name for leftover in sweep(dry_run=True))
     finally:
         owner.kill()
         owner.wait()
 
-    sweep.sweep()
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+    sweep()
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=10,
+        what="nothing of the lab is left",
+    )
 
 
 def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -> None:
     home = homes.labs_folder() / name
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         as_soon_as("cluster1/log/etcd.log")(owner, home)
         os.kill(_supervisor_of(home), signal.SIGKILL)
@@ -159,10 +200,17 @@ def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -
         owner.wait()
 
     assert "its supervisor ended before the clusters were ready (exit code -9)" in said
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=10,
+        what="nothing of the lab is left",
+    )
 
 
-def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_not(name: str) -> None:
+def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_not(
+    name: str,
+) -> None:
     said: list[str] = []
     spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
     running = lab.start(spec, name, require_toolchain(), Progress(said.append), within_seconds=60)
@@ -171,11 +219,18 @@ def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_
         running.order("signal", cluster="cluster1", component="kube-proxy", signal="SIGKILL")
         scheduler = running.order("status")["cluster1"]["kube-scheduler"]
         os.kill(scheduler, signal.SIGKILL)
-        failure = eventually(lambda: running.failure, bool, within_seconds=10, what="the end of the scheduler is noticed").value
+        failure = eventually(
+            lambda: running.failure,
+            bool,
+            within_seconds=10,
+            what="the end of the scheduler is noticed",
+        ).value
     finally:
         running.stop()
 
-    assert str(failure).startswith('cluster "cluster1": kube-scheduler ended with signal SIGKILL\n  last log lines:')
+    assert str(failure).startswith(
+        'cluster "cluster1": kube-scheduler ended with signal SIGKILL\n  last log lines:'
+    )
     assert [line.partition("s  ")[2] for line in said if "goes down" in line] == [
         'the lab goes down: cluster "cluster1": kube-scheduler ended with signal SIGKILL; nothing in it can be judged any more'
     ]
@@ -189,13 +244,23 @@ def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(nam
     try:
         running.wait_ready()
         os.kill(_supervisor_of(running.plan.home), signal.SIGKILL)
-        failure = eventually(lambda: running.failure, bool, within_seconds=10, what="the end of the supervisor is noticed").value
+        failure = eventually(
+            lambda: running.failure,
+            bool,
+            within_seconds=10,
+            what="the end of the supervisor is noticed",
+        ).value
     finally:
         running.stop()
 
     assert "its supervisor ended while it was in use (exit code -9)" in str(failure)
     assert any("the lab is gone" in line for line in said)
-    eventually(lambda: left_of(running.plan.home), lambda left: not left, within_seconds=10, what="nothing of the lab is left")
+    eventually(
+        lambda: left_of(running.plan.home),
+        lambda left: not left,
+        within_seconds=10,
+        what="nothing of the lab is left",
+    )
 
 
 def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -> None:
@@ -203,7 +268,12 @@ def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -
     with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
 
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=20,
+        what="nothing of the lab is left",
+    )
 
 
 def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
@@ -222,26 +292,47 @@ def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
     home = homes.labs_folder() / name
     with installing(name) as owner:
         as_soon_as("cluster2/log/kubelet.log")(owner, home)
-        pids = eventually(lambda: lab.find(name).order("status"), bool, within_seconds=20, what="every component has been started").value
+        pids = eventually(
+            lambda: lab.find(name).order("status"),
+            bool,
+            within_seconds=20,
+            what="every component has been started",
+        ).value
         os.kill(pids["cluster2"]["kubelet"], signal.SIGKILL)
         _, said = owner.communicate(timeout=40)
 
     assert 'cluster "cluster2": kubelet ended with' in said
     assert owner.returncode == 3, "the mesh could not be provisioned"
-    eventually(lambda: left_of(home), lambda left: not left, within_seconds=20, what="nothing of the lab is left")
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=20,
+        what="nothing of the lab is left",
+    )
 
 
 def test_a_certification_ends_soon_when_a_node_dies_under_it(tmp_path: Path) -> None:
     """What was found before stands; what comes after is not the mesh's fault, and is not asked any more."""
     require_toolchain()
-    command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_istio_mc.suites", "--mesh-topology=flat-multi-primary"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--pyargs",
+        "pytest_istio_mc.suites",
+        "--mesh-topology=flat-multi-primary",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
         try:
             assert run.stdout is not None
             lines = iter(run.stdout)
             run_id = next(line.split()[-1] for line in lines if line.startswith("mesh: "))
             assert any("snapshot of 2 clusters" in line for line in lines), "the checks never began"
-            os.kill(lab.find(f"run-{run_id}").order("status")["cluster2"]["kubelet"], signal.SIGKILL)
+            os.kill(
+                lab.find(f"run-{run_id}").order("status")["cluster2"]["kubelet"], signal.SIGKILL
+            )
             said = run.communicate(timeout=60)[0]
         finally:
             run.kill()

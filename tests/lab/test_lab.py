@@ -13,12 +13,12 @@ import pytest
 from pytest_istio_mc.errors import ProvisionError, UsageProblem
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import lab, sweep
+from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab.leftovers import sweep
 from pytest_istio_mc.lab.process import start_time_of
 from pytest_istio_mc.progress import Progress
-
-from ..conftest import LabMesh, require_toolchain
-from ..host_state import HostState
+from tests.conftest import LabMesh, require_toolchain
+from tests.host_state import HostState
 
 pytestmark = pytest.mark.lab
 
@@ -35,7 +35,17 @@ except OSError as error:
 def connect_from(lab_mesh: LabMesh, cluster: str, address: str, port: int) -> str:
     """What a connection from that cluster's node to an address comes to."""
     pid = lab_mesh.lab.order("status")[cluster]["etcd"]
-    command = ["nsenter", "-t", str(pid), "--net", sys.executable, "-c", CONNECT, address, str(port)]
+    command = [
+        "nsenter",
+        "-t",
+        str(pid),
+        "--net",
+        sys.executable,
+        "-c",
+        CONNECT,
+        address,
+        str(port),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -43,7 +53,9 @@ def kube_of(lab_mesh: LabMesh, cluster: str) -> Kube:
     return Kube(cluster, str(lab_mesh.lab.kubeconfig), cluster)
 
 
-def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(lab_mesh: LabMesh) -> None:
+def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(
+    lab_mesh: LabMesh,
+) -> None:
     second = lab_mesh.lab.plan.nodes[1]
     with_pod = kube_of(lab_mesh, "cluster2")
     pods = with_pod.list("Pod", "istio-system", labels="app=istiod")
@@ -57,34 +69,59 @@ def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(lab
         within_seconds=20,
         what="the gateway takes connections",
     )
-    assert connect_from(lab_mesh, "cluster2", pod_address, 15012) == "connected", "the pod answers in its own cluster"
+    assert connect_from(lab_mesh, "cluster2", pod_address, 15012) == "connected", (
+        "the pod answers in its own cluster"
+    )
     assert connect_from(lab_mesh, "cluster1", pod_address, 15012) == "Network is unreachable"
-    assert connect_from(lab_mesh, "cluster1", second.node_address, 10250) == "Network is unreachable", "the kubelet"
-    assert connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443) == "Network is unreachable"
+    assert (
+        connect_from(lab_mesh, "cluster1", second.node_address, 10250) == "Network is unreachable"
+    ), "the kubelet"
+    assert (
+        connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443)
+        == "Network is unreachable"
+    )
 
 
 def test_the_hosts_network_mounts_and_folders_are_as_before(lab_mesh: LabMesh) -> None:
     assert HostState.now() == lab_mesh.host_before
 
 
-def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own(lab_mesh: LabMesh) -> None:
+def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own(
+    lab_mesh: LabMesh,
+) -> None:
     kube = kube_of(lab_mesh, "cluster1")
 
     def service(name: str, **more: object) -> dict[str, object]:
         spec = {"type": "LoadBalancer", "ports": [{"port": 80}]} | more
-        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": spec,
+        }
 
     def address(name: str) -> str:
         found = kube.read("Service", name, "default")
-        return str(((found or {}).get("status", {}).get("loadBalancer", {}).get("ingress") or [{}])[0].get("ip", ""))
+        return str(
+            ((found or {}).get("status", {}).get("loadBalancer", {}).get("ingress") or [{}])[0].get(
+                "ip", ""
+            )
+        )
 
     try:
         kube.create(service("theirs", loadBalancerClass="example.com/x"))
         kube.create(service("ours"))
-        given = eventually(lambda: address("ours"), bool, within_seconds=10, what="the Service has an address").value
+        given = eventually(
+            lambda: address("ours"), bool, within_seconds=10, what="the Service has an address"
+        ).value
         kube.delete("Service", "ours", "default")
         kube.create(service("ours"))
-        again = eventually(lambda: address("ours"), bool, within_seconds=10, what="the Service has an address again").value
+        again = eventually(
+            lambda: address("ours"),
+            bool,
+            within_seconds=10,
+            what="the Service has an address again",
+        ).value
 
         assert given.startswith(lab_mesh.lab.plan.nodes[0].load_balancer_prefix)
         assert again == given
@@ -96,14 +133,20 @@ def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own
 
 
 def test_a_stopped_apiserver_is_silent_until_it_continues(lab_mesh: LabMesh) -> None:
-    impatient = Kube("cluster2", str(lab_mesh.lab.kubeconfig), "cluster2", request_timeout_seconds=1)
+    impatient = Kube(
+        "cluster2", str(lab_mesh.lab.kubeconfig), "cluster2", request_timeout_seconds=1
+    )
     try:
-        lab_mesh.lab.order("signal", cluster="cluster2", component="kube-apiserver", signal="SIGSTOP")
+        lab_mesh.lab.order(
+            "signal", cluster="cluster2", component="kube-apiserver", signal="SIGSTOP"
+        )
         try:
             with pytest.raises(Exception, match="cluster2"):
                 impatient.version()
         finally:
-            lab_mesh.lab.order("signal", cluster="cluster2", component="kube-apiserver", signal="SIGCONT")
+            lab_mesh.lab.order(
+                "signal", cluster="cluster2", component="kube-apiserver", signal="SIGCONT"
+            )
         eventually(impatient.version, bool, within_seconds=30, what="the apiserver answers again")
     finally:
         impatient.close()
@@ -114,7 +157,7 @@ def test_a_lab_is_found_by_its_name_and_its_name_is_taken(lab_mesh: LabMesh) -> 
 
     assert lab.find(name).plan == lab_mesh.lab.plan
     assert name in [other.plan.name for other in lab.running()]
-    assert name not in [leftover.lab for leftover in sweep.sweep(dry_run=True)]
+    assert name not in [leftover.lab for leftover in sweep(dry_run=True)]
     with pytest.raises(UsageProblem, match="exists already"):
         lab.start(lab_mesh.mesh.spec, name, require_toolchain(), Progress(), within_seconds=1)
     with pytest.raises(UsageProblem, match=f"running: .*{name}"):
@@ -130,7 +173,16 @@ def test_orphans_in_a_cluster_are_reaped(lab_mesh: LabMesh) -> None:
     """Every pod's shim is an orphan when it ends; process 1 of the cluster must not keep it as a zombie."""
     etcd = lab_mesh.lab.order("status")["cluster1"]["etcd"]
     namespace = Path(f"/proc/{etcd}/ns/pid").readlink()
-    orphan = ["nsenter", "-t", str(etcd), "--pid", "--mount", "sh", "-c", "sh -c 'exec sleep 0.1' & exit 0"]
+    orphan = [
+        "nsenter",
+        "-t",
+        str(etcd),
+        "--pid",
+        "--mount",
+        "sh",
+        "-c",
+        "sh -c 'exec sleep 0.1' & exit 0",
+    ]
     subprocess.run(orphan, check=True)
 
     init = next(pid for pid in _pids_in(namespace) if _number_inside(pid) == 1)
@@ -139,7 +191,13 @@ def test_orphans_in_a_cluster_are_reaped(lab_mesh: LabMesh) -> None:
         children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
         return [child for child in children if start_time_of(int(child)) is None]
 
-    eventually(zombies, lambda left: not left, within_seconds=5, what="no zombie is left in the cluster", times=3)
+    eventually(
+        zombies,
+        lambda left: not left,
+        within_seconds=5,
+        what="no zombie is left in the cluster",
+        times=3,
+    )
 
 
 def _pids_in(namespace: Path) -> Iterator[int]:

@@ -14,7 +14,10 @@ from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec
 
 
 def mesh_of(count: int, networks: int) -> MeshSpec:
-    clusters = (ClusterSpec(f"c{n}", f"network{n % networks}", locality=Locality(f"region{n}", "a")) for n in range(1, count + 1))
+    clusters = (
+        ClusterSpec(f"c{n}", f"network{n % networks}", locality=Locality(f"region{n}", "a"))
+        for n in range(1, count + 1)
+    )
     return MeshSpec("multi-network-multi-primary", tuple(clusters))
 
 
@@ -23,7 +26,12 @@ def test_no_two_ranges_of_a_lab_overlap() -> None:
     ranges = [
         ipaddress.ip_network(text)
         for node in nodes
-        for text in (node.pod_range, node.service_range, node.load_balancer_range, f"198.18.{node.number}.0/24")
+        for text in (
+            node.pod_range,
+            node.service_range,
+            node.load_balancer_range,
+            f"198.18.{node.number}.0/24",
+        )
     ]
 
     assert not [(a, b) for a, b in combinations(ranges, 2) if a.overlaps(b)]
@@ -37,7 +45,15 @@ def test_neighbours_share_a_network() -> None:
 
 
 def test_a_plan_survives_the_way_to_its_supervisor() -> None:
-    plan = LabPlan("x", Path("/x"), Path("/b"), Path("/c"), Path("/r"), plan_nodes(mesh_of(2, 2)), detached=True)
+    plan = LabPlan(
+        "x",
+        Path("/x"),
+        Path("/b"),
+        Path("/c"),
+        Path("/r"),
+        plan_nodes(mesh_of(2, 2)),
+        detached=True,
+    )
 
     assert LabPlan.from_dict(plan.to_dict()) == plan
 

@@ -17,7 +17,12 @@ from pytest_istio_mc.lab.process import Component, child_of, start_time_of, tail
 
 def test_a_component_that_dies_says_how_with_its_last_log_lines(tmp_path: Path) -> None:
     program = "import sys; print('listening'); sys.exit('address already in use')"
-    component = Component("east", "kube-apiserver", [sys.executable, "-c", program], tmp_path / "log" / "kube-apiserver.log")
+    component = Component(
+        "east",
+        "kube-apiserver",
+        [sys.executable, "-c", program],
+        tmp_path / "log" / "kube-apiserver.log",
+    )
 
     component.start()
     component.wait(10)
@@ -42,7 +47,9 @@ def test_a_component_killed_by_a_signal_names_it(tmp_path: Path) -> None:
 def test_an_end_that_was_ordered_is_no_failure_and_a_new_start_forgets_it(tmp_path: Path) -> None:
     component = Component("east", "etcd", ["sh", "-c", "sleep 60 & wait"], tmp_path / "etcd.log")
     component.start()
-    eventually(lambda: child_of(component.wrapper_pid), bool, within_seconds=5, what="the program runs")
+    eventually(
+        lambda: child_of(component.wrapper_pid), bool, within_seconds=5, what="the program runs"
+    )
     component.signal(signal.SIGKILL)
     os.kill(component.wrapper_pid, 9)
     component.wait(10)

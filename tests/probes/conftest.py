@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc.certificates import Authority, make_intermediate, make_leaf, make_root
-from pytest_istio_mc.probes import program
+from pytest_istio_mc.probes.agent import program
 from pytest_istio_mc.probes.sessions import Session
-
-from .loopback import LocalExec
+from tests.probes.loopback import LocalExec
 
 IDENTITY = {
     "ISTIO_MC_CLUSTER": "east",
@@ -53,7 +52,11 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     intermediate = make_intermediate(root, "mesh intermediate")
     home = tmp_path_factory.mktemp("istio-output-certs")
     client = make_leaf(intermediate, spiffe_id=CLIENT_ID)
-    for name, text in (("cert-chain.pem", client.chain), ("key.pem", client.key), ("root-cert.pem", root.certificate)):
+    for name, text in (
+        ("cert-chain.pem", client.chain),
+        ("key.pem", client.key),
+        ("root-cert.pem", root.certificate),
+    ):
         (home / name).write_text(text)
     return Authorities(root, intermediate, home)
 
@@ -72,7 +75,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) ->
 def server(agent: Agent) -> Iterator[dict[str, int]]:
     """A serving agent: its ports by protocol."""
     command = [*agent.command, "serve", "0=http", "0=tcp", "0=http2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=agent.environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=agent.environment
+    ) as process:
         assert process.stdout is not None
         ports = {}
         for _ in range(3):
@@ -91,7 +96,9 @@ def opened() -> list[LocalExec]:
 @pytest.fixture
 def session(agent: Agent) -> Iterator[Session]:
     """A session with an agent of its own."""
-    session = Session("pod client", lambda: LocalExec([*agent.command, "session"], agent.environment))
+    session = Session(
+        "pod client", lambda: LocalExec([*agent.command, "session"], agent.environment)
+    )
     yield session
     session.close()
 

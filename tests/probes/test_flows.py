@@ -17,15 +17,14 @@ import pytest
 from pytest_istio_mc.errors import ObservationError
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.observations import Ending, Protocol
-from pytest_istio_mc.probes import flow_agent
+from pytest_istio_mc.probes.agent.flows import RECORD_BYTES, Log, read
 from pytest_istio_mc.probes.flows import FlowPlan, Running, flowing
 from pytest_istio_mc.probes.sessions import Session, Sessions
 from pytest_istio_mc.probes.traffic import Traffic
 from pytest_istio_mc.timelines import Timeline
 from tests.checks.live_mesh import mesh
-
-from .conftest import IDENTITY, Agent
-from .loopback import LocalExec
+from tests.probes.conftest import IDENTITY, Agent
+from tests.probes.loopback import LocalExec
 
 HERE = "east"
 
@@ -41,11 +40,15 @@ def traffic(agent: Agent, scratch: Path, opened: list[LocalExec]) -> Iterator[Tr
     """Traffic from one cluster, whose client pod is a process here."""
 
     def open_exec() -> LocalExec:
-        opened.append(LocalExec([*agent.command, "session"], {**agent.environment, "TMPDIR": str(scratch)}))
+        opened.append(
+            LocalExec([*agent.command, "session"], {**agent.environment, "TMPDIR": str(scratch)})
+        )
         return opened[-1]
 
     session = Session("pod client", open_exec)
-    yield Traffic(mesh(), Sessions({HERE: session}), replace(Timeouts(), request=2.0, kube_request=5.0))
+    yield Traffic(
+        mesh(), Sessions({HERE: session}), replace(Timeouts(), request=2.0, kube_request=5.0)
+    )
     session.close()
 
 
@@ -69,7 +72,9 @@ def stubborn_server(handle: Callable[[socket.socket, int], None]) -> Iterator[in
     thread.join(5)
 
 
-def _quietly(handle: Callable[[socket.socket, int], None], sock: socket.socket, number: int) -> None:
+def _quietly(
+    handle: Callable[[socket.socket, int], None], sock: socket.socket, number: int
+) -> None:
     with sock:
         try:
             handle(sock, number)
@@ -80,7 +85,9 @@ def _quietly(handle: Callable[[socket.socket, int], None], sock: socket.socket, 
 def a_line(sock: socket.socket) -> bool:
     """Read what came, a line unless this machine is slow, and answer each line as a probe does; whether there was one."""
     lines = sock.recv(4096).count(b"\n")
-    sock.sendall(lines * (json.dumps({"pod": "p", "cluster": "east", "version": "v1"}).encode() + b"\n"))
+    sock.sendall(
+        lines * (json.dumps({"pod": "p", "cluster": "east", "version": "v1"}).encode() + b"\n")
+    )
     return lines > 0
 
 
@@ -94,7 +101,9 @@ def until(running: Running, holds: Callable[[Timeline], bool], what: str = "reco
 
 def sent(running: Running, count: int) -> Timeline:
     """Wait until every flow has so many records."""
-    return until(running, lambda timeline: all(len(flow.records) >= count for flow in timeline.flows))
+    return until(
+        running, lambda timeline: all(len(flow.records) >= count for flow in timeline.flows)
+    )
 
 
 @pytest.mark.parametrize("protocol", list(Protocol), ids=lambda protocol: protocol.value)
@@ -102,7 +111,9 @@ def sent(running: Running, count: int) -> Timeline:
 def test_every_request_is_on_record_with_who_answered(
     traffic: Traffic, server: dict[str, int], scratch: Path, protocol: Protocol, keep_alive: bool
 ) -> None:
-    with flowing(traffic, [plan(server[protocol.value], protocol, keep_alive=keep_alive)], at_most_seconds=30) as running:
+    with flowing(
+        traffic, [plan(server[protocol.value], protocol, keep_alive=keep_alive)], at_most_seconds=30
+    ) as running:
         with running.marked("watched"):
             sent(running, 15)
         with pytest.raises(RuntimeError, match="so_far"):
@@ -113,7 +124,9 @@ def test_every_request_is_on_record_with_who_answered(
     assert not timeline.failures
     assert len(flow.records) >= 15
     answer = flow.records[0]
-    assert (answer.cluster, answer.pod, answer.version) == tuple(IDENTITY[f"ISTIO_MC_{key}"] for key in ("CLUSTER", "POD", "VERSION"))
+    assert (answer.cluster, answer.pod, answer.version) == tuple(
+        IDENTITY[f"ISTIO_MC_{key}"] for key in ("CLUSTER", "POD", "VERSION")
+    )
     assert answer.new_connection
     if keep_alive:
         assert flow.breaks < len(flow.records) / 2
@@ -132,7 +145,10 @@ def test_a_slow_answer_does_not_hold_up_the_next_request(traffic: Traffic) -> No
             time.sleep(0.4)
         a_line(sock)
 
-    with stubborn_server(handle) as port, flowing(traffic, [plan(port)], at_most_seconds=30) as running:
+    with (
+        stubborn_server(handle) as port,
+        flowing(traffic, [plan(port)], at_most_seconds=30) as running,
+    ):
         sent(running, 30)
 
     (flow,) = running.timeline.flows
@@ -151,8 +167,15 @@ def test_requests_that_cannot_be_sent_any_more_are_failures(traffic: Traffic) ->
         a_line(sock)
 
     here = plan(0, interval_seconds=0.01, timeout_seconds=0.5)
-    with stubborn_server(handle) as port, flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running:
-        until(running, lambda timeline: any(record.ending is Ending.SKIPPED for record in timeline.failures), "a skipped request")
+    with (
+        stubborn_server(handle) as port,
+        flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running,
+    ):
+        until(
+            running,
+            lambda timeline: any(record.ending is Ending.SKIPPED for record in timeline.failures),
+            "a skipped request",
+        )
         released.set()
 
     (flow,) = running.timeline.flows
@@ -174,7 +197,9 @@ def test_refusals_are_failures_and_none_is_repeated(traffic: Traffic) -> None:
     assert flow.longest_gap_seconds == pytest.approx(flow.ended - flow.began)
 
 
-def test_the_senders_outlive_the_session_that_started_them(traffic: Traffic, server: dict[str, int], opened: list[LocalExec]) -> None:
+def test_the_senders_outlive_the_session_that_started_them(
+    traffic: Traffic, server: dict[str, int], opened: list[LocalExec]
+) -> None:
     with flowing(traffic, [plan(server["tcp"])], at_most_seconds=30) as running:
         sent(running, 3)
         opened[0].process.kill()
@@ -189,19 +214,28 @@ def test_the_senders_outlive_the_session_that_started_them(traffic: Traffic, ser
     assert not flow.failures
 
 
-def test_the_senders_end_by_themselves(traffic: Traffic, server: dict[str, int], scratch: Path) -> None:
+def test_the_senders_end_by_themselves(
+    traffic: Traffic, server: dict[str, int], scratch: Path
+) -> None:
     with (
         pytest.raises(ObservationError, match="it was given too little time"),
         flowing(traffic, [plan(server["tcp"])], at_most_seconds=0.3),
     ):
-        eventually(lambda: '"ended"' in _written(scratch), bool, within_seconds=10, what="the sender to end")
+        eventually(
+            lambda: '"ended"' in _written(scratch),
+            bool,
+            within_seconds=10,
+            what="the sender to end",
+        )
 
 
 def _written(scratch: Path) -> str:
     return next(iter(scratch.glob("flows-*.jsonl"))).read_text()
 
 
-def test_a_record_that_was_lost_is_noticed(traffic: Traffic, server: dict[str, int], scratch: Path) -> None:
+def test_a_record_that_was_lost_is_noticed(
+    traffic: Traffic, server: dict[str, int], scratch: Path
+) -> None:
     with (
         pytest.raises(ObservationError, match=r"not complete.*No such file"),
         flowing(traffic, [plan(server["tcp"])], at_most_seconds=30) as running,
@@ -210,7 +244,9 @@ def test_a_record_that_was_lost_is_noticed(traffic: Traffic, server: dict[str, i
         next(iter(scratch.glob("flows-*.jsonl"))).unlink()
 
 
-def test_a_sender_that_died_is_noticed(traffic: Traffic, server: dict[str, int], scratch: Path) -> None:
+def test_a_sender_that_died_is_noticed(
+    traffic: Traffic, server: dict[str, int], scratch: Path
+) -> None:
     with (
         pytest.raises(ObservationError, match="the sender has died"),
         flowing(traffic, [plan(server["tcp"])], at_most_seconds=30) as running,
@@ -223,19 +259,29 @@ def test_a_sender_that_died_is_noticed(traffic: Traffic, server: dict[str, int],
 
 def _sends_for(process: Path, scratch: Path) -> bool:
     try:
-        return b"flows" in (process / "cmdline").read_bytes() and f"TMPDIR={scratch}".encode() in (process / "environ").read_bytes()
+        return (
+            b"flows" in (process / "cmdline").read_bytes()
+            and f"TMPDIR={scratch}".encode() in (process / "environ").read_bytes()
+        )
     except OSError:
         return False
 
 
-def test_what_went_wrong_in_the_block_is_what_is_told(traffic: Traffic, server: dict[str, int], scratch: Path) -> None:
-    with pytest.raises(ZeroDivisionError), flowing(traffic, [plan(server["tcp"])], at_most_seconds=30):
+def test_what_went_wrong_in_the_block_is_what_is_told(
+    traffic: Traffic, server: dict[str, int], scratch: Path
+) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        flowing(traffic, [plan(server["tcp"])], at_most_seconds=30),
+    ):
         _ = 1 / 0
 
     assert not list(scratch.iterdir())
 
 
-def test_too_many_records_are_refused_before_anything_is_sent(traffic: Traffic, server: dict[str, int]) -> None:
+def test_too_many_records_are_refused_before_anything_is_sent(
+    traffic: Traffic, server: dict[str, int]
+) -> None:
     with (
         pytest.raises(ObservationError, match="send less often or for a shorter time"),
         flowing(traffic, [plan(server["tcp"], interval_seconds=0.001)], at_most_seconds=3600),
@@ -258,7 +304,10 @@ def test_a_stream_that_breaks_is_a_failure_and_opens_again(traffic: Traffic) -> 
             if not a_line(sock):
                 return
 
-    with stubborn_server(handle) as port, flowing(traffic, [plan(port, stream=True)], at_most_seconds=30) as running:
+    with (
+        stubborn_server(handle) as port,
+        flowing(traffic, [plan(port, stream=True)], at_most_seconds=30) as running,
+    ):
         sent(running, 20)
 
     (flow,) = running.timeline.flows
@@ -275,7 +324,10 @@ def test_a_stream_that_breaks_between_two_lines_is_a_failure(traffic: Traffic) -
             time.sleep(20)
 
     here = plan(0, stream=True, interval_seconds=5)
-    with stubborn_server(handle) as port, flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running:
+    with (
+        stubborn_server(handle) as port,
+        flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running,
+    ):
         sent(running, 2)
 
     (flow,) = running.timeline.flows
@@ -289,7 +341,10 @@ def test_a_stream_that_falls_silent_is_a_failure_for_every_line(traffic: Traffic
         time.sleep(20)
 
     here = plan(0, stream=True, interval_seconds=0.1, timeout_seconds=0.5)
-    with stubborn_server(handle) as port, flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running:
+    with (
+        stubborn_server(handle) as port,
+        flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running,
+    ):
         sent(running, 8)
 
     (flow,) = running.timeline.flows
@@ -308,11 +363,22 @@ def test_a_stream_of_requests_makes_no_sense(traffic: Traffic, server: dict[str,
 
 
 def test_a_record_takes_no_more_than_it_may(tmp_path: Path) -> None:
-    log = flow_agent.Log(str(tmp_path / "log"), 1)
+    log = Log(str(tmp_path / "log"), 1)
     answer = {"cluster": "c" * 63, "pod": "p" * 63, "version": "v" * 63}
-    log.record(0, time.time(), 1.0, {"ending": "answered", "status": 200, "seconds": 1.0, "answer": answer, "error": "\\" * 1000})
+    log.record(
+        0,
+        time.time(),
+        1.0,
+        {
+            "ending": "answered",
+            "status": 200,
+            "seconds": 1.0,
+            "answer": answer,
+            "error": "\\" * 1000,
+        },
+    )
 
-    assert len((tmp_path / "log").read_bytes()) <= 2 * flow_agent.RECORD_BYTES
+    assert len((tmp_path / "log").read_bytes()) <= 2 * RECORD_BYTES
 
 
 def test_records_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +389,7 @@ def test_records_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text, offset, more = "", 0, True
     pieces = 0
     while more:
-        came = flow_agent.read({"name": "job", "offset": offset, "limit": 100})
+        came = read({"name": "job", "offset": offset, "limit": 100})
         text, offset, more, pieces = text + came["text"], came["offset"], came["more"], pieces + 1
 
     assert text == "".join(lines)
@@ -333,4 +399,4 @@ def test_records_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["../etc/passwd", "a/b", ""])
 def test_names_of_jobs_are_no_paths(name: str) -> None:
     with pytest.raises(ValueError, match="no name for a job"):
-        flow_agent.read({"name": name})
+        read({"name": name})

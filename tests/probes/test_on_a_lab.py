@@ -11,22 +11,29 @@ from typing import Any
 
 import pytest
 
-from pytest_istio_mc.checks import controlplane_live
-from pytest_istio_mc.checks.hops import State
-from pytest_istio_mc.checks.tracing import trace, waits_its_turn
+from pytest_istio_mc.checks.control_plane.live import configuration_source, injection
+from pytest_istio_mc.checks.control_plane.observe import (
+    config_in_force,
+    injections,
+    reads_from,
+    revisions,
+)
+from pytest_istio_mc.checks.tracing.trace import State
+from pytest_istio_mc.checks.tracing.traces import trace, waits_its_turn
 from pytest_istio_mc.collect import collect
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.kube.connecting import connected
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import Protocol
-from pytest_istio_mc.probes import manifests, program, workloads
-from pytest_istio_mc.probes.configuration import config_in_force, reads_from
-from pytest_istio_mc.probes.injection import injections, revisions
+from pytest_istio_mc.probes import manifests
+from pytest_istio_mc.probes.agent import program
+from pytest_istio_mc.probes.leftovers import leftovers
 from pytest_istio_mc.probes.paths import gateway_addresses, path
 from pytest_istio_mc.probes.settling import held_back
 from pytest_istio_mc.probes.traffic import Traffic, open_traffic
+from pytest_istio_mc.probes.workloads import deployed, own_namespace, run_namespace
 from pytest_istio_mc.progress import Progress
-from pytest_istio_mc.run import connected
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
 from tests.conftest import LabMesh
@@ -62,7 +69,9 @@ def probed(lab_mesh: LabMesh) -> Iterator[Probed]:
     timeouts = Timeouts()
     with connected(lab_mesh.mesh, timeouts) as kubes:
         with (
-            workloads.deployed(replace(lab_mesh.mesh, run_id=RUN), kubes, timeouts, Progress(lines.append)) as mesh,
+            deployed(
+                replace(lab_mesh.mesh, run_id=RUN), kubes, timeouts, Progress(lines.append)
+            ) as mesh,
             open_traffic(mesh, kubes, timeouts) as traffic,
         ):
             yield Probed(mesh, kubes, traffic, lines)
@@ -77,7 +86,9 @@ def test_every_cluster_has_a_client_and_a_server_of_its_own_version(probed: Prob
     assert set(found) == {(cluster, role) for cluster in CLUSTERS for role in ("client", "server")}
     assert {found[(cluster, "server")].version for cluster in CLUSTERS} == {"v1", "v2"}
     assert len({pod.ip for pod in found.values()}) == 4
-    assert any("every client reaches the servers of every cluster" in line for line in probed.lines), probed.lines
+    assert any(
+        "every client reaches the servers of every cluster" in line for line in probed.lines
+    ), probed.lines
 
 
 def test_one_file_runs_in_the_pods(probed: Probed) -> None:
@@ -105,11 +116,15 @@ def test_ways_between_networks_lead_through_gateways_and_within_one_to_pods(prob
     across = path(probed.mesh, gateways, "cluster1", "cluster2", manifests.STRICT)
     within = path(probed.mesh, gateways, "cluster1", "cluster1", manifests.STRICT)
 
-    assert {(one.cluster, one.port) for one in gateways} == {(cluster, manifests.EAST_WEST) for cluster in CLUSTERS}
+    assert {(one.cluster, one.port) for one in gateways} == {
+        (cluster, manifests.EAST_WEST) for cluster in CLUSTERS
+    }
     assert across is not None
     assert across.gateway is not None
     assert (across.gateway.cluster, across.port) == ("cluster2", manifests.EAST_WEST)
-    assert probed.traffic.connect("cluster1", across.address, across.port).ending.value == "answered"
+    assert (
+        probed.traffic.connect("cluster1", across.address, across.port).ending.value == "answered"
+    )
     assert within is not None
     assert (within.address, within.gateway) == (probed.mesh.probes.servers("cluster1")[0].ip, None)
 
@@ -121,12 +136,12 @@ def test_pods_are_injected_as_they_should_be(probed: Probed) -> None:
         (cluster, way) for cluster in CLUSTERS for way in ("admitted", "opted-out", "running")
     }
     assert {one.injected for one in seen if one.way == "opted-out"} == {False}
-    verdict = controlplane_live.injection(probed.mesh, seen, revisions(probed.mesh, probed.kubes))
+    verdict = injection(probed.mesh, seen, revisions(probed.mesh, probed.kubes))
     assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
 
 
 def test_configuration_is_in_force_where_it_is_read(probed: Probed) -> None:
-    with workloads.own_namespace(probed.mesh, probed.kubes, "config") as namespace:
+    with own_namespace(probed.mesh, probed.kubes, "config") as namespace:
         for kube in probed.kubes.values():
             made = kube.read("Namespace", namespace)
             assert made is not None
@@ -134,7 +149,9 @@ def test_configuration_is_in_force_where_it_is_read(probed: Probed) -> None:
         seen, converged = config_in_force(probed.traffic, probed.kubes, namespace)
 
     assert converged is not None
-    verdict = controlplane_live.configuration_source(probed.mesh, seen, {name: reads_from(probed.mesh, name) for name in CLUSTERS})
+    verdict = configuration_source(
+        probed.mesh, seen, {name: reads_from(probed.mesh, name) for name in CLUSTERS}
+    )
     assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
     for kube in probed.kubes.values():
         going = kube.read("Namespace", namespace)
@@ -144,11 +161,13 @@ def test_configuration_is_in_force_where_it_is_read(probed: Probed) -> None:
 def test_what_a_dead_run_left_is_told_from_what_still_runs(probed: Probed) -> None:
     kube = probed.kubes["cluster1"]
     name = f"istio-mc-{RUN}-dead"
-    dead = workloads.run_namespace(kube, name, RUN)
-    dead["metadata"]["annotations"][manifests.OWNER_ANNOTATION] = f"{socket.gethostname()}/{2**22 + 1}"
+    dead = run_namespace(kube, name, RUN)
+    dead["metadata"]["annotations"][manifests.OWNER_ANNOTATION] = (
+        f"{socket.gethostname()}/{2**22 + 1}"
+    )
     kube.apply(dead)
 
-    found = {one.namespace: one for one in workloads.leftovers(kube)}
+    found = {one.namespace: one for one in leftovers(kube)}
 
     assert found[name].owner_is_dead
     assert not found[probed.namespace].owner_is_dead
@@ -166,11 +185,20 @@ def test_no_hop_of_a_healthy_way_is_broken(probed: Probed) -> None:
 
 def test_who_is_denied_is_told_by_the_failure_and_then_by_the_policy(probed: Probed) -> None:
     before = probed.record()
-    policy = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "nobody"}, "spec": {}}
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "nobody"},
+        "spec": {},
+    }
     with applied(probed.kubes["cluster2"], probed.namespace, policy):
         denied = eventually(
             probed.traffic.reach,
-            lambda requests: not any(request.answer and request.answer.cluster == "cluster2" for request in requests),
+            lambda requests: (
+                not any(
+                    request.answer and request.answer.cluster == "cluster2" for request in requests
+                )
+            ),
             within_seconds=60,  # connections that are open already are let through until Envoy has drained its old listener
             what="cluster2 to deny everybody",
         ).value
@@ -178,15 +206,27 @@ def test_who_is_denied_is_told_by_the_failure_and_then_by_the_policy(probed: Pro
         by_policy = trace(probed.record(), "cluster1", "cluster2", manifests.HTTP)
 
     assert by_failure.broken is not None
-    assert (by_failure.broken.name, by_failure.broken.seen) == ("authorisation", "403 RBAC: access denied (no policy)")
+    assert (by_failure.broken.name, by_failure.broken.seen) == (
+        "authorisation",
+        "403 RBAC: access denied (no policy)",
+    )
     assert by_policy.broken is not None
-    assert (by_policy.broken.name, by_policy.broken.seen) == ("authorisation", f"ALLOW {probed.namespace}/nobody lets nobody in")
-    assert f"-n {probed.namespace} delete authorizationpolicies.security.istio.io nobody" in by_policy.remedy
+    assert (by_policy.broken.name, by_policy.broken.seen) == (
+        "authorisation",
+        f"ALLOW {probed.namespace}/nobody lets nobody in",
+    )
+    assert (
+        f"-n {probed.namespace} delete authorizationpolicies.security.istio.io nobody"
+        in by_policy.remedy
+    )
 
 
 def test_farther_instances_wait_their_turn_where_locality_decides(probed: Probed) -> None:
     outliers = {"consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s"}
-    policy = {"outlierDetection": outliers, "loadBalancer": {"localityLbSetting": {"enabled": True}}}
+    policy = {
+        "outlierDetection": outliers,
+        "loadBalancer": {"localityLbSetting": {"enabled": True}},
+    }
     rule = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
@@ -202,7 +242,11 @@ def test_farther_instances_wait_their_turn_where_locality_decides(probed: Probed
             what="the endpoints of cluster2 to have a lower priority",
         )
         snapshot = probed.record()
-        answered = {request.answer.cluster for request in probed.traffic.reach() if request.answer and request.source == "cluster1"}
+        answered = {
+            request.answer.cluster
+            for request in probed.traffic.reach()
+            if request.answer and request.source == "cluster1"
+        }
 
     assert answered == {"cluster1"}
     assert waits_its_turn(snapshot, "cluster1", "cluster2", manifests.HTTP)

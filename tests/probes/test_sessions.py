@@ -10,9 +10,8 @@ import pytest
 
 from pytest_istio_mc.errors import GivenUp, KubeError, ObservationError, ProvisionError
 from pytest_istio_mc.probes.sessions import Session, Sessions
-
-from .conftest import Agent
-from .loopback import LocalExec
+from tests.probes.conftest import Agent
+from tests.probes.loopback import LocalExec
 
 
 @pytest.fixture
@@ -27,7 +26,9 @@ def session(agent: Agent, opened: list[LocalExec]) -> Iterator[Session]:
 
 
 def dns(session: Session, timeout_seconds: float = 10) -> object:
-    return session.ask({"op": "dns", "name": "127.0.0.1"}, timeout_seconds=timeout_seconds)["addresses"]
+    return session.ask({"op": "dns", "name": "127.0.0.1"}, timeout_seconds=timeout_seconds)[
+        "addresses"
+    ]
 
 
 def test_one_exec_serves_any_number_of_threads(session: Session, opened: list[LocalExec]) -> None:
@@ -55,7 +56,10 @@ def test_a_broken_session_fails_what_runs_and_is_opened_anew_by_the_next(
 
     def ask() -> None:
         try:
-            session.ask({"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30}, timeout_seconds=30)
+            session.ask(
+                {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
+                timeout_seconds=30,
+            )
         except ObservationError as error:
             failures.append(error)
 
@@ -70,13 +74,18 @@ def test_a_broken_session_fails_what_runs_and_is_opened_anew_by_the_next(
     assert len(opened) == 2
 
 
-def test_what_waits_for_a_pod_that_is_given_up_ends(session: Session, opened: list[LocalExec], silent_port: int) -> None:
+def test_what_waits_for_a_pod_that_is_given_up_ends(
+    session: Session, opened: list[LocalExec], silent_port: int
+) -> None:
     dns(session)
     why = ProvisionError('cluster "east"', "kubelet ended")
     threading.Timer(0.2, session.give_up, [why]).start()
 
     with pytest.raises(GivenUp, match="kubelet ended"):
-        session.ask({"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30}, timeout_seconds=30)
+        session.ask(
+            {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
+            timeout_seconds=30,
+        )
     with pytest.raises(GivenUp):
         dns(session)
     assert len(opened) == 1
@@ -85,7 +94,10 @@ def test_what_waits_for_a_pod_that_is_given_up_ends(session: Session, opened: li
 def test_silence_is_an_observation_error(session: Session, silent_port: int) -> None:
     dns(session)
     with pytest.raises(ObservationError, match="no result within"):
-        session.ask({"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30}, timeout_seconds=0.2)
+        session.ask(
+            {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
+            timeout_seconds=0.2,
+        )
 
     assert dns(session) == ["127.0.0.1"]
 
@@ -99,7 +111,9 @@ def test_a_pod_that_cannot_be_reached_is_an_observation_error() -> None:
 
 
 def test_an_image_without_a_probe_in_it_is_an_observation_error(agent: Agent) -> None:
-    session = Session("pod client", lambda: LocalExec(["sleep", "30"], agent.environment), open_seconds=0.2)
+    session = Session(
+        "pod client", lambda: LocalExec(["sleep", "30"], agent.environment), open_seconds=0.2
+    )
     with pytest.raises(ObservationError, match="hello"):
         dns(session)
     with pytest.raises(ObservationError, match="ended"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from pytest_istio_mc.probes.traffic import least_share, sample_size
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
+from pytest_istio_mc.statistics import least_share, sample_size
 from tests.specs import meshes
 
 
@@ -16,7 +16,9 @@ from tests.specs import meshes
     ids=["two-networks", "flat", "three-networks", "three-flat", "two-regions", "one-and-two"],
 )
 def test_a_gateway_gets_one_share_for_all_the_clusters_behind_it(networks: str, share: int) -> None:
-    clusters = tuple(ClusterSpec(f"cluster{number}", f"network-{name}") for number, name in enumerate(networks))
+    clusters = tuple(
+        ClusterSpec(f"cluster{number}", f"network-{name}") for number, name in enumerate(networks)
+    )
 
     assert least_share(MeshSpec("any", clusters)) == share
 
@@ -27,7 +29,10 @@ def test_no_cluster_has_a_smaller_share_than_that(spec: MeshSpec) -> None:
     others = len(set(networks)) - 1
     for source in spec.data_planes:
         ways = networks.count(source.network) + others
-        shares = [ways * (1 if cluster.network == source.network else networks.count(cluster.network)) for cluster in spec.data_planes]
+        shares = [
+            ways * (1 if cluster.network == source.network else networks.count(cluster.network))
+            for cluster in spec.data_planes
+        ]
         assert max(shares) <= least_share(spec)
 
 

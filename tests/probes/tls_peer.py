@@ -71,5 +71,12 @@ def _answer(connection: ssl.SSLSocket) -> None:
             return
         received += piece
     shown = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
-    body = json.dumps({"cluster": "west", "pod": "helloworld-v2", "port": 5999, "xfcc": f"URI={facts(shown).spiffe_ids[0]}"}).encode()
+    body = json.dumps(
+        {
+            "cluster": "west",
+            "pod": "helloworld-v2",
+            "port": 5999,
+            "xfcc": f"URI={facts(shown).spiffe_ids[0]}",
+        }
+    ).encode()
     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)

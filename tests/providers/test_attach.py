@@ -17,15 +17,14 @@ from pytest_istio_mc import cli
 from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.probes import workloads
+from pytest_istio_mc.probes.leftovers import leftovers
 from pytest_istio_mc.probes.manifests import OWNER_ANNOTATION, RUN_LABEL
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
 from pytest_istio_mc.providers.attach import AttachProvider, look
-from pytest_istio_mc.provision import release_kept, sweep_dead_runs
+from pytest_istio_mc.session.provision import release_kept, sweep_dead_runs
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec, with_contexts
-
-from ..kubernetes_api import TOKEN, KubernetesApi, kubernetes_api, programs
+from tests.kubernetes_api import TOKEN, KubernetesApi, kubernetes_api, programs
 
 TOPOLOGY = "multi-network-multi-primary"
 
@@ -37,7 +36,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
         yield running
 
 
-def kubeconfig(folder: Path, servers: Sequence[str], user: dict[str, Any], authority: Path | None = None) -> Path:
+def kubeconfig(
+    folder: Path, servers: Sequence[str], user: dict[str, Any], authority: Path | None = None
+) -> Path:
     """A kubeconfig with a context for each server, ``one``, ``two``…, all with the same user."""
     names = ["one", "two", "three"][: len(servers)]
     trusted = {"certificate-authority": str(authority)} if authority else {}
@@ -45,8 +46,13 @@ def kubeconfig(folder: Path, servers: Sequence[str], user: dict[str, Any], autho
         "apiVersion": "v1",
         "kind": "Config",
         "users": [{"name": "user", "user": user}],
-        "clusters": [{"name": name, "cluster": {"server": server} | trusted} for name, server in zip(names, servers, strict=True)],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": "user"}} for name in names],
+        "clusters": [
+            {"name": name, "cluster": {"server": server} | trusted}
+            for name, server in zip(names, servers, strict=True)
+        ],
+        "contexts": [
+            {"name": name, "context": {"cluster": name, "user": "user"}} for name in names
+        ],
     }
     path = folder / "kubeconfig"
     path.write_text(json.dumps(document))
@@ -73,14 +79,18 @@ def closed() -> str:
         return f"https://127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_every_cluster_that_does_not_answer_is_named_with_the_command_to_try(tmp_path: Path) -> None:
+def test_every_cluster_that_does_not_answer_is_named_with_the_command_to_try(
+    tmp_path: Path,
+) -> None:
     path = kubeconfig(tmp_path, [closed(), closed()], {"token": "t"})
 
     error = refused(path)
 
     assert error.thing == 'cluster "east" (context "one"); cluster "west" (context "two")'
     assert "Connection refused" in error.detail
-    assert f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system" in error.advice
+    assert (
+        f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system" in error.advice
+    )
 
 
 def test_a_cluster_without_istio_says_so(api: KubernetesApi, tmp_path: Path) -> None:
@@ -98,16 +108,24 @@ def test_credentials_that_are_missing_or_refused_are_told_apart_from_a_silent_cl
     assert "missing or refused" in error.advice
 
 
-def test_an_account_without_permissions_is_told_what_it_needs(api: KubernetesApi, tmp_path: Path) -> None:
-    error = refused(kubeconfig(tmp_path, [api.url] * 2, {"token": account(api, "nobody", [])}, authority(api)))
+def test_an_account_without_permissions_is_told_what_it_needs(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    error = refused(
+        kubeconfig(tmp_path, [api.url] * 2, {"token": account(api, "nobody", [])}, authority(api))
+    )
 
     assert "leave to read" in error.advice
     assert 'cannot list resource "deployments"' in error.detail
 
 
-def test_an_account_that_may_read_only_deployments_is_enough_to_be_adopted(api: KubernetesApi, tmp_path: Path) -> None:
+def test_an_account_that_may_read_only_deployments_is_enough_to_be_adopted(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
     reader = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}
-    path = kubeconfig(tmp_path, [api.url], {"token": account(api, "reader", [reader])}, authority(api))
+    path = kubeconfig(
+        tmp_path, [api.url], {"token": account(api, "reader", [reader])}, authority(api)
+    )
     from pytest_istio_mc.kube import Kube
 
     kube = Kube("east", str(path), "one")
@@ -125,23 +143,46 @@ def account(api: KubernetesApi, name: str, rules: list[dict[str, Any]]) -> str:
     kube = api.kube()
     try:
         kube.apply(
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}},
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules},
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": name, "namespace": "default"},
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": name},
+                "rules": rules,
+            },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRoleBinding",
                 "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": name,
+                },
                 "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
             },
         )
     finally:
         kube.close()
-    command = [str(programs() / "kubectl"), f"--kubeconfig={api.kubeconfig}", "-n", "default", "create", "token", name]
+    command = [
+        str(programs() / "kubectl"),
+        f"--kubeconfig={api.kubeconfig}",
+        "-n",
+        "default",
+        "create",
+        "token",
+        name,
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_only_namespaces_of_dead_runs_are_swept(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_namespaces_of_dead_runs_are_swept(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = socket.gethostname()
@@ -154,25 +195,42 @@ def test_only_namespaces_of_dead_runs_are_swept(api: KubernetesApi, capsys: pyte
     kube = api.kube()
     try:
         for name, owner in owners.items():
-            metadata = {"name": f"sweep-{name}", "labels": {RUN_LABEL: name}, "annotations": {OWNER_ANNOTATION: owner}}
+            metadata = {
+                "name": f"sweep-{name}",
+                "labels": {RUN_LABEL: name},
+                "annotations": {OWNER_ANNOTATION: owner},
+            }
             kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        spec = with_contexts(MeshSpec(TOPOLOGY, (ClusterSpec(api.name, "network1"),)), {api.name: api.name}, str(api.kubeconfig))
+        spec = with_contexts(
+            MeshSpec(TOPOLOGY, (ClusterSpec(api.name, "network1"),)),
+            {api.name: api.name},
+            str(api.kubeconfig),
+        )
         said: list[str] = []
 
         release_kept(Mesh(spec, "mine", "attach", "image"), {api.name: kube}, Progress(said.append))
-        assert f"kubectl --kubeconfig={api.kubeconfig} --context={api.name} delete namespace -l {RUN_LABEL}=mine" in said[-1]
+        assert (
+            f"kubectl --kubeconfig={api.kubeconfig} --context={api.name} delete namespace -l {RUN_LABEL}=mine"
+            in said[-1]
+        )
 
         assert cli.main(["sweep", "--dry-run", f"--kubeconfig={api.kubeconfig}"]) == cli.GOOD
         told = capsys.readouterr().out
         assert "would remove: namespace sweep-dead of run dead" in told
-        assert [line.split()[3] for line in told.splitlines() if line.startswith("left alone: ")] == [
+        assert [
+            line.split()[3] for line in told.splitlines() if line.startswith("left alone: ")
+        ] == [
             "sweep-elsewhere",
             "sweep-living",
             "sweep-mine",
         ]
         sweep_dead_runs({api.name: kube}, Progress(said.append))
         assert "swept: namespace sweep-dead of dead run dead" in said[-1]
-        left = {entry.namespace for entry in workloads.leftovers(kube) if not _is_going(kube.read("Namespace", entry.namespace))}
+        left = {
+            entry.namespace
+            for entry in leftovers(kube)
+            if not _is_going(kube.read("Namespace", entry.namespace))
+        }
         assert left == {"sweep-living", "sweep-elsewhere", "sweep-mine"}
     finally:
         kube.close()

@@ -38,7 +38,12 @@ def change_kubeconfig(kube: Kube, change: Callable[[Json], object]) -> None:
     secret = remote_secret(kube, "cluster2")
     kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
     change(kubeconfig)
-    kube.merge("Secret", secret["metadata"]["name"], SYSTEM, {"data": {"cluster2": encoded(yaml.safe_dump(kubeconfig))}})
+    kube.merge(
+        "Secret",
+        secret["metadata"]["name"],
+        SYSTEM,
+        {"data": {"cluster2": encoded(yaml.safe_dump(kubeconfig))}},
+    )
 
 
 def change_gateway(kube: Kube, change: Callable[[Json], object]) -> None:
@@ -48,14 +53,25 @@ def change_gateway(kube: Kube, change: Callable[[Json], object]) -> None:
     spec = copy.deepcopy(gateway["spec"])
     change(spec)
     # a merge patch keeps the keys of maps that it does not name
-    kube.merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": {"selector": None, "servers": None}})
+    kube.merge(
+        "Gateway.networking.istio.io",
+        CROSS_NETWORK,
+        SYSTEM,
+        {"spec": {"selector": None, "servers": None}},
+    )
     kube.merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": spec})
 
 
 def bare(manifest: Json, **metadata: Any) -> Json:
     """The object without what the apiserver added, so that it can be made anew."""
-    kept = {key: value for key, value in manifest["metadata"].items() if key in ("name", "namespace", "labels", "annotations")}
-    return {key: value for key, value in manifest.items() if key != "status"} | {"metadata": kept | metadata}
+    kept = {
+        key: value
+        for key, value in manifest["metadata"].items()
+        if key in ("name", "namespace", "labels", "annotations")
+    }
+    return {key: value for key, value in manifest.items() if key != "status"} | {
+        "metadata": kept | metadata
+    }
 
 
 def restart(kube: Kube, *selectors: str) -> None:
@@ -65,9 +81,15 @@ def restart(kube: Kube, *selectors: str) -> None:
         for name in old:
             kube.delete("Pod", name, SYSTEM)
         what = f"the pods with {selector} of {kube.name} are replaced"
-        eventually(partial(pod_names, kube, selector), partial(replaced, old), within_seconds=90, what=what)
+        eventually(
+            partial(pod_names, kube, selector), partial(replaced, old), within_seconds=90, what=what
+        )
         deployments = kube.list("Deployment", SYSTEM, labels=selector)
-        kube.wait_available([("Deployment", item["metadata"]["name"]) for item in deployments], SYSTEM, within_seconds=90)
+        kube.wait_available(
+            [("Deployment", item["metadata"]["name"]) for item in deployments],
+            SYSTEM,
+            within_seconds=90,
+        )
 
 
 def pod_names(kube: Kube, selector: str) -> set[str]:
@@ -82,8 +104,15 @@ def replaced(old: set[str], now: set[str]) -> bool:
 
 def plug_in(kube: Kube, root: certificates.Authority) -> None:
     """Replace ``cacerts`` with an intermediate of another root; istiod takes it at its next start."""
-    files = certificates.cacerts_files(certificates.make_intermediate(root, f"Intermediate CA of {kube.name}"), root)
-    kube.merge("Secret", "cacerts", SYSTEM, {"data": {name: encoded(content) for name, content in files.items()}})
+    files = certificates.cacerts_files(
+        certificates.make_intermediate(root, f"Intermediate CA of {kube.name}"), root
+    )
+    kube.merge(
+        "Secret",
+        "cacerts",
+        SYSTEM,
+        {"data": {name: encoded(content) for name, content in files.items()}},
+    )
 
 
 def set_mesh_config(kube: Kube, **settings: Any) -> None:
@@ -101,5 +130,12 @@ def set_environment(kube: Kube, deployment: str, **values: str | None) -> None:
     containers = copy.deepcopy(item["spec"]["template"]["spec"]["containers"])
     for container in containers:
         kept = [one for one in container.get("env", ()) if one["name"] not in values]
-        container["env"] = kept + [{"name": name, "value": value} for name, value in values.items() if value is not None]
-    kube.merge("Deployment", deployment, SYSTEM, {"spec": {"template": {"spec": {"containers": containers}}}})
+        container["env"] = kept + [
+            {"name": name, "value": value} for name, value in values.items() if value is not None
+        ]
+    kube.merge(
+        "Deployment",
+        deployment,
+        SYSTEM,
+        {"spec": {"template": {"spec": {"containers": containers}}}},
+    )

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_istio_mc.lab import toolchain
-
-from .mesh import SeededMesh
+from pytest_istio_mc.lab.binaries import toolchain
+from tests.seeded.mesh import SeededMesh
 
 
 @pytest.fixture(scope="session")
-def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededMesh]:
+def mesh(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SeededMesh]:
     """A lab mesh of one topology that all its faults share; a test that does not see it healed makes it anew."""
     if toolchain.cached() is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from .changes import SYSTEM, bare, remote_secret, restart, set_environment
-from .faults import fault
-from .mesh import SeededMesh
-from .remotes import annotate, change_webhooks
+from tests.seeded.changes import SYSTEM, bare, remote_secret, restart, set_environment
+from tests.seeded.faults import fault
+from tests.seeded.mesh import SeededMesh
+from tests.seeded.remotes import annotate, change_webhooks
 
 _xc = partial(fault, topology="external-control-plane")
 
 
-@_xc("pr-control-plane-annotation", check="MC-CONTROL-007", clusters=("cluster3", "cluster1"), starts=False)
+@_xc(
+    "pr-control-plane-annotation",
+    check="MC-CONTROL-007",
+    clusters=("cluster3", "cluster1"),
+    starts=False,
+)
 def annotated_with_the_cluster_of_the_istiod(mesh: SeededMesh) -> None:
     """The remote names the cluster in which istiod runs; istiod carries the name of its config cluster."""
     annotate(mesh.kubes["cluster3"], "cluster1")
@@ -20,7 +25,13 @@ def annotated_with_the_cluster_of_the_istiod(mesh: SeededMesh) -> None:
     change_webhooks(mesh.kubes["cluster3"], caBundle="")
 
 
-@_xc("xc-remote-secret-misplaced", check="MC-ACCESS-001", clusters=("cluster1", "cluster2", "cluster3"), starts=False, recorded=True)
+@_xc(
+    "xc-remote-secret-misplaced",
+    check="MC-ACCESS-001",
+    clusters=("cluster1", "cluster2", "cluster3"),
+    starts=False,
+    recorded=True,
+)
 def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     """The remote secret was applied where istiod runs; it reads these in its config cluster."""
     secret = remote_secret(mesh.kubes["cluster2"], "cluster3")
@@ -28,7 +39,13 @@ def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     mesh.kubes["cluster1"].create(bare(secret))
 
 
-@_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"), starts=False, recorded=True)
+@_xc(
+    "xc-local-secrets",
+    check="MC-CONTROL-010",
+    clusters=("cluster1", "cluster2"),
+    starts=False,
+    recorded=True,
+)
 def secrets_read_beside_istiod(mesh: SeededMesh) -> None:
     """LOCAL_CLUSTER_SECRET_WATCHER is set, so istiod takes its own access to the config cluster for another member of the mesh."""
     set_environment(mesh.kubes["cluster1"], "istiod", LOCAL_CLUSTER_SECRET_WATCHER="true")

@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .mesh import SeededMesh
+from tests.seeded.mesh import SeededMesh
 
 Seed = Callable[[SeededMesh], None]
 COMMON = "multi-network-multi-primary"
@@ -63,7 +63,16 @@ def fault(
     """Register a seed. Where nothing else is said, those of the common topology are recorded."""
 
     def register(seed: Seed) -> Seed:
-        made = SeededFault(name, check, clusters, seed, topology, heal, topology == COMMON if recorded is None else recorded, starts)
+        made = SeededFault(
+            name,
+            check,
+            clusters,
+            seed,
+            topology,
+            heal,
+            topology == COMMON if recorded is None else recorded,
+            starts,
+        )
         assert made.id not in _KNOWN, f"{made.id} is there twice"
         _KNOWN[made.id] = made
         return seed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from .changes import change_gateway, restart, set_mesh_config
-from .faults import fault
-from .mesh import SeededMesh
+from tests.seeded.changes import change_gateway, restart, set_mesh_config
+from tests.seeded.faults import fault
+from tests.seeded.mesh import SeededMesh
 
 _fed = partial(fault, topology="federated")
 
@@ -17,7 +17,9 @@ def no_aliases(mesh: SeededMesh) -> None:
     set_mesh_config(mesh.kubes["cluster2"], trustDomainAliases=[])
 
 
-@_fed("fed-remote-secret", check="MC-FEDERATION-002", clusters=("cluster1", "cluster2"), recorded=True)
+@_fed(
+    "fed-remote-secret", check="MC-FEDERATION-002", clusters=("cluster1", "cluster2"), recorded=True
+)
 def a_remote_secret(mesh: SeededMesh) -> None:
     """Somebody followed the guide for one mesh, too, and gave cluster1 access to cluster2."""
     mesh.shell(
@@ -29,7 +31,9 @@ def a_remote_secret(mesh: SeededMesh) -> None:
 @_fed("ew-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
 def gateway_for_other_hosts(mesh: SeededMesh) -> None:
     """The gateway of cluster2 passes *.global only, as federated meshes of older releases did."""
-    change_gateway(mesh.kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"]))
+    change_gateway(
+        mesh.kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"])
+    )
 
 
 @_fed("fed-dns-capture-off", check="MC-FEDERATION-001", clusters=("cluster1",))

@@ -18,7 +18,7 @@ import yaml
 from pytest_istio_mc import topologies
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import toolchain
+from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.lab.lab import Lab
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers.lab import bring_up
@@ -47,7 +47,9 @@ class SeededMesh:
         """Make the mesh, or make it anew where there is one."""
         self.remove()
         wanted = topologies.known()[self.topology].default_spec()
-        self._lab, mesh = self._built.enter_context(bring_up(wanted, self.name, Timeouts(), Progress()))
+        self._lab, mesh = self._built.enter_context(
+            bring_up(wanted, self.name, Timeouts(), Progress())
+        )
         self.spec = mesh.spec
         self._spec_file.write_text(yaml.safe_dump(self.spec.to_dict()))
         kubes = [Kube(cluster.name, self.spec.kubeconfig, cluster.context) for cluster in self.spec]
@@ -62,10 +64,25 @@ class SeededMesh:
     def certify(self, name: str, *options: str) -> Json:
         """The certificate of a pytest run that attaches to the mesh; ``name`` is that of its files in ``folder``."""
         report = self.folder / f"{name}.yaml"
-        certify = ("--mesh-provider=attach", f"--mesh-spec={self._spec_file}", f"--mesh-report={report}")
-        run = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--mesh-topology={self.spec.topology}", *certify, *options)
+        certify = (
+            "--mesh-provider=attach",
+            f"--mesh-spec={self._spec_file}",
+            f"--mesh-report={report}",
+        )
+        run = (
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            f"--mesh-topology={self.spec.topology}",
+            *certify,
+            *options,
+        )
         with (self.folder / f"{name}.log").open("wb") as log:
-            code = subprocess.run(run, cwd=CHECKOUT, env=self._environment(), stdout=log, stderr=log).returncode
+            code = subprocess.run(
+                run, cwd=CHECKOUT, env=self._environment(), stdout=log, stderr=log
+            ).returncode
         assert code in (0, 1), f"pytest ended with {code}, see {log.name}"
         certificate: Json = yaml.safe_load(report.read_text())
         return certificate
@@ -99,7 +116,12 @@ class SeededMesh:
     def on_node(self, cluster: str, *command: str) -> None:
         """Run a command in the network of a cluster's node, as its administrator can."""
         kubelet = self._lab.order("status")[cluster]["kubelet"]
-        subprocess.run(["nsenter", "-t", str(kubelet), "-n", *command], check=True, capture_output=True, text=True)
+        subprocess.run(
+            ["nsenter", "-t", str(kubelet), "-n", *command],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
 
     def signal(self, cluster: str, component: str, name: str) -> None:
         """Send a signal to a component of a cluster's node."""
@@ -125,7 +147,11 @@ class SeededMesh:
         """That of somebody who has Istio's and Kubernetes' tools on the PATH and the lab's kubeconfig as the default one."""
         tools = toolchain.cached()
         assert tools is not None
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MESH_", "PYTEST_", "COV_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MESH_", "PYTEST_", "COV_"))
+        }
         return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self.spec.kubeconfig}
 
 

@@ -8,8 +8,7 @@ import copy
 import yaml
 
 from pytest_istio_mc import certificates
-
-from .changes import (
+from tests.seeded.changes import (
     CROSS_NETWORK,
     GATEWAY,
     GATEWAY_LABEL,
@@ -25,8 +24,8 @@ from .changes import (
     set_environment,
     set_mesh_config,
 )
-from .faults import fault
-from .mesh import SeededMesh
+from tests.seeded.faults import fault
+from tests.seeded.mesh import SeededMesh
 
 
 @fault("rs-missing", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
@@ -53,7 +52,10 @@ def remote_secret_with_a_loopback_server(mesh: SeededMesh) -> None:
     Seen: istiod goes on with the former credential until the new one has synced (``clusterz`` says ``syncing``), so that every call
     still arrives; cluster2 is lost at istiod's next start.
     """
-    change_kubeconfig(mesh.kubes["cluster1"], lambda config: config["clusters"][0]["cluster"].update(server="https://127.0.0.1:6443"))
+    change_kubeconfig(
+        mesh.kubes["cluster1"],
+        lambda config: config["clusters"][0]["cluster"].update(server="https://127.0.0.1:6443"),
+    )
 
 
 @fault("rs-token-revoked", check="MC-ACCESS-004", clusters=("cluster1", "cluster2"))
@@ -64,7 +66,10 @@ def token_revoked(mesh: SeededMesh) -> None:
     refused.
     """
     for secret in mesh.kubes["cluster2"].list("Secret", SYSTEM):
-        if secret["type"] == "kubernetes.io/service-account-token" and "istio-reader" in secret["metadata"]["name"]:
+        if (
+            secret["type"] == "kubernetes.io/service-account-token"
+            and "istio-reader" in secret["metadata"]["name"]
+        ):
             mesh.kubes["cluster2"].delete("Secret", secret["metadata"]["name"], SYSTEM)
 
 
@@ -88,21 +93,33 @@ def remote_secret_with_a_server_that_nobody_answers(mesh: SeededMesh) -> None:
 @fault("rs-malformed", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
 def remote_secret_without_a_kubeconfig(mesh: SeededMesh) -> None:
     """What is in the remote secret is no kubeconfig."""
-    mesh.kubes["cluster1"].merge("Secret", "istio-remote-secret-cluster2", SYSTEM, {"data": {"cluster2": encoded("foo")}})
+    mesh.kubes["cluster1"].merge(
+        "Secret", "istio-remote-secret-cluster2", SYSTEM, {"data": {"cluster2": encoded("foo")}}
+    )
 
 
 @fault("rs-exec-auth", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"))
 def remote_secret_with_an_exec_plugin(mesh: SeededMesh) -> None:
     """An administrator's own kubeconfig was copied, which runs a cloud's command line tool."""
-    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cloud-login", "interactiveMode": "Never"}
-    change_kubeconfig(mesh.kubes["cluster1"], lambda config: config["users"][0].update(user={"exec": plugin}))
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "cloud-login",
+        "interactiveMode": "Never",
+    }
+    change_kubeconfig(
+        mesh.kubes["cluster1"], lambda config: config["users"][0].update(user={"exec": plugin})
+    )
 
 
 @fault("rs-self", check="MC-ACCESS-008", clusters=("cluster1",))
 def remote_secret_for_oneself(mesh: SeededMesh) -> None:
     """cluster1 has a remote secret for itself under another name. Seen: no endpoint is doubled."""
     mine = remote_secret(mesh.kubes["cluster2"], "cluster1")
-    another = bare(mine, name="istio-remote-secret-cluster9", annotations={"networking.istio.io/cluster": "cluster9"})
+    another = bare(
+        mine,
+        name="istio-remote-secret-cluster9",
+        annotations={"networking.istio.io/cluster": "cluster9"},
+    )
     mesh.kubes["cluster1"].create(another | {"data": {"cluster9": mine["data"]["cluster1"]}})
 
 
@@ -112,8 +129,14 @@ def remote_secret_for_a_cluster_that_is_gone(mesh: SeededMesh) -> None:
     secret = remote_secret(mesh.kubes["cluster1"], "cluster2")
     kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
     kubeconfig["clusters"][0]["cluster"]["server"] = "https://198.18.255.254:6443"
-    stale = bare(secret, name="istio-remote-secret-cluster3", annotations={"networking.istio.io/cluster": "cluster3"})
-    mesh.kubes["cluster1"].create(stale | {"data": {"cluster3": encoded(yaml.safe_dump(kubeconfig))}})
+    stale = bare(
+        secret,
+        name="istio-remote-secret-cluster3",
+        annotations={"networking.istio.io/cluster": "cluster3"},
+    )
+    mesh.kubes["cluster1"].create(
+        stale | {"data": {"cluster3": encoded(yaml.safe_dump(kubeconfig))}}
+    )
 
 
 @fault("rs-rbac-partial", check="MC-ACCESS-005", clusters=("cluster1", "cluster2"))
@@ -122,8 +145,13 @@ def reader_without_one_right(mesh: SeededMesh) -> None:
     name = f"istio-reader-clusterrole-{SYSTEM}"
     role = mesh.kubes["cluster2"].read("ClusterRole", name)
     assert role is not None
-    rules = [{**rule, "resources": [one for one in rule.get("resources", ()) if one != "configmaps"]} for rule in role["rules"]]
-    mesh.kubes["cluster2"].merge("ClusterRole", name, None, {"rules": [rule for rule in rules if rule["resources"]]})
+    rules = [
+        {**rule, "resources": [one for one in rule.get("resources", ()) if one != "configmaps"]}
+        for rule in role["rules"]
+    ]
+    mesh.kubes["cluster2"].merge(
+        "ClusterRole", name, None, {"rules": [rule for rule in rules if rule["resources"]]}
+    )
 
 
 @fault("cp-cluster-id-vs-secret", check="MC-CONTROL-002", clusters=("cluster1", "cluster2"))
@@ -131,7 +159,9 @@ def secret_under_another_cluster_name(mesh: SeededMesh) -> None:
     """The remote secret was made with --name=west, the cluster calls itself cluster2."""
     secret = copy.deepcopy(remote_secret(mesh.kubes["cluster1"], "cluster2"))
     mesh.kubes["cluster1"].delete("Secret", secret["metadata"]["name"], SYSTEM)
-    renamed = bare(secret, name="istio-remote-secret-west", annotations={"networking.istio.io/cluster": "west"})
+    renamed = bare(
+        secret, name="istio-remote-secret-west", annotations={"networking.istio.io/cluster": "west"}
+    )
     renamed["data"] = {"west": secret["data"]["cluster2"]}
     mesh.kubes["cluster1"].create(renamed)
 
@@ -139,7 +169,9 @@ def secret_under_another_cluster_name(mesh: SeededMesh) -> None:
 @fault("cp-ns-network-missing", check="MC-CONTROL-003", clusters=("cluster2",))
 def network_label_missing(mesh: SeededMesh) -> None:
     """The system namespace of cluster2 lost its network label. Seen: nothing else fails, as long as every pod is injected."""
-    mesh.kubes["cluster2"].merge("Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": None}}})
+    mesh.kubes["cluster2"].merge(
+        "Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": None}}}
+    )
 
 
 @fault("cp-network-same-name", check="MC-CONTROL-003", clusters=("cluster1", "cluster2"))
@@ -148,7 +180,12 @@ def two_clusters_on_one_network_by_name(mesh: SeededMesh) -> None:
 
     Seen: nothing else fails as long as the injector still gives every pod the right network.
     """
-    mesh.kubes["cluster2"].merge("Namespace", SYSTEM, None, {"metadata": {"labels": {"topology.istio.io/network": "network1"}}})
+    mesh.kubes["cluster2"].merge(
+        "Namespace",
+        SYSTEM,
+        None,
+        {"metadata": {"labels": {"topology.istio.io/network": "network1"}}},
+    )
 
 
 @fault("ew-svc-label-missing", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -185,7 +222,9 @@ def wrong_tls_mode(mesh: SeededMesh) -> None:
 
     Seen: no listener at all, so connections are refused; a listener without SNI chains needs a VirtualService beside it.
     """
-    change_gateway(mesh.kubes["cluster2"], lambda spec: spec["servers"][0]["tls"].update(mode="PASSTHROUGH"))
+    change_gateway(
+        mesh.kubes["cluster2"], lambda spec: spec["servers"][0]["tls"].update(mode="PASSTHROUGH")
+    )
 
 
 @fault("ew-lds-nack", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -196,13 +235,17 @@ def two_gateways_on_one_port(mesh: SeededMesh) -> None:
     """
     gateway = mesh.kubes["cluster2"].read("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM)
     assert gateway is not None
-    mesh.kubes["cluster2"].create(bare(gateway, name="another-cross-network-gateway", annotations={}))
+    mesh.kubes["cluster2"].create(
+        bare(gateway, name="another-cross-network-gateway", annotations={})
+    )
 
 
 @fault("ew-selector", check="MC-EASTWEST-002", clusters=("cluster2",))
 def gateway_for_no_pod(mesh: SeededMesh) -> None:
     """The Gateway's selector matches no pod."""
-    change_gateway(mesh.kubes["cluster2"], lambda spec: spec.update(selector={"istio": "east-west-gateway"}))
+    change_gateway(
+        mesh.kubes["cluster2"], lambda spec: spec.update(selector={"istio": "east-west-gateway"})
+    )
 
 
 @fault("ew-network-view", check="MC-DISCOVERY-002", clusters=("cluster2",))
@@ -236,7 +279,9 @@ def root_replaced_half_way(mesh: SeededMesh) -> None:
 def key_of_another_certificate(mesh: SeededMesh) -> None:
     """The key in cacerts belongs to another certificate: istiod goes on with what it has until it is restarted."""
     key = certificates.make_root("Somebody else").key
-    mesh.kubes["cluster2"].merge("Secret", "cacerts", SYSTEM, {"data": {"ca-key.pem": encoded(key)}})
+    mesh.kubes["cluster2"].merge(
+        "Secret", "cacerts", SYSTEM, {"data": {"ca-key.pem": encoded(key)}}
+    )
 
 
 @fault("trust-no-cacerts", check="MC-TRUST-002", clusters=("cluster2",))
@@ -256,7 +301,10 @@ def different_trust_domains(mesh: SeededMesh) -> None:
 @fault("cl-overbroad", check="MC-DISCOVERY-002", clusters=("cluster1",))
 def everything_cluster_local(mesh: SeededMesh) -> None:
     """One pattern in cluster1's mesh configuration keeps every service local."""
-    set_mesh_config(mesh.kubes["cluster1"], serviceSettings=[{"settings": {"clusterLocal": True}, "hosts": ["*"]}])
+    set_mesh_config(
+        mesh.kubes["cluster1"],
+        serviceSettings=[{"settings": {"clusterLocal": True}, "hosts": ["*"]}],
+    )
 
 
 @fault("dr-tls-disable", check="MC-DISCOVERY-002", clusters=("cluster1",))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from .changes import SYSTEM
-from .faults import fault
-from .mesh import SeededMesh
-from .remotes import annotate, lead_to
+from tests.seeded.changes import SYSTEM
+from tests.seeded.faults import fault
+from tests.seeded.mesh import SeededMesh
+from tests.seeded.remotes import annotate, lead_to
 
 _ha = partial(fault, topology="ha-multi-primary-remote")
 
 
-@_ha("pr-remote-address-wrong", check="MC-CONTROL-007", clusters=("cluster4", "cluster3"), recorded=True)
+@_ha(
+    "pr-remote-address-wrong",
+    check="MC-CONTROL-007",
+    clusters=("cluster4", "cluster3"),
+    recorded=True,
+)
 def attached_to_the_other_region(mesh: SeededMesh) -> None:
     """The remote of the second region was installed with the address of the first region's primary.
 

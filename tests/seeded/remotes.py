@@ -6,10 +6,9 @@ import copy
 from functools import partial
 
 from pytest_istio_mc.kube import Kube
-
-from .changes import GATEWAY, SYSTEM, Json, restart, set_environment
-from .faults import fault
-from .mesh import SeededMesh
+from tests.seeded.changes import GATEWAY, SYSTEM, Json, restart, set_environment
+from tests.seeded.faults import fault
+from tests.seeded.mesh import SeededMesh
 
 MULTI_NETWORK, FLAT = "multi-network-primary-remote", "flat-primary-remote"
 ANNOTATION = "topology.istio.io/controlPlaneClusters"
@@ -22,8 +21,14 @@ def change_webhooks(kube: Kube, **client: Json | str) -> None:
         webhooks = copy.deepcopy(item["webhooks"])
         for webhook in webhooks:
             for key, value in client.items():
-                webhook["clientConfig"][key] = webhook["clientConfig"].get(key, {}) | value if isinstance(value, dict) else value
-        kube.merge("MutatingWebhookConfiguration", item["metadata"]["name"], None, {"webhooks": webhooks})
+                webhook["clientConfig"][key] = (
+                    webhook["clientConfig"].get(key, {}) | value
+                    if isinstance(value, dict)
+                    else value
+                )
+        kube.merge(
+            "MutatingWebhookConfiguration", item["metadata"]["name"], None, {"webhooks": webhooks}
+        )
 
 
 def annotate(kube: Kube, value: str | None) -> None:
@@ -84,7 +89,13 @@ def primary_that_manages_no_remotes(mesh: SeededMesh) -> None:
     restart(mesh.kubes["cluster1"], "app=istiod")
 
 
-@fault("pr-tokenreview", check="MC-ACCESS-005", clusters=("cluster1", "cluster2"), topology=FLAT, starts=False)
+@fault(
+    "pr-tokenreview",
+    check="MC-ACCESS-005",
+    clusters=("cluster1", "cluster2"),
+    topology=FLAT,
+    starts=False,
+)
 def reader_may_not_review_tokens(mesh: SeededMesh) -> None:
     """The reader in the remote may read everything, but not check the tokens of proxies."""
     name = f"istio-reader-clusterrole-{SYSTEM}"
@@ -94,7 +105,13 @@ def reader_may_not_review_tokens(mesh: SeededMesh) -> None:
     mesh.kubes["cluster2"].merge("ClusterRole", name, None, {"rules": rules})
 
 
-@fault("rs-missing", check="MC-ACCESS-001", clusters=("cluster1", "cluster2"), topology=MULTI_NETWORK, starts=False)
+@fault(
+    "rs-missing",
+    check="MC-ACCESS-001",
+    clusters=("cluster1", "cluster2"),
+    topology=MULTI_NETWORK,
+    starts=False,
+)
 def remote_secret_missing(mesh: SeededMesh) -> None:
     """The primary was never given access to the remote: it cannot check the tokens of the proxies there, which never start."""
     mesh.kubes["cluster1"].delete("Secret", "istio-remote-secret-cluster2", SYSTEM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .faults import COMMON, known
+from tests.seeded.faults import COMMON, known
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "seeded-faults.md"
 
@@ -16,7 +16,12 @@ def test_every_fault_of_a_topology_is_documented() -> None:
         return f"| {topology} | `{name}` | {check} | {said} |"
 
     wanted = {
-        row(fault.topology, fault.name, fault.check, (fault.seed.__doc__ or "").strip().splitlines()[0])
+        row(
+            fault.topology,
+            fault.name,
+            fault.check,
+            (fault.seed.__doc__ or "").strip().splitlines()[0],
+        )
         for fault in known().values()
         if fault.topology != COMMON
     }

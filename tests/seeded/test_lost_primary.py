@@ -14,10 +14,9 @@ from pytest_istio_mc.collect.istiod import read_debug
 from pytest_istio_mc.errors import MeshError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import images
-
-from .changes import SYSTEM
-from .mesh import SeededMesh, on
+from pytest_istio_mc.lab.binaries import images
+from tests.seeded.changes import SYSTEM
+from tests.seeded.mesh import SeededMesh, on
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -33,7 +32,9 @@ def without_istiod(mesh: SeededMesh) -> Iterator[None]:
     """The istiod of the first region is scaled to nothing."""
     kube = mesh.kubes[LOST]
     kube.merge("Deployment", "istiod", SYSTEM, {"spec": {"replicas": 0}})
-    eventually(lambda: istiods(kube), lambda found: not found, within_seconds=60, what="the istiod is gone")
+    eventually(
+        lambda: istiods(kube), lambda found: not found, within_seconds=60, what="the istiod is gone"
+    )
     try:
         yield
     finally:
@@ -51,15 +52,22 @@ def without_apiserver(mesh: SeededMesh) -> Iterator[None]:
         yield
     finally:
         mesh.start(LOST, "kube-apiserver")
-        eventually(mesh.kubes[LOST].version, bool, within_seconds=60, what="the API server is there again")
+        eventually(
+            mesh.kubes[LOST].version, bool, within_seconds=60, what="the API server is there again"
+        )
 
 
 @pytest.mark.parametrize(
     ("mesh", "lose"),
-    [on(TOPOLOGY, without_istiod, id="without-istiod"), on(TOPOLOGY, without_apiserver, id="without-apiserver")],
+    [
+        on(TOPOLOGY, without_istiod, id="without-istiod"),
+        on(TOPOLOGY, without_apiserver, id="without-apiserver"),
+    ],
     indirect=["mesh"],
 )
-def test_the_other_region_injects_pushes_and_stays_in_sync(mesh: SeededMesh, lose: Callable[[SeededMesh], Any]) -> None:
+def test_the_other_region_injects_pushes_and_stays_in_sync(
+    mesh: SeededMesh, lose: Callable[[SeededMesh], Any]
+) -> None:
     primary, remote = mesh.kubes[PRIMARY], mesh.kubes[REMOTE]
     name = lose.__name__.replace("_", "-")
     before = dict.fromkeys(istiods(primary))
@@ -71,25 +79,40 @@ def test_the_other_region_injects_pushes_and_stays_in_sync(mesh: SeededMesh, los
         injected = time.monotonic()
         (pod,) = [item["metadata"]["name"] for item in remote.list("Pod", name)]
         with configured(primary, name) as host:
-            pushed = eventually(lambda: hosts(remote, name, pod), lambda seen: host in seen, within_seconds=20, what=f"{host} in {pod}")
+            pushed = eventually(
+                lambda: hosts(remote, name, pod),
+                lambda seen: host in seen,
+                within_seconds=20,
+                what=f"{host} in {pod}",
+            )
 
         rows = [row for istiod in istiods(primary) for row in synced(primary, istiod)]
 
         assert {PRIMARY, REMOTE} <= {row["cluster_id"] for row in rows}
         assert f"{pod}.{name}" in {row["proxy"] for row in rows}
         eventually(
-            lambda: [row for istiod in istiods(primary) for row in synced(primary, istiod) if behind(row)],
+            lambda: [
+                row for istiod in istiods(primary) for row in synced(primary, istiod) if behind(row)
+            ],
             lambda late: not late,
             within_seconds=20,
             what="every proxy of the other region is in sync",
         )
         assert dict.fromkeys(istiods(primary)) == before, "the other region's istiod was restarted"
-        print(f"{name}: a pod was injected and ready after {injected - began:.1f} s, a push arrived after {pushed.first_seconds:.1f} s")
+        print(
+            f"{name}: a pod was injected and ready after {injected - began:.1f} s, a push arrived after {pushed.first_seconds:.1f} s"
+        )
 
 
 @contextmanager
 def a_namespace(kube: Kube, name: str) -> Iterator[None]:
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"istio-injection": "enabled"}}})
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"istio-injection": "enabled"}},
+        }
+    )
     try:
         yield
     finally:
@@ -101,7 +124,13 @@ def configured(kube: Kube, name: str) -> Iterator[str]:
     """A host that the mesh knows because of configuration in this cluster, for as long as the context lasts."""
     host = f"{name}.example.com"
     ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
-    spec = {"hosts": [host], "location": "MESH_EXTERNAL", "resolution": "STATIC", "ports": ports, "endpoints": [{"address": "192.0.2.1"}]}
+    spec = {
+        "hosts": [host],
+        "location": "MESH_EXTERNAL",
+        "resolution": "STATIC",
+        "ports": ports,
+        "endpoints": [{"address": "192.0.2.1"}],
+    }
     manifest = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "ServiceEntry",
@@ -117,13 +146,25 @@ def configured(kube: Kube, name: str) -> Iterator[str]:
 
 def workload() -> Json:
     """One pod that does nothing; its sidecar is what matters."""
-    container = {"name": "sleeper", "image": images.PYTHON, "command": ["python3", "-c", "import signal; signal.pause()"]}
+    container = {
+        "name": "sleeper",
+        "image": images.PYTHON,
+        "command": ["python3", "-c", "import signal; signal.pause()"],
+    }
     template = {
         "metadata": {"labels": {"app": "sleeper"}},
-        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container | {"imagePullPolicy": "IfNotPresent"}]},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container | {"imagePullPolicy": "IfNotPresent"}],
+        },
     }
     spec = {"selector": {"matchLabels": {"app": "sleeper"}}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "sleeper"}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "sleeper"},
+        "spec": spec,
+    }
 
 
 def istiods(kube: Kube) -> list[str]:
@@ -137,10 +178,15 @@ def hosts(kube: Kube, namespace: str, pod: str) -> str:
 
 def synced(kube: Kube, istiod: str) -> list[Json]:
     """What an istiod says of its proxies."""
-    rows: list[Json] = read_debug(lambda port, path: kube.http_get(SYSTEM, istiod, port, path), "syncz")
+    rows: list[Json] = read_debug(
+        lambda port, path: kube.http_get(SYSTEM, istiod, port, path), "syncz"
+    )
     return rows
 
 
 def behind(row: Json) -> bool:
     """Whether a proxy has rejected, or not yet taken, what it was sent last."""
-    return any(one.get("lastError") or one.get("sent") != one.get("acked") for one in row["resources"].values())
+    return any(
+        one.get("lastError") or one.get("sent") != one.get("acked")
+        for one in row["resources"].values()
+    )

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
-from pytest_istio_mc.diagnose import checks_below
-
-from .faults import COMMON, SeededFault, known
-from .mesh import SeededMesh, on, record
+from pytest_istio_mc.checks.diagnosis import checks_below
+from tests.seeded.faults import COMMON, SeededFault, known
+from tests.seeded.mesh import SeededMesh, on, record
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -52,8 +51,15 @@ def keep(mesh: SeededMesh, name: str, folder: str) -> None:
 
 
 def shown(certificate: Json) -> str:
-    causes = [f"{one['check']} {one['fault']} {one['clusters']}: {one['summary']}\n  {one['remedy']}" for one in certificate["rootCauses"]]
-    checks = [f"{one['id']} {one['verdict']}: {one['reason']}" for one in certificate["checks"] if one["ran"] and one["verdict"] in WRONG]
+    causes = [
+        f"{one['check']} {one['fault']} {one['clusters']}: {one['summary']}\n  {one['remedy']}"
+        for one in certificate["rootCauses"]
+    ]
+    checks = [
+        f"{one['id']} {one['verdict']}: {one['reason']}"
+        for one in certificate["checks"]
+        if one["ran"] and one["verdict"] in WRONG
+    ]
     return "\n".join((certificate["result"], *causes, *checks))
 
 
@@ -62,14 +68,20 @@ WRONG = ("non-conformant", "inconclusive")
 
 @pytest.mark.parametrize("mesh", [on(topology) for topology in TOPOLOGIES], indirect=True)
 def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
-    certificate = mesh.certify("healthy", "--mesh-disruptive", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}")
+    certificate = mesh.certify(
+        "healthy", "--mesh-disruptive", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}"
+    )
 
     assert certificate["result"] == "success", shown(certificate)
     assert certificate["rootCauses"] == []
     keep(mesh, "healthy", "healthy" if mesh.topology == COMMON else f"healthy-{mesh.topology}")
 
 
-@pytest.mark.parametrize(("mesh", "fault"), [on(fault.topology, fault, id=fault.name) for fault in FAULTS.values()], indirect=["mesh"])
+@pytest.mark.parametrize(
+    ("mesh", "fault"),
+    [on(fault.topology, fault, id=fault.name) for fault in FAULTS.values()],
+    indirect=["mesh"],
+)
 def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: SeededMesh) -> None:
     seeded_and_mended(mesh, fault.id, fault)
 
@@ -78,7 +90,11 @@ def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: 
     ("mesh", "names"),
     [
         on(COMMON, names, id="+".join(names))
-        for names in (("rs-missing", "ew-passthrough-mode"), ("dr-tls-disable", "svc-port-number"), ("rs-stale", "cp-ns-network-missing"))
+        for names in (
+            ("rs-missing", "ew-passthrough-mode"),
+            ("dr-tls-disable", "svc-port-number"),
+            ("rs-stale", "cp-ns-network-missing"),
+        )
     ],
     indirect=["mesh"],
 )
@@ -94,7 +110,9 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
         for fault in faults:
             fault.seed(mesh)
         patience = () if all(fault.starts for fault in faults) else ("--mesh-timeout-factor=0.5",)
-        broken = mesh.certify(name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}", *patience)
+        broken = mesh.certify(
+            name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}", *patience
+        )
         found = time.monotonic()
         assert_named(faults, broken)
         if len(faults) == 1 and faults[0].recorded:
@@ -106,10 +124,17 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
                 fault.heal(mesh)
         wrong = [entry["id"] for entry in broken["checks"] if entry["verdict"] in WRONG]
         areas = {fault.check.rpartition("-")[0] for fault in faults}
-        mended = mesh.certify(f"{name}-mended", f"--mesh-checks={','.join((*sorted(areas), *wrong))}")
-        assert {entry["verdict"] for entry in mended["checks"] if entry["ran"]} <= {"conformant", "not-applicable"}, shown(mended)
+        mended = mesh.certify(
+            f"{name}-mended", f"--mesh-checks={','.join((*sorted(areas), *wrong))}"
+        )
+        assert {entry["verdict"] for entry in mended["checks"] if entry["ran"]} <= {
+            "conformant",
+            "not-applicable",
+        }, shown(mended)
         healed = True
-        print(f"{name}: named after {found - began:.0f} s, mended after {time.monotonic() - began:.0f} s")
+        print(
+            f"{name}: named after {found - began:.0f} s, mended after {time.monotonic() - began:.0f} s"
+        )
     finally:
         if not healed:
             mesh.build()
@@ -119,7 +144,9 @@ def assert_named(faults: Sequence[SeededFault], certificate: Json) -> None:
     """The faults are the only root causes, explain all that is wrong, and what has nothing to do with them is conformant."""
     causes = certificate["rootCauses"]
     named = {(cause["check"], cause["fault"], frozenset(cause["clusters"])) for cause in causes}
-    assert named == {(fault.check, fault.name, frozenset(fault.clusters)) for fault in faults}, shown(certificate)
+    assert named == {(fault.check, fault.name, frozenset(fault.clusters)) for fault in faults}, (
+        shown(certificate)
+    )
     assert len(causes) == len(faults), shown(certificate)
     wrong = {entry["id"]: entry for entry in certificate["checks"] if entry["verdict"] in WRONG}
     explained = {id for cause in causes for id in (cause["check"], *cause["explains"])}
@@ -128,6 +155,8 @@ def assert_named(faults: Sequence[SeededFault], certificate: Json) -> None:
     below = checks_below(known_checks())
     own = {fault.check for fault in faults}
     touched = [
-        id for id, entry in wrong.items() if entry["kind"] == "static" and id.split("-")[1] in spared and not own & {id, *below[id]}
+        id
+        for id, entry in wrong.items()
+        if entry["kind"] == "static" and id.split("-")[1] in spared and not own & {id, *below[id]}
     ]
     assert touched == [], shown(certificate)

@@ -18,18 +18,31 @@ TOPOLOGY = known()["external-control-plane"]
             (ClusterSpec("a", "n1"), ClusterSpec("b", "n2")),
             "0 clusters with role external (none); this topology has one external control plane",
         ),
-        ((ClusterSpec("x", "n1", Role.EXTERNAL), ClusterSpec("b", "n2", Role.REMOTE, "x")), "0 clusters with role config"),
         (
-            (ClusterSpec("x", "n1", Role.EXTERNAL), ClusterSpec("b", "n2", Role.CONFIG, "x"), ClusterSpec("c", "n2", Role.REMOTE, "x")),
+            (ClusterSpec("x", "n1", Role.EXTERNAL), ClusterSpec("b", "n2", Role.REMOTE, "x")),
+            "0 clusters with role config",
+        ),
+        (
+            (
+                ClusterSpec("x", "n1", Role.EXTERNAL),
+                ClusterSpec("b", "n2", Role.CONFIG, "x"),
+                ClusterSpec("c", "n2", Role.REMOTE, "x"),
+            ),
             'clusters "b", "c" are on one network',
         ),
         (
-            (ClusterSpec("x", "n1", Role.EXTERNAL), ClusterSpec("b", "n2", Role.CONFIG, "x"), ClusterSpec("c", "n3")),
+            (
+                ClusterSpec("x", "n1", Role.EXTERNAL),
+                ClusterSpec("b", "n2", Role.CONFIG, "x"),
+                ClusterSpec("c", "n3"),
+            ),
             'cluster "c" is primary; in this topology no cluster with workloads runs an istiod',
         ),
     ],
 )
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[ClusterSpec, ...], sentence: str) -> None:
+def test_a_spec_of_another_shape_is_refused_with_a_sentence(
+    clusters: tuple[ClusterSpec, ...], sentence: str
+) -> None:
     with pytest.raises(UsageProblem) as refused:
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, clusters))
 
@@ -38,5 +51,8 @@ def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[Clus
 
 
 def test_fewer_than_three_clusters_are_refused() -> None:
-    with pytest.raises(UsageProblem, match="2 clusters are too few: it has the external istiod's cluster, its config cluster and a remote"):
+    with pytest.raises(
+        UsageProblem,
+        match="2 clusters are too few: it has the external istiod's cluster, its config cluster and a remote",
+    ):
         TOPOLOGY.default_spec(2)

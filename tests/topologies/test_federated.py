@@ -14,12 +14,20 @@ TOPOLOGY = known()["federated"]
 @pytest.mark.parametrize(
     ("clusters", "sentence"),
     [
-        ((ClusterSpec("a", "n1"), ClusterSpec("b", "n2")), 'clusters "a", "b" carry one mesh id, "mesh1"'),
+        (
+            (ClusterSpec("a", "n1"), ClusterSpec("b", "n2")),
+            'clusters "a", "b" carry one mesh id, "mesh1"',
+        ),
         ((ClusterSpec("a", "n1"), ClusterSpec("b", "n1", mesh_id="other")), "on one network"),
-        ((ClusterSpec("a", "n1"), ClusterSpec("b", "n2", Role.REMOTE, "a")), 'cluster "b" is remote'),
+        (
+            (ClusterSpec("a", "n1"), ClusterSpec("b", "n2", Role.REMOTE, "a")),
+            'cluster "b" is remote',
+        ),
     ],
 )
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[ClusterSpec, ...], sentence: str) -> None:
+def test_a_spec_of_another_shape_is_refused_with_a_sentence(
+    clusters: tuple[ClusterSpec, ...], sentence: str
+) -> None:
     with pytest.raises(UsageProblem) as refused:
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, clusters, federated=True))
 
@@ -28,7 +36,10 @@ def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[Clus
 
 
 def test_meshes_that_are_to_share_remote_secrets_are_refused() -> None:
-    with pytest.raises(UsageProblem, match="federated is not true, so that istiods would be given remote secrets of the other meshes"):
+    with pytest.raises(
+        UsageProblem,
+        match="federated is not true, so that istiods would be given remote secrets of the other meshes",
+    ):
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, TOPOLOGY.default_spec().clusters))
 
 

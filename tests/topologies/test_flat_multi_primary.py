@@ -14,11 +14,19 @@ TOPOLOGY = known()["flat-multi-primary"]
 @pytest.mark.parametrize(
     ("clusters", "sentence"),
     [
-        ((ClusterSpec("a", "n1"), ClusterSpec("b", "n2")), "a on n1, b on n2; in this topology all clusters are on one network"),
-        ((ClusterSpec("a", "n1"), ClusterSpec("b", "n1", Role.REMOTE, "a")), 'cluster "b" is remote; in this topology every'),
+        (
+            (ClusterSpec("a", "n1"), ClusterSpec("b", "n2")),
+            "a on n1, b on n2; in this topology all clusters are on one network",
+        ),
+        (
+            (ClusterSpec("a", "n1"), ClusterSpec("b", "n1", Role.REMOTE, "a")),
+            'cluster "b" is remote; in this topology every',
+        ),
     ],
 )
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[ClusterSpec, ...], sentence: str) -> None:
+def test_a_spec_of_another_shape_is_refused_with_a_sentence(
+    clusters: tuple[ClusterSpec, ...], sentence: str
+) -> None:
     with pytest.raises(UsageProblem) as refused:
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, clusters))
 

@@ -14,11 +14,16 @@ TOPOLOGY = known()["flat-primary-remote"]
 @pytest.mark.parametrize(
     ("clusters", "sentence"),
     [
-        ((ClusterSpec("a", "n1"), ClusterSpec("b", "n2", Role.REMOTE, "a")), "a on n1, b on n2; in this topology all clusters are on one"),
+        (
+            (ClusterSpec("a", "n1"), ClusterSpec("b", "n2", Role.REMOTE, "a")),
+            "a on n1, b on n2; in this topology all clusters are on one",
+        ),
         ((ClusterSpec("a", "n1"), ClusterSpec("b", "n1")), "a, b are primaries"),
     ],
 )
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[ClusterSpec, ...], sentence: str) -> None:
+def test_a_spec_of_another_shape_is_refused_with_a_sentence(
+    clusters: tuple[ClusterSpec, ...], sentence: str
+) -> None:
     with pytest.raises(UsageProblem) as refused:
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, clusters))
 

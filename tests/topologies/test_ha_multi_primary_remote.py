@@ -22,20 +22,37 @@ def _remote(name: str, region: int, primary: str) -> ClusterSpec:
 @pytest.mark.parametrize(
     ("clusters", "sentence"),
     [
-        ((_primary("a", 1), _remote("b", 1, "a")), "1 primary; this topology has two or more, so that one can be lost"),
+        (
+            (_primary("a", 1), _remote("b", 1, "a")),
+            "1 primary; this topology has two or more, so that one can be lost",
+        ),
         ((_primary("a", 1), _primary("b", 2)), 'primary "a" serves no remote'),
-        ((_primary("a", 1), _remote("b", 1, "a"), _primary("c", 1), _remote("d", 1, "c")), 'primaries a, c are in one network, "n1"'),
-        ((_primary("a", 1), _remote("b", 1, "a"), _primary("c", 1), _remote("d", 1, "c")), 'primaries a, c are in one region, "r1"'),
+        (
+            (_primary("a", 1), _remote("b", 1, "a"), _primary("c", 1), _remote("d", 1, "c")),
+            'primaries a, c are in one network, "n1"',
+        ),
+        (
+            (_primary("a", 1), _remote("b", 1, "a"), _primary("c", 1), _remote("d", 1, "c")),
+            'primaries a, c are in one region, "r1"',
+        ),
         (
             (_primary("a", 1), _remote("b", 2, "a"), _primary("c", 2), _remote("d", 2, "c")),
             'remote "b" is on "n2", its primary "a" on "n1"',
         ),
-        ((_primary("a", 1), _remote("b", 2, "a"), _primary("c", 2), _remote("d", 2, "c")), 'remote "b" is in region "r2", its primary in'),
+        (
+            (_primary("a", 1), _remote("b", 2, "a"), _primary("c", 2), _remote("d", 2, "c")),
+            'remote "b" is in region "r2", its primary in',
+        ),
         ((ClusterSpec("a", "n1"), ClusterSpec("b", "n1", Role.REMOTE, "a")), "a: no region is set"),
-        ((_primary("a", 1), _remote("b", 1, "z")), 'remote "b" is served by "z", which is not in the spec'),
+        (
+            (_primary("a", 1), _remote("b", 1, "z")),
+            'remote "b" is served by "z", which is not in the spec',
+        ),
     ],
 )
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[ClusterSpec, ...], sentence: str) -> None:
+def test_a_spec_of_another_shape_is_refused_with_a_sentence(
+    clusters: tuple[ClusterSpec, ...], sentence: str
+) -> None:
     with pytest.raises(UsageProblem) as refused:
         TOPOLOGY.check(MeshSpec(TOPOLOGY.name, clusters))
 
@@ -45,7 +62,9 @@ def test_a_spec_of_another_shape_is_refused_with_a_sentence(clusters: tuple[Clus
 
 @pytest.mark.parametrize("clusters", [1, 3])
 def test_fewer_than_two_regions_of_two_are_refused(clusters: int) -> None:
-    with pytest.raises(UsageProblem, match="too few: it has two regions with a primary and a remote each"):
+    with pytest.raises(
+        UsageProblem, match="too few: it has two regions with a primary and a remote each"
+    ):
         TOPOLOGY.default_spec(clusters)
 
 

@@ -13,8 +13,7 @@ from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
 from pytest_istio_mc.topologies import istio, known
 from pytest_istio_mc.topologies.istio import IstioDistribution
-
-from ..kubernetes_api import programs
+from tests.kubernetes_api import programs
 
 SPEC = known()["multi-network-multi-primary"].default_spec()
 EAST = SPEC.clusters[0]
@@ -23,7 +22,9 @@ EAST = SPEC.clusters[0]
 @pytest.fixture
 def real(tmp_path: Path) -> IstioDistribution:
     """The lab's Istio, with a cache of its own."""
-    return IstioDistribution(programs() / "istioctl", "registry.test/istio", "v1", tmp_path / "cache", LAB_SETTINGS)
+    return IstioDistribution(
+        programs() / "istioctl", "registry.test/istio", "v1", tmp_path / "cache", LAB_SETTINGS
+    )
 
 
 @pytest.fixture
@@ -38,23 +39,41 @@ def _script(distribution: IstioDistribution, body: str) -> None:
 
 
 def _one(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    return next(manifest for manifest in manifests if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name))
+    return next(
+        manifest
+        for manifest in manifests
+        if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
+    )
 
 
 def _environment(deployment: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry.get("value", "") for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    return {
+        entry["name"]: entry.get("value", "")
+        for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
 
 
 def test_istiod_is_rendered_with_mesh_cluster_and_network(real: IstioDistribution) -> None:
-    manifests = istio.render(real, istio.control_plane(dataclasses.replace(SPEC, mesh_id="mesh9", trust_domain="mesh9.test"), EAST, real))
+    manifests = istio.render(
+        real,
+        istio.control_plane(
+            dataclasses.replace(SPEC, mesh_id="mesh9", trust_domain="mesh9.test"), EAST, real
+        ),
+    )
 
     istiod = _one(manifests, "Deployment", "istiod")
-    assert istiod["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.test/istio/pilot:v1"
+    assert (
+        istiod["spec"]["template"]["spec"]["containers"][0]["image"]
+        == "registry.test/istio/pilot:v1"
+    )
     assert _environment(istiod)["CLUSTER_ID"] == "cluster1"
     mesh = _one(manifests, "ConfigMap", "istio")["data"]["mesh"]
     assert "meshId: mesh9" in mesh
     assert "trustDomain: mesh9.test" in mesh
-    assert '"network": "network1"' in _one(manifests, "ConfigMap", "istio-sidecar-injector")["data"]["values"]
+    assert (
+        '"network": "network1"'
+        in _one(manifests, "ConfigMap", "istio-sidecar-injector")["data"]["values"]
+    )
 
 
 def test_the_distributions_settings_reach_istiod(real: IstioDistribution) -> None:
@@ -62,7 +81,9 @@ def test_the_distributions_settings_reach_istiod(real: IstioDistribution) -> Non
 
     istiod = _one(manifests, "Deployment", "istiod")
     assert _environment(istiod)["PILOT_ENABLE_ALPN_FILTER"] == "false"
-    assert istiod["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] == 1
+    assert (
+        istiod["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] == 1
+    )
     assert "accessLogFile: /dev/stdout" in _one(manifests, "ConfigMap", "istio")["data"]["mesh"]
     assert not [manifest for manifest in manifests if manifest["kind"] == "HorizontalPodAutoscaler"]
 
@@ -89,20 +110,33 @@ def test_the_east_west_gateway_is_as_istios_sample_makes_it(real: IstioDistribut
     }
     deployment = _one(manifests, "Deployment", istio.EAST_WEST_GATEWAY)
     assert _environment(deployment)["ISTIO_META_REQUESTED_NETWORK_VIEW"] == "network1"
-    assert deployment["spec"]["template"]["metadata"]["annotations"]["inject.istio.io/templates"] == "gateway"
+    assert (
+        deployment["spec"]["template"]["metadata"]["annotations"]["inject.istio.io/templates"]
+        == "gateway"
+    )
     assert not [manifest for manifest in manifests if "istiod" in manifest["metadata"]["name"]]
 
 
 def test_another_system_namespace_is_used_throughout(real: IstioDistribution) -> None:
     spec = dataclasses.replace(SPEC, istio_namespace="mesh-system")
 
-    for document in (istio.control_plane(spec, EAST, real), istio.east_west_gateway(spec, EAST, real)):
-        namespaces = {manifest["metadata"].get("namespace") for manifest in istio.render(real, document)}
+    for document in (
+        istio.control_plane(spec, EAST, real),
+        istio.east_west_gateway(spec, EAST, real),
+    ):
+        namespaces = {
+            manifest["metadata"].get("namespace") for manifest in istio.render(real, document)
+        }
         assert namespaces <= {None, "mesh-system"}
 
 
-def test_what_was_rendered_once_is_not_rendered_again(fake: IstioDistribution, tmp_path: Path) -> None:
-    _script(fake, f"echo ran >> {tmp_path}/runs\ncat > /dev/null\necho 'kind: A'\necho ---\necho 'kind: B'")
+def test_what_was_rendered_once_is_not_rendered_again(
+    fake: IstioDistribution, tmp_path: Path
+) -> None:
+    _script(
+        fake,
+        f"echo ran >> {tmp_path}/runs\ncat > /dev/null\necho 'kind: A'\necho ---\necho 'kind: B'",
+    )
     document = istio.control_plane(SPEC, EAST, fake)
 
     first, second = istio.render(fake, document), istio.render(fake, document)
@@ -111,7 +145,9 @@ def test_what_was_rendered_once_is_not_rendered_again(fake: IstioDistribution, t
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
-def test_another_document_or_another_istioctl_is_rendered_anew(fake: IstioDistribution, tmp_path: Path) -> None:
+def test_another_document_or_another_istioctl_is_rendered_anew(
+    fake: IstioDistribution, tmp_path: Path
+) -> None:
     _script(fake, f"echo ran >> {tmp_path}/runs\ncat > /dev/null\necho 'kind: A'")
 
     istio.render(fake, istio.control_plane(SPEC, EAST, fake))

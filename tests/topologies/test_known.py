@@ -25,7 +25,9 @@ def test_the_seven_topologies_are_known() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("clusters", [None, 4, 5, 20])
-def test_the_default_spec_is_valid_for_any_number_of_clusters(name: str, clusters: int | None) -> None:
+def test_the_default_spec_is_valid_for_any_number_of_clusters(
+    name: str, clusters: int | None
+) -> None:
     topology = known()[name]
 
     spec = (topology.default_spec(clusters) if clusters else topology.default_spec()).validated()
@@ -49,7 +51,9 @@ def test_the_default_specs_of_all_others_are_refused(name: str) -> None:
 def test_separate_meshes_are_refused_where_all_clusters_are_one(name: str) -> None:
     clusters = (ClusterSpec("a", "n1"), ClusterSpec("b", "n2"))
 
-    with pytest.raises(UsageProblem, match="federated is true; in this topology all clusters are one mesh"):
+    with pytest.raises(
+        UsageProblem, match="federated is true; in this topology all clusters are one mesh"
+    ):
         known()[name].check(MeshSpec(name, clusters, federated=True))
 
 
@@ -62,4 +66,6 @@ def test_a_topology_says_what_it_is_and_where_istio_documents_it(name: str) -> N
 
 
 def test_every_role_is_used_by_some_topology() -> None:
-    assert {cluster.role for topology in known().values() for cluster in topology.default_spec()} == set(Role)
+    assert {
+        cluster.role for topology in known().values() for cluster in topology.default_spec()
+    } == set(Role)

@@ -14,15 +14,16 @@ from pytest_istio_mc import certificates
 from pytest_istio_mc.errors import KubeError, UsageProblem
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
-from pytest_istio_mc.lab import lab, toolchain
-from pytest_istio_mc.lab.images import ISTIO_HUB, ISTIO_TAG
+from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab.binaries import toolchain
+from pytest_istio_mc.lab.binaries.images import ISTIO_HUB, ISTIO_TAG
 from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec, Role
-from pytest_istio_mc.topologies import ClusterAccess, istio, known
+from pytest_istio_mc.topologies import istio, known
+from pytest_istio_mc.topologies.access import ClusterAccess
 from pytest_istio_mc.topologies.istio import IstioDistribution
-
-from ..kubernetes_api import kubernetes_api, programs
+from tests.kubernetes_api import kubernetes_api, programs
 
 TOPOLOGY = known()["multi-network-multi-primary"]
 
@@ -37,16 +38,31 @@ def test_the_default_spec_is_valid_for_any_number_of_clusters(clusters: int) -> 
 
     TOPOLOGY.check(spec)
     assert len(spec.clusters) == len(spec.networks) == clusters
-    assert [str(cluster.locality) for cluster in spec][:2] == ["region1/zone1/cluster1", "region2/zone2/cluster2"]
-    assert [(cluster.name, cluster.network) for cluster in spec][:2] == [("cluster1", "network1"), ("cluster2", "network2")]
+    assert [str(cluster.locality) for cluster in spec][:2] == [
+        "region1/zone1/cluster1",
+        "region2/zone2/cluster2",
+    ]
+    assert [(cluster.name, cluster.network) for cluster in spec][:2] == [
+        ("cluster1", "network1"),
+        ("cluster2", "network2"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        (_spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")), "1 network; this topology needs two or more"),
-        (_spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")), 'clusters "a", "b" are on one network, "n"'),
-        (_spec(ClusterSpec("a", "n"), ClusterSpec("b", "m", Role.REMOTE, "a")), 'cluster "b" is remote; in this topology every'),
+        (
+            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")),
+            "1 network; this topology needs two or more",
+        ),
+        (
+            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")),
+            'clusters "a", "b" are on one network, "n"',
+        ),
+        (
+            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "m", Role.REMOTE, "a")),
+            'cluster "b" is remote; in this topology every',
+        ),
         (_spec(ClusterSpec("a", "n"), ClusterSpec("b", "m"), federated=True), "federated is true"),
     ],
     ids=["one-network", "shared-network", "remote", "federated"],
@@ -83,15 +99,28 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kube]]:
     if tools is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
     spec = TOPOLOGY.default_spec()
-    running = lab.start(spec, f"test-topology-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready)
+    running = lab.start(
+        spec,
+        f"test-topology-{os.getpid()}",
+        tools,
+        Progress(),
+        within_seconds=Timeouts().cluster_ready,
+    )
     try:
         config = str(running.kubeconfig)
         accesses = {
-            node.name: ClusterAccess(node.name, config, node.name, node.peer_server, Kube(node.name, config, node.name))
+            node.name: ClusterAccess(
+                node.name, config, node.name, node.peer_server, Kube(node.name, config, node.name)
+            )
             for node in running.plan.nodes
         }
         cache = tmp_path_factory.mktemp("cache")
-        TOPOLOGY.install(spec, accesses, IstioDistribution(tools.bin / "istioctl", ISTIO_HUB, ISTIO_TAG, cache, LAB_SETTINGS), Progress())
+        TOPOLOGY.install(
+            spec,
+            accesses,
+            IstioDistribution(tools.bin / "istioctl", ISTIO_HUB, ISTIO_TAG, cache, LAB_SETTINGS),
+            Progress(),
+        )
         yield {name: access.kube for name, access in accesses.items()}
     finally:
         running.stop()
@@ -106,7 +135,10 @@ def test_every_istiod_has_synced_every_cluster(mesh: dict[str, Kube]) -> None:
 
 @pytest.mark.lab
 def test_every_network_has_a_gateway_with_an_address_of_its_own(mesh: dict[str, Kube]) -> None:
-    addresses = [istio.load_balancer_addresses(kube, "istio-system", istio.EAST_WEST_GATEWAY) for kube in mesh.values()]
+    addresses = [
+        istio.load_balancer_addresses(kube, "istio-system", istio.EAST_WEST_GATEWAY)
+        for kube in mesh.values()
+    ]
 
     assert all(addresses)
     assert len({address for (address,) in addresses}) == len(mesh)
@@ -121,8 +153,15 @@ def test_every_istiod_signs_with_its_own_intermediate_of_one_root(mesh: dict[str
     for kube in mesh.values():
         secret = kube.read("Secret", "cacerts", "istio-system")
         assert secret is not None
-        files = {name: base64.b64decode(content).decode() for name, content in secret["data"].items()}
-        assert certificates.verify_chain(files["cert-chain.pem"], files["root-cert.pem"], dt.datetime.now(dt.UTC)) is None
+        files = {
+            name: base64.b64decode(content).decode() for name, content in secret["data"].items()
+        }
+        assert (
+            certificates.verify_chain(
+                files["cert-chain.pem"], files["root-cert.pem"], dt.datetime.now(dt.UTC)
+            )
+            is None
+        )
         roots.add(certificates.facts(files["root-cert.pem"]).sha256)
         intermediates.add(certificates.facts(files["ca-cert.pem"]).sha256)
         published = kube.read("ConfigMap", "istio-ca-root-cert", "default")

@@ -1,0 +1,1 @@
+"""Access: remote secrets and what control planes can do with them."""

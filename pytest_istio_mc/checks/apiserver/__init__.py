@@ -1,0 +1,1 @@
+"""API server loss: what goes on while a cluster cannot be watched."""

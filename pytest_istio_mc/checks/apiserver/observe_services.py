@@ -1,0 +1,368 @@
+"""Services for outages: of their own for each purpose, leading to the probe servers, with what Istio is told about them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...eventually import eventually
+from ...mesh import Mesh
+from ...observations import Request
+from ...probes import manifests, objects
+from ...probes.client_proxy import CLUSTERS, ROUTES, dumped
+from ...probes.sampling import by_name_alone
+from ...probes.traffic import Traffic
+from ...spec import MeshSpec
+from ...statistics import least_share, sample_size
+from ...timelines import answered_in
+from ...together import for_each
+
+if TYPE_CHECKING:
+    from ...kube import Kube
+
+MORTAL = 5003
+"""The port of the program that dies meanwhile; it runs beside the probe server in its container."""
+
+_MORTAL_SECONDS = 300
+_OUTLIERS = {
+    "consecutive5xxErrors": 3,
+    "interval": "1s",
+    "baseEjectionTime": "60s",
+    "maxEjectionPercent": 100,
+}
+_NOBODY = "nobody"
+
+RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset,reset-before-request"
+"""Istio's default does not have the last two: a request that was on its way when its connection went is the user's to send again."""
+
+_DETACHED = (
+    "import os, signal, sys\n"
+    "os.fork() and os._exit(0)\n"
+    "os.setsid()\n"
+    "null = os.open('/dev/null', os.O_RDWR)\n"
+    "[os.dup2(null, number) for number in range(3)]\n"
+    "signal.alarm(int(sys.argv[1]))\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+"""Run a program on, when the exec that started it has ended, for so many seconds at most: an alarm outlives execve(2)."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The names of the services of one outage. ``pushed`` are by config cluster.
+
+    ``addresses`` are, by client, those to which requests for them are sent: the probe service's, which leads through the sidecar as well
+    as any. The DNS of a cluster that has just lost its API server knows new names only when it tries again, after half a minute.
+    """
+
+    addresses: Mapping[str, str]
+    pushed: Mapping[str, str]
+    late: str
+    dying: str
+    killer: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.pushed.values(), self.late, self.dying, self.killer)
+
+
+@contextmanager
+def installed(
+    traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clusters: list[str]
+) -> Iterator[Services]:
+    """Services for the loss of a cluster's API server, known and answered everywhere; gone at the end. Routes are pushed in
+    ``config_clusters``."""
+    spec = traffic.mesh.spec
+    tag = uuid.uuid4().hex[:6]
+    pushed = {name: f"pushed-{place}-{tag}" for place, name in enumerate(config_clusters)}
+    services = Services(
+        by_name_alone(traffic),
+        pushed,
+        *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")),
+    )
+    clusters = [cluster.name for cluster in spec.data_planes]
+    namespace = traffic.probes.namespace
+
+    def install(cluster: str) -> None:
+        _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
+        kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
+        if cluster in spec.config_clusters:
+            kubes[cluster].apply(*_rules(spec, services), namespace=namespace)
+
+    def remove(cluster: str) -> None:
+        for name in services.names:
+            kubes[cluster].delete("Service", name, namespace)
+            if cluster in spec.config_clusters:
+                kubes[cluster].delete("DestinationRule.networking.istio.io", name, namespace)
+        for name in services.pushed.values() if cluster in spec.config_clusters else ():
+            kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
+        kubes[cluster].delete("EndpointSlice", services.late, namespace)
+
+    try:
+        for_each(install, clusters)
+        _wait_answered(traffic, services, lost)
+        # Not before: an endpoint that is not ready yet would be ejected.
+        ejecting = objects.destination_rule(
+            spec, services.dying, policy={"outlierDetection": _OUTLIERS, **objects.ANYWHERE}
+        )
+        for_each(
+            lambda cluster: kubes[cluster].apply(ejecting, namespace=namespace),
+            spec.config_clusters,
+        )
+        _wait_in_force(traffic, kubes, services.dying, "max_ejection_percent")
+        wait_settled(traffic)
+        yield services
+    finally:
+        for_each(remove, clusters)
+
+
+@contextmanager
+def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
+    """Every request for the probe service has a connection of its own, where several clusters are behind one gateway: that spreads
+    connections, and those that proxies keep would go on leading to the same cluster. Elsewhere nothing is changed."""
+    spec, namespace, service = traffic.mesh.spec, traffic.probes.namespace, traffic.probes.service
+    if not spec.several_behind_a_gateway:
+        yield
+        return
+    rule = objects.destination_rule(spec, service, policy={})
+    with objects.present(kubes, namespace, objects.everywhere(traffic.mesh, [], [rule])):
+        _wait_in_force(traffic, kubes, service, "max_requests_per_connection")
+        yield
+
+
+@contextmanager
+def only_way(
+    traffic: Traffic, kubes: Mapping[str, Kube], network: str
+) -> Iterator[tuple[str, str]]:
+    """Two services that are known everywhere and have endpoints in one network only, so that all others reach them through that network's
+    gateway; yields their names once they do. Requests to the second are sent again by the proxies where a connection was reset. Both are
+    gone at the end."""
+    spec, namespace = traffic.mesh.spec, traffic.probes.namespace
+    tag = uuid.uuid4().hex[:6]
+    plain, retried = f"one-way-{tag}", f"one-way-retried-{tag}"
+    inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
+    clusters = [cluster.name for cluster in spec.data_planes]
+    outside = [cluster for cluster in clusters if cluster not in inside]
+    addresses = by_name_alone(traffic)
+
+    def install(cluster: str) -> None:
+        app = traffic.probes.service if cluster in inside else _NOBODY
+        kubes[cluster].apply(
+            *(manifests.extra_service(name, app) for name in (plain, retried)), namespace=namespace
+        )
+        if cluster in spec.config_clusters:
+            http = {
+                "route": [{"destination": {"host": retried}}],
+                "retries": {"attempts": 5, "retryOn": RETRY_ON},
+            }
+            kubes[cluster].apply(objects.virtual_service(retried, [http]), namespace=namespace)
+
+    def remove(cluster: str) -> None:
+        for name in (plain, retried):
+            kubes[cluster].delete("Service", name, namespace)
+        if cluster in spec.config_clusters:
+            kubes[cluster].delete("VirtualService.networking.istio.io", retried, namespace)
+
+    def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
+        source, name = cell
+        return traffic.requests(
+            source, traffic.host(name), manifests.HTTP, count=5, address=addresses.get(source, "")
+        )
+
+    def answered() -> bool:
+        sent = traffic.from_each(
+            [(source, name) for source in outside for name in (plain, retried)], ask
+        )
+        return all(answered_in(request) in inside for requests in sent for request in requests)
+
+    def retries(source: str) -> bool:
+        dump = str(dumped(traffic.mesh, kubes[source], source, ROUTES))
+        return retried in dump and RETRY_ON in dump
+
+    try:
+        for_each(install, clusters)
+        within = traffic.timeouts.endpoint_propagation
+        eventually(
+            answered,
+            bool,
+            within_seconds=within,
+            what=f"services answered through the gateway of {network}",
+            times=2,
+        )
+        eventually(
+            lambda: all(map(retries, outside)),
+            bool,
+            within_seconds=within,
+            what=f"retries of {retried} in force",
+        )
+        yield plain, retried
+    finally:
+        for_each(remove, clusters)
+
+
+def pin(service: str) -> manifests.Manifest:
+    """The route that is pushed: to the endpoints of the cluster in which it is applied, which the subset names."""
+    return objects.virtual_service(
+        service, [{"route": [{"destination": {"host": service, "subset": "here"}}]}]
+    )
+
+
+def late_endpoint(service: str, ip: str, pod: str, node: str, namespace: str) -> manifests.Manifest:
+    """An endpoint written by hand, so that no controller of a cluster that just came back is in the way of what is measured."""
+    target = {"kind": "Pod", "name": pod, "namespace": namespace}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": service,
+            "labels": {
+                "kubernetes.io/service-name": service,
+                "endpointslice.kubernetes.io/managed-by": "istio-mc",
+            },
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": manifests.HTTP, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": [ip],
+                "conditions": {"ready": True},
+                "targetRef": target,
+                **({"nodeName": node} if node else {}),
+            }
+        ],
+    }
+
+
+def _serve_mortally(
+    traffic: Traffic, kubes: Mapping[str, Kube], cluster: str, *, mortal: bool
+) -> None:
+    """Start the program that answers on the port of the dying services, in every probe server of a cluster."""
+    words = [*manifests.AGENT, "serve", f"{MORTAL}={'mortal' if mortal else 'http'}"]
+    for pod in traffic.probes.servers(cluster):
+        command = [manifests.AGENT[0], "-S", "-c", _DETACHED, str(_MORTAL_SECONDS), *words]
+        kubes[cluster].exec(traffic.probes.namespace, pod.name, manifests.CONTAINER, command)
+
+
+def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[manifests.Manifest]:
+    assert mesh.probes is not None
+    app = mesh.probes.service
+    made = [manifests.extra_service(name, app) for name in services.pushed.values()]
+    late = manifests.extra_service(services.late, app)
+    if cluster == lost:
+        del late["spec"]["selector"]
+    made.append(late)
+    for name in (services.dying, services.killer):
+        service = manifests.extra_service(
+            name, app if name != services.killer or cluster == lost else _NOBODY
+        )
+        service["spec"]["ports"][0]["targetPort"] = MORTAL
+        made.append(service)
+    return made
+
+
+def _rules(spec: MeshSpec, services: Services) -> list[manifests.Manifest]:
+    """A share for every instance, and the subsets of the services that are given a route."""
+    made = [
+        objects.destination_rule(spec, name, policy={}) for name in (services.late, services.dying)
+    ]
+    for cluster, name in services.pushed.items():
+        made.append(
+            objects.destination_rule(
+                spec, name, policy={}, subsets={"here": {"topology.istio.io/cluster": cluster}}
+            )
+        )
+    return made
+
+
+def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
+    """Until every service is answered from everywhere by every cluster that has endpoints of it."""
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    wanted = {name: set(clusters) for name in (*services.pushed.values(), services.dying)}
+    wanted[services.late] = set(clusters) - {lost}
+    wanted[services.killer] = {lost}
+    cells = [(source, name) for source in clusters for name in wanted]
+    count = sample_size(least_share(traffic.mesh.spec))
+
+    def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
+        source, name = cell
+        address = services.addresses.get(source, "")
+        return traffic.requests(
+            source, traffic.host(name), manifests.HTTP, count=count, concurrency=4, address=address
+        )
+
+    def missing() -> list[str]:
+        problems = []
+        for (source, name), requests in zip(cells, traffic.from_each(cells, ask), strict=True):
+            seen = {
+                request.answer.cluster
+                for request in requests
+                if request.succeeded and request.answer
+            }
+            failed = [request.failure for request in requests if not request.succeeded]
+            if seen != wanted[name] or failed:
+                problems.append(
+                    f"{source} to {name}: answered by {sorted(seen)}; {len(failed)} failed: {failed[:1]}"
+                )
+        return problems
+
+    eventually(
+        missing,
+        lambda left: not left,
+        within_seconds=2 * traffic.timeouts.endpoint_propagation,
+        what="services for the outage answered",
+    )
+
+
+def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str, sign: str) -> None:
+    """Until every client's proxy has what its configuration of a service shows by ``sign``."""
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+
+    def missing() -> list[str]:
+        def has(cluster: str) -> bool:
+            return sign in str(
+                dumped(traffic.mesh, kubes[cluster], cluster, CLUSTERS, f"{service}.")
+            )
+
+        return [
+            cluster
+            for cluster, there in zip(clusters, for_each(has, clusters), strict=True)
+            if not there
+        ]
+
+    within = traffic.timeouts.config_propagation
+    eventually(
+        missing,
+        lambda left: not left,
+        within_seconds=within,
+        what=f"the DestinationRule of {service} in force",
+    )
+
+
+def wait_settled(traffic: Traffic) -> None:
+    """Until the probe service is answered without a failure, three times in a row.
+
+    One more Service for a pod changes the inbound listener of its sidecar, which then ends the connections that it had (Envoy's draining);
+    a request that meets such an end fails.
+    """
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    host = traffic.host(traffic.probes.service)
+
+    def failures() -> int:
+        sent = traffic.from_each(
+            clusters,
+            lambda source: traffic.requests(source, host, manifests.HTTP, count=40, concurrency=4),
+        )
+        return sum(not request.succeeded for requests in sent for request in requests)
+
+    within = traffic.timeouts.endpoint_propagation
+    eventually(
+        failures,
+        lambda count: not count,
+        within_seconds=within,
+        what="the probe service answered without a failure",
+        times=3,
+    )

@@ -1,0 +1,1 @@
+"""Cluster-local services: what mesh configuration keeps within a cluster."""

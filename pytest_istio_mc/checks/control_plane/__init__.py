@@ -1,0 +1,1 @@
+"""Control plane: names, networks, proxies, versions and configuration sources."""

@@ -1,0 +1,1 @@
+"""East-west gateways: addresses, configuration, exposure and loss."""

@@ -1,0 +1,1 @@
+"""Federated meshes: services imported from a mesh that shares only the root."""

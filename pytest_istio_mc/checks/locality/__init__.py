@@ -1,0 +1,1 @@
+"""Locality: nearest first, failover, shares."""

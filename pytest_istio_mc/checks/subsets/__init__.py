@@ -1,0 +1,1 @@
+"""Subsets: routes and weights across clusters."""

@@ -1,0 +1,1 @@
+"""Trust: certificate authorities, identities and mutual TLS across clusters."""

@@ -1,0 +1,1 @@
+"""Building the lab's binaries and images, once, into the cache."""

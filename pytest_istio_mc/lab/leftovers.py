@@ -1,0 +1,89 @@
+"""Leftovers of killed labs and runs on this machine, found and cleared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import scratch
+from ..eventually import eventually
+from . import cgroups, homes
+from .journal import Journal
+from .process import start_time_of
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that a dead lab left: its kind (process, cgroup, folder) and what it is called."""
+
+    lab: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f'{self.kind} {self.name} of lab "{self.lab}"'
+
+
+def found_in(home: Path) -> Iterator[Leftover]:
+    """What is left of the lab that lived in that folder."""
+    for pid, name in _living(home):
+        yield Leftover(home.name, "process", f"{pid} ({name})")
+    for parent in _cgroups(home):
+        for folder in cgroups.folders(parent):
+            yield Leftover(home.name, "cgroup", str(folder))
+    yield Leftover(home.name, "folder", str(home))
+
+
+def clear(home: Path) -> None:
+    """Remove all of it, the folder with the journal last."""
+    for pid, _ in _living(home):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(
+        lambda: list(_living(home)),
+        lambda left: not left,
+        within_seconds=10,
+        what=f'processes of lab "{home.name}" are gone',
+    )
+    for parent in _cgroups(home):
+        cgroups.remove(parent)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _living(home: Path) -> Iterator[tuple[int, str]]:
+    """Journalled processes that still run; one that only has the pid of an ended one is somebody else's."""
+    for entry in Journal(home):
+        if entry.kind == "process" and entry.started and start_time_of(entry.pid) == entry.started:
+            yield entry.pid, entry.name
+
+
+def _cgroups(home: Path) -> Iterator[str]:
+    for entry in Journal(home):
+        if entry.kind == "cgroup":
+            yield entry.name
+
+
+def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
+    """Find all leftovers and, unless ``dry_run``, remove them; what was found."""
+    found: list[Leftover] = []
+    with homes.labs_lock():
+        for home in homes.dead_homes():
+            found += found_in(home)
+            if not dry_run:
+                clear(home)
+    for folder in scratch.left_behind():
+        found.append(
+            Leftover(
+                folder.name.removeprefix("istio-mc-").rpartition("-")[0],
+                "temporary folder",
+                str(folder),
+            )
+        )
+        if not dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+    return tuple(found)

@@ -1,0 +1,73 @@
+"""Control: talking to the process that owns a lab, over the socket in its folder; a JSON line each way."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import ProvisionError
+
+CONTROL = "control.sock"
+
+
+class Conversation:
+    """One connection to a lab's supervisor. What is broken over it is mended when it closes, however it closes."""
+
+    def __init__(self, home: Path) -> None:
+        self._thing = f'lab "{home.name}"'
+        try:
+            folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProvisionError(self._thing, "is not there", str(error)) from error
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Through the folder's descriptor: a socket's own path may only be 107 bytes long (unix(7)).
+            self._socket.connect(f"/proc/self/fd/{folder}/{CONTROL}")
+        except OSError as error:
+            self._socket.close()
+            raise ProvisionError(
+                self._thing, "its supervisor does not answer", str(error)
+            ) from error
+        finally:
+            os.close(folder)
+        self._stream = self._socket.makefile("rw")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def order(self, order: str, *, timeout_seconds: float = 10.0, **details: Any) -> Any:
+        """Send an order and return the answer; :class:`ProvisionError` where it is refused or no answer comes."""
+        try:
+            self._socket.settimeout(timeout_seconds)
+            self._stream.write(json.dumps({"order": order, **details}) + "\n")
+            self._stream.flush()
+            answer = json.loads(self._stream.readline() or "{}")
+        except (OSError, ValueError) as error:
+            raise ProvisionError(self._thing, f"order {order}", str(error)) from error
+        if not answer.get("ok"):
+            raise ProvisionError(
+                self._thing,
+                f"order {order} refused",
+                str(answer.get("error") or "the supervisor is gone"),
+            )
+        return answer["result"]
+
+    def close(self) -> None:
+        """Hang up."""
+        try:
+            self._stream.close()
+        except OSError:
+            pass  # the other side hung up first
+        self._socket.close()

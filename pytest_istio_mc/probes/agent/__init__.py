@@ -1,0 +1,1 @@
+"""The agent: the program that runs in probe pods; standard library of Python 3.8 only."""

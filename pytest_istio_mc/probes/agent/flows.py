@@ -1,0 +1,407 @@
+"""Flows: requests at a fixed rate, sent by a process that outlives the session that started it, every one of them on record in a file.
+
+The schedule is open: a slow request does not hold up the next one. How many may be unanswered at a time is bounded; one that is due
+beyond that is recorded as skipped, which is a failure. What this process itself is too late for is not sent: the next record says how
+late. A stream is one connection with a line out and a line back at every beat; that it breaks is a failure, too. The process ends by
+itself after ``at_most`` seconds.
+
+The file starts with ``{"began": …}``, has one array for each request (``FIELDS``) and ends with ``{"ended": …, "sent": […]}``; it is
+locked for as long as the process lives. Runs inside probe pods: standard library only, Python 3.8 or newer.
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import json
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from .operations import SENDERS, Sender, send_one
+from .outcomes import ending, explain, failures, read_body
+
+TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
+if TYPE_CHECKING:
+    from typing import Any
+
+FIELDS = (
+    "flow",
+    "when",
+    "seconds",
+    "late",
+    "ending",
+    "status",
+    "new",
+    "cluster",
+    "pod",
+    "version",
+    "error",
+)
+MOST_ERROR = 200
+MOST_BYTES = 32 << 20
+RECORD_BYTES = 512
+"""What a record may take at most, its error text cut to ``MOST_ERROR``; with the number of beats it bounds the file."""
+CHUNK = 1 << 18
+MOST_UNANSWERED = 32
+"""For each flow: what a server that hangs may make of this process, and this process of a server that is slow."""
+
+
+class Clock:
+    """Seconds since the epoch that never jump."""
+
+    def __init__(self) -> None:
+        self._epoch = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """The time."""
+        return self._epoch + time.monotonic()
+
+
+class Log:
+    """The file of one job, and the count of its records for each flow."""
+
+    def __init__(self, path: str, flows: int) -> None:
+        self.clock = Clock()
+        self.sent = [0] * flows
+        self._file = open(path, "a", encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib is slow to import; open until the process ends
+        self._lock = threading.Lock()
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def record(self, flow: int, when: float, late: float, seen: dict[str, Any]) -> None:
+        """Write down one request of a flow."""
+        answer = seen.get("answer") or {}
+        error = str(seen.get("error") or seen.get("body", ""))[:MOST_ERROR]
+        who = [str(answer.get(key, ""))[:64] for key in ("cluster", "pod", "version")]
+        times = [round(value, 5) for value in (when, seen.get("seconds", 0.0), late)]
+        self.write(
+            [
+                flow,
+                *times,
+                seen["ending"],
+                seen.get("status", 0),
+                int(seen.get("new", True)),
+                *who,
+                error,
+            ],
+            flow,
+        )
+
+    def write(self, line: Any, flow: int | None = None) -> None:
+        """Write down a line, whole and at once."""
+        text = json.dumps(line, separators=(",", ":")) + "\n"
+        with self._lock:
+            self._file.write(text)
+            self._file.flush()
+            if flow is not None:
+                self.sent[flow] += 1
+
+
+class Requests:
+    """Requests that do not wait for each other, on new connections or on those that earlier ones left open."""
+
+    def __init__(self, number: int, plan: dict[str, Any], log: Log) -> None:
+        self._number, self._plan, self._log = number, plan, log
+        self._keep = bool(plan.get("keep_alive"))
+        self._idle: list[Sender] = []
+        self._unanswered = 0
+        self._changed = threading.Condition()
+
+    def beat(self, late: float) -> None:
+        """Send one, if not too many are unanswered."""
+        with self._changed:
+            skip = self._unanswered >= MOST_UNANSWERED
+            if not skip:
+                self._unanswered += 1
+                sender = self._idle.pop() if self._idle else SENDERS[self._plan["op"]](self._plan)
+        if skip:
+            error = f"not sent: {MOST_UNANSWERED} requests were unanswered"
+            self._log.record(
+                self._number, self._log.clock.now(), late, {"ending": "skipped", "error": error}
+            )
+            return
+        threading.Thread(target=self._send, args=(sender, late), daemon=True).start()
+
+    def _send(self, sender: Sender, late: float) -> None:
+        when = self._log.clock.now()
+        try:
+            seen = send_one(sender, self._keep)
+        except Exception as error:  # whatever it is, this request got no answer
+            seen = {"ending": "protocol", "error": explain(error)}
+            sender.close()
+        self._log.record(self._number, when, late, seen)
+        with self._changed:
+            self._idle.append(sender)
+            self._unanswered -= 1
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Wait for those that are on their way; each has its own time-out."""
+        with self._changed:
+            while self._unanswered:
+                self._changed.wait()
+        for sender in self._idle:
+            sender.close()
+
+
+class Stream:
+    """One connection that stays, with a line out at every beat; opened again at the next beat after it broke."""
+
+    def __init__(self, number: int, plan: dict[str, Any], log: Log) -> None:
+        self._number, self._plan, self._log = number, plan, log
+        self._timeout = float(plan["timeout"])
+        self._lock = threading.Lock()
+        self._sock: socket.socket | None = None
+        self._reader: threading.Thread | None = None
+        self._unanswered: collections.deque[Line] = collections.deque()
+        self._finishing = False
+
+    def beat(self, late: float) -> None:
+        """Send a line; connect first where there is no connection."""
+        line = Line(self._log.clock.now(), time.monotonic(), late, self._sock is None)
+        opened = None
+        if line.new:
+            address = (
+                str(self._plan.get("address") or self._plan["host"]),
+                int(self._plan["port"]),
+            )
+            try:
+                opened = socket.create_connection(address, self._timeout)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                self._record(line, {"ending": ending(error), "error": explain(error)})
+                return
+        with self._lock:
+            if opened is not None:
+                self._sock = opened
+                self._reader = threading.Thread(target=self._read, args=(opened,), daemon=True)
+                self._reader.start()
+            if self._sock is None:  # it broke just now
+                self._record(line, {"ending": "closed", "error": "the stream has ended"})
+                return
+            self._unanswered.append(line)
+            try:
+                self._sock.sendall(b"who\n")
+            except OSError as error:
+                self._broken(error)
+
+    def finish(self) -> None:
+        """Wait until all lines are answered, or the time-out is over, and close."""
+        self._finishing = True
+        if self._reader is not None:
+            self._reader.join()
+        if self._sock is not None:
+            self._sock.close()
+
+    def _read(self, sock: socket.socket) -> None:
+        came = b""
+        while True:
+            waits = bool(select.select([sock], [], [], 0.02)[0]) if sock.fileno() >= 0 else False
+            with self._lock:
+                if self._sock is not sock or (self._finishing and not self._unanswered):
+                    return
+                try:
+                    if waits:
+                        came = self._take(came + sock.recv(65536), len(came))
+                    elif (
+                        self._unanswered
+                        and time.monotonic() - self._unanswered[0].began > self._timeout
+                    ):
+                        raise TimeoutError(f"no answer for {self._timeout:g} s")
+                except Exception as error:  # whatever it is, the stream is broken
+                    self._broken(error)
+                    return
+
+    def _take(self, came: bytes, before: int) -> bytes:
+        if len(came) == before:
+            raise EOFError("the stream ended")
+        *answers, rest = came.split(b"\n")
+        for answer in answers:
+            self._record(self._unanswered.popleft(), {"ending": "answered", **read_body(answer)})
+        return rest
+
+    def _broken(self, error: Exception) -> None:
+        """Close, and record the break: for each line that is left unanswered, or once where there is none."""
+        lost = list(self._unanswered) or [Line(self._log.clock.now(), time.monotonic(), 0.0, False)]
+        self._unanswered.clear()
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = None
+        for line in lost:
+            self._record(line, {"ending": ending(error), "error": explain(error)})
+
+    def _record(self, line: Line, seen: dict[str, Any]) -> None:
+        self._log.record(
+            self._number,
+            line.when,
+            line.late,
+            {**seen, "new": line.new, "seconds": time.monotonic() - line.began},
+        )
+
+
+class Line:
+    """A line of a stream that waits for its answer: when it was sent, by two clocks, how late that was, and whether it was the first."""
+
+    def __init__(self, when: float, began: float, late: float, new: bool) -> None:
+        self.when, self.began, self.late, self.new = when, began, late, new
+
+
+def run() -> None:
+    """Send what the job on standard input says until it is told to stop or ``at_most`` seconds are over."""
+    job = json.loads(sys.stdin.readline())
+    path = _path(job["name"])
+    failures()  # imports what telling failures apart needs, so that no request waits for it
+    log = Log(path, len(job["flows"]))
+    flows = [
+        (Stream if plan.get("stream") else Requests)(number, plan, log)
+        for number, plan in enumerate(job["flows"])
+    ]
+    stop = threading.Event()
+    log.write({"began": log.clock.now()})
+    schedules = []
+    for number, flow in enumerate(flows):
+        interval = float(job["flows"][number]["interval"])
+        # spread over the interval, so that the flows of one process do not all send at the same moment
+        first = time.monotonic() + interval * number / len(flows)
+        schedules.append(
+            threading.Thread(
+                target=_keep_time, args=(flow.beat, first, interval, stop), daemon=True
+            )
+        )
+    for thread in schedules:
+        thread.start()
+    print("started", flush=True)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(
+            nowhere, standard
+        )  # so that nobody waits for this process to close what it inherited
+    last = time.monotonic() + float(job["at_most"])
+    asked = False
+    while time.monotonic() < last and not asked:
+        time.sleep(0.02)
+        asked = os.path.exists(path + ".stop")  # noqa: PTH110 - pathlib is slow to import
+    ended = log.clock.now()
+    stop.set()
+    for thread in schedules:
+        thread.join()
+    for flow in flows:
+        flow.finish()
+    log.write({"ended": ended, "asked": asked, "sent": log.sent})
+
+
+def _keep_time(
+    beat: Callable[[float], None], first: float, interval: float, stop: threading.Event
+) -> None:
+    """Beat until told to stop. Beats that this process misses, because its machine is too busy, are not made up for, which would keep
+    it busy; the next one says how late it is."""
+    due = first
+    while not stop.wait(max(0.0, due - time.monotonic())):
+        late = max(0.0, time.monotonic() - due)
+        beat(late)
+        due += interval * (1 + int(late / interval))
+
+
+def start(operation: dict[str, Any]) -> dict[str, Any]:
+    """``flow-start``: start a process for a job; returns once it sends. ``job`` = {name, at_most, flows: [{op, host, port, interval,
+    timeout, keep_alive, stream, path, headers}]}."""
+    import subprocess
+
+    job = operation["job"]
+    beats = sum(float(job["at_most"]) / float(plan["interval"]) for plan in job["flows"])
+    if beats * RECORD_BYTES > MOST_BYTES:
+        raise ValueError(
+            f"{beats:.0f} records may take more than {MOST_BYTES >> 20} MiB: send less often or for a shorter time"
+        )
+    command = [sys.executable, "-S", "-B", sys.argv[0], "flows"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        said = process.stdout.readline()
+        if said.strip() != "started":
+            raise RuntimeError(f"the sender did not start: {said}{process.stdout.read()}".strip())
+    return {}
+
+
+def read(operation: dict[str, Any]) -> dict[str, Any]:
+    """``flow-read``: whole lines of the file of job ``name`` from ``offset`` on, some of them; ``alive`` says whether more may come."""
+    with open(_path(operation["name"]), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+        alive = _locked(
+            file
+        )  # asked first: what a process that is dead by now wrote is all in what is read after it
+        file.seek(int(operation.get("offset", 0)))
+        text = file.read(int(operation.get("limit", CHUNK)))
+        more = bool(file.read(1))
+    whole = text[: text.rfind(b"\n") + 1]
+    return {
+        "text": whole.decode("utf-8"),
+        "offset": int(operation.get("offset", 0)) + len(whole),
+        "more": more,
+        "alive": alive,
+    }
+
+
+def stop(operation: dict[str, Any]) -> dict[str, Any]:
+    """``flow-stop``: tell the process of job ``name`` to stop and wait until it has, ``timeout`` seconds at most."""
+    path = _path(operation["name"])
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+        with open(path + ".stop", "w", encoding="utf-8"):  # noqa: PTH123
+            pass
+        last = time.monotonic() + float(operation.get("timeout", 5))
+        while _locked(file) and time.monotonic() < last:
+            time.sleep(0.01)
+        return {"alive": _locked(file)}
+
+
+def forget(operation: dict[str, Any]) -> dict[str, Any]:
+    """``flow-forget``: remove the files of job ``name``."""
+    for path in (_path(operation["name"]), _path(operation["name"]) + ".stop"):
+        try:
+            os.unlink(path)  # noqa: PTH108
+        except FileNotFoundError:
+            pass
+    return {}
+
+
+def clock(operation: dict[str, Any]) -> dict[str, Any]:
+    """``clock``: what time it is here."""
+    return {"now": time.time()}
+
+
+def _locked(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _path(job: str) -> str:
+    if not job.replace("-", "").isalnum():
+        raise ValueError(f"{job!r} is no name for a job")
+    return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"flows-{job}.jsonl")  # noqa: PTH118, S108 - pathlib is slow to import
+
+
+FLOW_OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "flow-start": start,
+    "flow-read": read,
+    "flow-stop": stop,
+    "flow-forget": forget,
+    "clock": clock,
+}

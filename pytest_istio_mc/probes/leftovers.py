@@ -1,0 +1,73 @@
+"""Leftovers: namespaces that runs made and did not live to remove."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import manifests
+
+if TYPE_CHECKING:
+    from ..kube import Kube
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A namespace that some run made, or in which it made something.
+
+    ``owner`` is ``host/pid`` of the process that did, ``started`` seconds since the epoch.
+    """
+
+    cluster: str
+    namespace: str
+    run_id: str
+    owner: str
+    started: float
+
+    @property
+    def owner_is_dead(self) -> bool:
+        """Whether its process ran on this machine and does no more; never true for a run of another machine."""
+        host, _, pid = self.owner.rpartition("/")
+        if host != socket.gethostname() or not pid.isdigit():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def leftovers(kube: Kube) -> tuple[Leftover, ...]:
+    """The namespaces in this cluster that runs of this tool made, whether they still go on or not."""
+    return tuple(
+        leftover_of(kube, item) for item in kube.list("Namespace", labels=manifests.RUN_LABEL)
+    )
+
+
+def leftover_of(kube: Kube, item: Mapping[str, Any]) -> Leftover:
+    """What a run's labels and annotations say of an object: of a namespace, or of something in one."""
+    metadata = item["metadata"]
+    notes = metadata.get("annotations") or {}
+    started = notes.get(manifests.STARTED_ANNOTATION, "0")
+    return Leftover(
+        cluster=kube.name,
+        namespace=metadata.get("namespace") or metadata["name"],
+        run_id=metadata["labels"][manifests.RUN_LABEL],
+        owner=notes.get(manifests.OWNER_ANNOTATION, ""),
+        started=float(started) if re.fullmatch(r"\d+(\.\d+)?", started) else 0.0,
+    )
+
+
+def ownership() -> dict[str, str]:
+    """The annotations that say that something is this process's, and since when."""
+    return {
+        manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}",
+        manifests.STARTED_ANNOTATION: f"{time.time():.0f}",
+    }

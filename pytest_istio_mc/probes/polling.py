@@ -1,0 +1,147 @@
+"""Asking: one client's requests one after the other, for as long as something goes on, every one on record.
+
+Unlike ``flows`` it waits for each answer: on a machine that is too busy to answer it asks more slowly, and does not add to the load.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..errors import GivenUp, MeshError, ObservationError
+from ..observations import Protocol, Request
+from ..timelines import Flow, Mark, Record, Timeline
+from . import manifests
+from .traffic import Traffic
+
+PAUSE_SECONDS = 0.02
+_BATCH = 4
+
+
+@contextmanager
+def polling(traffic: Traffic, source: str, host: str, address: str, name: str) -> Iterator[Polling]:
+    """Ask ``host`` from the client in ``source`` for as long as the block goes on, over a new connection each time.
+
+    Raises :class:`ObservationError` at the end where asking itself did not go on.
+    """
+    running = Polling(traffic, source, host, address, name)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+    running.check()
+
+
+class Polling:
+    """Requests that are being sent, in batches between which a moment passes."""
+
+    def __init__(self, traffic: Traffic, source: str, host: str, address: str, name: str) -> None:
+        self._traffic, self._address = traffic, address
+        self._flow = Flow(
+            name,
+            source,
+            host,
+            manifests.HTTP,
+            Protocol.HTTP,
+            keep_alive=False,
+            interval_seconds=0.0,
+        )
+        self._records: list[Record] = []
+        self._marks: list[Mark] = []
+        self._stopped = threading.Event()
+        self._error: MeshError | GivenUp | None = None
+        self._thread = threading.Thread(target=self._work, name=f"asking-{source}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._flow = replace(self._flow, began=time.time())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; returns when the last answer is there."""
+        self._stopped.set()
+        self._thread.join(
+            self._traffic.timeouts.kube_request + _BATCH * self._traffic.timeouts.request
+        )
+
+    def check(self) -> None:
+        """Raise what kept it from asking on."""
+        self.check_error()
+        if self._thread.is_alive():
+            raise ObservationError(
+                f'cluster "{self._flow.source}"',
+                f"requests for {self._flow.host}",
+                "the client answers no more",
+            )
+
+    @contextmanager
+    def marked(self, text: str) -> Iterator[None]:
+        """Note that something is done while the block goes on."""
+        begin = time.time()
+        try:
+            yield
+        finally:
+            self._marks.append(Mark(begin, time.time(), text))
+
+    def so_far(self) -> Flow:
+        """What has been recorded until now."""
+        return replace(self._flow, records=tuple(self._records), ended=time.time())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something keeps it from asking on, so that there is nothing to wait for."""
+        return self._error is not None
+
+    def check_error(self) -> None:
+        """Raise what keeps it from asking on, if anything does."""
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def timeline(self) -> Timeline:
+        """The record as a time line; in our own clock, to within the time that a batch's way to the client takes."""
+        return Timeline((self.so_far(),), tuple(self._marks))
+
+    def _work(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                began = time.time()
+                batch = self._traffic.requests(
+                    self._flow.source,
+                    self._flow.host,
+                    manifests.HTTP,
+                    count=_BATCH,
+                    address=self._address,
+                )
+                self._records.extend(
+                    _record(request, began + request.when - batch[0].when) for request in batch
+                )
+                self._stopped.wait(PAUSE_SECONDS)
+        except (MeshError, GivenUp) as error:
+            self._error = error
+
+
+def _record(request: Request, when: float) -> Record:
+    answer = request.answer
+    if (
+        answer is not None and answer.role != "server"
+    ):  # before the sidecar knew the name, whoever has the address
+        answer, request = (
+            None,
+            replace(request, error="answered by a client: the name is not known yet"),
+        )
+    return Record(
+        when=when,
+        ending=request.ending,
+        status=request.status,
+        latency_seconds=request.latency_seconds,
+        new_connection=request.new_connection,
+        cluster=answer.cluster if answer else "",
+        pod=answer.pod if answer else "",
+        version=answer.version if answer else "",
+        error=request.error,
+    )

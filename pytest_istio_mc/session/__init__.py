@@ -1,0 +1,1 @@
+"""The pytest layer: what happens in which order when a mesh is certified."""

@@ -1,0 +1,366 @@
+"""Items: how the tests of checks are collected, ordered, run and reported, in every pytest process of a run."""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..checks.catalogue import Check, Kind
+from ..errors import GivenUp, Inconclusive, MeshError, NonConformant
+from ..evidence import allure
+from ..options import SUITES, names_suites
+from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
+from .run import CHECK, RECORDED, SEES, TOPOLOGY, Recorded, Run, Runs
+
+MARKER = "mesh_check"
+
+
+MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "snapshot", "kubes", "traffic"})
+"""A test that uses one of these needs a mesh, whether it is marked or not."""
+
+
+_KINDS = tuple(Kind)
+
+
+_NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
+
+
+class Tests:
+    """The hooks around tests. Registered in the controller and in every worker of xdist alike.
+
+    ``folder`` is one that they all share.
+    """
+
+    def __init__(
+        self, runs: Runs, checks: Mapping[str, Check], folder: Path, *, is_worker: bool = False
+    ) -> None:
+        self._runs = runs
+        self._checks = checks
+        self._lock_file = folder / "faults.lock"
+        self._is_worker = is_worker
+        self._looked_ahead: list[Run] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(
+        self, module_path: Path, parent: pytest.Collector
+    ) -> pytest.Module | None:
+        """Give the modules of our suites the id that they have in a checkout: ``suites/trust/test_roots.py``.
+
+        pytest derives ids from the place of the file, so an installed package would have other ones in every environment, and
+        histories, baselines and reruns would not match.
+        """
+        try:
+            inside = module_path.resolve().relative_to(SUITES.resolve())
+        except ValueError:
+            return None
+        return pytest.Module.from_parent(
+            parent, path=module_path, nodeid=f"suites/{inside.as_posix()}"
+        )
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make a test of every test on a mesh for each topology. Where there is only one, its name stays out of the test's id."""
+        marked = metafunc.definition.get_closest_marker(MARKER) is not None
+        if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
+            return
+        names = self._runs.topologies
+        if TOPOLOGY not in metafunc.fixturenames:
+            metafunc.fixturenames.append(TOPOLOGY)
+        ids = names if len(names) > 1 else [pytest.HIDDEN_PARAM]
+        metafunc.parametrize(TOPOLOGY, names, ids=ids, indirect=True, scope="session")
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Find the check of the item."""
+        marker = item.get_closest_marker(MARKER)
+        if marker is None:
+            return
+        check = (
+            self._checks.get(str(marker.args[0]))
+            if len(marker.args) == 1 and not marker.kwargs
+            else None
+        )
+        if check is None:
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.{MARKER}{marker.args!r} names no known check; --mesh-list prints every id"
+            )
+        item.stash[CHECK] = check
+        if item.config.pluginmanager.hasplugin("allure_pytest"):
+            allure.label(item, check, self._run_of(item).topology)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put what reads first and what breaks last; all
+        tests of one topology before those of the next."""
+        _demand_one_test_each(items)
+        _demand_all_checks(items, self._checks.values())
+        unwanted = [
+            item
+            for item in items
+            if CHECK in item.stash and not self._run_of(item).settings.selects(item.stash[CHECK].id)
+        ]
+        if unwanted:
+            config.hook.pytest_deselected(items=unwanted)
+            items[:] = [item for item in items if item not in unwanted]
+        topologies = {run: place for place, run in enumerate(self._runs.topologies)}
+        places = {
+            id: (_KINDS.index(check.kind), check.alone, place)
+            for place, (id, check) in enumerate(self._checks.items())
+        }
+
+        def place(item: pytest.Item) -> tuple[int, int, bool, int]:
+            run = self._runs.of(item)
+            return (
+                topologies[run.topology] if run else -1,
+                *(places[item.stash[CHECK].id] if CHECK in item.stash else (0, False, -1)),
+            )
+
+        items.sort(key=place)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves. Leave a mesh
+        after the last test on it."""
+        run = self._runs.of(item)
+        if run is not None and self._is_worker and run.mesh is None and not run.problem:
+            run.attach()
+        if (
+            run is not None
+            and not self._is_worker
+            and run.mesh is not None
+            and not run.no_probes
+            and run not in self._looked_ahead
+        ):
+            self._looked_ahead.append(run)
+            run.look_ahead(self._observations(run, item.session.items))
+        check = item.stash.get(CHECK, None)
+        needs_lock = check is not None and check.kind is not Kind.STATIC
+        with _held(
+            self._lock_file if needs_lock else None, exclusive=check is not None and check.alone
+        ):
+            result = yield
+        if run is not None and (nextitem is None or self._runs.of(nextitem) is not run):
+            run.leave()
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skip what cannot run here, with the reason, before any of its fixtures is made."""
+        check = item.stash.get(CHECK, None)
+        if check is None:
+            return
+        item.stash[RECORDED] = Recorded()
+        run = self._run_of(item)
+        obstacle = run.settings.standing(check).obstacle
+        if obstacle:
+            _describe(item, check, Outcome.NOT_APPLICABLE, obstacle)
+            pytest.skip(f"not applicable: {obstacle}")
+        if run.problem:
+            raise Inconclusive(
+                f"{run.topology}: {check.id} inconclusive: the mesh could not be provisioned: {run.problem.splitlines()[0]}"
+            )
+        if check.kind is not Kind.STATIC and run.lost:
+            raise Inconclusive(f"{check.id} inconclusive: the clusters were lost: {run.lost}")
+        if check.kind is not Kind.STATIC and run.no_probes:
+            raise Inconclusive(
+                f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}"
+            )
+        lacking = [
+            capability
+            for capability in check.needs
+            if run.mesh is not None and capability not in run.mesh.capabilities
+        ]
+        if lacking:
+            reason = f"this provider cannot do to clusters what it takes ({', '.join(lacking)}); the lab can: --mesh-provider=lab"
+            verdict = not_applicable(reason)
+            item.stash[RECORDED].verdicts.append(replace(verdict, check=check.id))
+            pytest.skip(f"not applicable: {verdict.reason}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put the verdicts onto the report, and show a finding instead of a Python traceback."""
+        report = yield
+        check = item.stash.get(CHECK, None)
+        if check is None or RECORDED not in item.stash:
+            return report
+        recorded = item.stash[RECORDED]
+        _conclude(check, recorded, report, call)
+        ours = call.excinfo is not None and isinstance(
+            call.excinfo.value, (NonConformant, Inconclusive, MeshError, GivenUp)
+        )
+        if call.excinfo is not None and ours and _wants_short(item.config):
+            report.longrepr = _short(call.excinfo)
+        if call.when == "call" or not report.passed:
+            verdict = worst(check.id, recorded.verdicts)
+            if verdict is not None:
+                _describe(item, check, verdict.outcome, verdict.reason)
+                report.user_properties = list(item.user_properties)
+            report.mesh_check = {  # type: ignore[attr-defined]
+                "check": check.id,
+                "topology": self._run_of(item).topology,
+                "verdicts": [verdict.to_dict() for verdict in recorded.verdicts],
+                "convergence": list(recorded.convergence),
+                "seconds_before": recorded.seconds_before,
+            }
+            recorded.verdicts.clear()
+            recorded.convergence.clear()
+        return report
+
+    def _observations(
+        self, run: Run, items: Iterable[pytest.Item]
+    ) -> Iterator[Callable[[Run], Any]]:
+        """What the tests on this mesh will ask to see. (Workers of xdist do not know which tests they will get, and are several.)"""
+        for item in items:
+            marker, check = item.get_closest_marker(SEES), item.stash.get(CHECK, None)
+            if (
+                marker is not None
+                and check is not None
+                and self._runs.of(item) is run
+                and not run.settings.standing(check).obstacle
+            ):
+                yield marker.kwargs["observe"]
+
+    def _run_of(self, item: pytest.Item) -> Run:
+        run = self._runs.of(item)
+        if run is None:  # it was collected by something else than pytest's own functions
+            raise pytest.UsageError(f"{item.nodeid}: a test of a check must be a test function")
+        return run
+
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, str] | None:
+        """Show the verdict's own word with ``-v``, and a question mark where a check could not find out."""
+        if (
+            report.when == "setup"
+            and report.skipped
+            and _NOT_APPLICABLE in getattr(report, "user_properties", ())
+        ):
+            return "skipped", "s", "NOT APPLICABLE"
+        verdict = verdict_of(report)
+        if verdict is None or report.when != "call":
+            return None
+        match verdict.outcome:
+            case Outcome.CONFORMANT if report.passed:
+                return "passed", ".", "CONFORMANT"
+            case Outcome.NON_CONFORMANT if report.failed:
+                return "failed", "F", "NON-CONFORMANT"
+            case Outcome.INCONCLUSIVE if report.failed:
+                return "failed", "?", "INCONCLUSIVE"
+            case Outcome.NOT_APPLICABLE if report.skipped:
+                return "skipped", "s", "NOT APPLICABLE"
+        return None
+
+
+def verdict_of(report: Any) -> Verdict | None:
+    """The verdict on a report that :meth:`Items.pytest_runtest_makereport` wrote."""
+    recorded = getattr(report, "mesh_check", None)
+    return (
+        worst(recorded["check"], map(Verdict.from_dict, recorded["verdicts"])) if recorded else None
+    )
+
+
+def _conclude(
+    check: Check, recorded: Recorded, report: pytest.TestReport, call: pytest.CallInfo[None]
+) -> None:
+    """Make sure that nothing passes without a verdict, and that no error is left without one."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if call.when == "call" and report.passed and not recorded.verdicts:
+        report.outcome = "failed"
+        report.longrepr = f"the test of {check.id} ended without a verdict: it must call expect(…)"
+        recorded.verdicts.append(inconclusive(report.longrepr))
+    elif (
+        report.failed
+        and not isinstance(error, NonConformant)
+        and not any(v.outcome is Outcome.INCONCLUSIVE for v in recorded.verdicts)
+    ):
+        what = {
+            "setup": "could not be prepared",
+            "call": "could not be carried out",
+            "teardown": "could not be cleaned up after",
+        }[report.when]
+        kind = "the clusters were lost" if isinstance(error, GivenUp) else type(error).__name__
+        message = (
+            str(error) if isinstance(error, Inconclusive) else f"the check {what}: {kind}: {error}"
+        )
+        recorded.verdicts.append(inconclusive(message.strip()))
+
+
+def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) -> None:
+    """Tell JUnit (and every other reader of user properties) which check this was, and what came out."""
+    wanted = {"mesh_check": check.id, "mesh_verdict": outcome.value, "mesh_reason": reason}
+    kept = [entry for entry in item.user_properties if entry[0] not in wanted]
+    item.user_properties[:] = [*kept, *wanted.items()]
+
+
+def _demand_one_test_each(items: Iterable[pytest.Item]) -> None:
+    functions = {
+        (item.stash[CHECK].id, item.nodeid.partition("[")[0])
+        for item in items
+        if CHECK in item.stash
+    }
+    tests = Counter(id for id, _ in functions)
+    twice = {
+        id: [name for other, name in sorted(functions) if other == id]
+        for id, count in tests.items()
+        if count > 1
+    }
+    for id, names in twice.items():
+        raise pytest.UsageError(
+            f"check {id} has {len(names)} tests, it must have one: {', '.join(names)}"
+        )
+
+
+def _demand_all_checks(items: list[pytest.Item], checks: Iterable[Check]) -> None:
+    """When the whole of our suites was asked for, every known check must have its test."""
+    if not items or not _asked_for_all(items[0].config):
+        return
+    tested = {item.stash[CHECK].id for item in items if CHECK in item.stash}
+    missing = [check.id for check in checks if check.id not in tested]
+    if missing:
+        raise pytest.UsageError(
+            f"no test for {', '.join(missing)}: every known check needs one under suites/"
+        )
+
+
+def _asked_for_all(config: pytest.Config) -> bool:
+    if (
+        getattr(config.option, "ignore", None)
+        or getattr(config.option, "ignore_glob", None)
+        or getattr(config.option, "deselect", None)
+    ):
+        return False
+    return names_suites(config, whole=True)
+
+
+def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    """The error's own words, and their first line where pytest and JUnit show one line."""
+    shown = excinfo.getrepr(style="value", chain=False)
+    if shown.reprcrash is not None:
+        shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
+    return shown
+
+
+def _wants_short(config: pytest.Config) -> bool:
+    """``--tb=long`` and ``--tb=native`` ask for Python's view."""
+    return config.option.tbstyle not in ("long", "native")
+
+
+@contextmanager
+def _held(lock_file: Path | None, *, exclusive: bool) -> Iterator[None]:
+    if lock_file is None:
+        yield
+        return
+    with lock_file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield

@@ -1,0 +1,66 @@
+"""Statistics: sample sizes and acceptable shares, with exact false-alarm probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from .spec import MeshSpec
+
+
+def acceptable(count: int, share: float, false_alarm: float) -> tuple[int, int]:
+    """The fewest and most of ``count`` independent requests that may go where ``share`` of them should.
+
+    A mesh that spreads its requests so falls outside with a probability of at most ``false_alarm``, half of it on each side; exact, from
+    the binomial distribution. A round robin, which spreads them more evenly than chance, does so less often.
+    """
+    if share <= 0 or share >= 1:
+        only = 0 if share <= 0 else count
+        return only, only
+    chances = [math.exp(_log_chance(count, hits, share)) for hits in range(count + 1)]
+    return _inside(chances, false_alarm / 2), count - _inside(chances[::-1], false_alarm / 2)
+
+
+def passing(count: int, share: float, fewest: int, most: int) -> float:
+    """How likely it is that another ``share`` passes for one of which no fewer and no more than that are acceptable."""
+    return sum(math.exp(_log_chance(count, hits, share)) for hits in range(fewest, most + 1))
+
+
+def _inside(chances: list[float], allowed: float) -> int:
+    """The first number of hits that is not so rare, together with all below it."""
+    below = 0.0
+    for hits, chance in enumerate(chances):
+        below += chance
+        if below > allowed:
+            return hits
+    return len(chances) - 1
+
+
+def _log_chance(count: int, hits: int, share: float) -> float:
+    ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+    return ways + hits * math.log(share) + (count - hits) * math.log1p(-share)
+
+
+MISS_PROBABILITY = 1e-6
+"""How likely a reach sample may miss an instance that gets its even share; with twenty healthy runs a day, once in a lifetime."""
+
+
+def sample_size(instances: int, miss_probability: float = MISS_PROBABILITY) -> int:
+    """How many requests it takes to see each of so many instances with an even share, but for ``miss_probability``."""
+    if instances < 2:
+        return 1
+    return math.ceil(math.log(miss_probability / instances) / math.log(1 - 1 / instances))
+
+
+def least_share(spec: MeshSpec) -> int:
+    """One in how many requests for a shared service gets to each cluster, at least.
+
+    Proxies spread requests over the clusters of their network and the gateways of the others, once each, and these over the clusters
+    behind them.
+    """
+    networks = Counter(cluster.network for cluster in spec.data_planes)
+    return max(
+        (here + len(networks) - 1)
+        * max((behind for other, behind in networks.items() if other != network), default=1)
+        for network, here in networks.items()
+    )

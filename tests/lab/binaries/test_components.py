@@ -1,0 +1,86 @@
+"""The pinned parts: what the go.mod files say and what the lab builds are the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pytest_istio_mc.lab.binaries.components import (
+    FETCHED_GO_VERSION,
+    GoModule,
+    go_modules,
+    needed_go,
+    required_version,
+    version_tuple,
+    versions,
+)
+from pytest_istio_mc.lab.binaries.golang import built_name
+
+
+def each_module() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("module", go_modules(), ids=lambda module: module.name)
+
+
+@each_module()
+def test_every_program_is_a_tool_of_its_go_mod(module: GoModule) -> None:
+    text = (module.folder / "go.mod").read_text()
+    block = re.search(r"^tool \(\n(.*?)^\)|^tool (\S+)$", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+
+    assert set(module.programs) <= set((block[1] or block[2]).split())
+
+
+@each_module()
+def test_every_program_comes_from_a_module_that_is_required(module: GoModule) -> None:
+    upstreams = module.upstreams()
+
+    assert upstreams
+    assert all(
+        any(package.startswith(path) for path, _ in upstreams) for package in module.programs
+    )
+
+
+@each_module()
+def test_every_go_sum_knows_what_go_mod_requires(module: GoModule) -> None:
+    sums = (module.folder / "go.sum").read_text()
+
+    for path, version in module.upstreams():
+        assert f"{path} {version} h1:" in sums
+        assert f"{path} {version}/go.mod h1:" in sums
+
+
+def test_no_two_programs_have_one_file() -> None:
+    files = [file for module in go_modules() for file in module.files]
+
+    assert len(files) == len(set(files))
+
+
+def test_kubernetes_and_istio_call_themselves_what_go_mod_names() -> None:
+    mesh = next(module for module in go_modules() if module.name == "mesh")
+
+    assert (
+        mesh.stamps["k8s.io/component-base/version.gitVersion"]
+        == required_version("mesh", "k8s.io/kubernetes")
+        == versions()["kubernetes"]
+    )
+    assert mesh.stamps["istio.io/istio/pkg/version.buildVersion"] == versions()["istio"]
+    assert required_version("mesh", "istio.io/istio").endswith(
+        mesh.stamps["istio.io/istio/pkg/version.buildGitRevision"]
+    )
+
+
+def test_the_go_from_pypi_is_new_enough_for_every_module() -> None:
+    assert version_tuple(FETCHED_GO_VERSION) >= version_tuple(needed_go())
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert version_tuple("1.26.10") > version_tuple("1.26.6")
+    assert version_tuple("1.27rc1") == (1, 27)
+    assert version_tuple("1.1.5+ds1") == (1, 1, 5)
+    assert version_tuple("") < version_tuple("1.0")
+
+
+def test_a_main_package_of_a_major_version_is_built_under_the_name_before_it() -> None:
+    assert built_name("go.etcd.io/etcd/server/v3") == "server"
+    assert built_name("k8s.io/kubernetes/cmd/kubelet") == "kubelet"

@@ -1,0 +1,243 @@
+"""HTTP/2: the examples of RFC 7541, and both sides against each other where it gets tight."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_istio_mc.probes.agent import http2
+
+FIRST = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")]
+SECOND = [*FIRST, ("cache-control", "no-cache")]
+THIRD = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":path", "/index.html"),
+    (":authority", "www.example.com"),
+    ("custom-key", "custom-value"),
+]
+
+DATE = "Mon, 21 Oct 2013 20:13:21 GMT"
+COOKIE = "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [
+            "828684410f7777772e6578616d706c652e636f6d",
+            "828684be58086e6f2d6361636865",
+            "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
+        ],
+        [
+            "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+            "828684be5886a8eb10649cbf",
+            "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+        ],
+    ],
+    ids=["C.3-plain", "C.4-huffman"],
+)
+def test_the_requests_of_rfc_7541(blocks: list[str]) -> None:
+    decoder = http2.HeaderDecoder()
+
+    assert [decoder.decode(bytes.fromhex(block)) for block in blocks] == [FIRST, SECOND, THIRD]
+
+
+def test_a_response_of_rfc_7541_with_every_kind_of_letter() -> None:
+    block = (
+        "4882640258"
+        "85aec3771a4b"
+        "6196d07abe941054d444a8200595040b8166e082a62d1bff"
+        "6e919d29ad171863c78f0b97c8e9ae82ae43d3"
+    )
+
+    assert http2.HeaderDecoder().decode(bytes.fromhex(block)) == [
+        (":status", "302"),
+        ("cache-control", "private"),
+        ("date", DATE),
+        ("location", "https://www.example.com"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ("bf", "out of range"),
+        ("80", "out of range"),
+        ("000a6162", "inside a string"),
+        ("00", "inside a"),
+        ("7fffffffffffffff", "too large"),
+        ("3fffff7f", "above the limit"),
+        ("0082ffff0161", "padding"),
+    ],
+)
+def test_a_broken_header_block_is_refused(block: str, why: str) -> None:
+    with pytest.raises(http2.ProtocolError, match=why):
+        http2.HeaderDecoder().decode(bytes.fromhex(block))
+
+
+@given(st.lists(st.tuples(st.text("abc-", min_size=1), st.text(st.characters(max_codepoint=255)))))
+def test_what_is_encoded_is_decoded(headers: list[tuple[str, str]]) -> None:
+    assert http2.HeaderDecoder().decode(http2.encode(headers)) == headers
+
+
+def test_old_entries_leave_the_table() -> None:
+    decoder = http2.HeaderDecoder()
+    literal = (
+        b"\x40\x01a" + b"\x7f\x81\x0f" + b"x" * 2048
+    )  # 2,048 characters: two such entries do not fit into 4,096
+    decoder.decode(literal)
+    decoder.decode(literal.replace(b"\x01a", b"\x01b"))
+
+    assert decoder.decode(b"\xbe")[0][0] == "b"
+    with pytest.raises(http2.ProtocolError):
+        decoder.decode(b"\xbf")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    here, there = socket.socketpair()
+    here.settimeout(5)
+    there.settimeout(5)
+    with here, there:
+        yield here, there
+
+
+def serving(sock: socket.socket, body: bytes) -> threading.Thread:
+    def run() -> None:
+        try:
+            http2.serve(sock, lambda request: (200, body))
+        except OSError:
+            pass  # the client of the test went away
+        finally:
+            sock.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_an_answer_larger_than_the_window_waits_for_room(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    body = bytes(range(256)) * 1024  # 256 KiB, the window is 64 KiB
+    thread = serving(pair[1], body)
+    client = http2.Client(pair[0])
+
+    for path in ("/a", "/b", "/c"):
+        answer = client.get("x", path, [])
+        assert answer.header(":status") == "200"
+        assert answer.body == body
+
+    pair[0].shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_peer_that_sends_in_pieces_pads_and_pings_is_understood(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    seen: list[http2.Message] = []
+
+    def answer(request: http2.Message) -> tuple[int, bytes]:
+        seen.append(request)
+        return 200, b"ok"
+
+    thread = threading.Thread(target=lambda: http2.serve(pair[1], answer), daemon=True)
+    thread.start()
+    block = http2.encode([*FIRST, ("x", "y" * 300)])
+    pieces = [
+        http2.PREFACE,
+        frame(http2.SETTINGS, 0, 0, b"\x00\x04\x00\x00\x00\x01"),  # a window of one byte
+        frame(http2.PING, 0, 0, b"12345678"),
+        frame(0x21, 0, 0, b"an extension"),
+        frame(
+            http2.HEADERS,
+            http2.PADDED | http2.PRIORITY,
+            1,
+            b"\x03" + b"\x00" * 5 + block[:100] + b"\x00" * 3,
+        ),
+        frame(http2.CONTINUATION, 0, 1, block[100:200]),
+        frame(http2.CONTINUATION, http2.END_HEADERS, 1, block[200:]),
+        frame(http2.DATA, http2.PADDED, 1, b"\x02body\x00\x00"),
+        frame(
+            http2.HEADERS,
+            http2.END_HEADERS | http2.END_STREAM,
+            1,
+            http2.encode([("grpc-status", "0")]),
+        ),
+        frame(http2.WINDOW_UPDATE, 0, 1, b"\x00\x00\x00\x05"),
+    ]
+    for byte in b"".join(pieces):
+        pair[0].sendall(bytes([byte]))
+    pair[0].shutdown(socket.SHUT_WR)
+    thread.join(5)
+    pair[1].close()
+    came = frames(pair[0])
+
+    assert [(request.header(":path"), request.header("x"), request.body) for request in seen] == [
+        ("/", "y" * 300, b"body")
+    ]
+    assert (http2.PING, http2.ACK, 0, b"12345678") in came
+    assert (http2.SETTINGS, http2.ACK, 0, b"") in came
+    assert [(flags, payload) for kind, flags, _, payload in came if kind == http2.DATA] == [
+        (0, b"o"),
+        (http2.END_STREAM, b"k"),
+    ]
+
+
+def test_a_stream_that_the_server_resets_is_an_error_with_its_code(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    pair[1].sendall(
+        frame(http2.SETTINGS, 0, 0, b"") + frame(http2.RST_STREAM, 0, 1, b"\x00\x00\x00\x07")
+    )
+
+    with pytest.raises(http2.ProtocolError, match="code 7"):
+        http2.Client(pair[0]).get("x", "/", [])
+
+
+def test_a_connection_that_ends_in_the_middle_is_an_error(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    pair[1].sendall(frame(http2.SETTINGS, 0, 0, b"") + b"\x00\x00")
+    pair[1].shutdown(socket.SHUT_WR)
+
+    with pytest.raises(http2.ProtocolError, match="closed inside a frame"):
+        http2.Client(pair[0]).get("x", "/", [])
+
+
+def test_a_server_that_goes_away_is_not_used_again(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    headers = frame(
+        http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, http2.encode([(":status", "200")])
+    )
+    pair[1].sendall(frame(http2.GOAWAY, 0, 0, b"\x00" * 8) + headers)
+    client = http2.Client(pair[0])
+
+    assert client.get("x", "/", []).header(":status") == "200"
+    assert not client.usable
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return (
+        len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    )
+
+
+def frames(sock: socket.socket) -> list[tuple[int, int, int, bytes]]:
+    raw = b""
+    while piece := sock.recv(65536):
+        raw += piece
+    found = []
+    while raw:
+        size = int.from_bytes(raw[:3], "big")
+        found.append((raw[3], raw[4], int.from_bytes(raw[5:9], "big"), raw[9 : 9 + size]))
+        raw = raw[9 + size :]
+    return found
