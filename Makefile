@@ -46,6 +46,7 @@ record: faults
 
 lint: .venv/ready
 	@echo "== ruff"
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@echo "== mypy"
 	$(BIN)/mypy

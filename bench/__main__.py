@@ -1,4 +1,4 @@
-"""``python -m bench``: measure a certification and the documented way by hand, on the same machine, in one run."""
+"""``python -m bench``: measure certifications, and the same work by hand."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from bench import by_hand, certification, memory
 
 
 def main() -> int:
-    """Run the measurements and print them as a table, with ``--json FILE`` as JSON as well."""
+    """Run the measurements and print them as a table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "-n",
-        "--runs",
-        type=int,
-        default=3,
-        help="runs of each (default 3); the median is printed, with the range",
-    )
+    runs = "runs of each (default 3); the median is printed, with the range"
+    parser.add_argument("-n", "--runs", type=int, default=3, help=runs)
     parser.add_argument("--json", type=Path, help="also write all figures as JSON")
     arguments = parser.parse_args()
 
@@ -45,10 +39,8 @@ def main() -> int:
         note(name, mebibytes)
     _print(figures)
     if arguments.json:
-        document: dict[str, Any] = {
-            "takenAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "figures": figures,
-        }
+        taken_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        document = {"takenAt": taken_at, "figures": figures}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
@@ -57,9 +49,8 @@ def _print(figures: dict[str, list[float]]) -> None:
     width = max(map(len, figures))
     print(f"{'':{width}}  {'median':>8}  {'lowest':>8}  {'highest':>8}")
     for name, values in figures.items():
-        print(
-            f"{name:{width}}  {statistics.median(values):8.1f}  {min(values):8.1f}  {max(values):8.1f}"
-        )
+        median, lowest, highest = statistics.median(values), min(values), max(values)
+        print(f"{name:{width}}  {median:8.1f}  {lowest:8.1f}  {highest:8.1f}")
 
 
 if __name__ == "__main__":

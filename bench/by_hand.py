@@ -1,7 +1,8 @@
-"""The same mesh by hand: the commands of Istio's page "Install Multi-Primary on different networks", one after the other.
+"""The same mesh by hand, command by command.
 
-It ends with that page's verification: a loop of requests from each cluster, looking whether both versions answer. The clusters are
-the lab's, so that only the work above Kubernetes is compared.
+- The commands are those of Istio's page "Install Multi-Primary on different networks".
+- The last step is that page's verification: requests from each cluster, until both versions answer.
+- The clusters are the lab's: only the work above Kubernetes is compared.
 """
 
 from __future__ import annotations
@@ -37,18 +38,21 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 http.server.ThreadingHTTPServer(("", 5000), Answer).serve_forever()
 """
-_ASKING = 'import urllib.request; print(urllib.request.urlopen("http://helloworld.sample:5000/hello", timeout=5).read().decode())'
+_ASKING = """
+import urllib.request
+answer = urllib.request.urlopen("http://helloworld.sample:5000/hello", timeout=5)
+print(answer.read().decode())
+"""
 REQUESTS = 20
 
 
 def measure() -> Iterator[tuple[str, float]]:
-    """Each step by hand with its seconds; fails where the mesh does not answer from both clusters."""
+    """Each step by hand with its seconds; ``SystemExit`` where one fails."""
     tools = toolchain.ensure(Progress())
     spec = topologies.known()[TOPOLOGY].default_spec()
+    name, within_seconds = f"by-hand-{os.getpid()}", Timeouts().cluster_ready
     began = time.monotonic()
-    running = lab.start(
-        spec, f"by-hand-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready
-    )
+    running = lab.start(spec, name, tools, Progress(), within_seconds=within_seconds)
     try:
         running.wait_ready()
         yield "clusters ready", time.monotonic() - began
@@ -86,55 +90,32 @@ class _Hand:
         for cluster in self.spec:
             home = self.folder / cluster.name
             home.mkdir()
-            files = certificates.cacerts_files(
-                certificates.make_intermediate(root, cluster.name), root
-            )
+            authority = certificates.make_intermediate(root, cluster.name)
+            files = certificates.cacerts_files(authority, root)
             for name, content in files.items():
                 (home / name).write_bytes(content)
-            self.kubectl(cluster, "create", "namespace", "istio-system")
-            self.kubectl(
-                cluster,
-                "label",
-                "namespace",
-                "istio-system",
-                f"topology.istio.io/network={cluster.network}",
-            )
+            network = f"topology.istio.io/network={cluster.network}"
             sources = [f"--from-file={home / name}" for name in files]
-            self.kubectl(
-                cluster, "create", "secret", "generic", "cacerts", "-n", "istio-system", *sources
-            )
+            secret = ["secret", "generic", "cacerts", "-n", "istio-system", *sources]
+            self.kubectl(cluster, "create", "namespace", "istio-system")
+            self.kubectl(cluster, "label", "namespace", "istio-system", network)
+            self.kubectl(cluster, "create", *secret)
 
     def install(self) -> None:
         for cluster in self.spec:
-            self.istioctl(
-                cluster,
-                "install",
-                "-y",
-                "-f",
-                "-",
-                stdin=istio.control_plane(self.spec, cluster, self.distribution),
-            )
+            operator = istio.control_plane(self.spec, cluster, self.distribution)
+            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=operator)
 
     def gateways(self) -> None:
         for cluster in self.spec:
-            self.istioctl(
-                cluster,
-                "install",
-                "-y",
-                "-f",
-                "-",
-                stdin=istio.east_west_gateway(self.spec, cluster, self.distribution),
-            )
+            operator = istio.east_west_gateway(self.spec, cluster, self.distribution)
+            self.istioctl(cluster, "install", "-y", "-f", "-", stdin=operator)
             self.kubectl(cluster, "apply", "-f", "-", stdin=istio.cross_network_gateway(self.spec))
 
     def remote_secrets(self) -> None:
         for cluster, node in zip(self.spec, self.running.plan.nodes, strict=True):
-            secret = self.istioctl(
-                cluster,
-                "create-remote-secret",
-                f"--name={cluster.name}",
-                f"--server={node.peer_server}",
-            )
+            options = [f"--name={cluster.name}", f"--server={node.peer_server}"]
+            secret = self.istioctl(cluster, "create-remote-secret", *options)
             for other in self.spec:
                 if other is not cluster:
                     self.kubectl(other, "apply", "-f", "-", stdin=secret)
@@ -144,53 +125,31 @@ class _Hand:
             self.kubectl(cluster, "create", "namespace", "sample")
             self.kubectl(cluster, "label", "namespace", "sample", "istio-injection=enabled")
             self.kubectl(cluster, "apply", "-n", "sample", "-f", "-", stdin=_sample(f"v{number}"))
+        available = ["--for=condition=Available", "deploy", "--all", "--timeout=120s"]
         for cluster in self.spec:
-            self.kubectl(
-                cluster,
-                "wait",
-                "-n",
-                "sample",
-                "--for=condition=Available",
-                "deploy",
-                "--all",
-                "--timeout=120s",
-            )
+            self.kubectl(cluster, "wait", "-n", "sample", *available)
 
     def verify(self) -> None:
         everybody = {f"v{number}" for number, _ in enumerate(self.spec, 1)}
+        curl = ["exec", "-n", "sample", "deploy/curl", "-c", "curl", "--", "python3", "-c", _ASKING]
         for cluster in self.spec:
-            command = [
-                "exec",
-                "-n",
-                "sample",
-                "deploy/curl",
-                "-c",
-                "curl",
-                "--",
-                "python3",
-                "-c",
-                _ASKING,
-            ]
-            answered = {self.kubectl(cluster, *command).strip() for _ in range(REQUESTS)}
+            answered = {self.kubectl(cluster, *curl).strip() for _ in range(REQUESTS)}
             if answered != everybody:
-                raise SystemExit(
-                    f"by hand: from {cluster.name} only {sorted(answered)} answered in {REQUESTS} requests"
-                )
+                seen = f"only {sorted(answered)} answered in {REQUESTS} requests"
+                raise SystemExit(f"by hand: from {cluster.name} {seen}")
 
     def kubectl(self, cluster: ClusterSpec, *arguments: str, stdin: Any = None) -> str:
-        return self._run("kubectl", f"--context={cluster.name}", arguments, stdin)
+        return self._run("kubectl", cluster, arguments, stdin)
 
     def istioctl(self, cluster: ClusterSpec, *arguments: str, stdin: Any = None) -> str:
-        return self._run("istioctl", f"--context={cluster.name}", arguments, stdin)
+        return self._run("istioctl", cluster, arguments, stdin)
 
-    def _run(self, program: str, context: str, arguments: tuple[str, ...], stdin: Any) -> str:
+    def _run(
+        self, program: str, cluster: ClusterSpec, arguments: tuple[str, ...], stdin: Any
+    ) -> str:
+        where = [f"--kubeconfig={self.running.kubeconfig}", f"--context={cluster.name}"]
         done = subprocess.run(
-            [
-                str(self.tools.bin / program),
-                f"--kubeconfig={self.running.kubeconfig}",
-                context,
-                *arguments,
-            ],
+            [str(self.tools.bin / program), *where, *arguments],
             input=stdin if isinstance(stdin, str) else json.dumps(stdin),
             capture_output=True,
             text=True,
@@ -227,8 +186,7 @@ def _sample(version: str) -> dict[str, Any]:
         "metadata": {"name": "helloworld"},
         "spec": {"selector": {"app": "helloworld"}, "ports": [{"name": "http", "port": 5000}]},
     }
-    hello = deployment(
-        f"helloworld-{version}", {"app": "helloworld", "version": version}, _ANSWERING
-    )
+    labels = {"app": "helloworld", "version": version}
+    hello = deployment(f"helloworld-{version}", labels, _ANSWERING)
     curl = deployment("curl", {"app": "curl"}, "import time; time.sleep(1e9)")
     return {"apiVersion": "v1", "kind": "List", "items": [service, hello, curl]}

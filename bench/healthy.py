@@ -1,8 +1,10 @@
-"""``python -m bench.healthy -n 20 --profile extended NAME…``: certify healthy lab meshes again and again, and count the alarms.
+"""``python -m bench.healthy -n 20 --profile extended NAME…``: count the alarms on healthy meshes.
 
-Every run builds a mesh of its own and takes it down; runs come one after the other, so that their times can be compared. With several
-topologies they take turns. A line tells how each run ended, as soon as it did; those that are not ``success`` name their checks, and
-keep their output, certificate and Allure results in the folder that is printed at the end. The exit code is 1 where there was any.
+- Every run builds a lab mesh of its own, certifies it, and takes it down. Runs come one after the
+  other, which makes their times comparable; several topologies take turns.
+- A line tells the end of each run. A run without ``success`` names its checks; its output,
+  certificate and Allure results are in the folder that is printed at the end.
+- The exit code is 1 where there was any such run.
 """
 
 from __future__ import annotations
@@ -17,16 +19,22 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from bench.certification import PYTEST
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.topologies import known
 
 
 @dataclass(frozen=True)
 class Healthy:
-    """How one run ended. ``alarms`` are the checks that were not conformant, with their verdicts; ``load`` is the load average then."""
+    """The end of one run.
+
+    - ``alarms`` are the checks that were not conformant, with their verdicts.
+    - ``load`` is the machine's load average at the end.
+    """
 
     topology: str
     result: str
@@ -35,28 +43,19 @@ class Healthy:
     alarms: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = (
-            f"{self.topology:<30} {self.result:<12} {self.seconds:>6.1f} s  load {self.load:>5.1f}"
-        )
-        return f"{text}  {', '.join(self.alarms)}".rstrip()
+        figures = f"{self.seconds:>6.1f} s  load {self.load:>5.1f}  {', '.join(self.alarms)}"
+        return f"{self.topology:<30} {self.result:<12} {figures}".rstrip()
 
 
 def main() -> int:
     """Certify, print the lines and the table; 1 where there was an alarm."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.healthy",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument(
-        "topologies", nargs="*", metavar="NAME", help="the topologies (default: all)"
-    )
-    parser.add_argument(
-        "-n", "--rounds", type=int, default=10, help="how many runs of each (default 10)"
-    )
-    parser.add_argument(
-        "--profile", default=Settings.profile.value, help="core or extended (default core)"
-    )
+    parser = argparse.ArgumentParser("python -m bench.healthy", description=__doc__)
+    parser.formatter_class = argparse.RawTextHelpFormatter
+    add = parser.add_argument
+    add("topologies", nargs="*", metavar="NAME", help="the topologies (default: all)")
+    add("-n", "--rounds", type=int, default=10, help="how many runs of each (default 10)")
+    profile = Settings.profile.value
+    add("--profile", default=profile, help=f"core or extended (default {profile})")
     arguments = parser.parse_args()
     topologies = arguments.topologies or list(known())
     if unknown := sorted(set(topologies) - set(known())):
@@ -72,9 +71,9 @@ def main() -> int:
         mine = [one for one in found if one.topology == topology]
         seconds = [one.seconds for one in mine]
         good = sum(one.result == "success" for one in mine)
-        print(
-            f"{topology:<30} {good} of {len(mine)} success  {statistics.median(seconds):.1f} s  ({min(seconds):.1f} to {max(seconds):.1f})"
-        )
+        span = f"{min(seconds):.1f} to {max(seconds):.1f}"
+        median = f"{statistics.median(seconds):.1f} s"
+        print(f"{topology:<30} {good} of {len(mine)} success  {median}  ({span})")
     alarmed = any(one.result != "success" for one in found)
     if alarmed:
         print(f"output and certificates: {folder}")
@@ -82,36 +81,21 @@ def main() -> int:
 
 
 def certify(topology: str, profile: str, folder: Path, number: int) -> Healthy:
-    """One run of pytest; its files are kept only where something was wrong."""
+    """Run pytest once; keep its files only where something was wrong."""
     certificate, log, allure = (
         folder / f"{topology}-{number}{ending}" for ending in (".yaml", ".log", "-allure")
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "--pyargs",
-        "pytest_istio_mc.suites",
-    ]
-    command += [
-        f"--mesh-topology={topology}",
-        f"--mesh-profile={profile}",
-        f"--mesh-report={certificate}",
-        f"--alluredir={allure}",
-    ]
+    command = [*PYTEST, f"--mesh-topology={topology}", f"--mesh-profile={profile}"]
+    command += [f"--mesh-report={certificate}", f"--alluredir={allure}"]
     began = time.monotonic()
     with log.open("w") as output:
         code = subprocess.run(
             command, check=False, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ).returncode
     seconds = time.monotonic() - began
-    report = (
-        yaml.safe_load(certificate.read_text())
-        if certificate.exists()
-        else {"result": f"exit code {code}", "checks": []}
-    )
+    report: dict[str, Any] = {"result": f"exit code {code}", "checks": []}
+    if certificate.exists():
+        report = yaml.safe_load(certificate.read_text())
     wrong = [
         f"{entry['id']} {entry['verdict']}"
         for entry in report["checks"]

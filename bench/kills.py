@@ -1,21 +1,23 @@
-"""``python -m bench.kills -n 20``: kill real certifications at random moments, and look for what is left of them.
+"""``python -m bench.kills -n 20``: kill real certifications at random moments; find leftovers.
 
-One whole run is measured first. Then each round starts ``pytest --mesh-topology=…`` in a folder of its own and, at a moment drawn
-uniformly from that length, kills it in one of four ways in turn:
+One whole run is measured first. Each round then starts ``pytest --mesh-topology=…`` in a folder of
+its own and, at a moment drawn uniformly from that length, kills it in one of four ways in turn:
 
-=============  ======================================================================================================
-``SIGKILL``    pytest, once; its workers are left to notice
-``SIGINT``     pytest and, with ``-n``, its workers, once: Ctrl-C in a terminal
-``SIGTERM``    pytest, once: a cancelled job
-``supervisor`` SIGKILL for the lab's supervisor; then pytest goes on, says so, and has to clear up by itself
-=============  ======================================================================================================
+==============  ==================================================================================
+``SIGKILL``     pytest, once; its workers are left to notice
+``SIGINT``      pytest and, with ``-n``, its workers, once: Ctrl-C in a terminal
+``SIGTERM``     pytest, once: a cancelled job
+``supervisor``  SIGKILL for the lab's supervisor: pytest goes on, says so, and clears up by itself
+==============  ==================================================================================
 
-Every third round runs with ``-n 2``. Within 20 seconds after the end of pytest nothing may be left: no process, mount, cgroup, lab
-folder, listener on 127.0.0.1, nor anything in the host's network. Where the supervisor was killed and pytest could not clear up any
-more, ``istio-mc sweep`` may do it; it also removes the temporary folder of a pytest that died of SIGKILL. The table says who it was.
-The exit code is 1 where something was left.
-
-The seed is printed; ``--seed`` repeats the same moments.
+- Every third round runs with ``-n 2``.
+- Within 20 seconds after the end of pytest nothing may be left: no process, mount, cgroup, lab
+  folder, listener on 127.0.0.1, nor anything in the host's network.
+- ``istio-mc sweep`` may clear up where the supervisor was killed and pytest could not do it any
+  more. It also removes the temporary folder of a pytest that died of SIGKILL. The table says who
+  cleared up.
+- The exit code is 1 where something was left.
+- The seed is printed; ``--seed`` repeats the same moments.
 """
 
 from __future__ import annotations
@@ -33,9 +35,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.certification import TOPOLOGY
-from pytest_istio_mc.errors import NotInTime
-from pytest_istio_mc.eventually import eventually
+from bench.certification import PYTEST, TOPOLOGY
 from pytest_istio_mc.lab import homes
 from tests.host_state import HostState, left_of
 
@@ -48,7 +48,7 @@ _RUN_ID = re.compile(r"^mesh: .*run ([0-9a-f]{8})$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Round:
-    """What one kill came to."""
+    """The outcome of one kill."""
 
     way: str
     workers: int
@@ -61,28 +61,18 @@ class Round:
     left: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return (
-            f"{self.way:<11} {self.workers or '-':>3} {self.moment:>7.1f} s  {self.code:>4} {self.ended_seconds:>6.1f} s "
-            f"{self.gone_seconds:>6.1f} s  {self.cleared_by:<10} {self.during}"
-        )
+        kill = f"{self.way:<11} {self.workers or '-':>3} {self.moment:>7.1f} s  {self.code:>4}"
+        times = f"{self.ended_seconds:>6.1f} s {self.gone_seconds:>6.1f} s"
+        return f"{kill} {times}  {self.cleared_by:<10} {self.during}"
 
 
 class Certification:
-    """A real run of pytest in a folder of its own, its output in a file."""
+    """A real run of pytest in its own folder, with its output there."""
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.folder = folder
         self.output = folder / "output"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "--pyargs",
-            "pytest_istio_mc.suites",
-        ]
-        command += [f"--mesh-topology={TOPOLOGY}", *([f"-n{workers}"] if workers else [])]
+        command = [*PYTEST, f"--mesh-topology={TOPOLOGY}", *([f"-n{workers}"] if workers else [])]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 command,
@@ -96,24 +86,20 @@ class Certification:
 
     @property
     def home(self) -> Path | None:
-        """The folder of its lab, as soon as it has told its run id."""
+        """The folder of its lab; None before it tells its run id."""
         said = _RUN_ID.search(self.output.read_text())
         return homes.labs_folder() / f"run-{said[1]}" if said else None
 
     @property
     def last_line(self) -> str:
-        """What it told last."""
+        """The last line that it told."""
         lines = [line.strip() for line in self.output.read_text().splitlines() if line.strip()]
         return lines[-1][:60] if lines else "starting"
 
     def kill(self, way: str) -> None:
-        """Kill it that way, or, where there is no supervisor yet or any more, pytest itself."""
-        supervisor = (
-            next(_processes("pytest_istio_mc.lab.supervisor", str(self.home)), None)
-            if way == "supervisor"
-            else None
-        )
-        if supervisor:
+        """Kill it that way, or pytest itself where there is no supervisor."""
+        supervisors = _processes("pytest_istio_mc.lab.supervisor", str(self.home))
+        if way == "supervisor" and (supervisor := next(supervisors, None)):
             os.kill(supervisor, signal.SIGKILL)
         elif way == "SIGINT":
             os.killpg(self.process.pid, signal.SIGINT)
@@ -125,48 +111,30 @@ class Certification:
 
 def main() -> int:
     """Measure, kill, print the table; 1 where something was left."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.kills",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("-n", "--rounds", type=int, default=20, help="how many kills (default 20)")
-    parser.add_argument(
-        "--seed", type=int, default=None, help="repeat the moments of an earlier campaign"
-    )
-    parser.add_argument(
-        "--length",
-        type=float,
-        default=None,
-        help="seconds of a whole run, instead of measuring one",
-    )
+    parser = argparse.ArgumentParser("python -m bench.kills", description=__doc__)
+    parser.formatter_class = argparse.RawTextHelpFormatter
+    add = parser.add_argument
+    add("-n", "--rounds", type=int, default=20, help="how many kills (default 20)")
+    add("--seed", type=int, help="repeat the moments of an earlier campaign")
+    add("--length", type=float, help="seconds of a whole run, instead of measuring one")
     arguments = parser.parse_args()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a job in the background has it ignored, and would hand that on
+    # A job in the background has SIGINT ignored, and would hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     length = arguments.length or _measured_length()
-    print(f"seed {seed}, a whole run takes {length:.1f} s", flush=True)
-    print(
-        "what was    -n  killed at  exit  ended after  gone after  cleared by  told last",
-        flush=True,
-    )
+    print(f"seed {seed}, a whole run takes {length:.1f} s")
+    heading = "what was    -n  killed at  exit  ended after  gone after  cleared by  told last"
+    print(heading, flush=True)
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     rounds = []
     for number in range(arguments.rounds):
-        rounds.append(
-            _round(
-                WAYS[number % len(WAYS)], 2 if number % 3 == 2 else 0, chance.uniform(0.0, length)
-            )
-        )
-        print(rounds[-1], flush=True)
-        for line in rounds[-1].left:
-            print(f"    LEFT: {line}", flush=True)
+        workers = 2 if number % 3 == 2 else 0
+        rounds.append(_round(WAYS[number % len(WAYS)], workers, chance.uniform(0.0, length)))
+        print(rounds[-1], *(f"    LEFT: {line}" for line in rounds[-1].left), sep="\n", flush=True)
     bad = [entry for entry in rounds if entry.left]
     swept = sum(entry.cleared_by == "sweep" for entry in rounds)
-    print(
-        f"{len(rounds)} kills: {len(bad)} left something; {swept} left something for the sweep (itself+: a temporary folder only)"
-    )
+    kills = f"{len(rounds)} kills: {len(bad)} left something"
+    print(f"{kills}; {swept} left something for the sweep (itself+: a temporary folder only)")
     return 1 if bad else 0
 
 
@@ -199,9 +167,8 @@ def _round(way: str, workers: int, moment: float) -> Round:
         def left() -> list[str]:
             found = left_of(home) if home else []
             found += [f"process {pid} of the run" for pid in _processes(str(folder))]
-            return found + [
-                f"listener on 127.0.0.1:{port}" for port in sorted(ports & _listening())
-            ]
+            listening = sorted(ports & _listening())
+            return found + [f"listener on 127.0.0.1:{port}" for port in listening]
 
         cleared_by = "itself"
         found = _remaining(left)
@@ -210,21 +177,19 @@ def _round(way: str, workers: int, moment: float) -> Round:
         if (found and way == "supervisor") or (scratch and code == -signal.SIGKILL):
             cleared_by = "sweep" if found else "itself+"
             sweep = [sys.executable, "-m", "pytest_istio_mc.cli", "sweep"]
-            subprocess.run(
-                sweep, check=True, capture_output=True, env=dict(os.environ, TMPDIR=name)
-            )
+            environment = dict(os.environ, TMPDIR=name)
+            subprocess.run(sweep, check=True, capture_output=True, env=environment)
             found = left()
         found += [f"temporary folder {entry}" for entry in folder.glob("istio-mc-*")]
         changed = _difference(before, HostState.now())
         if changed:
             found.append(f"the host's network or mounts changed: {changed}")
-    return Round(
-        way, workers, moment, during, code, ended - killed, gone - ended, cleared_by, tuple(found)
-    )
+    times = (ended - killed, gone - ended)
+    return Round(way, workers, moment, during, code, *times, cleared_by, tuple(found))
 
 
 def _difference(before: HostState, after: HostState) -> str:
-    """What changed in the host's network and in mounts such as containers make; other people's mounts come and go."""
+    """The changes in the host's network and in containers' mounts; others come and go."""
     old, new = (
         {
             *state.network.splitlines(),
@@ -233,9 +198,8 @@ def _difference(before: HostState, after: HostState) -> str:
         }
         for state in (before, after)
     )
-    return "; ".join(
-        [*(f"- {line}" for line in sorted(old - new)), *(f"+ {line}" for line in sorted(new - old))]
-    )
+    gone, come = sorted(old - new), sorted(new - old)
+    return "; ".join([*(f"- {line}" for line in gone), *(f"+ {line}" for line in come)])
 
 
 def _processes(*words: str) -> Iterator[int]:
@@ -243,9 +207,8 @@ def _processes(*words: str) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(
-                    errors="replace"
-                ) + str((entry / "cwd").readlink())
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                text = command.decode(errors="replace") + str((entry / "cwd").readlink())
             except OSError:
                 continue
             if all(word in text for word in words):
@@ -253,7 +216,7 @@ def _processes(*words: str) -> Iterator[int]:
 
 
 def _ports(home: Path | None) -> set[int]:
-    """The ports on 127.0.0.1 that the lab's kubeconfig names; none while there is no kubeconfig."""
+    """The ports on 127.0.0.1 in the lab's kubeconfig; none without one."""
     try:
         text = (home / "kubeconfig.yaml").read_text() if home else ""
     except OSError:
@@ -262,24 +225,17 @@ def _ports(home: Path | None) -> set[int]:
 
 
 def _listening() -> set[int]:
-    """The TCP ports that somebody listens on here (proc(5), net/tcp)."""
+    """The TCP ports with a listener on this machine (proc(5), net/tcp)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
 def _remaining(left: Callable[[], list[str]]) -> list[str]:
-    """What is still there after the time that it has to go."""
-    try:
-        eventually(
-            left,
-            lambda entries: not entries,
-            within_seconds=GONE_WITHIN_SECONDS,
-            what="nothing is left",
-            every_seconds=0.2,
-        )
-    except NotInTime:
-        return left()
-    return []
+    """The leftovers when their time to go is up."""
+    deadline = time.monotonic() + GONE_WITHIN_SECONDS
+    while (found := left()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
 
 
 if __name__ == "__main__":

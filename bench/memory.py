@@ -1,4 +1,7 @@
-"""Memory of a lab's clusters: the proportional set size of every process in each cluster's namespaces (proc(5), smaps_rollup)."""
+"""The memory of a lab's clusters: the proportional set size of their processes.
+
+The figures are from proc(5), smaps_rollup; a cluster's processes share a PID namespace.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from pytest_istio_mc.providers.lab import bring_up
 
 
 def measure() -> Iterator[tuple[str, float]]:
-    """MiB of each cluster with Istio, its gateway and the probes in it."""
-    spec = topologies.known()[TOPOLOGY].default_spec()
+    """The MiB of each cluster with Istio, its gateway and the probes."""
+    topology = topologies.known()[TOPOLOGY]
+    spec, name = topology.default_spec(), f"bench-{os.getpid()}"
     timeouts, progress = Timeouts(), Progress()
-    with bring_up(spec, f"bench-{os.getpid()}", timeouts, progress) as (lab, mesh):
+    with bring_up(topology, spec, name, timeouts, progress) as (lab, mesh):
         kubes = {
             cluster.name: Kube(cluster.name, mesh.spec.kubeconfig, cluster.context)
             for cluster in mesh.spec
@@ -27,10 +31,8 @@ def measure() -> Iterator[tuple[str, float]]:
         try:
             with workloads.deployed(mesh, kubes, timeouts, progress):
                 for cluster, components in lab.order("status").items():
-                    yield (
-                        f"memory of {cluster}, MiB",
-                        sum(map(_pss, _same_cluster(components["etcd"]))),
-                    )
+                    mebibytes = sum(map(_pss, _same_cluster(components["etcd"])))
+                    yield f"memory of {cluster}, MiB", mebibytes
         finally:
             for kube in kubes.values():
                 kube.close()

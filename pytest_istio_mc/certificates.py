@@ -1,7 +1,8 @@
-"""Certificates: roots, intermediates and leaves made, read and verified; PEM in and out.
+"""Certificates: roots, intermediates and leaves, made and read; PEM in and out.
 
-Shaped for Istio: EC P-256 keys, SPIFFE identities as URI names, and ``cacerts`` as its page "Plug in CA Certificates" wants it.
-``cryptography`` is loaded when a function needs it, not before.
+- Shaped for Istio: EC P-256 keys, SPIFFE identities as URI names, and ``cacerts`` as on its page
+  "Plug in CA Certificates".
+- ``cryptography`` is loaded when a function needs it, not before.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 E = TypeVar("E", bound="x509.ExtensionType")
 
@@ -28,9 +28,9 @@ _END = "-----END CERTIFICATE-----"
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority: its certificate, its key, and the certificates that lead from it to the root, itself excluded.
+    """A certificate authority, as PEM texts.
 
-    A root has an empty ``issuers``. All of it is PEM text, so that the value can be compared, kept and handed on.
+    ``issuers`` are the certificates above it, the root last; a root has none.
     """
 
     certificate: str
@@ -45,7 +45,10 @@ class Authority:
 
 @dataclass(frozen=True)
 class Leaf:
-    """An end entity: ``chain`` is its certificate with all intermediates, without the root; what a TLS server presents."""
+    """An end entity; ``chain`` is what a TLS server presents.
+
+    That is its certificate with all intermediates, without the root.
+    """
 
     certificate: str
     key: str
@@ -54,7 +57,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """What a certificate says, without its bytes; safe to put into a report."""
+    """The facts of a certificate, safe to put into a report."""
 
     subject: str
     issuer: str
@@ -78,9 +81,8 @@ class CertificateFacts:
     @property
     def spiffe_ids(self) -> tuple[str, ...]:
         """The workload identities it carries."""
-        return tuple(
-            name.removeprefix("URI:") for name in self.names if name.startswith("URI:spiffe://")
-        )
+        found = (name for name in self.names if name.startswith("URI:spiffe://"))
+        return tuple(name.removeprefix("URI:") for name in found)
 
 
 def make_root(
@@ -110,8 +112,9 @@ def make_leaf(
 ) -> Leaf:
     """A new certificate for clients and servers.
 
-    With ``spiffe_id``, what Istio issues to a workload (no subject, a critical URI). ``common_name`` and ``organization`` are what
-    Kubernetes takes for a user and its group; without, a leaf is named after its first DNS name or address.
+    - With ``spiffe_id``: as Istio issues it to a workload (no subject, a critical URI).
+    - ``common_name`` and ``organization``: to Kubernetes, a user and its group.
+    - Without a common name, a leaf is named after its first DNS name or address.
     """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -124,28 +127,23 @@ def make_leaf(
     common = "" if spiffe_id else common_name or (*dns_names, *addresses)[0]
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
     subject += [x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else []
-    extensions: list[tuple[x509.ExtensionType, bool]] = (
-        [(x509.SubjectAlternativeName(names), bool(spiffe_id))] if names else []
-    )
-    extensions += [
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
         (_key_usage(digital_signature=True, key_encipherment=True), True),
-        (
-            x509.ExtendedKeyUsage(
-                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            ),
-            False,
-        ),
+        (x509.ExtendedKeyUsage(purposes), False),
         (x509.BasicConstraints(ca=False, path_length=None), True),
     ]
+    if names:
+        extensions.insert(0, (x509.SubjectAlternativeName(names), bool(spiffe_id)))
     certificate, key = _sign(x509.Name(subject), authority, valid, extensions, not_before)
     intermediates = authority.chain if authority.issuers else ""
-    # Above the last issuer is the root, which the peer must have already.
+    # The last issuer is the root, which the peer must have already.
     without_root = "".join(split_pem(intermediates)[:-1])
     return Leaf(certificate, key, certificate + without_root)
 
 
 def cacerts_files(intermediate: Authority, root: Authority) -> dict[str, bytes]:
-    """The files of the secret ``cacerts`` (istio.io, "Plug in CA Certificates"), as istiod reads them."""
+    """The files of the secret ``cacerts`` (Istio, "Plug in CA Certificates")."""
     return {
         "ca-cert.pem": intermediate.certificate.encode(),
         "ca-key.pem": intermediate.key.encode(),
@@ -155,7 +153,7 @@ def cacerts_files(intermediate: Authority, root: Authority) -> dict[str, bytes]:
 
 
 def split_pem(text: str) -> list[str]:
-    """Each certificate of a PEM text, in order; whatever stands around them is left out."""
+    """Each certificate of a PEM text, in order, without the text around them."""
     blocks = []
     for part in text.split(_BEGIN)[1:]:
         body, end, _ = part.partition(_END)
@@ -165,14 +163,17 @@ def split_pem(text: str) -> list[str]:
 
 
 def facts(pem: str) -> CertificateFacts:
-    """What the first certificate of a PEM text says; :class:`ValueError` where there is none that can be read."""
+    """The facts of the first certificate of a PEM text.
+
+    :class:`ValueError` where there is none that can be read.
+    """
     from cryptography import x509
 
     certificate = _first(pem)
-    constraints = _extension(certificate, x509.BasicConstraints)
-    usage = _extension(certificate, x509.KeyUsage)
-    extended = _extension(certificate, x509.ExtendedKeyUsage)
-    names = _extension(certificate, x509.SubjectAlternativeName)
+    constraints = extension(certificate, x509.BasicConstraints)
+    usage = extension(certificate, x509.KeyUsage)
+    extended = extension(certificate, x509.ExtendedKeyUsage)
+    names = extension(certificate, x509.SubjectAlternativeName)
     return CertificateFacts(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
@@ -185,59 +186,31 @@ def facts(pem: str) -> CertificateFacts:
         extended_key_usage=tuple(_oid_name(oid) for oid in extended) if extended else (),
         names=tuple(_name_text(name) for name in names) if names else (),
         key_type=_key_type(certificate),
-        sha256=certificate.fingerprint(_sha256()).hex(),
+        sha256=fingerprint(certificate).hex(),
         public_key_sha256=_public_key_sha256(certificate),
     )
 
 
-def key_matches(certificate_pem: str, key_pem: str) -> bool:
-    """Whether the private key belongs to the first certificate; :class:`ValueError` where either cannot be read."""
-    from cryptography.hazmat.primitives import serialization
+def load(pem: str) -> x509.Certificate:
+    """One certificate; :class:`ValueError` where it cannot be read."""
+    from cryptography import x509
 
-    key: PrivateKeyTypes = serialization.load_pem_private_key(key_pem.encode(), password=None)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return hashlib.sha256(public).hexdigest() == _public_key_sha256(_first(certificate_pem))
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
-def verify_chain(chain_pem: str, roots_pem: str, at: dt.datetime) -> str | None:
-    """What is broken in a chain that should lead from its first certificate to one of the roots; ``None`` where nothing is.
+def extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
+    """An extension of a certificate, where it has that."""
+    from cryptography import x509
 
-    The chain is taken in its order, as a TLS peer would have it; roots at its end are allowed. One sentence, the first thing from the
-    leaf upwards.
-    """
     try:
-        chain = [_load(pem) for pem in split_pem(chain_pem)]
-        roots = [_load(pem) for pem in split_pem(roots_pem)]
-    except ValueError as error:
-        return f"a certificate cannot be read: {error}"
-    if not chain:
-        return "there is no certificate"
-    if not roots:
-        return "there is no root certificate to verify against"
-    trusted = {root.fingerprint(_sha256()) for root in roots}
-    for below, certificate in enumerate(chain):
-        if problem := _validity_problem(certificate, at):
-            return problem
-        if certificate.fingerprint(_sha256()) in trusted:
-            return None
-        if certificate.subject == certificate.issuer:
-            return _foreign_root(certificate, roots)
-        named = [
-            issuer
-            for issuer in (*roots, *chain[below + 1 : below + 2])
-            if issuer.subject == certificate.issuer
-        ]
-        if not named:
-            return _no_issuer(certificate, chain[below + 1 :])
-        problems = {issuer: _issuing_problem(certificate, issuer, below) for issuer in named}
-        issuers = [issuer for issuer, problem in problems.items() if not problem]
-        if not issuers:
-            return problems[named[-1]]
-        if issuers[0].fingerprint(_sha256()) in trusted:
-            return _validity_problem(issuers[0], at)
-    raise AssertionError("every certificate led to a root, to the next one, or to a problem")
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def fingerprint(certificate: x509.Certificate) -> bytes:
+    """The SHA-256 of a certificate."""
+    return certificate.fingerprint(_sha256())
 
 
 def _make_authority(
@@ -250,12 +223,8 @@ def _make_authority(
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-        ]
-    )
+    names = ((NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, name))
+    subject = x509.Name([x509.NameAttribute(kind, text) for kind, text in names])
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=True, path_length=path_length), True),
         (_key_usage(key_cert_sign=True, crl_sign=True, digital_signature=True), True),
@@ -278,7 +247,7 @@ def _sign(
     key = ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
     begin = not_before or now - _CLOCK_SKEW
-    issuer_certificate = _first(issuer.certificate) if issuer else None
+    issuer_certificate = load(issuer.certificate) if issuer else None
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -292,18 +261,17 @@ def _sign(
     if issuer_certificate:
         public = issuer_certificate.public_key()
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        builder = builder.add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
-        )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+        builder = builder.add_extension(identifier, critical=False)
+    for entry, critical in extensions:
+        builder = builder.add_extension(entry, critical)
     signing_key = key
     if issuer:
         loaded = serialization.load_pem_private_key(issuer.key.encode(), password=None)
         assert isinstance(loaded, ec.EllipticCurvePrivateKey)
         signing_key = loaded
     certificate = builder.sign(signing_key, _sha256())
-    # Istio's documentation makes its keys with openssl; "EC PRIVATE KEY" is the form that every istiod has read.
+    # Istio's documentation makes its keys with openssl: every istiod reads "EC PRIVATE KEY".
     key_pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
@@ -313,45 +281,27 @@ def _sign(
 
 
 _USAGES = (
-    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-    "key_cert_sign", "crl_sign",
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+    "key_agreement", "key_cert_sign", "crl_sign",
 )  # fmt: skip
 
 
 def _key_usage(**given: bool) -> x509.KeyUsage:
     from cryptography import x509
 
-    return x509.KeyUsage(
-        **{usage: given.get(usage, False) for usage in _USAGES},
-        encipher_only=False,
-        decipher_only=False,
-    )
+    usages = {usage: given.get(usage, False) for usage in _USAGES}
+    return x509.KeyUsage(**usages, encipher_only=False, decipher_only=False)
 
 
 def _usages(usage: x509.KeyUsage) -> tuple[str, ...]:
     return tuple(name for name in _USAGES if getattr(usage, name))
 
 
-def _load(pem: str) -> x509.Certificate:
-    from cryptography import x509
-
-    return x509.load_pem_x509_certificate(pem.encode())
-
-
 def _first(pem: str) -> x509.Certificate:
     blocks = split_pem(pem)
     if not blocks:
         raise ValueError("there is no certificate in it")
-    return _load(blocks[0])
-
-
-def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
-    from cryptography import x509
-
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    return load(blocks[0])
 
 
 def _sha256() -> hashes.SHA256:
@@ -395,61 +345,3 @@ def _name_text(name: x509.GeneralName) -> str:
 
     kinds = {x509.UniformResourceIdentifier: "URI", x509.DNSName: "DNS", x509.IPAddress: "IP"}
     return f"{kinds.get(type(name), type(name).__name__)}:{name.value}"
-
-
-def _called(certificate: x509.Certificate) -> str:
-    """How a sentence names a certificate: its common name, or what else it has."""
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if common:
-        return f'"{common[0].value!s}"'
-    names = _extension(certificate, x509.SubjectAlternativeName)
-    if names:
-        return f'"{next(iter(names)).value}"'
-    return f'"{certificate.subject.rfc4514_string() or hex(certificate.serial_number)}"'
-
-
-def _validity_problem(certificate: x509.Certificate, at: dt.datetime) -> str | None:
-    if at < certificate.not_valid_before_utc:
-        return f"{_called(certificate)} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC"
-    if at > certificate.not_valid_after_utc:
-        return f"{_called(certificate)} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
-    return None
-
-
-def _foreign_root(certificate: x509.Certificate, roots: Sequence[x509.Certificate]) -> str:
-    text = f"{_called(certificate)} is self-signed and not one of the trusted roots"
-    if any(root.subject == certificate.subject for root in roots):
-        return text + "; one of them has its name, but another key"
-    return text + f", which are {', '.join(_called(root) for root in roots)}"
-
-
-def _no_issuer(certificate: x509.Certificate, above: Sequence[x509.Certificate]) -> str:
-    issuer = certificate.issuer.rfc4514_string()
-    if any(other.subject == certificate.issuer for other in above):
-        return f"the chain is out of order: {_called(certificate)} is not followed by its issuer {issuer}"
-    return f"the issuer of {_called(certificate)}, {issuer}, is neither next in the chain nor a trusted root"
-
-
-def _issuing_problem(
-    certificate: x509.Certificate, issuer: x509.Certificate, below: int
-) -> str | None:
-    """Why ``issuer`` cannot have issued the certificate, under which there are ``below`` others; ``None`` where it has."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-
-    constraints = _extension(issuer, x509.BasicConstraints)
-    usage = _extension(issuer, x509.KeyUsage)
-    if not constraints or not constraints.ca:
-        return f"{_called(issuer)}, the issuer of {_called(certificate)}, is not a CA certificate"
-    if usage and not usage.key_cert_sign:
-        return f"{_called(issuer)}, the issuer of {_called(certificate)}, may not sign certificates (key usage)"
-    if constraints.path_length is not None and below > constraints.path_length:
-        return f"{_called(issuer)} allows {constraints.path_length} authorities under it, the chain has {below}"
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
-        return f"the signature of {_called(certificate)} was not made with the key of {_called(issuer)}"
-    return None

@@ -1,4 +1,4 @@
-"""``istio-mc``: labs that stay, sweeping, snapshots and comparisons from the command line."""
+"""``istio-mc``: labs that stay, sweeping and comparisons from the command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import MeshError, UsageProblem
 from .eventually import Timeouts
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from .spec import MeshSpec
+    from .topologies import Topology
 
 GOOD, WORSE, USAGE, UNKNOWN = 0, 1, 2, 3
 """Exit codes: good, not conformant or worse, wrong usage, could not find out."""
@@ -44,62 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="istio-mc",
-        description="Labs, snapshots and certificates of Istio multi-cluster meshes. The checks themselves run in pytest: "
+        description="Labs, snapshots and certificates of Istio multi-cluster meshes. "
+        "The checks themselves run in pytest: "
         "pytest --pyargs pytest_istio_mc.suites --mesh-topology=NAME",
-        epilog="Exit codes: 0 good, 1 not conformant or worse, 2 wrong usage, 3 could not find out.",
+        epilog="Exit codes: 0 good, 1 not conformant or worse, 2 wrong usage, "
+        "3 could not find out.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _lab_parser(commands)
-    command = commands.add_parser(
-        "checks",
-        help="print every known check: id, sentence, profile, kind, requirements, documentation",
-    )
+    told = "print every known check: id, sentence, profile, kind, requirements, documentation"
+    command = commands.add_parser("checks", help=told)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_checks)
-    command = commands.add_parser(
-        "compare",
-        help="compare two certificates in meaning; exit code 1 when the newer one is worse",
-    )
+    told = "compare two certificates in meaning; exit code 1 when the newer one is worse"
+    command = commands.add_parser("compare", help=told)
     command.add_argument("old", type=Path)
     command.add_argument("new", type=Path)
     command.set_defaults(run=_compare)
-    command = commands.add_parser(
-        "sweep", help="clear what killed labs and runs have left behind on this machine"
-    )
+    told = "clear what killed labs and runs have left behind on this machine"
+    command = commands.add_parser("sweep", help=told)
     command.add_argument("--dry-run", action="store_true", help="only say what is there")
-    command.add_argument(
-        "--kubeconfig",
-        help="also look for namespaces of dead runs in the clusters of this kubeconfig",
-    )
+    told = "also look for namespaces of dead runs in the clusters of this kubeconfig"
+    command.add_argument("--kubeconfig", help=told)
     command.set_defaults(run=_sweep)
     return parser
 
 
 def _lab_parser(commands: Any) -> None:
-    lab = commands.add_parser(
-        "lab", help="real clusters with a real Istio on this machine, without a container engine"
-    )
+    told = "real clusters with a real Istio on this machine, without a container engine"
+    lab = commands.add_parser("lab", help=told)
     actions = lab.add_subparsers(title="actions", required=True, metavar="ACTION")
-    up = actions.add_parser(
-        "up", help="start a mesh that stays until `lab down`, and print how to reach it"
-    )
-    up.add_argument(
-        "--topology",
-        default=None,
-        help=f"the topology (default: {DEFAULT_TOPOLOGY}, or the one in --spec)",
-    )
+    told = "start a mesh that stays until `lab down`, and print how to reach it"
+    up = actions.add_parser("up", help=told)
+    told = f"the topology (default: {DEFAULT_TOPOLOGY}, or the one in --spec)"
+    up.add_argument("--topology", help=told)
     up.add_argument("--name", required=True, help="the lab's name")
-    up.add_argument(
-        "--spec",
-        type=Path,
-        help="the mesh spec file (default: the topology's own, with two clusters)",
-    )
+    told = "the mesh spec file (default: the topology's own, with two clusters)"
+    up.add_argument("--spec", type=Path, help=told)
     up.add_argument("--clusters", type=int, help="how many clusters, instead of --spec")
-    up.add_argument(
-        "--json",
-        action="store_true",
-        help="print the result as JSON on standard output, progress on standard error",
-    )
+    told = "print the result as JSON on standard output, progress on standard error"
+    up.add_argument("--json", action="store_true", help=told)
     up.set_defaults(run=_up)
     down = actions.add_parser("down", help="end a lab and remove all of it")
     down.add_argument("--name", required=True)
@@ -107,12 +95,10 @@ def _lab_parser(commands: Any) -> None:
     listing = actions.add_parser("list", help="the labs that run")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
-    actions.add_parser(
-        "doctor", help="examine what a lab needs from this machine, one line and one fix each"
-    ).set_defaults(run=_doctor)
-    actions.add_parser(
-        "build", help="build the lab's binaries and images now instead of in the first run"
-    ).set_defaults(run=_build)
+    told = "examine what a lab needs from this machine, one line and one fix each"
+    actions.add_parser("doctor", help=told).set_defaults(run=_doctor)
+    told = "build the lab's binaries and images now instead of in the first run"
+    actions.add_parser("build", help=told).set_defaults(run=_build)
 
 
 def _progress() -> Progress:
@@ -121,12 +107,13 @@ def _progress() -> Progress:
 
 def _up(parsed: argparse.Namespace) -> int:
     from .providers.lab import bring_up
+    from .spec_file import document_of
 
-    spec = _lab_spec(parsed)
-    # Until all of it is up the lab belongs to this process, so that interrupting or killing it leaves no half of a mesh behind.
-    with bring_up(spec, parsed.name, Timeouts(), _progress()) as (running, mesh):
+    topology, spec = _wanted(parsed)
+    # Until all is up the lab belongs to this process: killing the process leaves no half of a mesh.
+    with bring_up(topology, spec, parsed.name, Timeouts(), _progress()) as (running, mesh):
         spec_file = running.plan.home / "mesh-spec.yaml"
-        spec_file.write_text(_yaml(mesh.spec.to_dict()))
+        spec_file.write_text(_yaml(document_of(mesh.spec)))
         running.detach()
     result = {
         "name": parsed.name,
@@ -139,20 +126,21 @@ def _up(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(result, indent=2))
     else:
+        options = f"--mesh-topology={spec.topology} --mesh-provider=attach --mesh-spec={spec_file}"
         print(f"lab {parsed.name} is up: {spec.topology}, clusters {', '.join(result['contexts'])}")
         print(f"  export KUBECONFIG={running.kubeconfig}")
-        print(
-            f"  pytest --pyargs pytest_istio_mc.suites --mesh-topology={spec.topology} --mesh-provider=attach --mesh-spec={spec_file}"
-        )
+        print(f"  pytest --pyargs pytest_istio_mc.suites {options}")
         print(f"  istio-mc lab down --name {parsed.name}")
     return GOOD
 
 
-def _lab_spec(parsed: argparse.Namespace) -> Any:
+def _wanted(parsed: argparse.Namespace) -> tuple[Topology, MeshSpec]:
+    """The topology and the spec of the lab that is asked for."""
     from . import topologies
-    from .spec import MeshSpec
+    from .spec_file import spec_of
 
     known = topologies.known()
+    spec, name = None, parsed.topology or DEFAULT_TOPOLOGY
     if parsed.spec and parsed.clusters is not None:
         raise UsageProblem(
             "istio-mc lab up",
@@ -160,7 +148,7 @@ def _lab_spec(parsed: argparse.Namespace) -> Any:
             advice="the spec lists its clusters",
         )
     if parsed.spec:
-        spec = MeshSpec.from_dict(_document(parsed.spec), f"--spec {parsed.spec}")
+        spec = spec_of(_document(parsed.spec), f"--spec {parsed.spec}")
         if parsed.topology not in (None, spec.topology):
             raise UsageProblem(
                 f"--spec {parsed.spec}",
@@ -168,22 +156,16 @@ def _lab_spec(parsed: argparse.Namespace) -> Any:
                 advice=f"leave out --topology {parsed.topology}",
             )
         name = spec.topology
-    else:
-        spec, name = None, parsed.topology or DEFAULT_TOPOLOGY
     if name not in known:
         raise UsageProblem(
             "--topology",
             f'no topology is called "{name}"',
             advice=f"known: {', '.join(sorted(known))}",
         )
-    if spec is None:
-        spec = (
-            known[name].default_spec()
-            if parsed.clusters is None
-            else known[name].default_spec(parsed.clusters)
-        )
-    known[name].check(spec)
-    return spec
+    topology = known[name]
+    spec = spec or topology.default_spec(parsed.clusters)
+    topology.check(spec)
+    return topology, spec
 
 
 def _document(path: Path) -> Any:
@@ -192,9 +174,8 @@ def _document(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageProblem(
-            str(path), "cannot be read", str(error), advice="give a YAML or JSON file"
-        ) from error
+        advice = "give a YAML or JSON file"
+        raise UsageProblem(str(path), "cannot be read", str(error), advice=advice) from error
 
 
 def _yaml(document: dict[str, Any]) -> str:
@@ -225,13 +206,12 @@ def _list(parsed: argparse.Namespace) -> int:
     ]
     if parsed.json:
         print(json.dumps(rows, indent=2))
-    elif not rows:
+        return GOOD
+    for row in rows:
+        names = ", ".join(row["clusters"])
+        print(f"{row['name']}: clusters {names}; KUBECONFIG={row['kubeconfig']}")
+    if not rows:
         print("no lab runs")
-    else:
-        for row in rows:
-            print(
-                f"{row['name']}: clusters {', '.join(row['clusters'])}; KUBECONFIG={row['kubeconfig']}"
-            )
     return GOOD
 
 
@@ -240,10 +220,9 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
     examined = doctor.examine()
     for item in examined:
-        print(
-            f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}"
-            + ("" if item.good else f"\n      fix: {item.fix}")
-        )
+        print(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
+        if not item.good:
+            print(f"      fix: {item.fix}")
     return GOOD if all(item.good for item in examined) else WORSE
 
 
@@ -273,16 +252,12 @@ def _checks(parsed: argparse.Namespace) -> int:
             for check in checks
         ]
         print(json.dumps(rows, indent=2))
-    else:
-        for check in checks:
-            needs = (
-                "; needs " + ", ".join(feature.value for feature in check.requires)
-                if check.requires
-                else ""
-            )
-            print(
-                f"{check.id}  {check.title}\n    {check.profile.value}, {check.kind.value}{needs}; {check.spec_url}"
-            )
+        return GOOD
+    for check in checks:
+        features = ", ".join(feature.value for feature in check.requires)
+        kind = f"{check.profile.value}, {check.kind.value}"
+        print(f"{check.id}  {check.title}")
+        print(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD
 
 
@@ -297,9 +272,7 @@ def _compare(parsed: argparse.Namespace) -> int:
     if len(old) == len(new) == 1:
         pairs = {"": (next(iter(old.values())), next(iter(new.values())))}
     else:
-        pairs = {
-            f"{topology}: ": (old[topology], new[topology]) for topology in old if topology in new
-        }
+        pairs = {f"{name}: ": (old[name], new[name]) for name in old if name in new}
     gone = [topology for topology in old if pairs.keys() != {""} and topology not in new]
     differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
     for prefix, found in differences.items():
@@ -336,15 +309,16 @@ def _contexts(kubeconfig: str) -> list[str]:
     document = _document(Path(kubeconfig))
     entries = document.get("contexts") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise UsageProblem(
-            f"--kubeconfig {kubeconfig}", "is not a kubeconfig", "it has no list of contexts"
-        )
+        why = "it has no list of contexts"
+        raise UsageProblem(f"--kubeconfig {kubeconfig}", "is not a kubeconfig", why)
     return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
 
 
 def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[object]:
-    """Remove the namespaces of dead runs in one cluster, and take back what else they did. Those of runs that may go on, here or
-    elsewhere, are only told of."""
+    """Remove what dead runs left in one cluster: namespaces and other changes.
+
+    Those of runs that may go on, here or elsewhere, are only told of.
+    """
     from .faults.leftovers import leftover_objects
     from .kube import Kube
     from .probes.leftovers import leftovers
@@ -352,26 +326,25 @@ def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[obje
     found: list[object] = []
     with closing(Kube(context, kubeconfig, context)) as kube:
         for leftover in leftovers(kube):
-            name = f"namespace {leftover.namespace} of run {leftover.run_id} in context {context}"
+            namespace, owner = leftover.namespace, leftover.owner
+            name = f"namespace {namespace} of run {leftover.run_id} in context {context}"
             if not leftover.owner_is_dead:
-                whose = (
-                    f"{leftover.owner} may still be at work" if leftover.owner else "it was kept"
-                )
-                remove = f"kubectl --kubeconfig={kubeconfig} --context={context} delete namespace {leftover.namespace}"
+                whose = f"{owner} may still be at work" if owner else "it was kept"
+                where = f"--kubeconfig={kubeconfig} --context={context}"
+                remove = f"kubectl {where} delete namespace {namespace}"
                 print(f"left alone: {name}: {whose}; to remove it: {remove}")
                 continue
             if not dry_run:
-                kube.delete("Namespace", leftover.namespace)
+                kube.delete("Namespace", namespace)
             found.append(name)
-        for stray in leftover_objects(kube):
-            if not stray.left.owner_is_dead:
-                print(
-                    f"left alone: {stray} in context {context}: {stray.left.owner} may still be at work"
-                )
+        for item in leftover_objects(kube):
+            name = f"{item} in context {context}"
+            if not item.left.owner_is_dead:
+                print(f"left alone: {name}: {item.left.owner} may still be at work")
                 continue
             if not dry_run:
-                stray.take_back(kube)
-            found.append(f"{stray} in context {context}")
+                item.take_back(kube)
+            found.append(name)
     return found
 
 

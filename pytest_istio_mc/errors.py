@@ -1,4 +1,4 @@
-"""What can go wrong, as values: every error names the thing, the step and the next move."""
+"""Errors, each with the thing, the step and the next move."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from collections.abc import Sequence
 class MeshError(Exception):
     """A failure that a user can act on.
 
-    ``thing`` is what failed (``cluster "east"``), ``step`` what was being done to it, ``detail`` what was seen, ``advice`` the
-    next move, and ``log_tail`` the last lines that the component wrote. The text is put together only when it is shown.
+    - ``thing``: what failed (``cluster "east"``).
+    - ``step``: what was being done to it.
+    - ``detail``: what was seen.
+    - ``advice``: the next move.
+    - ``log_tail``: the last lines that the component wrote.
+
+    The text is put together only when it is shown.
     """
 
     def __init__(
@@ -40,7 +45,10 @@ class MeshError(Exception):
 
 
 class UsageProblem(MeshError):
-    """What the user asked for makes no sense; nothing was started. The pytest layer turns it into ``pytest.UsageError``."""
+    """The user's wishes make no sense; nothing was started.
+
+    The pytest layer turns it into ``pytest.UsageError``.
+    """
 
 
 class ProvisionError(MeshError):
@@ -48,7 +56,7 @@ class ProvisionError(MeshError):
 
 
 class KubeError(MeshError):
-    """A Kubernetes API request failed. ``status`` is the HTTP status, or 0 when no answer came."""
+    """A Kubernetes API request failed; the HTTP ``status`` is 0 without an answer."""
 
     def __init__(
         self, thing: str, step: str, detail: str = "", *, status: int = 0, advice: str = ""
@@ -58,24 +66,27 @@ class KubeError(MeshError):
 
 
 class ObservationError(MeshError):
-    """A fact that a check needs could not be had; the verdict becomes inconclusive, never green."""
+    """A check lacks a fact; its verdict becomes inconclusive, never green."""
 
 
 class NotInTime(MeshError):
-    """A condition did not come true within its budget; ``detail`` holds the last observation."""
+    """A condition did not come true in time; ``detail`` is the last observation."""
 
 
 class NotBroken(MeshError):
-    """What was to be broken on purpose could not be, so that there is nothing to heal."""
+    """A fault could not be brought about; there is nothing to heal."""
 
 
 class NotHealed(MeshError):
-    """What was broken on purpose does not work again; whatever is observed after that means nothing."""
+    """What a fault broke does not work again; later observations mean nothing."""
 
 
 class GivenUp(Exception):
-    """Raised by every request to a cluster that will not come back. No wait goes on after it, unlike after a :class:`MeshError`, of which
-    ``why`` is the one to show; as text it is that one's first line."""
+    """Raised by every request to a cluster that will not come back.
+
+    - No wait goes on after it, unlike after a :class:`MeshError`.
+    - ``why`` is the error to show; as text it is the first line of that one.
+    """
 
     def __init__(self, why: MeshError) -> None:
         super().__init__(str(why).partition("\n")[0])
@@ -83,8 +94,8 @@ class GivenUp(Exception):
 
 
 class NonConformant(AssertionError):
-    """Raised by the pytest layer for a non-conformant verdict, so that pytest and Allure say *failed*."""
+    """Raised by the pytest layer for a non-conformant verdict; Allure says *failed*."""
 
 
 class Inconclusive(Exception):
-    """Raised by the pytest layer for an inconclusive verdict, so that Allure says *broken*."""
+    """Raised by the pytest layer for an inconclusive verdict; Allure says *broken*."""

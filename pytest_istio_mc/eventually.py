@@ -1,4 +1,4 @@
-"""Waiting, with the last observation in every time-out message, and the time budgets in one value."""
+"""Waiting, with the last observation in every time-out message; all time budgets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ T = TypeVar("T")
 class Timeouts:
     """Every wait in one place, in seconds.
 
-    A *requirement* is part of what a check demands of the mesh; *patience* only says how long we are willing to wait for our own
-    scaffolding. ``scaled`` multiplies all of them; a certificate made with a factor other than 1 says so.
+    - A *requirement* is part of a check's demand on the mesh.
+    - *Patience* is only the time that we give our own scaffolding.
+    - A certificate made with ``scaled`` budgets says so.
     """
 
     cluster_ready: float = 90.0  # patience: apiserver, node and DNS of a lab cluster
@@ -25,29 +26,25 @@ class Timeouts:
     workload_ready: float = 120.0  # patience: probe pods ready, sidecars included
     request: float = 5.0  # patience: one probe request
     kube_request: float = 30.0  # patience: one Kubernetes API request
-    config_propagation: float = (
-        20.0  # requirement: a configuration change is in force in every proxy
-    )
-    endpoint_propagation: float = (
-        20.0  # requirement: an endpoint change is in every proxy of the mesh
-    )
+    config_propagation: float = 20.0  # requirement: a change of configuration is in every proxy
+    endpoint_propagation: float = 20.0  # requirement: a change of endpoints is in every proxy
     remote_sync: float = 60.0  # requirement: a new remote secret is synced
     heal: float = 90.0  # patience: what a fault broke works again
     clean_up: float = 60.0  # patience: what a run made is gone again
-    provisioned: float = (
-        3600.0  # patience: a test process waits for the mesh that another one builds
-    )
+    provisioned: float = 3600.0  # patience: another test process has built the mesh
 
     def scaled(self, factor: float) -> Timeouts:
         """All budgets times ``factor``."""
-        return replace(
-            self, **{field.name: getattr(self, field.name) * factor for field in fields(self)}
-        )
+        budgets = {field.name: getattr(self, field.name) * factor for field in fields(self)}
+        return replace(self, **budgets)
 
 
 @dataclass(frozen=True)
 class Converged(Generic[T]):
-    """A condition that came true: the last observation, and the seconds until it first held and until it had held often enough."""
+    """A condition that came true: its last observation, and when.
+
+    ``first_seconds`` is until it first held, ``stable_seconds`` until it had held often enough.
+    """
 
     value: T
     first_seconds: float
@@ -65,8 +62,8 @@ def eventually(
 ) -> Converged[T]:
     """Observe until the condition has held ``times`` times in a row.
 
-    A ``MeshError`` raised by ``observe`` counts as an observation that does not hold. Raises :class:`NotInTime` with the last
-    observation.
+    - A ``MeshError`` raised by ``observe`` counts as an observation that does not hold.
+    - Raises :class:`NotInTime` with the last observation.
     """
     began = time.monotonic()
     first = 0.0
@@ -91,25 +88,3 @@ def eventually(
         if now >= within_seconds:
             raise NotInTime(what, f"not so within {within_seconds:g} s", f"last seen: {seen}")
         time.sleep(min(every_seconds, max(0.0, within_seconds - now)))
-
-
-def consistently(
-    observe: Callable[[], T],
-    holds: Callable[[T], bool],
-    *,
-    for_seconds: float,
-    what: str,
-    every_seconds: float = 0.1,
-) -> T:
-    """Observe for the whole time and demand that the condition always holds; how absence is checked.
-
-    Raises :class:`NotInTime` with the observation that broke it.
-    """
-    began = time.monotonic()
-    while True:
-        value = observe()
-        if not holds(value):
-            raise NotInTime(what, f"did not stay so for {for_seconds:g} s", f"seen: {value}")
-        if time.monotonic() - began >= for_seconds:
-            return value
-        time.sleep(every_seconds)

@@ -1,17 +1,60 @@
-"""Names that Istio and Kubernetes gave: labels, namespaces, ports."""
+"""Names that Istio and Kubernetes gave: labels, namespaces, ports, objects."""
 
 from __future__ import annotations
 
 NETWORK_LABEL = "topology.istio.io/network"
-"""On a system namespace: the network of its cluster; on a gateway's Service: the one it leads to."""
+"""On a system namespace: its cluster's network; on a gateway's Service: the one it leads to."""
+
+CLUSTER_LABEL = "topology.istio.io/cluster"
+"""On every endpoint, for subsets and failover: its cluster, without being written anywhere."""
+
+CONTROL_PLANES_ANNOTATION = "topology.istio.io/controlPlaneClusters"
+"""On a remote cluster's system namespace: the clusters whose istiods may serve it."""
+
+LOCALITY_LABELS = (
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.istio.io/subzone",
+)
+"""Of region, zone and subzone, on nodes (Istio, "Locality Load Balancing")."""
 
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 """On an east-west gateway's Service: its port, where that is not 15443."""
 
+SERVICE_LABEL = "kubernetes.io/service-name"
+"""On an EndpointSlice: its Service."""
+
 MULTI_CLUSTER_LABEL = "istio/multiCluster"
 """On a remote secret, with the value ``true``."""
 
+REMOTE_SECRETS = f"{MULTI_CLUSTER_LABEL}=true"
+"""The label selector by which istiod finds remote secrets."""
+
+REMOTE_SECRET_PREFIX = "istio-remote-secret-"  # noqa: S105 (a name)
+"""Before the cluster's name, in the names that istioctl gives to remote secrets."""
+
+INJECTION_LABEL = "istio-injection"
+"""On a namespace, with the value ``enabled``: its pods get sidecars of the default revision."""
+
+REVISION_LABEL = "istio.io/rev"
+"""On a namespace or pod: the revision of its sidecars; on an istiod: its own."""
+
+ISTIOD_PODS = "app=istiod"
+"""The label selector of istiod's Deployments and pods."""
+
+CA_SECRETS = ("cacerts", "istio-ca-secret")
+"""The CA of an istiod: the plugged-in one, and the one that istiod makes for itself."""
+
+ROOT_CONFIG_MAP = "istio-ca-root-cert"
+"""In every namespace: the root certificates that its proxies trust."""
+
+NETWORKING_API = "networking.istio.io/v1"
+"""The ``apiVersion`` of Gateways, VirtualServices, DestinationRules and ServiceEntries."""
+
 EAST_WEST_PORT = 15443
+
+XDS_PORT, WEBHOOK_PORT = 15012, 15017
+"""Of istiod, and of the gateways that lead to it: configuration and certificates; injection."""
 
 KUBE_SYSTEM = "kube-system"
 """Whose services are cluster-local unless mesh configuration says otherwise."""

@@ -1,4 +1,4 @@
-"""Mesh: a mesh that exists, as plain values that can be handed to another process."""
+"""Mesh: an existing mesh, as plain values for any process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .errors import ObservationError
+from .plain import from_plain, to_plain
 from .spec import MeshSpec
 
 
@@ -24,7 +26,10 @@ class ProbePod:
 
 @dataclass(frozen=True)
 class Probes:
-    """The probe workloads of one run: the same namespace and service in every cluster with workloads."""
+    """The probe workloads of one run.
+
+    Every cluster with workloads has the same namespace and service.
+    """
 
     namespace: str
     service: str
@@ -32,21 +37,29 @@ class Probes:
     pods: tuple[ProbePod, ...] = ()
 
     def client(self, cluster: str) -> ProbePod:
-        """The pod that sends, in that cluster."""
+        """The pod that sends, of that cluster."""
         return next(pod for pod in self.pods if pod.cluster == cluster and pod.role == "client")
 
+    def client_pod(self, cluster: str) -> str:
+        """The name of that pod in istioctl's commands: ``name.namespace``."""
+        return f"{self.client(cluster).name}.{self.namespace}"
+
     def servers(self, cluster: str) -> tuple[ProbePod, ...]:
-        """The pods that answer, in that cluster."""
+        """The pods that answer, of that cluster."""
         return tuple(pod for pod in self.pods if pod.cluster == cluster and pod.role == "server")
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A mesh to certify: what it is meant to be, how to reach its clusters, and the probes in it.
+    """A mesh to certify: its spec, its clusters and its probes.
 
-    ``spec`` has a kubeconfig and a context for every cluster. ``capabilities`` are what the provider can do to clusters beyond the
-    Kubernetes API, ``controls`` is the folder of the control socket over which any process of this machine can have it done; both are
-    empty where there is nothing of the kind. ``to_dict`` is plain JSON: an xdist worker gets its mesh that way.
+    - ``spec`` has a kubeconfig and a context for every cluster.
+    - ``capabilities`` are what the provider can do to clusters beyond the Kubernetes API, and
+      ``controls`` is the folder of the socket over which any process of this machine has it done;
+      both are empty where there is nothing of the kind.
+    - ``disposable``: the clusters end with the run. ``on_this_machine``: they share the machine
+      that runs the tests.
+    - ``to_dict`` is plain JSON: an xdist worker gets its mesh that way.
     """
 
     spec: MeshSpec
@@ -58,37 +71,21 @@ class Mesh:
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     probes: Probes | None = None
     controls: str = ""
+    disposable: bool = False
+    on_this_machine: bool = False
+
+    def require_probes(self) -> Probes:
+        """The probe workloads; :class:`ObservationError` where there are none."""
+        if self.probes is None:
+            raise ObservationError("live checks", "need probe workloads", "the mesh has none")
+        return self.probes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, complete enough for :meth:`from_dict`."""
-        return {
-            "spec": self.spec.to_dict(),
-            "run_id": self.run_id,
-            "provider": self.provider,
-            "probe_image": self.probe_image,
-            "capabilities": list(self.capabilities),
-            "controls": self.controls,
-            "notes": list(self.notes),
-            "versions": {cluster: dict(versions) for cluster, versions in self.versions.items()},
-            "probes": None
-            if self.probes is None
-            else {**self.probes.__dict__, "pods": [dict(pod.__dict__) for pod in self.probes.pods]},
-        }
+        document: dict[str, Any] = to_plain(self)
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Mesh:
         """The mesh that :meth:`to_dict` wrote."""
-        probes = document["probes"]
-        return cls(
-            spec=MeshSpec.from_dict(document["spec"]),
-            run_id=document["run_id"],
-            provider=document["provider"],
-            probe_image=document["probe_image"],
-            capabilities=tuple(document["capabilities"]),
-            controls=document.get("controls", ""),
-            notes=tuple(document["notes"]),
-            versions=document["versions"],
-            probes=None
-            if probes is None
-            else Probes(**{**probes, "pods": tuple(ProbePod(**pod) for pod in probes["pods"])}),
-        )
+        return from_plain(cls, document)

@@ -1,4 +1,4 @@
-"""Observations: what probes saw, as frozen values; who asked whom, who answered, what failed and how."""
+"""Observations of probes: who asked whom, who answered, what failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Protocol(Enum):
-    """What a request speaks; the words are the probe's."""
+    """The protocol of a request; the words are the probe's."""
 
     HTTP = "http"
     HTTP2 = "http2"
@@ -18,7 +18,7 @@ class Protocol(Enum):
 
 
 class Ending(Enum):
-    """How an attempt ended, seen from the side that made it; the words are the probe's."""
+    """The end of an attempt for its maker; the words are the probe's."""
 
     ANSWERED = "answered"
     REFUSED = "refused"  # the connection was refused (RST to the SYN)
@@ -33,24 +33,23 @@ class Ending(Enum):
     UNVERIFIED = "unverified"  # the peer's certificate does not lead to the given roots
     SKIPPED = "skipped"  # due, but not sent, because too many before it were unanswered
 
-    @property
-    def turned_away(self) -> bool:
-        """Whether the other side said no, as opposed to saying nothing."""
-        return self in (Ending.REFUSED, Ending.RESET, Ending.CLOSED, Ending.ALERT)
-
 
 class ClientCertificate(Enum):
-    """Which certificate a raw TLS client shows: its own of the mesh, one with the same name from a foreign root, or none."""
+    """The certificate that a raw TLS client shows."""
 
-    MESH = "mesh"
-    FOREIGN = "foreign"
+    MESH = "mesh"  # its own of the mesh
+    FOREIGN = "foreign"  # one with the same name from a foreign root
     NONE = "none"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Who answered, in its own words. ``caller`` is the SPIFFE URI that the answerer's sidecar took from the client certificate,
-    ``server`` the SPIFFE URI that it showed itself; both empty where it saw no mutual TLS, or over TCP."""
+    """The pod that answered, in its own words.
+
+    - ``caller``: the SPIFFE URI that its sidecar took from the client certificate.
+    - ``server``: the SPIFFE URI that its sidecar showed.
+    - Both are empty where it saw no mutual TLS, or over TCP.
+    """
 
     cluster: str
     namespace: str
@@ -66,10 +65,8 @@ class Answer:
     def from_probe(cls, document: Mapping[str, Any]) -> Answer:
         """The answer that a probe's server wrote."""
         last = forwarded_certificates(str(document.get("xfcc", "")))[-1:]
-        named = {
-            key: str(document.get(key, ""))
-            for key in ("cluster", "namespace", "pod", "version", "role", "protocol")
-        }
+        keys = ("cluster", "namespace", "pod", "version", "role", "protocol")
+        named = {key: str(document.get(key, "")) for key in keys}
         identities = last[0] if last else {}
         return cls(
             **named,
@@ -81,10 +78,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """One request: when (seconds since the epoch), from which cluster's client, to what, who answered, or what failed.
+    """One request, and its answer or failure.
 
-    ``status`` is 0 for TCP and where no answer came. ``error`` is the failure, or the body of an answer that no probe gave (Envoy
-    explains itself there). ``flags`` are Envoy's response flags where an access log gave them.
+    - ``when``: seconds since the epoch.
+    - ``source``: the cluster whose client sent it.
+    - ``status``: 0 for TCP and where no answer came.
+    - ``error``: the failure, or the body of an answer that no probe gave (Envoy explains itself
+      there).
+    - ``flags``: Envoy's response flags where an access log gave them.
     """
 
     when: float
@@ -108,20 +109,18 @@ class Request:
 
     @property
     def failure(self) -> str:
-        """What went wrong, in a few words; empty for a request that succeeded."""
+        """The failure in a few words; empty for a request that succeeded."""
         if self.succeeded:
             return ""
-        text = " ".join(self.error.split())[:240]
-        return (
-            f"{self.status} {text}".strip()
-            if self.ending is Ending.ANSWERED
-            else f"{self.ending.value}: {text}"
-        )
+        return failure_text(self.ending, self.status, " ".join(self.error.split())[:240])
 
 
 @dataclass(frozen=True)
 class PeerCertificate:
-    """The certificate that the other side of a handshake showed: its SPIFFE URIs, all its names, and other public facts."""
+    """The certificate that the other side of a handshake showed, as public facts.
+
+    ``uris`` are its SPIFFE URIs, ``names`` all its names.
+    """
 
     uris: tuple[str, ...]
     names: tuple[str, ...]
@@ -134,10 +133,10 @@ class PeerCertificate:
 
 @dataclass(frozen=True)
 class TlsHandshake:
-    """A raw TLS attempt past the client's sidecar, with the request sent inside, if any.
+    """A raw TLS attempt past the sidecar, perhaps with a request inside.
 
-    ``completed`` is the client's view: a TLS 1.3 server refuses a client certificate after it. ``verified`` says whether the peer's
-    chain led to the mesh's root, ``verify_error`` why not.
+    - ``completed``: the client's view; a TLS 1.3 server refuses a client certificate after it.
+    - ``verified``: whether the peer's chain led to the mesh's root; ``verify_error``: why not.
     """
 
     source: str
@@ -160,13 +159,17 @@ class TlsHandshake:
 
     def __str__(self) -> str:
         name = f"SNI {self.sni}" if self.sni else "no SNI"
-        what = f"TLS from {self.source} to {self.address}:{self.port} with {name} and {_CERTIFICATES[self.certificate]}"
-        return f"{what}: {_outcome(self.ending, self.answer, self.status, self.error)}"
+        shown = f"{name} and {_CERTIFICATES[self.certificate]}"
+        came = _outcome(self.ending, self.answer, self.status, self.error)
+        return f"TLS from {self.source} to {self.address}:{self.port} with {shown}: {came}"
 
 
 @dataclass(frozen=True)
 class Plaintext:
-    """Bytes without TLS, past the client's sidecar, and what came back until the other side closed or fell silent."""
+    """Bytes without TLS, past the client's sidecar, and the bytes that came back.
+
+    ``received`` ends where the other side closed or fell silent.
+    """
 
     source: str
     address: str
@@ -185,7 +188,7 @@ class Plaintext:
 
 @dataclass(frozen=True)
 class Connection:
-    """A TCP connection past the client's sidecar, opened and closed again; ``ANSWERED`` where it was opened."""
+    """A TCP connection past the sidecar; ``ANSWERED`` where it opened."""
 
     source: str
     address: str
@@ -197,7 +200,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class GatewayAddress:
-    """Where other networks reach this one: an address and port of an east-west gateway Service, and the cluster it is in."""
+    """An address of an east-west gateway Service, for other networks."""
 
     cluster: str
     network: str
@@ -208,7 +211,10 @@ class GatewayAddress:
 
 @dataclass(frozen=True)
 class Path:
-    """How raw connections get from a client to the servers of a cluster: through an east-west gateway, or straight to a pod."""
+    """The way of raw connections from a client to a cluster's servers.
+
+    It leads through an east-west ``gateway``, or straight to a pod.
+    """
 
     source: str
     target: str
@@ -223,9 +229,11 @@ class Path:
 
 @dataclass(frozen=True)
 class Trial:
-    """Attempts that must not get through, and their twins: the same way with the right credentials, which must.
+    """Attempts that must not get through, and their twins, which must.
 
-    Without a twin that got through, that nothing else did proves nothing. ``path`` is None where no way is known.
+    - A twin goes the same way with the right credentials.
+    - Without a twin that got through, attempts that did not prove nothing.
+    - ``path`` is None where no way is known.
     """
 
     source: str
@@ -236,25 +244,24 @@ class Trial:
 
     @property
     def pair(self) -> str:
-        """The pair of clusters, as reports name it."""
+        """The name of the pair of clusters in reports."""
         return f"{self.source} to {self.target}"
 
     @property
     def twin(self) -> TlsHandshake | Plaintext | None:
         """The first twin that the target cluster answered."""
-        return next(
-            (
-                twin
-                for twin in self.twins
-                if twin.answer is not None and twin.answer.cluster == self.target
-            ),
-            None,
-        )
+        for twin in self.twins:
+            if twin.answer is not None and twin.answer.cluster == self.target:
+                return twin
+        return None
 
 
 @dataclass(frozen=True)
 class NamedCall:
-    """A handshake with a gateway that named a service, a port and perhaps a subset, as sidecars do, and a request inside it."""
+    """A handshake with a gateway that names a service or subset.
+
+    Sidecars do so, too. A request goes inside it.
+    """
 
     gateway: GatewayAddress
     service: str
@@ -270,6 +277,10 @@ _CERTIFICATES = {
 }
 
 
+def failure_text(ending: Ending, status: int, text: str) -> str:
+    return f"{status} {text}".strip() if ending is Ending.ANSWERED else f"{ending.value}: {text}"
+
+
 def _outcome(ending: Ending, answer: Answer | None, status: int, error: str) -> str:
     if answer is not None:
         return f"answered by {answer.pod} in {answer.cluster}, port {answer.port}"
@@ -279,9 +290,11 @@ def _outcome(ending: Ending, answer: Answer | None, status: int, error: str) -> 
 
 
 def forwarded_certificates(header: str) -> tuple[dict[str, str], ...]:
-    """The elements of an ``x-forwarded-client-cert`` header, oldest first (Envoy, "HTTP header manipulation").
+    """The elements of an ``x-forwarded-client-cert`` header, oldest first.
 
-    Istio's inbound listener appends, so that only the last element is the word of the workload's own sidecar.
+    - See Envoy, "HTTP header manipulation".
+    - Istio's inbound listener appends: only the last element is the word of the workload's own
+      sidecar.
     """
     elements: list[dict[str, str]] = []
     for element in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', header):

@@ -1,12 +1,13 @@
-"""Options: what ``pytest --help`` shows under "mesh", each with its environment variable and its ini twin."""
+"""Options of the group "mesh", each with a variable and an ini twin."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 
@@ -25,7 +26,10 @@ ACTIVATING = ("topology", "replay", "list", "plan")
 
 @dataclass(frozen=True)
 class Option:
-    """One option: ``--mesh-NAME``, ``MESH_NAME`` and the ini setting ``mesh_NAME``."""
+    """One option: ``--mesh-NAME``, ``MESH_NAME`` and the ini setting ``mesh_NAME``.
+
+    One without help is a reserved name: nothing shows it, and validation says what it waits for.
+    """
 
     name: str
     help: str
@@ -55,20 +59,21 @@ class Option:
 OPTIONS = (
     Option(
         "topology",
-        "Certify a mesh of this topology, for instance multi-network-multi-primary (the README lists all), or one that a plugin adds; "
-        "of several, one after the other; or of all. Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does "
-        "nothing.",
+        "Certify a mesh of this topology, for instance multi-network-multi-primary (the README "
+        "lists all), or one that a plugin adds; of several, one after the other; or of all. "
+        "Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does nothing.",
         "NAME[,NAME…]|all",
     ),
     Option(
         "provider",
-        "Where the clusters come from: 'lab' (default) builds real ones on this machine and removes them again, 'attach' uses "
-        "clusters that exist already, with Istio on them.",
+        "Where the clusters come from: 'lab' (default) builds real ones on this machine and "
+        "removes them again, 'attach' uses clusters that exist already, with Istio on them.",
         "NAME",
     ),
     Option(
         "contexts",
-        "For attach: which kubeconfig context is which cluster of the mesh, as east=prod-a,west=prod-b.",
+        "For attach: which kubeconfig context is which cluster of the mesh, "
+        "as east=prod-a,west=prod-b.",
         "CLUSTER=CONTEXT,…",
     ),
     Option(
@@ -78,13 +83,15 @@ OPTIONS = (
     ),
     Option(
         "spec",
-        "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles (default: two clusters).",
+        "The mesh as it is meant to be, as a YAML or JSON file: clusters, networks, roles "
+        "(default: two clusters).",
         "FILE",
     ),
     Option(
         "report",
-        "Where to write the certificate, .yaml or .json (default: mesh-report.yaml); of several topologies, the overall result, beside "
-        "which each has its certificate (mesh-report-NAME.yaml).",
+        "Where to write the certificate, .yaml or .json (default: mesh-report.yaml); of several "
+        "topologies, the overall result, beside which each has its certificate "
+        "(mesh-report-NAME.yaml).",
         "FILE",
     ),
     Option(
@@ -99,7 +106,8 @@ OPTIONS = (
     ),
     Option(
         "checks",
-        "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. The certificate is then partial.",
+        "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. "
+        "The certificate is then partial.",
         "ID,…",
     ),
     Option(
@@ -108,7 +116,8 @@ OPTIONS = (
     ),
     Option(
         "keep",
-        "Leave the lab or the probes running at the end, and say how to reach and how to remove them.",
+        "Leave the lab or the probes running at the end, "
+        "and say how to reach and how to remove them.",
     ),
     Option(
         "snapshot",
@@ -120,16 +129,15 @@ OPTIONS = (
         "Run the static checks on a folder that --mesh-snapshot wrote: no cluster, no network.",
         "DIR",
     ),
-    Option(
-        "self_test",
-        "Prove for each check that it can fail (lab only; no check of this version brings its own sabotage yet).",
-    ),
+    Option("self_test", ""),
     Option(
         "list",
-        "Print every known check with its sentence, profile, requirements and documentation, and stop.",
+        "Print every known check with its sentence, profile, requirements and documentation, "
+        "and stop.",
     ),
     Option(
-        "plan", "Print what a run would do, create and remove, and which checks apply, and stop."
+        "plan",
+        "Print what a run would do, create and remove, and which checks apply, and stop.",
     ),
     Option(
         "timeout_factor",
@@ -146,47 +154,39 @@ OPTIONS = (
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
-    group = parser.getgroup(
-        "mesh",
-        "mesh: certify an Istio multi-cluster mesh (each also as MESH_… variable and mesh_… ini setting)",
-    )
+    twins = "(each also as MESH_… variable and mesh_… ini setting)"
+    group = parser.getgroup("mesh", f"mesh: certify an Istio multi-cluster mesh {twins}")
     for option in OPTIONS:
         summary = f"{option.help} [{option.variable}, ini {option.setting}]".replace("%", "%%")
-        if option.is_switch:
-            group.addoption(
-                option.flag, dest=option.setting, action="store_true", default=None, help=summary
-            )
-            parser.addini(option.setting, option.help, type="bool", default=None)
-        else:
-            group.addoption(
-                option.flag, dest=option.setting, default=None, metavar=option.metavar, help=summary
-            )
-            parser.addini(option.setting, option.help, type="string", default=None)
+        summary = summary if option.help else argparse.SUPPRESS
+        metavar = {"metavar": option.metavar}
+        shape: dict[str, Any] = {"action": "store_true"} if option.is_switch else metavar
+        group.addoption(option.flag, dest=option.setting, default=None, help=summary, **shape)
+        kind: Literal["bool", "string"] = "bool" if option.is_switch else "string"
+        parser.addini(option.setting, option.help or "Reserved.", type=kind, default=None)
 
 
 def is_active(config: pytest.Config) -> bool:
     """Whether this pytest run is about a mesh. Cheap: imports nothing.
 
-    An option of ours on the command line that would have no effect is a mistake worth stopping for: ``pytest.UsageError``.
+    Raises ``pytest.UsageError`` for an option on the command line that would have no effect.
     """
-    if any(_text(config, option, os.environ) for option in OPTIONS if option.name in ACTIVATING):
+    if any(asked_for(config, name) for name in ACTIVATING):
         return True
     idle = [option.flag for option in OPTIONS if getattr(config.option, option.setting, None)]
     if idle:
-        raise pytest.UsageError(
-            f"{', '.join(idle)}: nothing to do without --mesh-topology=NAME (or --mesh-replay, --mesh-list, --mesh-plan)"
-        )
+        others = "(or --mesh-replay, --mesh-list, --mesh-plan)"
+        nothing = f"nothing to do without --mesh-topology=NAME {others}"
+        raise pytest.UsageError(f"{', '.join(idle)}: {nothing}")
     return False
 
 
-def names_suites(config: pytest.Config, *, whole: bool = False) -> bool:
-    """Whether an argument of this run names our suites, or (not ``whole``) something in them."""
+def names_suites(config: pytest.Config) -> bool:
+    """Whether an argument of this run names our suites, or something in them."""
     for argument in config.args:
         name = argument.partition("::")[0]
-        if name == SUITES_PACKAGE or (name.startswith(SUITES_PACKAGE + ".") and not whole):
-            return True
         path = (config.invocation_params.dir / name).resolve()
-        if path == SUITES.resolve() or (path.is_relative_to(SUITES.resolve()) and not whole):
+        if f"{name}.".startswith(f"{SUITES_PACKAGE}.") or path.is_relative_to(SUITES.resolve()):
             return True
     return False
 
@@ -197,7 +197,10 @@ def asked_for(config: pytest.Config, name: str) -> bool:
 
 
 def read_assignment(config: pytest.Config) -> tuple[Assignment, Provider]:
-    """What this session is to certify, validated, and the provider of its clusters; ``pytest.UsageError`` where that makes no sense."""
+    """What the session is to certify, validated, and its provider.
+
+    Raises ``pytest.UsageError`` where that makes no sense.
+    """
     from . import providers, topologies
     from .errors import UsageProblem
     from .providers.replay import Replay
@@ -223,21 +226,19 @@ def _merged(*registries: Mapping[str, T]) -> dict[str, T]:
 
 
 def read_given(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, Given]:
-    """What was given, by option name, the command line before the environment before the ini file."""
+    """What was given, by option name.
+
+    The command line comes before the environment, the environment before the ini file.
+    """
     from .settings import Given
 
     started = config.invocation_params.dir
-    folders = {
-        "command line": started,
-        "environment": started,
-        "ini": config.inipath.parent if config.inipath else started,
-    }
+    ini = config.inipath.parent if config.inipath else started
     given: dict[str, Given] = {}
     for option in OPTIONS:
-        found = _text(config, option, environment)
-        if found:
+        if found := _text(config, option, environment):
             text, source = found
-            given[option.name] = Given(text, source, Path(folders[source]))
+            given[option.name] = Given(text, source, ini if source == "ini" else started)
     return given
 
 
@@ -248,6 +249,7 @@ _FALSE = ("0", "false", "no", "off", "")
 def _text(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[str, str] | None:
+    """The option's text and source; None where it is not given or off."""
     typed = getattr(config.option, option.setting, None)
     if typed is not None:
         return ("true" if option.is_switch else str(typed)), "command line"
@@ -256,9 +258,8 @@ def _text(
         if not option.is_switch:
             return (text, "environment") if text else None
         if text.lower() not in _TRUE + _FALSE:
-            raise pytest.UsageError(
-                f"{option.variable}={text}: is a switch; valid are: {', '.join(_TRUE + _FALSE[:-1])}"
-            )
+            valid = ", ".join(_TRUE + _FALSE[:-1])
+            raise pytest.UsageError(f"{option.variable}={text}: is a switch; valid are: {valid}")
         return ("true", "environment") if text.lower() in _TRUE else None
     value = config.getini(option.setting)
     if option.is_switch:

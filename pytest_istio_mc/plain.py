@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """Plain JSON of a value made of dataclasses, mappings and sequences; fields that hold their default are left out."""
+    """Plain JSON of a value made of dataclasses, mappings and sequences.
+
+    Fields that hold their default are left out.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: to_plain(getattr(value, field.name))
@@ -27,22 +30,26 @@ def to_plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def from_plain(kind: type[T], document: Mapping[str, Any]) -> T:
-    """The dataclass ``kind`` that :func:`to_plain` wrote; unknown keys are ignored, so that older readers read newer files."""
-    known: Any = kind
-    hints = _hints(known)
-    return kind(
-        **{name: _read(hints[name], entry) for name, entry in document.items() if name in hints}
-    )
+def from_plain(kind: type[T], document: Any) -> T:
+    """The value of type ``kind`` that :func:`to_plain` wrote.
+
+    - ``kind`` is a dataclass, or a hint of dataclasses (``Loss | None``, ``tuple[Loss, ...]``).
+    - Unknown keys are ignored: older readers read newer files.
+    """
+    value: T = _read(kind, document)
+    return value
+
+
+def _from_mapping(kind: Any, document: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
+    known = {name: entry for name, entry in document.items() if name in hints}
+    return kind(**{name: _read(hints[name], entry) for name, entry in known.items()})
 
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return {
-        name: hint
-        for name, hint in get_type_hints(kind).items()
-        if name in {field.name for field in fields(kind)}
-    }
+    names = {field.name for field in fields(kind)}
+    return {name: hint for name, hint in get_type_hints(kind).items() if name in names}
 
 
 def _read(hint: Any, value: Any) -> Any:
@@ -52,7 +59,7 @@ def _read(hint: Any, value: Any) -> Any:
             return None
         return _read(next(argument for argument in arguments if argument is not type(None)), value)
     if isinstance(hint, type) and is_dataclass(hint):
-        return from_plain(hint, value)
+        return _from_mapping(hint, value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if origin is tuple:

@@ -1,4 +1,7 @@
-"""The pytest plugin: registers options, and wakes up only for a run that is about a mesh. Loaded by every pytest: imports nothing heavy."""
+"""The pytest plugin: sleeps, unless a run is about a mesh.
+
+Every pytest loads it: it imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -13,42 +16,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the hooks with which other packages add providers and topologies."""
+    """Register the hooks for providers and topologies of other packages."""
     pluginmanager.add_hookspecs(hookspecs)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Answer ``--mesh-list`` and ``--mesh-plan`` without a session."""
-    for name in ("list", "plan"):
-        if options.asked_for(config, name):
-            from .session import listing
+    listed = options.asked_for(config, "list")
+    if not listed and not options.asked_for(config, "plan"):
+        return None
+    from .session import listing
 
-            print(
-                listing.list_checks()
-                if name == "list"
-                else listing.plan(*options.read_assignment(config))
-            )
-            return 0
-    return None
+    print(listing.list_checks() if listed else listing.plan(*options.read_assignment(config)))
+    return 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; for a run on a mesh, read the options and take part."""
-    config.addinivalue_line(
-        "markers",
-        "mesh_check(id): this test judges the check with that id, and is the only one that does",
-    )
-    config.addinivalue_line(
-        "markers",
-        "mesh_sees(observe=function): the fixture seen is observe(run), made beside those of other tests",
-    )
+    """Register the marker; take part in a run on a mesh."""
+    marker = "mesh_check(id): this test judges the check with that id"
+    config.addinivalue_line("markers", marker)
     if options.is_active(config):
-        from .session.owner import take_part
+        from .session.start import take_part
 
         take_part(config, *options.read_assignment(config))
     elif options.names_suites(config):
         raise pytest.UsageError(
-            "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary (builds one on this machine), "
-            "or --mesh-replay=DIR; --mesh-list prints every check"
+            "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary "
+            "(builds one on this machine), or --mesh-replay=DIR; --mesh-list prints every check"
         )

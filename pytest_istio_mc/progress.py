@@ -1,4 +1,4 @@
-"""Progress of long work: one line a step, with the time it took, and the record of all steps for the report."""
+"""Progress of long work: a line for each step, and its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StepTime:
-    """One finished step: when it began, in seconds since the first one, and how long it took."""
+    """One finished step; ``began_seconds`` is since the beginning of the work."""
 
     name: str
     began_seconds: float
@@ -19,7 +19,10 @@ class StepTime:
 
 
 class Progress:
-    """Prints what is going on through ``emit`` (one line a call) and remembers it; any thread may call it."""
+    """Tells what is going on, one line a call of ``emit``, and remembers it.
+
+    Any thread may call it.
+    """
 
     def __init__(self, emit: Callable[[str], None] = lambda line: None) -> None:
         self._emit = emit
@@ -34,7 +37,10 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step; print it when it has ended well. An exception passes through unprinted: it speaks for itself."""
+        """Time a step; print it when it has ended well.
+
+        An exception passes through unprinted: it speaks for itself.
+        """
         began = time.monotonic()
         yield
         took = time.monotonic() - began
@@ -47,8 +53,3 @@ class Progress:
         """The steps that have ended, in the order in which they ended."""
         with self._lock:
             return tuple(self._steps)
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """Seconds since this progress was made."""
-        return time.monotonic() - self._zero

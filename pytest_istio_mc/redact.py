@@ -1,4 +1,4 @@
-"""Redaction: what must never reach a file — private keys, tokens, kubeconfigs — is taken out of any plain JSON value."""
+"""Redaction: private keys, tokens and kubeconfigs never get into a file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ _PRIVATE_KEY = re.compile(
 )
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
-_TELLING_NAME = re.compile(
-    r"token|password|passwd|secret|private|credential|api_?key", re.IGNORECASE
-)
+_TELLING_NAME = re.compile(r"(?i)token|password|passwd|secret|private|credential|api_?key")
 _HARMLESS_VALUE = re.compile(r"true|false|\d+[smh]?|", re.IGNORECASE)
 
 
 def scrub(value: Any) -> Any:
-    """The same plain JSON value without private keys and tokens, also where they are base64 inside a string."""
+    """The plain JSON value without private keys and tokens, base64 included."""
     if isinstance(value, str):
         return scrub_text(value)
     if isinstance(value, dict):
@@ -38,7 +36,10 @@ def scrub_text(text: str) -> str:
 
 
 def scrub_environment(name: str, value: str) -> str:
-    """The value of an environment variable, redacted where its name says that it is a secret (``DB_PASSWORD``, not a plain switch)."""
+    """The value of an environment variable, redacted by its name.
+
+    That is ``DB_PASSWORD``, but not a plain switch (``TOKEN_AUTH=true``).
+    """
     if _TELLING_NAME.search(name) and not _HARMLESS_VALUE.fullmatch(value):
         return REDACTED
     return scrub_text(value)
@@ -46,7 +47,7 @@ def scrub_environment(name: str, value: str) -> str:
 
 def _without_hidden(match: re.Match[str]) -> str:
     found = match.group()
-    # PEM bodies are base64, too, and public; only what decodes to something that we would take out is hidden
+    # PEM bodies are base64, too, and public: only what hides something to take out is taken out
     for start in range(4):
         part = found[start:].rstrip("=")
         part = part[: len(part) // 4 * 4]

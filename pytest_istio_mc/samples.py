@@ -12,10 +12,11 @@ from .observations import Request
 
 @dataclass(frozen=True)
 class Sample:
-    """Requests that one client sent for one name, and who should have answered them.
+    """Requests of one client for one name, and who should answer.
 
-    ``case`` says by what they were led (``subset cluster2``). ``expected`` are the clusters that must answer, each of them some;
-    where there are none, nobody may. ``role`` is the role that every pod that answers must have; empty where any will do.
+    - ``case``: the configuration that led them (``subset cluster2``).
+    - ``expected``: the clusters that must answer, each of them some; without any, nobody may.
+    - ``role``: of every pod that answers; empty where any will do.
     """
 
     source: str
@@ -28,9 +29,8 @@ class Sample:
     @property
     def answered(self) -> Mapping[str, int]:
         """How many requests each cluster answered."""
-        return Counter(
-            request.answer.cluster for request in self.requests if request.answer is not None
-        )
+        answers = (request.answer for request in self.requests)
+        return Counter(answer.cluster for answer in answers if answer is not None)
 
     @property
     def failed(self) -> tuple[Request, ...]:
@@ -39,15 +39,12 @@ class Sample:
 
     @property
     def astray(self) -> tuple[Request, ...]:
-        """The requests that were answered where they should not have been."""
+        """The requests that the wrong cluster or role answered."""
         return tuple(
             request
             for request in self.requests
-            if request.answer is not None
-            and (
-                request.answer.cluster not in self.expected
-                or self.role not in ("", request.answer.role)
-            )
+            if (answer := request.answer) is not None
+            and (answer.cluster not in self.expected or self.role not in ("", answer.role))
         )
 
     @property
@@ -58,7 +55,7 @@ class Sample:
 
     @property
     def as_expected(self) -> bool:
-        """Whether every request was answered by those who should, or by nobody where nobody should."""
+        """Whether those who should answered every request; or nobody, where nobody should."""
         if not self.requests or self.astray:
             return False
         return not self.expected or not (self.failed or self.missing)
@@ -66,9 +63,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Stage:
-    """One state of a mesh's configuration: what every client got from every name in it, and how long it took to be so everywhere.
+    """One state of a mesh's configuration, with all samples of it.
 
-    ``first_seconds`` is None where it was not so within the budget; the samples are what was seen then.
+    ``first_seconds`` is until it was so everywhere; None where it was not within the budget. The
+    samples are of that moment.
     """
 
     name: str
@@ -78,11 +76,8 @@ class Stage:
     @property
     def converged(self) -> Converged[None] | None:
         """How long it took, for the certificate's figures."""
-        return (
-            None
-            if self.first_seconds is None
-            else Converged(None, self.first_seconds, self.first_seconds)
-        )
+        first = self.first_seconds
+        return None if first is None else Converged(None, first, first)
 
     def of(self, case: str) -> tuple[Sample, ...]:
         """The samples of one case, one for each client."""

@@ -1,4 +1,4 @@
-"""Scratch: the temporary folder of one run, which can be told from those that killed runs have left."""
+"""Scratch: the temporary folder of one run, and those of killed runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ _LOCK = "owner.lock"
 class Scratch:
     """A folder of this process in the system's temporary folder, gone with :meth:`remove`.
 
-    Its owner holds a lock in it for as long as it lives, whatever ends it (flock(2)).
+    The process holds a lock in it for as long as it lives, however it ends (flock(2)).
     """
 
     def __init__(self, run_id: str) -> None:
         new = Path(tempfile.mkdtemp(prefix="istio-mc-new-"))
         self._lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        # Only now it gets the name by which a sweep looks: nobody takes it for one without an owner.
-        self.folder = new.rename(
-            new.with_name(PREFIX + run_id + new.name.removeprefix("istio-mc-new"))
-        )
+        # Only now it gets the name by which a sweep looks: it never lacks an owner under that.
+        name = PREFIX + run_id + new.name.removeprefix("istio-mc-new")
+        self.folder = new.rename(new.with_name(name))
 
     def remove(self) -> None:
         """Remove the folder; a second call does nothing."""
@@ -37,7 +36,7 @@ class Scratch:
 
 
 def left_behind() -> Iterator[Path]:
-    """The folders of this user's runs that are gone."""
+    """The folders of this user's runs whose processes have ended."""
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
         try:
             if folder.stat().st_uid != os.geteuid():

@@ -6,18 +6,21 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Check, Kind, Profile
 from .eventually import Timeouts
 from .spec import MeshSpec
 
-DEFAULT_PROVIDER = "lab"
-ATTACH = "attach"
-DEFAULT_REPORT = "mesh-report.yaml"
-REPORT_SUFFIXES = (".yaml", ".yml", ".json")
+if TYPE_CHECKING:
+    from .topologies import Topology
+
+DEFAULT_PROVIDER, ATTACH = "lab", "attach"
 REPLAY = "replay"
 """The provider name of a run on a recorded snapshot."""
+
+DEFAULT_REPORT = "mesh-report.yaml"
+REPORT_SUFFIXES = (".yaml", ".yml", ".json")
 
 SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
 """The options that are given without a value."""
@@ -25,7 +28,12 @@ SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
 
 @dataclass(frozen=True)
 class Given:
-    """One option as the user gave it: its text, and where it came from (``command line``, ``environment`` or ``ini``)."""
+    """One option as the user gave it.
+
+    - ``source``: ``command line``, ``environment`` or ``ini``.
+    - ``folder``: relative paths count from here, the ini file's folder for ini settings, else the
+      one in which pytest was started.
+    """
 
     text: str
     source: str
@@ -33,13 +41,18 @@ class Given:
 
     @property
     def path(self) -> Path:
-        """The text as a path: relative ones count from the ini file's folder for ini settings, else from where pytest was started."""
+        """The text as a path."""
         return self.folder / Path(self.text).expanduser()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The effective settings of one run. ``spec`` names the clusters, with contexts where the provider attaches to them."""
+    """The effective settings of one run.
+
+    - ``spec`` names the clusters, with contexts where the provider attaches to them.
+    - ``disposable``: the provider's clusters end with the run.
+    - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
+    """
 
     topology: str
     provider: str
@@ -56,6 +69,8 @@ class Settings:
     probe_image: str = ""
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
+    disposable: bool = False
+    known_topology: Topology | None = None
 
     @property
     def timeouts(self) -> Timeouts:
@@ -63,7 +78,10 @@ class Settings:
         return Timeouts().scaled(self.timeout_factor)
 
     def to_dict(self) -> dict[str, Any]:
-        """The effective options for the certificate: plain JSON, no credentials, no folder of the machine it ran on."""
+        """The effective options for the certificate, as plain JSON.
+
+        Without credentials, and without folders of the machine.
+        """
         document: dict[str, Any] = {
             "topology": self.topology,
             "provider": self.provider,
@@ -83,66 +101,60 @@ class Settings:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What makes this certificate differ from one with the stated budgets, a sentence each."""
+        """How this certificate differs from one with the stated budgets, in sentences."""
         if self.timeout_factor == 1.0:
             return ()
-        return (
-            f"every time budget was multiplied by {self.timeout_factor:g} (--mesh-timeout-factor)",
-        )
+        by = f"{self.timeout_factor:g} (--mesh-timeout-factor)"
+        return (f"every time budget was multiplied by {by}",)
 
     def reproduce(self, *, checks: str = "") -> str:
-        """The command that repeats this run, or only ``checks`` of it (and writes no file over this run's), where it is installed."""
+        """The command that repeats this run, where it is installed.
+
+        With ``checks`` it repeats only these, and overwrites no file of this run.
+        """
         if not checks:
             return _command(self.given)
-        kept = {
-            name: entry
-            for name, entry in self.given.items()
-            if name not in ("checks", "report", "snapshot", "baseline")
-        }
+        dropped = ("checks", "report", "snapshot", "baseline")
+        kept = {name: entry for name, entry in self.given.items() if name not in dropped}
         return _command(kept, f"--mesh-checks={checks}")
 
     def standing(self, check: Check) -> Standing:
-        """Whether ``check`` is claimed and whether it can run, with the reason where it cannot."""
+        """Whether ``check`` is claimed, and why it cannot run, if so."""
         missing = [feature.value for feature in check.requires if feature not in self.spec.features]
         if missing:
             return Standing(False, f"this mesh has not: {', '.join(missing)}")
         if check.profile is Profile.EXTENDED and self.profile is not Profile.EXTENDED:
-            return Standing(
-                False, "not claimed: it belongs to the extended profile (--mesh-profile=extended)"
-            )
+            elsewhere = "it belongs to the extended profile (--mesh-profile=extended)"
+            return Standing(False, f"not claimed: {elsewhere}")
         if self.replay and check.kind is not Kind.STATIC:
-            return Standing(
-                True,
-                f"needs a mesh: a {check.kind.value} check cannot run on a recorded snapshot (leave --mesh-replay out)",
-            )
+            what = f"a {check.kind.value} check cannot run on a recorded snapshot"
+            return Standing(True, f"needs a mesh: {what} (leave --mesh-replay out)")
         if check.alone and not self.may_disrupt:
-            what = (
-                "breaks things"
-                if check.kind is Kind.FAULT
-                else "changes settings of the whole mesh for some seconds"
-            )
-            return Standing(
-                True,
-                f"{what}: on clusters that are not the lab's it runs only with --mesh-disruptive",
-            )
+            changes = "changes settings of the whole mesh for some seconds"
+            what = "breaks things" if check.kind is Kind.FAULT else changes
+            only = "on clusters that are not the lab's it runs only with --mesh-disruptive"
+            return Standing(True, f"{what}: {only}")
         return Standing(True)
 
     @property
     def may_disrupt(self) -> bool:
-        """Whether checks may touch more than namespaces of their own: always in the lab, elsewhere with ``--mesh-disruptive``."""
-        return self.provider == DEFAULT_PROVIDER or self.disruptive
+        """Whether checks may touch more than namespaces of their own.
+
+        Always on disposable clusters, elsewhere with ``--mesh-disruptive``.
+        """
+        return self.disposable or self.disruptive
 
     def selects(self, check_id: str) -> bool:
-        """Whether ``--mesh-checks`` leaves this check in: it names the id or an area of it (``MC-TRUST``)."""
-        return not self.checks or any(
-            check_id == chosen or check_id.startswith(chosen + "-") for chosen in self.checks
-        )
+        """Whether ``--mesh-checks`` has this check: by id, or by area (``MC-TRUST``)."""
+        return not self.checks or any(f"{check_id}-".startswith(f"{one}-") for one in self.checks)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one session was asked to certify: a run for each topology, in order. ``overall`` is where the result of all of them goes;
-    None where there is only one, whose certificate is the result."""
+    """What a session was asked to certify: a run for each topology.
+
+    ``overall`` is the file for the result of all; None where one run's certificate is the result.
+    """
 
     runs: tuple[Settings, ...]
     overall: Path | None = None
@@ -155,9 +167,10 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a check stands in a run: a claimed check that does not run makes the certificate partial.
+    """How a check stands in a run.
 
-    ``obstacle`` says why it cannot run and what would enable it; empty where it can.
+    - A claimed check that does not run makes the certificate partial.
+    - ``obstacle`` says why it cannot run and what would enable it; empty where it can.
     """
 
     claimed: bool

@@ -1,6 +1,6 @@
-"""Snapshot: everything that the static checks read of a mesh, as frozen values that are saved to and loaded from a folder.
+"""Snapshot: all that static checks read of a mesh, in a folder.
 
-It holds public facts only: of private keys and tokens it has fingerprints, dates and claims.
+It holds public facts only, see ``recorded``.
 """
 
 from __future__ import annotations
@@ -14,263 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ObservationError, UsageProblem
-from .istio_names import EAST_WEST_PORT, NETWORK_LABEL
-from .mesh import ProbePod, Probes
+from .istio_names import EAST_WEST_PORT, KUBE_SYSTEM, LOCALITY_LABELS, NETWORK_LABEL
+from .mesh import Probes
 from .plain import from_plain, to_plain
+from .recorded import (
+    AccessFacts,
+    EndpointFacts,
+    Failure,
+    IstiodFacts,
+    ProxyFacts,
+    SecretFacts,
+)
 from .redact import scrub
 from .spec import API_VERSION, Locality, MeshSpec
+from .spec_file import document_of, spec_of
 
 Object = Mapping[str, Any]
 """A Kubernetes object as plain JSON, trimmed to the fields that checks read."""
 
-
-@dataclass(frozen=True)
-class Failure:
-    """Something that could not be had: what, why, and the HTTP status where there was one."""
-
-    what: str
-    error: str
-    status: int = 0
-
-
-@dataclass(frozen=True)
-class TokenFacts:
-    """What may be known of a bearer token: its fingerprint and, for a JWT, its claims. Times are Unix seconds."""
-
-    sha256: str
-    issuer: str = ""
-    subject: str = ""
-    issued_at: float | None = None
-    expires_at: float | None = None
-
-
-@dataclass(frozen=True)
-class KubeconfigFacts:
-    """A kubeconfig in a remote secret. ``auth`` is how it authenticates (``token``, ``certificate``, ``exec``, …, ``none``);
-    ``problem`` says why it does not parse."""
-
-    server: str = ""
-    ca_pem: str = ""
-    tls_server_name: str = ""
-    insecure: bool = False
-    auth: str = ""
-    token: TokenFacts | None = None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class SecretFacts:
-    """The public facts of a Secret: PEM certificates by key, fingerprints of the public halves of private keys, kubeconfigs."""
-
-    namespace: str
-    name: str
-    type: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    certificates: Mapping[str, str] = field(default_factory=dict)
-    public_keys: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    kubeconfigs: Mapping[str, KubeconfigFacts] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Review:
-    """Whether a credential may do something in all namespaces. ``need`` says who needs it, see ``collect.access``."""
-
-    verb: str
-    resource: str
-    group: str = ""
-    allowed: bool = False
-    need: str = "always"
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.resource}" + (f".{self.group}" if self.group else "")
-
-
-@dataclass(frozen=True)
-class AccessFacts:
-    """What came of using one kubeconfig of a remote secret from a pod in the cluster that holds it.
-
-    ``key`` is the data key, so the cluster id. The first of ``unprobed``, ``connect_error`` and ``tls_error`` that is set says how
-    far it went; otherwise ``status`` is the HTTP status of the first request and ``cluster_uid`` the uid of ``kube-system`` there.
-    """
-
-    namespace: str
-    secret: str
-    key: str
-    server: str = ""
-    unprobed: str = ""
-    connect_error: str = ""
-    tls_error: str = ""
-    status: int = 0
-    message: str = ""
-    seconds: float = 0.0
-    cluster_uid: str = ""
-    reviews: tuple[Review, ...] = ()
-
-
-@dataclass(frozen=True)
-class EndpointFacts:
-    """What came of a TLS handshake with an address at which a remote cluster looks for its istiod, from a pod of that cluster.
-
-    ``unprobed`` says why none was tried; ``verified`` whether the certificate leads to the root that the cluster trusts.
-    """
-
-    address: str
-    port: int
-    unprobed: str = ""
-    connected: bool = False
-    completed: bool = False
-    verified: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class IstiodFacts:
-    """One istiod replica. ``debug`` holds its debug endpoints by name, reduced; ``metrics`` the few samples that matter."""
-
-    pod: str
-    ready: bool = True
-    version: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    debug: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
-
-    def debugged(self, endpoint: str) -> Any:
-        """What ``/debug/<endpoint>`` said; :class:`ObservationError` where it could not be read."""
-        if endpoint in self.debug:
-            return self.debug[endpoint]
-        reason = next(
-            (failure.error for failure in self.failures if failure.what == endpoint),
-            "was not recorded",
-        )
-        raise ObservationError(f"istiod {self.pod}", f"/debug/{endpoint} could not be read", reason)
-
-    @property
-    def clusters(self) -> Mapping[str, str]:
-        """The sync status of every *remote* cluster that this replica manages, by cluster id."""
-        return {
-            entry["id"]: entry.get("syncStatus", "")
-            for entry in self.debugged("clusterz") or ()
-            if entry.get("secretName")
-        }
-
-    @property
-    def own_cluster(self) -> str:
-        """The cluster id that this istiod gives to its own (configuration) cluster."""
-        return self.environment.get("CLUSTER_ID", "") or next(
-            (
-                entry["id"]
-                for entry in self.debug.get("clusterz") or ()
-                if not entry.get("secretName")
-            ),
-            "",
-        )
-
-
-@dataclass(frozen=True)
-class ProxyEndpoint:
-    """One endpoint in a proxy's EDS. ``cluster`` is the cluster id in its metadata; gateways of other networks have none."""
-
-    address: str
-    port: int
-    health: str = "HEALTHY"
-    region: str = ""
-    zone: str = ""
-    subzone: str = ""
-    priority: int = 0
-    weight: int = 0
-    tls_mode: str = ""
-    cluster: str = ""
-
-    @property
-    def locality(self) -> str:
-        """Region, zone and subzone, as far as they are set, joined by slashes."""
-        return "/".join(part for part in (self.region, self.zone, self.subzone) if part)
-
-
-@dataclass(frozen=True)
-class FilterChain:
-    """One filter chain of a listener: the SNI names that it matches and the upstream cluster that it leads to."""
-
-    server_names: tuple[str, ...] = ()
-    cluster: str = ""
-    terminates_tls: bool = False
-
-
-@dataclass(frozen=True)
-class Outbound:
-    """What a proxy does with its workload's requests to one port of the probe service.
-
-    ``listener`` takes them (none if empty) and leads them to ``targets``: Envoy clusters, or in words what happens instead. ``tls``
-    says whether it can use mutual TLS then, with the server name ``sni``, taking the SPIFFE ids ``names`` (any, if there are none).
-    """
-
-    listener: str = ""
-    targets: tuple[str, ...] = ()
-    tls: bool = False
-    sni: str = ""
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Inbound:
-    """What a proxy does with requests that come in for one port of its workload.
-
-    ``known`` says whether it has anything for that port, ``tls`` and ``plaintext`` what it takes, ``policies`` which authorisation
-    policies decide (``DENY istio-system/name``), and ``nobody`` which of these allow no one.
-    """
-
-    known: bool = False
-    tls: bool = False
-    plaintext: bool = False
-    policies: tuple[str, ...] = ()
-    nobody: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ProxyFacts:
-    """What one Envoy holds. ``kind`` is ``client``, ``server`` or ``east-west``; ``metadata`` is a part of its node metadata.
-
-    ``endpoints`` are those of the probe service, by Envoy cluster; ``chains`` the filter chains of an east-west gateway, by port.
-    ``outbound`` and ``inbound`` are by port of the probe service, and empty where they were not recorded.
-    """
-
-    namespace: str
-    pod: str
-    kind: str
-    service_account: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    locality: str = ""
-    version: str = ""
-    clusters: tuple[str, ...] = ()
-    endpoints: Mapping[str, tuple[ProxyEndpoint, ...]] = field(default_factory=dict)
-    chains: Mapping[str, tuple[FilterChain, ...]] = field(default_factory=dict)
-    listener_errors: Mapping[str, str] = field(default_factory=dict)
-    outbound: Mapping[str, Outbound] = field(default_factory=dict)
-    inbound: Mapping[str, Inbound] = field(default_factory=dict)
-    certificate_chain: str = ""
-    roots: str = ""
-    failures: tuple[Failure, ...] = ()
-
-    def require_dump(self) -> None:
-        """:class:`ObservationError` where this proxy's configuration could not be read."""
-        for failure in self.failures:
-            raise ObservationError(
-                f"proxy {self.pod}.{self.namespace}",
-                f"{failure.what} could not be read",
-                failure.error,
-            )
+REACH = "reach the API server"
+"""The failure of a cluster of which nothing could be read."""
 
 
 @dataclass(frozen=True)
 class ClusterSnapshot:
-    """One cluster: its Kubernetes objects by kind, and what its istiods, proxies and remote credentials say.
+    """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
-    ``control_plane`` is what its pods see of an istiod that runs elsewhere; empty where its own istiod serves it.
+    ``control_plane`` is how its pods see an istiod that runs elsewhere; empty where its own istiod
+    serves it.
     """
 
     name: str
@@ -286,61 +57,48 @@ class ClusterSnapshot:
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
-        """The objects of a kind, in a namespace or all; :class:`ObservationError` where they could not be listed."""
+        """The objects of a kind, in a namespace or all; :class:`ObservationError` if unknown."""
         self._require(f"list {kind}")
         found = self.objects.get(kind, ())
-        return (
-            found
-            if namespace is None
-            else tuple(item for item in found if namespace_of(item) == namespace)
-        )
+        if namespace is None:
+            return found
+        return tuple(item for item in found if namespace_of(item) == namespace)
 
     def found(self, kind: str, name: str, namespace: str = "") -> Object | None:
-        """The object of that kind and name, or None where there is none; :class:`ObservationError` where that is not known."""
-        return next(
-            (
-                item
-                for item in self.listed(kind)
-                if name_of(item) == name and namespace_of(item) == namespace
-            ),
-            None,
-        )
+        """The object of that kind and name, or None; :class:`ObservationError` if unknown."""
+        for item in self.listed(kind):
+            if (namespace_of(item), name_of(item)) == (namespace, name):
+                return item
+        return None
 
     def all_secrets(self) -> tuple[SecretFacts, ...]:
-        """The facts of the secrets of the istio namespace and of all remote secrets; :class:`ObservationError` if unknown."""
+        """The secrets of the istio namespace, and all remote secrets.
+
+        :class:`ObservationError` if unknown.
+        """
         self._require("list Secret")
         return self.secrets
 
     def secret(self, namespace: str, name: str) -> SecretFacts | None:
         """The facts of one secret, or None where there is none."""
-        return next(
-            (
-                item
-                for item in self.all_secrets()
-                if (item.namespace, item.name) == (namespace, name)
-            ),
-            None,
-        )
+        for item in self.all_secrets():
+            if (item.namespace, item.name) == (namespace, name):
+                return item
+        return None
 
     @property
     def uid(self) -> str:
-        """What identifies this cluster: the uid of its ``kube-system`` namespace; empty where it could not be had."""
-        return next(
-            (
-                item["metadata"].get("uid", "")
-                for item in self.objects.get("Namespace", ())
-                if name_of(item) == "kube-system"
-            ),
-            "",
-        )
+        """The uid of its ``kube-system`` namespace, which identifies it; empty if unknown."""
+        for item in self.objects.get("Namespace", ()):
+            if name_of(item) == KUBE_SYSTEM:
+                return str(item["metadata"].get("uid", ""))
+        return ""
 
     @property
     def unreachable(self) -> str:
-        """Why nothing at all could be read from this cluster's API server; empty where something could."""
-        return next(
-            (failure.error for failure in self.failures if failure.what == "reach the API server"),
-            "",
-        )
+        """Why nothing could be read from its API server; empty where something could."""
+        whys = (failure.error for failure in self.failures if failure.what == REACH)
+        return next(whys, "")
 
     def east_west_services(self) -> tuple[Object, ...]:
         """The Services that are, or are meant to be, east-west gateways."""
@@ -348,16 +106,15 @@ class ClusterSnapshot:
 
     def _require(self, what: str) -> None:
         for failure in self.failures:
-            if failure.what in (what, "reach the API server"):
+            if failure.what in (what, REACH):
                 status = f"HTTP {failure.status}: " if failure.status else ""
-                raise ObservationError(
-                    f'cluster "{self.name}"', f"could not {failure.what}", status + failure.error
-                )
+                step = f"could not {failure.what}"
+                raise ObservationError(f'cluster "{self.name}"', step, status + failure.error)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A mesh at one moment. Checks over it never look at the clock: now is ``moment``."""
+    """A mesh at one moment, which is "now" for its checks."""
 
     spec: MeshSpec
     run_id: str
@@ -372,72 +129,51 @@ class Snapshot:
 
     def __iter__(self) -> Iterator[ClusterSnapshot]:
         """The clusters in the order of the spec."""
-        return (
-            self.clusters[cluster.name] for cluster in self.spec if cluster.name in self.clusters
-        )
+        found = (self.clusters.get(cluster.name) for cluster in self.spec)
+        return (cluster for cluster in found if cluster is not None)
 
     def require_probes(self) -> Probes:
-        """The probe workloads; :class:`ObservationError` where the snapshot was recorded without any."""
+        """The probe workloads; :class:`ObservationError` where it was recorded without any."""
         if self.probes is None:
-            raise ObservationError(
-                "snapshot", "recorded without probe workloads", "", advice="record it with probes"
-            )
+            step, advice = "recorded without probe workloads", "record it with probes"
+            raise ObservationError("snapshot", step, "", advice=advice)
         return self.probes
 
     def save(self, folder: Path, *, compress: bool = False) -> None:
-        """Write the snapshot as JSON files (``compress``: gzip) that hold no private key, token or kubeconfig."""
-        probes = (
-            None
-            if self.probes is None
-            else {**self.probes.__dict__, "pods": to_plain(self.probes.pods)}
-        )
+        """Write the snapshot as JSON files (``compress``: gzip), without anything secret."""
         head = {
             "apiVersion": API_VERSION,
             "kind": "Snapshot",
             "runId": self.run_id,
             "recordedAt": self.recorded_at,
-            "spec": self.spec.to_dict(),
-            "probes": probes,
+            "spec": document_of(self.spec),
+            "probes": to_plain(self.probes),
         }
         _write(folder / "snapshot.json", head, compress)
         for cluster in self.clusters.values():
             home = folder / "clusters" / cluster.name
-            _write(
-                home / "cluster.json",
-                to_plain(replace(cluster, objects={}, istiods=(), proxies=())),
-                compress,
-            )
+            rest = replace(cluster, objects={}, istiods=(), proxies=())
+            _write(home / "cluster.json", to_plain(rest), compress)
             _write(home / "objects.json", to_plain(cluster.objects), compress)
             _write(home / "istiods.json", to_plain(cluster.istiods), compress)
             _write(home / "proxies.json", to_plain(cluster.proxies), compress)
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot:
-        """Read what :meth:`save` wrote; :class:`UsageProblem` where the folder is no snapshot of a known version."""
+        """Read a folder of :meth:`save`.
+
+        :class:`UsageProblem` where it is no snapshot of a known version.
+        """
         head = _read(folder / "snapshot.json")
-        if not isinstance(head, dict) or (head.get("apiVersion"), head.get("kind")) != (
-            API_VERSION,
-            "Snapshot",
-        ):
-            raise UsageProblem(
-                f"snapshot {folder}",
-                "is not a snapshot",
-                f"expected kind Snapshot, apiVersion {API_VERSION}",
-            )
-        spec = MeshSpec.from_dict(head["spec"], str(folder / "snapshot.json"))
-        probes = head.get("probes")
-        if probes is not None:
-            probes = Probes(
-                **{**probes, "pods": tuple(from_plain(ProbePod, pod) for pod in probes["pods"])}
-            )
+        named = isinstance(head, dict) and (head.get("apiVersion"), head.get("kind"))
+        if named != (API_VERSION, "Snapshot"):
+            expected = f"expected kind Snapshot, apiVersion {API_VERSION}"
+            raise UsageProblem(f"snapshot {folder}", "is not a snapshot", expected)
+        spec = spec_of(head["spec"], str(folder / "snapshot.json"))
         homes = [folder / "clusters" / cluster.name for cluster in spec]
-        return cls(
-            spec,
-            head["runId"],
-            head["recordedAt"],
-            {home.name: _read_cluster(home) for home in homes},
-            probes,
-        )
+        clusters = {home.name: _read_cluster(home) for home in homes}
+        probes = head.get("probes") and from_plain(Probes, head["probes"])
+        return cls(spec, head["runId"], head["recordedAt"], clusters, probes)
 
 
 def name_of(item: Object) -> str:
@@ -455,8 +191,13 @@ def labels_of(item: Object) -> Mapping[str, str]:
     return item["metadata"].get("labels") or {}
 
 
+def locality_of(node: Object) -> Locality:
+    """Region, zone and subzone in the labels of a Kubernetes Node."""
+    return Locality(*(labels_of(node).get(label, "") for label in LOCALITY_LABELS))
+
+
 def is_east_west_service(service: Object) -> bool:
-    """Whether a Service is, or by its name, selector or port is meant to be, an east-west gateway."""
+    """Whether a Service is an east-west gateway, by label, selector or port."""
     spec = service.get("spec") or {}
     selector = spec.get("selector") or {}
     return (
@@ -491,20 +232,5 @@ def _read(file: Path) -> Any:
             gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
         )
     except (OSError, ValueError) as error:
-        advice = "name a folder that --mesh-snapshot wrote"
-        raise UsageProblem(
-            f"snapshot file {file}", "cannot be read", str(error), advice=advice
-        ) from error
-
-
-LOCALITY_LABELS = (
-    "topology.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.istio.io/subzone",
-)
-"""The node labels that Istio takes region, zone and subzone from (Istio, "Locality Load Balancing")."""
-
-
-def locality_of(node: Mapping[str, Any]) -> Locality:
-    """Region, zone and subzone of a Kubernetes Node, as its labels say."""
-    return Locality(*(labels_of(node).get(label, "") for label in LOCALITY_LABELS))
+        thing, advice = f"snapshot file {file}", "name a folder that --mesh-snapshot wrote"
+        raise UsageProblem(thing, "cannot be read", str(error), advice=advice) from error

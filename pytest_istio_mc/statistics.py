@@ -9,10 +9,12 @@ from .spec import MeshSpec
 
 
 def acceptable(count: int, share: float, false_alarm: float) -> tuple[int, int]:
-    """The fewest and most of ``count`` independent requests that may go where ``share`` of them should.
+    """The fewest and most of ``count`` requests that fit a ``share``.
 
-    A mesh that spreads its requests so falls outside with a probability of at most ``false_alarm``, half of it on each side; exact, from
-    the binomial distribution. A round robin, which spreads them more evenly than chance, does so less often.
+    - For independent requests; exact, from the binomial distribution.
+    - A mesh with that share falls outside with a probability of at most ``false_alarm``, half of
+      it on each side.
+    - A round robin, which is more even than chance, does so less often.
     """
     if share <= 0 or share >= 1:
         only = 0 if share <= 0 else count
@@ -22,12 +24,12 @@ def acceptable(count: int, share: float, false_alarm: float) -> tuple[int, int]:
 
 
 def passing(count: int, share: float, fewest: int, most: int) -> float:
-    """How likely it is that another ``share`` passes for one of which no fewer and no more than that are acceptable."""
+    """The probability that a mesh with ``share`` stays between ``fewest`` and ``most``."""
     return sum(math.exp(_log_chance(count, hits, share)) for hits in range(fewest, most + 1))
 
 
 def _inside(chances: list[float], allowed: float) -> int:
-    """The first number of hits that is not so rare, together with all below it."""
+    """The first number of hits that is likelier than ``allowed``, with all below."""
     below = 0.0
     for hits, chance in enumerate(chances):
         below += chance
@@ -42,21 +44,27 @@ def _log_chance(count: int, hits: int, share: float) -> float:
 
 
 MISS_PROBABILITY = 1e-6
-"""How likely a reach sample may miss an instance that gets its even share; with twenty healthy runs a day, once in a lifetime."""
+"""The risk that a reach sample misses an instance with its even share.
+
+With twenty healthy runs a day that is once in a lifetime.
+"""
 
 
 def sample_size(instances: int, miss_probability: float = MISS_PROBABILITY) -> int:
-    """How many requests it takes to see each of so many instances with an even share, but for ``miss_probability``."""
+    """The number of requests that see each of evenly shared instances.
+
+    They miss one with a probability of at most ``miss_probability``.
+    """
     if instances < 2:
         return 1
     return math.ceil(math.log(miss_probability / instances) / math.log(1 - 1 / instances))
 
 
 def least_share(spec: MeshSpec) -> int:
-    """One in how many requests for a shared service gets to each cluster, at least.
+    """Every cluster gets at least one in how many requests for a shared service.
 
-    Proxies spread requests over the clusters of their network and the gateways of the others, once each, and these over the clusters
-    behind them.
+    Proxies spread requests over the clusters of their network and the gateways of the others, once
+    each, and these over the clusters behind them.
     """
     networks = Counter(cluster.network for cluster in spec.data_planes)
     return max(

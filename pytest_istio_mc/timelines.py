@@ -1,22 +1,23 @@
-"""Time lines: every request of flows that went on at a fixed rate while something happened, as frozen values, and what they tell."""
+"""Time lines: requests at a fixed rate while something happened."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from .observations import Ending, Protocol, Request
+from .observations import Ending, Protocol, Request, failure_text
 
 
 @dataclass(frozen=True)
 class Record:
-    """One request of a flow: when it was sent (seconds since the epoch, by the clock of the test process), how it ended and who answered.
+    """One request of a flow, and its answer or failure.
 
-    ``late_seconds`` is how much later than planned it was sent, because the sender's machine was too busy; those that were planned for
-    meanwhile are missing. ``error`` is the failure, or the body
-    of an answer that no probe gave.
+    - ``when``: seconds since the epoch, by the clock of the test process.
+    - ``late_seconds``: how much later than planned, because the sender's machine was too busy;
+      requests planned for meanwhile are missing.
+    - ``error``: the failure, or the body of an answer that no probe gave.
     """
 
     when: float
@@ -37,15 +38,10 @@ class Record:
 
     @property
     def failure(self) -> str:
-        """What went wrong, in a few words; empty for a request that succeeded."""
+        """The failure in a few words; empty for a request that succeeded."""
         if self.succeeded:
             return ""
-        text = " ".join(self.error.split())
-        return (
-            f"{self.status} {text}".strip()
-            if self.ending is Ending.ANSWERED
-            else f"{self.ending.value}: {text}"
-        )
+        return failure_text(self.ending, self.status, " ".join(self.error.split()))
 
     @property
     def answered_at(self) -> float:
@@ -55,9 +51,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Flow:
-    """Requests from one client to one target at a fixed rate, in the order in which they were sent.
+    """Requests from one client to one target at a fixed rate.
 
-    ``stream`` says that all of them went over one connection, as lines out and lines back. ``began`` and ``ended`` are when sending did.
+    - ``stream``: all of them went over one connection, as lines out and lines back.
+    - ``began`` and ``ended``: of the sending.
     """
 
     name: str
@@ -74,7 +71,7 @@ class Flow:
 
     @property
     def failures(self) -> tuple[Record, ...]:
-        """The requests that failed, those among them that were due but could not be sent."""
+        """The requests that failed, or were due but could not be sent."""
         return tuple(record for record in self.records if not record.succeeded)
 
     @property
@@ -84,19 +81,19 @@ class Flow:
 
     @property
     def longest_gap_seconds(self) -> float:
-        """The longest time in which no answer came, from the beginning of the flow to its end."""
+        """The longest time without an answer, within the flow."""
         came = sorted(record.answered_at for record in self.answers)
         edges = [self.began, *came, max([self.ended, *came])]
         return max(later - earlier for earlier, later in pairwise(edges))
 
     @property
     def breaks(self) -> int:
-        """How often a kept connection was not there any more; or was in use, where answers take longer than the interval."""
-        return (
-            max(0, sum(record.new_connection for record in self.records) - 1)
-            if self.keep_alive
-            else 0
-        )
+        """How often a kept connection was not there any more.
+
+        Or was in use, where answers take longer than the interval.
+        """
+        new = sum(record.new_connection for record in self.records)
+        return max(0, new - 1) if self.keep_alive else 0
 
     def answered_by(self) -> dict[str, int]:
         """How many requests each cluster answered, the most first."""
@@ -104,33 +101,28 @@ class Flow:
 
     def first_answer(self, cluster: str, after: float = 0.0) -> Record | None:
         """The first request sent after a moment that a cluster answered."""
-        return next(
-            (
-                record
-                for record in self.answers
-                if record.cluster == cluster and record.when >= after
-            ),
-            None,
-        )
+        for record in self.answers:
+            if record.cluster == cluster and record.when >= after:
+                return record
+        return None
 
     def last_answer(self, cluster: str) -> Record | None:
         """The last request that a cluster answered."""
-        return next(
-            (record for record in reversed(self.answers) if record.cluster == cluster), None
-        )
+        answers = (record for record in reversed(self.answers) if record.cluster == cluster)
+        return next(answers, None)
 
     def steady_from(
         self, times: int, holds: Callable[[Record], bool] | None = None, after: float = 0.0
     ) -> Record | None:
-        """The first of ``times`` requests in a row, sent after a moment, that succeeded, or for which something holds; None where that
-        did not come about."""
+        """The first of ``times`` successes in a row, sent after a moment.
+
+        - With ``holds``: for which that holds.
+        - None where there is no such row.
+        """
         run: list[Record] = []
         for record in self.records:
-            run = (
-                [*run, record]
-                if record.when >= after and (holds(record) if holds else record.succeeded)
-                else []
-            )
+            good = record.when >= after and (holds(record) if holds else record.succeeded)
+            run = [*run, record] if good else []
             if len(run) == times:
                 return run[0]
         return None
@@ -138,14 +130,13 @@ class Flow:
     def between(self, begin: float, end: float) -> Flow:
         """The requests that were sent in a window."""
         inside = tuple(record for record in self.records if begin <= record.when <= end)
-        return replace(
-            self, records=inside, began=max(self.began, begin), ended=min(self.ended, end)
-        )
+        began, ended = max(self.began, begin), min(self.ended, end)
+        return replace(self, records=inside, began=began, ended=ended)
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A window in which something was done or was broken; ``end`` equals ``begin`` for a moment."""
+    """A window, or moment, in which something was done or broken."""
 
     begin: float
     end: float
@@ -154,23 +145,21 @@ class Mark:
 
 @dataclass(frozen=True, repr=False)
 class Timeline:
-    """Flows that ran side by side, and what was done meanwhile. ``clock_error_seconds`` bounds how far their times may be off ours."""
+    """Flows that ran side by side, and marks of what was done meanwhile.
+
+    ``clock_error_seconds``: their times are at most so far off ours.
+    """
 
     flows: tuple[Flow, ...]
     marks: tuple[Mark, ...] = ()
     clock_error_seconds: float = field(default=0.0)
 
     def __str__(self) -> str:
-        by = (
-            ", ".join(f"{cluster} {count}" for cluster, count in self.answered_by().items())
-            or "nobody"
-        )
-        failed = "; ".join(
-            f"{count}× {failure}" for failure, count in list(self.failed_as().items())[:3]
-        )
-        return f"{self.requests} requests, answered by {by}" + (
-            f", {len(self.failures)} failed ({failed})" if failed else ", none failed"
-        )
+        by = ", ".join(f"{cluster} {count}" for cluster, count in self.answered_by().items())
+        ways = list(self.failed_as().items())[:3]
+        told = "; ".join(f"{count}× {failure}" for failure, count in ways)
+        failed = f"{len(self.failures)} failed ({told})" if told else "none failed"
+        return f"{self.requests} requests, answered by {by or 'nobody'}, {failed}"
 
     def __repr__(self) -> str:
         return f"<Timeline: {self}>"
@@ -188,23 +177,21 @@ class Timeline:
     @property
     def failures(self) -> tuple[Record, ...]:
         """The failed requests of all flows, oldest first."""
-        return tuple(
-            sorted(
-                (record for flow in self.flows for record in flow.failures),
-                key=lambda record: record.when,
-            )
-        )
+        failures = (record for flow in self.flows for record in flow.failures)
+        return tuple(sorted(failures, key=lambda record: record.when))
 
     @property
     def latest_seconds(self) -> float:
-        """By how much requests left later than planned, at the most: the sender's own fault, where its machine is too busy."""
-        return max(
-            (record.late_seconds for flow in self.flows for record in flow.records), default=0.0
-        )
+        """The longest delay of a request after its planned time.
+
+        That is the sender's own fault, where its machine is too busy.
+        """
+        late = (record.late_seconds for flow in self.flows for record in flow.records)
+        return max(late, default=0.0)
 
     @property
     def requests(self) -> int:
-        """How many requests there were."""
+        """The number of requests."""
         return sum(len(flow.records) for flow in self.flows)
 
     @property
@@ -221,11 +208,10 @@ class Timeline:
         return replace(self, flows=tuple(flow for flow in self.flows if flow.host == host))
 
     def between(self, begin: float, end: float) -> Timeline:
-        """The requests that were sent in a window, and the marks that reach into it."""
+        """The requests in a window, and the marks that reach into it."""
         marks = tuple(mark for mark in self.marks if mark.begin <= end and mark.end >= begin)
-        return replace(
-            self, flows=tuple(flow.between(begin, end) for flow in self.flows), marks=marks
-        )
+        flows = tuple(flow.between(begin, end) for flow in self.flows)
+        return replace(self, flows=flows, marks=marks)
 
     def mark(self, text: str) -> Mark:
         """The first mark with that text; ``KeyError`` where there is none."""
@@ -244,11 +230,11 @@ class Timeline:
         return _counted(record.cluster for flow in self.flows for record in flow.answers)
 
     def failed_as(self) -> dict[str, int]:
-        """The ways in which requests failed, in words, with counts, the commonest first."""
+        """The failures in words, with counts, the commonest first."""
         return _counted(record.failure for record in self.failures)
 
     def first_answer(self, cluster: str, after: float = 0.0) -> Record | None:
-        """The first request of any flow, sent after a moment, that a cluster answered."""
+        """The first request after a moment that a cluster answered."""
         found = [record for flow in self.flows if (record := flow.first_answer(cluster, after))]
         return min(found, key=lambda record: record.when, default=None)
 
@@ -258,13 +244,16 @@ class Timeline:
         return max(found, key=lambda record: record.when, default=None)
 
     def answered_without(self, cluster: str, after: float) -> int:
-        """How many requests, sent after a moment, others have answered since that cluster last answered one."""
+        """How many requests, sent after a moment, others answered since that cluster's last."""
         last = self.last_answer(cluster)
         since = max(after, last.when if last else after)
         return sum(record.when > since for flow in self.flows for record in flow.answers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, complete enough for :meth:`from_dict`; a record is a list in the order of ``recordFields``."""
+        """Plain JSON, complete enough for :meth:`from_dict`.
+
+        A record is a list in the order of ``recordFields``.
+        """
         return {
             "recordFields": list(_FIELDS),
             "clockErrorSeconds": self.clock_error_seconds,
@@ -275,27 +264,15 @@ class Timeline:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Timeline:
         """The time line that :meth:`to_dict` wrote."""
+        names, flows = document["recordFields"], document["flows"]
         return cls(
-            flows=tuple(
-                _flow_from_dict(flow, document["recordFields"]) for flow in document["flows"]
-            ),
+            flows=tuple(_flow_from_dict(flow, names) for flow in flows),
             marks=tuple(Mark(**mark) for mark in document["marks"]),
             clock_error_seconds=float(document["clockErrorSeconds"]),
         )
 
 
-_FIELDS = (
-    "when",
-    "ending",
-    "status",
-    "latency_seconds",
-    "new_connection",
-    "cluster",
-    "pod",
-    "version",
-    "error",
-    "late_seconds",
-)
+_FIELDS = tuple(field.name for field in fields(Record))
 
 
 def _flow_to_dict(flow: Flow) -> dict[str, Any]:
@@ -306,8 +283,8 @@ def _flow_to_dict(flow: Flow) -> dict[str, Any]:
     return {**flow.__dict__, "protocol": flow.protocol.value, "records": records}
 
 
-def _flow_from_dict(document: Mapping[str, Any], fields: list[str]) -> Flow:
-    rows = (dict(zip(fields, row, strict=True)) for row in document["records"])
+def _flow_from_dict(document: Mapping[str, Any], names: list[str]) -> Flow:
+    rows = (dict(zip(names, row, strict=True)) for row in document["records"])
     records = tuple(Record(**{**row, "ending": Ending(row["ending"])}) for row in rows)
     return Flow(**{**document, "protocol": Protocol(document["protocol"]), "records": records})
 
@@ -324,8 +301,5 @@ def answered_in(request: Request | Record) -> str:
     if isinstance(request, Record):
         return request.cluster if request.succeeded else ""
     answer = request.answer
-    return (
-        answer.cluster
-        if request.succeeded and answer is not None and answer.role == "server"
-        else ""
-    )
+    served = request.succeeded and answer is not None and answer.role == "server"
+    return answer.cluster if served and answer else ""

@@ -1,8 +1,8 @@
-"""Doing one thing to several clusters at the same time."""
+"""Doing one thing to several clusters or objects at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -15,7 +15,8 @@ def side_by_side(
 ) -> dict[str, Result]:
     """``do`` for each item at once; the results under the items' names.
 
-    The first exception is raised as soon as it happens: what goes on for other items then ends by itself, unheard.
+    The first exception is raised as soon as it happens: work for other items then ends by itself,
+    unheard.
     """
     named = list(items.items() if isinstance(items, Mapping) else items)
     pool = ThreadPoolExecutor(max(1, len(named)), thread_name_prefix="side by side")
@@ -29,8 +30,32 @@ def side_by_side(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def for_each(work: Callable[[str], Result], clusters: Iterable[str]) -> list[Result]:
-    """The work for every cluster at the same time; results in order. The first failure is raised once all have ended."""
-    names = list(clusters)
-    with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="probes") as pool:
-        return list(pool.map(work, names))
+def for_each(
+    work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None
+) -> list[Result]:
+    """The work for all items, ``at_once`` of them; results in order.
+
+    The first exception is raised once all work under way has ended; what has not begun is dropped.
+    """
+    wanted = list(items)
+    with _pool(wanted, at_once) as pool:
+        return list(pool.map(work, wanted))
+
+
+def try_each(
+    work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None
+) -> list[Result]:
+    """The same for work that must not be left out, such as a removal: the rest is done, too.
+
+    The first exception is raised once all has been tried.
+    """
+    wanted = list(items)
+    with _pool(wanted, at_once) as pool:
+        tried = [pool.submit(work, item) for item in wanted]
+        wait(tried)
+    return [future.result() for future in tried]
+
+
+def _pool(items: Sized, at_once: int | None) -> ThreadPoolExecutor:
+    width = max(1, min(at_once or len(items), len(items)))
+    return ThreadPoolExecutor(width, thread_name_prefix="for each")

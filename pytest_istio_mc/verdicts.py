@@ -1,4 +1,4 @@
-"""Verdicts: what a check says about a mesh, with findings that carry the remedy."""
+"""Verdicts of checks about a mesh, with findings that carry the remedy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
+
+from .eventually import Converged
+from .plain import from_plain, to_plain
+from .timelines import Timeline
 
 
 class Outcome(Enum):
@@ -19,11 +23,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: a sentence, the clusters it concerns, what was expected and seen, and the remedy as a command.
+    """One thing that is wrong, with the remedy as a command.
 
-    ``clusters`` is the scope that the diagnosis uses: a finding explains another one only where their scopes meet; no clusters
-    means the whole mesh. ``fault`` is a stable short name of the kind of fault (``rs-missing``). ``latent`` says that nothing fails
-    because of it yet (a certificate that ends soon), so that it explains only what is latent, too.
+    - ``clusters``: its scope; none means the whole mesh. The diagnosis lets a finding explain
+      another one only where their scopes meet.
+    - ``fault``: a stable short name of the kind of fault (``rs-missing``).
+    - ``latent``: nothing fails because of it yet (a certificate that ends soon); it explains only
+      what is latent, too.
     """
 
     summary: str
@@ -45,8 +51,23 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """The time until something first held, and held often enough."""
+
+    what: str
+    first_seconds: float
+    stable_seconds: float
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What one check found. ``reason`` is one sentence with the figures; ``pairs`` are the cluster pairs or other cells judged."""
+    """What one check found.
+
+    - ``reason`` is one sentence with the figures.
+    - ``pairs`` are the cluster pairs or other cells judged.
+    - ``convergence`` is for the certificate's figures.
+    - ``timelines`` by title are drawn as evidence before the verdict travels.
+    """
 
     outcome: Outcome
     reason: str
@@ -54,62 +75,60 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     pairs: tuple[str, ...] = ()
     check: str = ""
+    convergence: tuple[Convergence, ...] = ()
+    timelines: tuple[tuple[str, Timeline], ...] = ()
 
     def with_evidence(self, *evidence: Evidence) -> Verdict:
         """The same verdict with more to look at."""
         return replace(self, evidence=self.evidence + evidence)
 
+    def with_convergence(self, what: str, converged: Converged[Any] | float | None) -> Verdict:
+        """The same verdict with one more figure.
+
+        ``converged``: a wait, seconds, or None where it never came, which is no figure.
+        """
+        if converged is None:
+            return self
+        if not isinstance(converged, Converged):
+            converged = Converged(None, max(0.0, converged), max(0.0, converged))
+        first, stable = round(converged.first_seconds, 3), round(converged.stable_seconds, 3)
+        return replace(self, convergence=(*self.convergence, Convergence(what, first, stable)))
+
+    def with_timeline(self, title: str, timeline: Timeline) -> Verdict:
+        """The same verdict with a time line to draw."""
+        return replace(self, timelines=(*self.timelines, (title, timeline)))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, complete enough for :meth:`from_dict`; how verdicts travel from xdist workers."""
-        return {
-            "check": self.check,
-            "outcome": self.outcome.value,
-            "reason": self.reason,
-            "findings": [
-                {**finding.__dict__, "clusters": list(finding.clusters)}
-                for finding in self.findings
-            ],
-            "evidence": [dict(item.__dict__) for item in self.evidence],
-            "pairs": list(self.pairs),
-        }
+        """Plain JSON for the way from an xdist worker, without time lines."""
+        document: dict[str, Any] = to_plain(replace(self, timelines=()))
+        return document
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Verdict:
         """The verdict that :meth:`to_dict` wrote."""
-        return cls(
-            outcome=Outcome(document["outcome"]),
-            reason=document["reason"],
-            findings=tuple(
-                Finding(**{**entry, "clusters": tuple(entry["clusters"])})
-                for entry in document["findings"]
-            ),
-            evidence=tuple(Evidence(**entry) for entry in document["evidence"]),
-            pairs=tuple(document["pairs"]),
-            check=document["check"],
-        )
+        return from_plain(cls, document)
 
 
 def conformant(reason: str, *, pairs: Iterable[str] = ()) -> Verdict:
-    """The mesh does what the check demands; ``reason`` says what was seen, with figures."""
+    """The mesh does what is demanded; ``reason`` has the figures."""
     return Verdict(Outcome.CONFORMANT, reason, pairs=tuple(pairs))
 
 
 def non_conformant(findings: Iterable[Finding], *, pairs: Iterable[str] = ()) -> Verdict:
     """The mesh does not; there is at least one finding."""
     found = tuple(findings)
-    reason = (
-        found[0].summary if len(found) == 1 else f"{found[0].summary} (and {len(found) - 1} more)"
-    )
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    reason = f"{found[0].summary}{more}"
     return Verdict(Outcome.NON_CONFORMANT, reason, findings=found, pairs=tuple(pairs))
 
 
 def inconclusive(reason: str) -> Verdict:
-    """A fact could not be had; ``reason`` says which one and what would give it."""
+    """A fact could not be had; ``reason`` tells what would give it."""
     return Verdict(Outcome.INCONCLUSIVE, reason)
 
 
 def not_applicable(reason: str) -> Verdict:
-    """The check makes no sense here; ``reason`` says why and what would enable it."""
+    """The check makes no sense here; ``reason`` tells what would enable it."""
     return Verdict(Outcome.NOT_APPLICABLE, reason)
 
 
@@ -120,7 +139,7 @@ def judged(findings: Iterable[Finding], otherwise: str, *, pairs: Iterable[str] 
 
 
 def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:
-    """All verdicts of one check as one: the worst outcome, and the findings, evidence and pairs of all."""
+    """All verdicts of one check as one, with the worst outcome."""
     found = list(verdicts)
     if not found:
         return None
@@ -138,4 +157,5 @@ def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:
         evidence=tuple(dict.fromkeys(item for verdict in found for item in verdict.evidence)),
         pairs=tuple(dict.fromkeys(pair for verdict in found for pair in verdict.pairs)),
         check=check,
+        convergence=tuple(entry for verdict in found for entry in verdict.convergence),
     )

@@ -1,4 +1,4 @@
-"""What the tests on real labs share: one mesh for the whole session."""
+"""Shared by the tests on real labs: one mesh for the whole session."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from pytest_istio_mc.lab.lab import Lab
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers.lab import bring_up
+from pytest_istio_mc.spec_file import document_of
 from pytest_istio_mc.topologies import known
 from tests.host_state import HostState
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # `make test &` or nohup: the tests of Ctrl-C, and the processes that they start, need it to mean something again
+    # In `make test &` or under nohup: the tests of Ctrl-C, and their processes, need the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
 class LabMesh:
-    """A running lab with a mesh, the spec file to attach with, and what the host's network was before."""
+    """A running lab with a mesh, its spec file, and the host's earlier state."""
 
     lab: Lab
     mesh: Mesh
@@ -37,12 +38,11 @@ class LabMesh:
 
 
 def require_toolchain() -> toolchain.Toolchain:
-    """The built toolchain; a test that needs it fails where it is missing, so that nothing passes unseen."""
+    """The built toolchain; without it the test fails, and nothing passes unseen."""
     built = toolchain.cached()
     if built is None:
-        pytest.fail(
-            "the lab's binaries are not built: run `istio-mc lab build` (make test does), or deselect with -m 'not lab'"
-        )
+        build = "run `istio-mc lab build` (make test does), or deselect with -m 'not lab'"
+        pytest.fail(f"the lab's binaries are not built: {build}")
     return built
 
 
@@ -50,18 +50,20 @@ def require_toolchain() -> toolchain.Toolchain:
 def lab_mesh(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[LabMesh]:
-    """A real mesh of two clusters on two networks, shared by all tests of the session."""
+    """A real mesh of two clusters on two networks, for the whole session."""
     require_toolchain()
-    reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
-    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+    plugins = request.config.pluginmanager
+    reporter: Any = plugins.get_plugin("terminalreporter")
+    capture: Any = plugins.get_plugin("capturemanager")
 
     def tell(line: str) -> None:
         with capture.global_and_fixture_disabled():
             reporter.write_line(line)
 
     host_before = HostState.now()
-    spec = known()["multi-network-multi-primary"].default_spec()
-    with bring_up(spec, f"tests-{os.getpid()}", Timeouts(), Progress(tell)) as (lab, mesh):
+    topology = known()["multi-network-multi-primary"]
+    spec, name = topology.default_spec(), f"tests-{os.getpid()}"
+    with bring_up(topology, spec, name, Timeouts(), Progress(tell)) as (lab, mesh):
         spec_file = tmp_path_factory.mktemp("mesh") / "mesh-spec.yaml"
-        spec_file.write_text(yaml.safe_dump(mesh.spec.to_dict()))
+        spec_file.write_text(yaml.safe_dump(document_of(mesh.spec)))
         yield LabMesh(lab, mesh, spec_file, host_before)

@@ -1,4 +1,4 @@
-"""The state of this machine that a lab must not change, or must give back."""
+"""The state of this machine, which a lab must not change or must give back."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ _KUBERNETES = (*OWN_FOLDERS[1:], "/usr/libexec/kubernetes")
 
 @dataclass(frozen=True)
 class HostState:
-    """The host's network (devices, addresses, routes, packet filter, named namespaces), its mounts, and the files of Kubernetes in
-    the usual places."""
+    """The state of the host.
+
+    - ``network``: devices, addresses, routes, packet filter.
+    - ``namespaces``: the named network namespaces.
+    - ``files``: those of Kubernetes in the usual places.
+    """
 
     network: str
     namespaces: tuple[str, ...]
@@ -27,26 +31,15 @@ class HostState:
 
     @classmethod
     def now(cls) -> HostState:
-        """As it is now."""
-        commands = (
-            ["ip", "-o", "link"],
-            ["ip", "-o", "addr"],
-            ["ip", "route"],
-            ["iptables-save"],
-            ["nft", "list", "ruleset"],
-        )
-        named = Path("/run/netns")
+        """The state of now."""
+        commands = ("ip -o link", "ip -o addr", "ip route", "iptables-save", "nft list ruleset")
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        files = [str(file) for folder in _KUBERNETES for file in Path(folder).rglob("*")]
         return cls(
-            network="\n".join(_output(command) for command in commands),
-            namespaces=tuple(sorted(entry.name for entry in named.iterdir()))
-            if named.is_dir()
-            else (),
-            mounts=tuple(
-                line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()
-            ),
-            files=tuple(
-                sorted(str(file) for folder in _KUBERNETES for file in Path(folder).rglob("*"))
-            ),
+            network="\n".join(_output(command.split()) for command in commands),
+            namespaces=tuple(sorted(entry.name for entry in Path("/run/netns").glob("*"))),
+            mounts=tuple(line.split()[1] for line in mounts),
+            files=tuple(sorted(files)),
         )
 
 
@@ -56,25 +49,26 @@ def _output(command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
         return ""
-    # iptables-save writes the time into comments; byte counters of devices are not shown by these commands
+    # iptables-save writes the time into comments; none of the commands shows byte counters.
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("#"))
 
 
 def left_of(home: Path) -> list[str]:
-    """What is still there of the lab that lived in ``home``: its folder, cgroups, mounts, and processes that name it or its namespaces."""
+    """The leftovers of the lab that lived in ``home``: folder, cgroups, mounts, processes.
+
+    The processes are those that name it or its namespaces.
+    """
     left = [str(home)] if home.exists() else []
     left += [str(folder) for folder in cgroups.folders(f"/istio-mc-{home.name}")]
-    left += [
-        line for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line
-    ]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    left += [line for line in mounts if str(home) in line]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and start_time_of(int(entry.name)) is not None:
             try:
-                command = (
-                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                )
+                words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
+            command = b" ".join(words).decode(errors="replace")
             if f"{home}/" in command or command.rstrip().endswith(str(home)):
                 left.append(f"process {entry.name}: {command}")
     return left

@@ -1,4 +1,7 @@
-"""A real kube-apiserver with its etcd on loopback, without nodes: what the tests of API clients talk to. Needs no root."""
+"""A real kube-apiserver with its etcd on loopback, for tests.
+
+Needs no root.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TOKEN = "administrator-of-the-test"
 
 
 def programs() -> Path:
-    """The folder with the lab's programs; the test that asks is skipped where they have not been built."""
+    """The folder with the lab's programs; without them, the test is skipped."""
     tools = toolchain.cached()
     if tools is None:
         pytest.skip("the toolchain is not built: istio-mc lab build")
@@ -32,7 +35,7 @@ def programs() -> Path:
 
 @dataclass(frozen=True)
 class KubernetesApi:
-    """A running apiserver: the kubeconfig that leads to it, and its process, for tests that break it."""
+    """A running apiserver, with its process for tests that break it."""
 
     name: str
     home: Path
@@ -46,26 +49,20 @@ class KubernetesApi:
 
     def kube(self, *, request_timeout_seconds: float = 30.0) -> Kube:
         """A client of its own."""
-        return Kube(
-            self.name,
-            str(self.kubeconfig),
-            self.name,
-            request_timeout_seconds=request_timeout_seconds,
-        )
+        place = (self.name, str(self.kubeconfig), self.name)
+        return Kube(*place, request_timeout_seconds=request_timeout_seconds)
 
 
 @contextmanager
 def kubernetes_api(programs: Path, home: Path, name: str = "cluster1") -> Iterator[KubernetesApi]:
-    """Start etcd and a kube-apiserver from the folder ``programs``; both are gone at the end."""
+    """Start etcd and a kube-apiserver; both are gone at the end."""
     home.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    (home / "service-account.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
+    (home / "service-account.key").write_bytes(key)
     (home / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
     client, peer, port = _free_port(), _free_port(), _free_port()
     api_arguments = [
@@ -113,7 +110,7 @@ def _ready(api: KubernetesApi) -> bool:
         raise RuntimeError((api.home / "apiserver.log").read_text()[-2000:])
     kube = api.kube()
     try:
-        # The namespaces and roles of a new cluster are made by the apiserver itself, a moment after it listens.
+        # The apiserver makes namespaces and roles of a new cluster a moment after it listens.
         return kube.get_path("/readyz") == "ok" and kube.read("Namespace", "default") is not None
     except KubeError:
         return False
@@ -122,19 +119,13 @@ def _ready(api: KubernetesApi) -> bool:
 
 
 def _kubeconfig(api: KubernetesApi) -> dict[str, object]:
+    ca = str(api.home / "certs/apiserver.crt")
+    cluster = {"server": api.url, "certificate-authority": ca}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": api.name,
-        "clusters": [
-            {
-                "name": api.name,
-                "cluster": {
-                    "server": api.url,
-                    "certificate-authority": str(api.home / "certs/apiserver.crt"),
-                },
-            }
-        ],
+        "clusters": [{"name": api.name, "cluster": cluster}],
         "users": [{"name": "admin", "user": {"token": TOKEN}}],
         "contexts": [{"name": api.name, "context": {"cluster": api.name, "user": "admin"}}],
     }

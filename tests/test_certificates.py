@@ -1,4 +1,4 @@
-"""Certificates are proven by real TLS handshakes, and verification by every way in which a chain can be broken."""
+"""Certificates meet real TLS handshakes, verification every broken chain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc import certificates
-from pytest_istio_mc.certificates import Authority, Leaf
+from pytest_istio_mc.certificate_chains import verify_chain
+from pytest_istio_mc.certificates import (
+    DAY,
+    Authority,
+    Leaf,
+    make_intermediate,
+    make_leaf,
+    make_root,
+)
 
 NOW = dt.datetime.now(dt.UTC)
 SPIFFE = "spiffe://cluster.local/ns/sample/sa/default"
@@ -20,22 +28,20 @@ SPIFFE = "spiffe://cluster.local/ns/sample/sa/default"
 @pytest.fixture(scope="module")
 def root() -> Authority:
     """One root for all tests."""
-    return certificates.make_root("Test Root")
+    return make_root("Test Root")
 
 
 @pytest.fixture(scope="module")
 def intermediate(root: Authority) -> Authority:
     """An intermediate below the root."""
-    return certificates.make_intermediate(root, "Test Intermediate")
+    return make_intermediate(root, "Test Intermediate")
 
 
 def test_two_leaves_of_different_clusters_trust_each_other_through_the_root(
     root: Authority, tmp_path: Path
 ) -> None:
-    server = certificates.make_leaf(
-        certificates.make_intermediate(root, "east"), dns_names=["server.test"]
-    )
-    client = certificates.make_leaf(certificates.make_intermediate(root, "west"), spiffe_id=SPIFFE)
+    server = make_leaf(make_intermediate(root, "east"), dns_names=["server.test"])
+    client = make_leaf(make_intermediate(root, "west"), spiffe_id=SPIFFE)
 
     peer = _handshake(server, client, root, tmp_path)
 
@@ -45,18 +51,19 @@ def test_two_leaves_of_different_clusters_trust_each_other_through_the_root(
 def test_a_leaf_of_a_foreign_root_is_refused(
     root: Authority, intermediate: Authority, tmp_path: Path
 ) -> None:
-    server = certificates.make_leaf(intermediate, dns_names=["server.test"])
-    foreign = certificates.make_root("Foreign Root")
-    client = certificates.make_leaf(
-        certificates.make_intermediate(foreign, "foreign"), spiffe_id=SPIFFE
-    )
+    server = make_leaf(intermediate, dns_names=["server.test"])
+    foreign = make_root("Foreign Root")
+    client = make_leaf(make_intermediate(foreign, "foreign"), spiffe_id=SPIFFE)
 
     with pytest.raises(ssl.SSLError, match="certificate verify failed"):
         _handshake(server, client, root, tmp_path)
 
 
 def _handshake(server: Leaf, client: Leaf, root: Authority, folder: Path) -> dict[str, object]:
-    """Mutual TLS between the two over a socket pair; the client's certificate as the server sees it, or what the server raises."""
+    """Mutual TLS over a socket pair; the server's view of the client.
+
+    Raises what the server raises.
+    """
     server_context = _context(ssl.PROTOCOL_TLS_SERVER, server, root, folder / "server.pem")
     server_context.verify_mode = ssl.CERT_REQUIRED
     client_context = _context(ssl.PROTOCOL_TLS_CLIENT, client, root, folder / "client.pem")
@@ -65,9 +72,8 @@ def _handshake(server: Leaf, client: Leaf, root: Authority, folder: Path) -> dic
 
     def run_client() -> None:
         try:
-            with client_context.wrap_socket(
-                client_end, server_hostname="server.test"
-            ) as connection:
+            name = "server.test"
+            with client_context.wrap_socket(client_end, server_hostname=name) as connection:
                 connection.recv(1)
         except OSError as error:
             client_errors.append(error)
@@ -92,7 +98,7 @@ def _context(protocol: int, leaf: Leaf, root: Authority, file: Path) -> ssl.SSLC
 
 
 def test_facts_of_a_workload_certificate(intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE)
 
     facts = certificates.facts(leaf.chain)
 
@@ -130,98 +136,72 @@ def test_cacerts_is_what_istio_documents(root: Authority, intermediate: Authorit
     files = certificates.cacerts_files(intermediate, root)
 
     assert sorted(files) == ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"]
-    assert certificates.key_matches(files["ca-cert.pem"].decode(), files["ca-key.pem"].decode())
-    assert certificates.split_pem(files["cert-chain.pem"].decode()) == [
-        intermediate.certificate,
-        root.certificate,
-    ]
-    assert (
-        certificates.verify_chain(
-            files["cert-chain.pem"].decode(), files["root-cert.pem"].decode(), NOW
-        )
-        is None
-    )
-
-
-def test_a_key_of_another_certificate_does_not_match(
-    root: Authority, intermediate: Authority
-) -> None:
-    assert not certificates.key_matches(root.certificate, intermediate.key)
+    chain, roots = files["cert-chain.pem"].decode(), files["root-cert.pem"].decode()
+    assert files["ca-cert.pem"].decode() == intermediate.certificate
+    assert files["ca-key.pem"].decode() == intermediate.key
+    assert certificates.split_pem(chain) == [intermediate.certificate, root.certificate]
+    assert verify_chain(chain, roots, NOW) is None
 
 
 @pytest.mark.parametrize("with_root", [False, True], ids=["without-root", "with-root"])
 def test_a_whole_chain_verifies(root: Authority, intermediate: Authority, with_root: bool) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE)
 
-    assert (
-        certificates.verify_chain(
-            leaf.chain + (root.certificate if with_root else ""), root.certificate, NOW
-        )
-        is None
-    )
+    chain = leaf.chain + (root.certificate if with_root else "")
+
+    assert verify_chain(chain, root.certificate, NOW) is None
 
 
 def test_one_of_several_roots_is_enough(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
-    roots = (
-        certificates.make_root("Other").certificate
-        + certificates.make_root("Test Root").certificate
-        + root.certificate
-    )
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE)
+    roots = make_root("Other").certificate + make_root("Test Root").certificate + root.certificate
 
-    assert certificates.verify_chain(leaf.chain, roots, NOW) is None
+    assert verify_chain(leaf.chain, roots, NOW) is None
 
 
 def test_an_expired_leaf_is_named(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(
-        intermediate, spiffe_id=SPIFFE, not_before=NOW - 3 * certificates.DAY
-    )
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE, not_before=NOW - 3 * DAY)
 
-    assert certificates.verify_chain(leaf.chain, root.certificate, NOW) == (
-        f'"{SPIFFE}" expired on {NOW - 2 * certificates.DAY:%Y-%m-%d %H:%M:%S} UTC'
+    assert verify_chain(leaf.chain, root.certificate, NOW) == (
+        f'"{SPIFFE}" expired on {NOW - 2 * DAY:%Y-%m-%d %H:%M:%S} UTC'
     )
 
 
 def test_an_expired_intermediate_is_named(root: Authority) -> None:
-    old = certificates.make_intermediate(root, "Old", valid=-certificates.DAY / 48)
-    leaf = certificates.make_leaf(old, spiffe_id=SPIFFE)
+    old = make_intermediate(root, "Old", valid=-DAY / 48)
+    leaf = make_leaf(old, spiffe_id=SPIFFE)
 
-    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith(
-        '"Old" expired on '
-    )
+    assert str(verify_chain(leaf.chain, root.certificate, NOW)).startswith('"Old" expired on ')
 
 
 def test_an_expired_root_is_named() -> None:
-    root = certificates.make_root("Old Root", valid=-certificates.DAY / 48)
-    leaf = certificates.make_leaf(certificates.make_intermediate(root, "Young"), spiffe_id=SPIFFE)
+    root = make_root("Old Root", valid=-DAY / 48)
+    leaf = make_leaf(make_intermediate(root, "Young"), spiffe_id=SPIFFE)
 
-    assert str(certificates.verify_chain(leaf.chain, root.certificate, NOW)).startswith(
-        '"Old Root" expired on '
-    )
+    assert str(verify_chain(leaf.chain, root.certificate, NOW)).startswith('"Old Root" expired on ')
 
 
 def test_a_leaf_of_tomorrow_is_named(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE, not_before=NOW + certificates.DAY)
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE, not_before=NOW + DAY)
 
-    assert "is not valid before" in str(
-        certificates.verify_chain(leaf.chain, root.certificate, NOW)
-    )
+    assert "is not valid before" in str(verify_chain(leaf.chain, root.certificate, NOW))
 
 
 def test_a_missing_intermediate_is_named(root: Authority, intermediate: Authority) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE)
 
-    assert certificates.verify_chain(leaf.certificate, root.certificate, NOW) == (
-        f'the issuer of "{SPIFFE}", CN=Test Intermediate,O=istio-mc, is neither next in the chain nor a trusted root'
+    assert verify_chain(leaf.certificate, root.certificate, NOW) == (
+        f'the issuer of "{SPIFFE}", CN=Test Intermediate,O=istio-mc, is neither next in the chain '
+        "nor a trusted root"
     )
 
 
 def test_a_chain_out_of_order_is_told_from_an_incomplete_one(
     root: Authority, intermediate: Authority
 ) -> None:
-    leaf = certificates.make_leaf(intermediate, spiffe_id=SPIFFE)
+    leaf = make_leaf(intermediate, spiffe_id=SPIFFE)
 
-    problem = certificates.verify_chain(
+    problem = verify_chain(
         leaf.certificate + root.certificate + intermediate.certificate, root.certificate, NOW
     )
 
@@ -229,21 +209,21 @@ def test_a_chain_out_of_order_is_told_from_an_incomplete_one(
 
 
 def test_a_signature_of_another_key_is_found(root: Authority) -> None:
-    leaf = certificates.make_leaf(certificates.make_intermediate(root, "Twin"), spiffe_id=SPIFFE)
-    twin = certificates.make_intermediate(root, "Twin")
+    leaf = make_leaf(make_intermediate(root, "Twin"), spiffe_id=SPIFFE)
+    twin = make_intermediate(root, "Twin")
 
-    assert certificates.verify_chain(
-        leaf.certificate + twin.certificate, root.certificate, NOW
-    ) == (f'the signature of "{SPIFFE}" was not made with the key of "Twin"')
+    assert verify_chain(leaf.certificate + twin.certificate, root.certificate, NOW) == (
+        f'the signature of "{SPIFFE}" was not made with the key of "Twin"'
+    )
 
 
 def test_a_leaf_that_signs_is_found(root: Authority, intermediate: Authority) -> None:
-    upstart = certificates.make_leaf(intermediate, dns_names=["upstart.test"])
-    leaf = certificates.make_leaf(
+    upstart = make_leaf(intermediate, dns_names=["upstart.test"])
+    leaf = make_leaf(
         Authority(upstart.certificate, upstart.key, intermediate.issuers), spiffe_id=SPIFFE
     )
 
-    problem = certificates.verify_chain(leaf.certificate + upstart.chain, root.certificate, NOW)
+    problem = verify_chain(leaf.certificate + upstart.chain, root.certificate, NOW)
 
     assert problem == f'"upstart.test", the issuer of "{SPIFFE}", is not a CA certificate'
 
@@ -251,23 +231,22 @@ def test_a_leaf_that_signs_is_found(root: Authority, intermediate: Authority) ->
 def test_an_authority_below_one_that_allows_none_is_found(
     root: Authority, intermediate: Authority
 ) -> None:
-    leaf = certificates.make_leaf(
-        certificates.make_intermediate(intermediate, "Third"), spiffe_id=SPIFFE
-    )
+    leaf = make_leaf(make_intermediate(intermediate, "Third"), spiffe_id=SPIFFE)
 
-    problem = certificates.verify_chain(leaf.chain, root.certificate, NOW)
+    problem = verify_chain(leaf.chain, root.certificate, NOW)
 
     assert problem == '"Test Intermediate" allows 0 authorities under it, the chain has 1'
 
 
 def test_a_foreign_root_is_told_from_a_namesake(root: Authority) -> None:
-    foreign, namesake = certificates.make_root("Foreign"), certificates.make_root("Test Root")
+    foreign, namesake = make_root("Foreign"), make_root("Test Root")
 
-    assert certificates.verify_chain(foreign.certificate, root.certificate, NOW) == (
+    assert verify_chain(foreign.certificate, root.certificate, NOW) == (
         '"Foreign" is self-signed and not one of the trusted roots, which are "Test Root"'
     )
-    assert certificates.verify_chain(namesake.certificate, root.certificate, NOW) == (
-        '"Test Root" is self-signed and not one of the trusted roots; one of them has its name, but another key'
+    assert verify_chain(namesake.certificate, root.certificate, NOW) == (
+        '"Test Root" is self-signed and not one of the trusted roots; one of them has its name, '
+        "but another key"
     )
 
 
@@ -289,6 +268,6 @@ def test_what_is_not_there_or_not_readable_is_said(
 ) -> None:
     known = {"chain": root.certificate, "roots": root.certificate}
 
-    assert str(
-        certificates.verify_chain(known.get(chain, chain), known.get(roots, roots), NOW)
-    ).startswith(problem)
+    assert str(verify_chain(known.get(chain, chain), known.get(roots, roots), NOW)).startswith(
+        problem
+    )

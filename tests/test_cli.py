@@ -1,4 +1,4 @@
-"""The command line: wrong usage is told as such, and nothing is started for it."""
+"""The command line: wrong usage is told, and starts nothing."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def test_a_lab_cannot_be_called_everything(
     [
         (["--clusters=0"], "refused"),
         (["--clusters=1"], "refused"),
+        (["--topology=flat-primary-remote", "--clusters=0"], "no cluster is a primary"),
         (["--topology=nonsense"], 'no topology is called "nonsense"'),
         (["--spec=nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--spec=nowhere.yaml", "--clusters=0"], "exclude each other"),
     ],
-    ids=["no-cluster", "one-cluster", "topology", "no-spec", "two-ways"],
+    ids=["no-cluster", "one-cluster", "no-primary", "topology", "no-spec", "two-ways"],
 )
 def test_a_mesh_that_cannot_be_is_refused(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
@@ -80,9 +81,11 @@ def test_a_cluster_that_does_not_answer_is_told_and_the_rest_is_swept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "kubeconfig"
+    context = "context: {cluster: c, user: u}"
     file.write_text(
-        "{apiVersion: v1, kind: Config, users: [{name: u, user: {token: t}}], clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}],"
-        " contexts: [{name: one, context: {cluster: c, user: u}}, {name: two, context: {cluster: c, user: u}}]}"
+        "{apiVersion: v1, kind: Config, users: [{name: u, user: {token: t}}], "
+        "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], "
+        f"contexts: [{{name: one, {context}}}, {{name: two, {context}}}]}}"
     )
 
     assert cli.main(["sweep", f"--kubeconfig={file}"]) == cli.UNKNOWN
@@ -113,7 +116,5 @@ def test_a_full_disk_is_no_traceback(
     monkeypatch.setattr("pytest_istio_mc.lab.leftovers.sweep", full)
 
     assert cli.main(["sweep"]) == cli.UNKNOWN
-    assert (
-        capsys.readouterr().err
-        == "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
-    )
+    told = "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
+    assert capsys.readouterr().err == told

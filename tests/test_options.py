@@ -1,7 +1,8 @@
-"""Options: where they come from, and that nonsense is refused with what would have been valid before anything starts."""
+"""Options: where they come from, and how nonsense is refused."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,18 @@ import yaml
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.options import OPTIONS
+from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
 from pytest_istio_mc.validation import assignment_from
 from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
-from tests.fake_mesh import SPEC_URL, FakeProvider, FakeTopology
+from tests.fake_mesh import SPEC_URL, FakeLab, FakeProvider, fake_topology
 
-PROVIDERS = {"lab": FakeProvider(), "attach": FakeProvider(), "fake": FakeProvider()}
+NAME = "fake-topology"
+TOPOLOGY = fake_topology(NAME)
+PROVIDERS = known_providers() | {"fake": FakeProvider(), "fake-lab": FakeLab()}
+NO_SENSE_WITH = "makes no sense together with the provider"
+CONTEXTS_FOR_BOTH = "cluster1=CONTEXT,cluster2=CONTEXT"
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +38,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def kubeconfig(tmp_path: Path) -> Path:
     """A kubeconfig with three contexts."""
     path = tmp_path / "kubeconfig"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "kind": "Config",
-                "contexts": [{"name": name} for name in ("prod-a", "prod-b", "other")],
-            }
-        )
-    )
+    contexts = [{"name": name} for name in ("prod-a", "prod-b", "other")]
+    path.write_text(yaml.safe_dump({"kind": "Config", "contexts": contexts}))
     return path
 
 
@@ -59,12 +59,8 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
     """The settings of these options, all from the command line."""
     wanted = {"topology": "fake-topology", "report": "r.yaml", **texts}
     given = {name: Given(str(text), "command line", folder) for name, text in wanted.items()}
-    assignment = assignment_from(
-        given,
-        environment or {},
-        providers=PROVIDERS,
-        topologies={"fake-topology": FakeTopology("fake-topology")},
-    )
+    known = {NAME: TOPOLOGY}
+    assignment = assignment_from(given, environment or {}, providers=PROVIDERS, topologies=known)
     (settings,) = assignment.runs
     return settings
 
@@ -72,11 +68,8 @@ def read(folder: Path, environment: dict[str, str] | None = None, **texts: objec
 def test_the_lab_is_the_default_and_needs_nothing_but_a_topology(tmp_path: Path) -> None:
     settings = read(tmp_path)
 
-    assert (settings.topology, settings.provider, settings.profile) == (
-        "fake-topology",
-        "lab",
-        Profile.CORE,
-    )
+    assert (settings.topology, settings.known_topology) == ("fake-topology", TOPOLOGY)
+    assert (settings.provider, settings.profile) == ("lab", Profile.CORE)
     assert [cluster.name for cluster in settings.spec] == ["cluster1", "cluster2"]
     assert settings.overrides == ()
 
@@ -87,26 +80,21 @@ def test_all_is_the_one_topology_there_is(tmp_path: Path) -> None:
 
 
 def test_contexts_name_the_clusters(tmp_path: Path, kubeconfig: Path) -> None:
-    settings = read(
-        tmp_path, provider="attach", contexts="east=prod-a, west=prod-b", kubeconfig=kubeconfig
-    )
+    contexts = "east=prod-a, west=prod-b"
 
-    assert [(cluster.name, cluster.context) for cluster in settings.spec] == [
-        ("east", "prod-a"),
-        ("west", "prod-b"),
-    ]
+    settings = read(tmp_path, provider="attach", contexts=contexts, kubeconfig=kubeconfig)
+
+    found = [(cluster.name, cluster.context) for cluster in settings.spec]
+    assert found == [("east", "prod-a"), ("west", "prod-b")]
     assert settings.spec.kubeconfig == str(kubeconfig)
 
 
 def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(
     tmp_path: Path, kubeconfig: Path
 ) -> None:
-    settings = read(
-        tmp_path,
-        {"KUBECONFIG": f"{kubeconfig}:{kubeconfig}"},
-        provider="attach",
-        contexts="east=prod-a,west=prod-b",
-    )
+    environment = {"KUBECONFIG": f"{kubeconfig}:{kubeconfig}"}
+
+    settings = read(tmp_path, environment, provider="attach", contexts="east=prod-a,west=prod-b")
 
     assert settings.spec.kubeconfig == f"{kubeconfig}:{kubeconfig}"
 
@@ -114,10 +102,8 @@ def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(
 def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(
     tmp_path: Path, spec_file: Path, kubeconfig: Path
 ) -> None:
-    own = read(tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig)
-    overruled = read(
-        tmp_path, provider="attach", spec=spec_file, kubeconfig=kubeconfig, contexts="beta=other"
-    )
+    options: dict[str, Any] = {"provider": "attach", "spec": spec_file, "kubeconfig": kubeconfig}
+    own, overruled = read(tmp_path, **options), read(tmp_path, **options, contexts="beta=other")
 
     assert [cluster.context for cluster in own.spec] == ["prod-a", "prod-b"]
     assert [cluster.context for cluster in overruled.spec] == ["prod-a", "other"]
@@ -129,15 +115,13 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"topology": "ring"}, 'no topology is called "ring".*valid are: fake-topology, all'),
         ({"topology": "fake-topology,ring,star"}, 'no topology is called "ring, star"'),
         ({"topology": ","}, 'no topology is called ","'),
-        ({"provider": "kind"}, 'no provider is called "kind".*valid are: attach, fake, lab'),
-        (
-            {"contexts": "a=b"},
-            "--mesh-contexts: makes no sense together with the provider lab.*--mesh-provider=attach",
-        ),
-        ({"kubeconfig": "x"}, "--mesh-kubeconfig: makes no sense together with the provider lab"),
+        ({"provider": "kind"}, 'provider is called "kind".*valid are: attach, fake, fake-lab, lab'),
+        ({"contexts": "a=b"}, f"--mesh-contexts: {NO_SENSE_WITH} lab.*--mesh-provider=attach"),
+        ({"kubeconfig": "x"}, f"--mesh-kubeconfig: {NO_SENSE_WITH} lab"),
+        ({"provider": "fake-lab", "contexts": "a=b"}, f"--mesh-contexts: {NO_SENSE_WITH} fake-lab"),
         (
             {"provider": "attach"},
-            "no context for cluster cluster1, cluster2.*--mesh-contexts=cluster1=CONTEXT,cluster2=CONTEXT",
+            f"no context for cluster cluster1, cluster2.*--mesh-contexts={CONTEXTS_FOR_BOTH}",
         ),
         (
             {"provider": "attach", "contexts": "east"},
@@ -169,7 +153,7 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
         (
             {"spec": "ring.yaml"},
-            'ring.yaml describes "ring", --mesh-topology says "fake-topology".*--mesh-topology=ring',
+            f'ring.yaml describes "ring", --mesh-topology says "{NAME}".*--mesh-topology=ring',
         ),
         ({"spec": "flat.yaml"}, "fake-topology needs two networks"),
         ({"profile": "gold"}, 'no profile is called "gold".*valid are: core, extended'),
@@ -199,9 +183,8 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
     (tmp_path / "list.yaml").write_text("[]")
     for name, topology, network in (("ring", "ring", "two"), ("flat", "fake-topology", "one")):
         clusters = [{"name": "a", "network": "one"}, {"name": "b", "network": network}]
-        (tmp_path / f"{name}.yaml").write_text(
-            yaml.safe_dump({"topology": topology, "clusters": clusters})
-        )
+        text = yaml.safe_dump({"topology": topology, "clusters": clusters})
+        (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
@@ -210,8 +193,6 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
         read(tmp_path, **options)
 
     text = " ".join(str(caught.value).split())
-    import re
-
     assert re.search(message, text), text
     assert "\n  next: " in str(caught.value)
 
@@ -228,14 +209,12 @@ def test_a_folder_that_may_not_be_written_is_refused(
 def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:
     settings = read(tmp_path, keep="true", timeout_factor="2", checks="MC-TRUST")
 
-    assert settings.reproduce() == (
-        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-report=r.yaml --mesh-keep "
-        "--mesh-timeout-factor=2 --mesh-checks=MC-TRUST"
-    )
-    assert settings.reproduce(checks="MC-TRUST-001") == (
-        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology --mesh-keep "
-        "--mesh-timeout-factor=2 --mesh-checks=MC-TRUST-001"
-    )
+    suites = "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology"
+    doubled = "--mesh-keep --mesh-timeout-factor=2"
+    whole = f"{suites} --mesh-report=r.yaml {doubled} --mesh-checks=MC-TRUST"
+    assert settings.reproduce() == whole
+    one = f"{suites} {doubled} --mesh-checks=MC-TRUST-001"
+    assert settings.reproduce(checks="MC-TRUST-001") == one
     assert settings.overrides == ("every time budget was multiplied by 2 (--mesh-timeout-factor)",)
     assert settings.timeouts.request == 10.0
 
@@ -253,27 +232,26 @@ def test_how_checks_stand(tmp_path: Path) -> None:
     assert (lab.standing(check()).claimed, lab.standing(check()).obstacle) == (True, "")
     assert not lab.standing(check(Kind.STATIC, Profile.EXTENDED)).claimed
     assert other.standing(check(Kind.STATIC, Profile.EXTENDED)).obstacle == ""
-    assert (
-        lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT)).obstacle
-        == "this mesh has not: two or more clusters on one network"
-    )
+    flat = lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT))
+    assert flat.obstacle == "this mesh has not: two or more clusters on one network"
     assert other.standing(check(Kind.FAULT)).claimed
     assert "--mesh-disruptive" in other.standing(check(Kind.FAULT)).obstacle
     assert allowed.standing(check(Kind.FAULT)).obstacle == ""
 
 
-def test_what_changes_the_whole_mesh_needs_permission_outside_the_lab(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disposable", ["lab", "fake-lab"])
+def test_what_changes_the_whole_mesh_needs_permission_where_clusters_outlive_the_run(
+    tmp_path: Path, disposable: str
+) -> None:
     exclusive = replace(check(Kind.LIVE), exclusive=True)
-    lab, other, allowed = (
-        read(tmp_path),
-        read(tmp_path, provider="fake"),
-        read(tmp_path, provider="fake", disruptive="true"),
-    )
+    lab, other = read(tmp_path, provider=disposable), read(tmp_path, provider="fake")
+    allowed = read(tmp_path, provider="fake", disruptive="true")
 
     assert (lab.standing(exclusive).obstacle, allowed.standing(exclusive).obstacle) == ("", "")
     assert other.standing(exclusive).claimed
     assert other.standing(exclusive).obstacle == (
-        "changes settings of the whole mesh for some seconds: on clusters that are not the lab's it runs only with --mesh-disruptive"
+        "changes settings of the whole mesh for some seconds: "
+        "on clusters that are not the lab's it runs only with --mesh-disruptive"
     )
     assert other.standing(check(Kind.LIVE)).obstacle == ""
     assert (lab.may_disrupt, other.may_disrupt, allowed.may_disrupt) == (True, False, True)
@@ -284,7 +262,8 @@ def test_the_command_line_comes_before_the_environment_before_the_ini_file(
 ) -> None:
     write_suite(pytester)
     pytester.makeini(
-        "[pytest]\nmesh_topology = fake-topology\nmesh_provider = fake\nmesh_timeout_factor = 2\nmesh_keep = true\n"
+        "[pytest]\nmesh_topology = fake-topology\nmesh_provider = fake\n"
+        "mesh_timeout_factor = 2\nmesh_keep = true\n"
     )
     arguments = ("-p", "tests.fake_mesh")
 
@@ -323,29 +302,22 @@ def test_paths_in_the_ini_file_count_from_there(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("--mesh-provider=attach", "*--mesh-provider: nothing to do without --mesh-topology=NAME*"),
+        ("--mesh-topology=ring", '*no topology is called "ring"*'),
+        ("--mesh-topology=fake-topology --mesh-timeout-factor=x", "*is not a number above 0*"),
         (
-            ("--mesh-provider=attach",),
-            "*--mesh-provider: nothing to do without --mesh-topology=NAME*",
-        ),
-        (("--mesh-topology=ring",), '*no topology is called "ring"*'),
-        (("--mesh-topology=fake-topology", "--mesh-timeout-factor=x"), "*is not a number above 0*"),
-        (
-            (
-                "--mesh-topology=fake-topology",
-                "--mesh-provider=fake",
-                "--mesh-baseline=baseline.yaml",
-            ),
+            "--mesh-topology=fake-topology --mesh-provider=fake --mesh-baseline=baseline.yaml",
             "*is not a ConformanceReport*",
         ),
     ],
 )
 def test_pytest_says_so_and_ends_with_its_usage_code(
-    pytester: pytest.Pytester, arguments: tuple[str, ...], message: str
+    pytester: pytest.Pytester, arguments: str, message: str
 ) -> None:
     write_suite(pytester)
     (pytester.path / "baseline.yaml").write_text("kind: Other")
 
-    result = pytester.runpytest("-p", "tests.fake_mesh", *arguments)
+    result = pytester.runpytest("-p", "tests.fake_mesh", *arguments.split())
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
@@ -366,7 +338,9 @@ def test_every_option_has_a_help_text_a_variable_and_an_ini_twin(pytester: pytes
     text = " ".join(pytester.runpytest("--help").stdout.str().split())
 
     for option in OPTIONS:
-        assert option.flag in text
+        assert (option.flag in text) == bool(option.help)
+        if not option.help:
+            continue
         assert f"[{option.variable}, ini {option.setting}]" in text.replace(
             f"[{option.variable}, ini\n", f"[{option.variable}, ini "
         )

@@ -31,14 +31,9 @@ class Outer:
 
 
 def test_nested_values_come_back_as_they_were() -> None:
-    value = Outer(
-        (Inner("a", 1.5), Inner("b")),
-        {"x": Inner("c")},
-        {"y": (Inner("d"),)},
-        Inner("e"),
-        3,
-        Colour.RED,
-    )
+    inners = (Inner("a", 1.5), Inner("b"))
+    lists = {"y": (Inner("d"),)}
+    value = Outer(inners, {"x": Inner("c")}, lists, Inner("e"), 3, Colour.RED)
 
     assert from_plain(Outer, json.loads(json.dumps(to_plain(value)))) == value
     assert from_plain(Outer, json.loads(json.dumps(to_plain(Outer())))) == Outer()

@@ -312,6 +312,35 @@ def test_several_parameters_of_one_test_make_one_verdict(pytester: pytest.Pytest
     assert entry["pairs"] == ["a-to-b", "b-to-a", "c-to-a"]
 
 
+def test_a_suite_of_an_area_that_nobody_knows_is_an_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LOG", str(pytester.path / "log"))
+    pytester.makepyfile('from pytest_istio_mc import checks_of\ntest_it = checks_of("NONE")')
+
+    run = pytester.runpytest(*CERTIFY)
+
+    run.stdout.fnmatch_lines(["*checks_of('NONE',): no such check; --mesh-list prints every area"])
+    assert run.ret == pytest.ExitCode.INTERRUPTED
+    assert not (pytester.path / "log").exists()
+
+
+def test_of_several_tests_of_one_check_the_worst_counts(pytester: pytest.Pytester) -> None:
+    write_suite(
+        pytester,
+        more="""
+            @pytest.mark.mesh_check("MC-TRUST-901")
+            def test_root_again(snapshot, expect):
+                expect(judged("MC-TRUST-901", inconclusive("nobody knows")))
+        """,
+    )
+
+    pytester.runpytest(*CERTIFY)
+
+    entry = entry_of(report_of(pytester), "MC-TRUST-901")
+    assert (entry["verdict"], entry["reason"]) == ("inconclusive", "nobody knows")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -320,10 +349,6 @@ def test_several_parameters_of_one_test_make_one_verdict(pytester: pytest.Pytest
             "*names no known check; --mesh-list prints every id*",
         ),
         ("@pytest.mark.mesh_check\ndef test_it(): pass", "*names no known check*"),
-        (
-            '@pytest.mark.mesh_check("MC-TRUST-901")\ndef test_a(): pass\n@pytest.mark.mesh_check("MC-TRUST-901")\ndef test_b(): pass',
-            "*check MC-TRUST-901 has 2 tests, it must have one: *test_a, *test_b*",
-        ),
     ],
 )
 def test_tests_that_do_not_fit_the_catalogue_are_refused_before_anything_starts(

@@ -1,4 +1,4 @@
-"""Samples: who answered, who should have, and whether that is the same; and the way of a whole pass to JSON and back."""
+"""Samples: who answered, who should have; a pass to JSON and back."""
 
 from __future__ import annotations
 

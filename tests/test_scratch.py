@@ -35,7 +35,8 @@ def test_a_scratch_folder_belongs_to_its_run_until_it_is_removed() -> None:
 
 
 def test_what_a_killed_run_left_is_found_and_swept() -> None:
-    killed = "import os, signal; from pytest_istio_mc.scratch import Scratch; s = Scratch('dead0001'); os.kill(os.getpid(), signal.SIGKILL)"
+    scratch = "from pytest_istio_mc.scratch import Scratch; s = Scratch('dead0001')"
+    killed = f"import os, signal; {scratch}; os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", killed], check=False)
     living = Scratch("0123abcd")
 

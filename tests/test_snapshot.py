@@ -12,8 +12,9 @@ import pytest
 
 from pytest_istio_mc import certificates
 from pytest_istio_mc.errors import ObservationError, UsageProblem
+from pytest_istio_mc.recorded import Failure
 from pytest_istio_mc.redact import REDACTED, scrub, scrub_environment, scrub_text
-from pytest_istio_mc.snapshot import ClusterSnapshot, Failure, Snapshot
+from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from tests.fake_clusters import SYSTEM, FakeMesh, jwt
 from tests.static_checks import judge_all
 
@@ -96,9 +97,8 @@ def test_certificates_are_public_and_stay() -> None:
 
 
 def test_a_fact_that_could_not_be_had_is_not_an_absent_one() -> None:
-    cluster = ClusterSnapshot(
-        "east", failures=(Failure("list Service", "services is forbidden", 403),)
-    )
+    forbidden = Failure("list Service", "services is forbidden", 403)
+    cluster = ClusterSnapshot("east", failures=(forbidden,))
 
     with pytest.raises(ObservationError, match=r"could not list Service.*403"):
         cluster.listed("Service")

@@ -1,4 +1,4 @@
-"""MeshSpec: what is refused, what is derived, and that the file format loses nothing."""
+"""MeshSpec: what is refused and derived; its file format loses nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,25 @@ from hypothesis import strategies as st
 
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.spec import ClusterSpec, Feature, Locality, MeshSpec, Role, with_contexts
+from pytest_istio_mc.spec_file import document_of, spec_of
 from tests.specs import meshes
 
 
 def document(**changes: Any) -> dict[str, Any]:
     clusters = [{"name": "east", "network": "n1"}, {"name": "west", "network": "n2"}]
     return {"topology": "multi-network-multi-primary", "clusters": clusters} | changes
+
+
+def one(**changes: Any) -> dict[str, Any]:
+    return {"clusters": [{"name": "e", "network": "n1", **changes}]}
+
+
+def two(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    east, west = {"name": "e", "network": "n1"}, {"name": "w", "network": "n2"}
+    return {"clusters": [east | first, west | second]}
+
+
+REMOTE = {"role": "remote", "controlPlane": "e"}
 
 
 @pytest.mark.parametrize(
@@ -26,91 +39,27 @@ def document(**changes: Any) -> dict[str, Any]:
         ({"clusters": ["east"]}, "clusters[1] must be a mapping"),
         ({"clusters": [{"name": "east"}]}, "clusters[1]: 'network' is missing"),
         ({"clusters": [{"name": 7, "network": "n"}]}, "'name' must be text, got 7"),
-        (
-            {"clusters": [{"name": "e", "network": "n", "role": "boss"}]},
-            "role 'boss', known are primary, remote, config, external",
-        ),
-        (
-            {"clusters": [{"name": "e", "network": "n", "netwrok": "m"}]},
-            "clusters[1] has unknown keys netwrok",
-        ),
+        (one(role="boss"), "role 'boss', known are primary, remote, config, external"),
+        (one(netwrok="m"), "clusters[1] has unknown keys netwrok"),
         ({"cluster": []}, "the document has unknown keys cluster"),
         ({"apiVersion": "v2"}, "apiVersion 'v2'"),
         ({"federated": "yes"}, "'federated' must be true or false"),
         ({"trustDomain": "10.0.0.1"}, "is an address; it must be a DNS name"),
-        ({"clusters": [{"name": "east", "network": "n1"}]}, "1 cluster with workloads"),
-        (
-            {"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n1"}]},
-            'cluster name "e" is used 2 times',
-        ),
-        (
-            {"clusters": [{"name": "e", "network": "n1"}, {"name": "e", "network": "n2"}]},
-            'cluster "e" is in 2 networks (n1, n2)',
-        ),
-        (
-            {"clusters": [{"name": "East", "network": "n1"}, {"name": "w", "network": "n2"}]},
-            '"East" is not a DNS label',
-        ),
-        (
-            {
-                "clusters": [
-                    {"name": "e", "network": "n1", "context": "x"},
-                    {"name": "w", "network": "n2", "context": "x"},
-                ]
-            },
-            'context "x" is given for 2 clusters',
-        ),
-        (
-            {
-                "clusters": [
-                    {"name": "e", "network": "n1", "role": "remote"},
-                    {"name": "w", "network": "n2", "role": "remote"},
-                ]
-            },
-            "there is no control plane",
-        ),
-        (
-            {
-                "clusters": [
-                    {"name": "e", "network": "n1"},
-                    {"name": "w", "network": "n2", "role": "remote", "controlPlane": "x"},
-                ]
-            },
-            'is served by "x", which is not in the spec',
-        ),
-        (
-            {
-                "clusters": [
-                    {"name": "e", "network": "n1"},
-                    {"name": "w", "network": "n2", "controlPlane": "e"},
-                ]
-            },
-            'primary "w" names "e" as its control plane',
-        ),
-        (
-            {
-                "clusters": [
-                    {"name": "e", "network": "n1"},
-                    {"name": "w", "network": "n2", "role": "external"},
-                ]
-            },
-            'external control plane "w" has no config cluster',
-        ),
-        (
-            {
-                "federated": True,
-                "clusters": [
-                    {"name": "e", "network": "n1"},
-                    {"name": "w", "network": "n2", "role": "remote", "controlPlane": "e"},
-                ],
-            },
-            "in federated meshes every cluster is a primary",
-        ),
+        (one(), "1 cluster with workloads"),
+        (two({}, {"name": "e", "network": "n1"}), 'cluster name "e" is used 2 times'),
+        (two({}, {"name": "e"}), 'cluster "e" is in 2 networks (n1, n2)'),
+        (two({"name": "East"}, {}), '"East" is not a DNS label'),
+        (two({"context": "x"}, {"context": "x"}), 'context "x" is given for 2 clusters'),
+        (two({"role": "remote"}, {"role": "remote"}), "there is no control plane"),
+        (two({}, REMOTE | {"controlPlane": "x"}), 'is served by "x", which is not in the spec'),
+        (two({}, {"controlPlane": "e"}), 'primary "w" names "e" as its control plane'),
+        (two({}, {"role": "external"}), 'external control plane "w" has no config cluster'),
+        ({"federated": True} | two({}, REMOTE), "in federated meshes every cluster is a primary"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageProblem) as caught:
-        MeshSpec.from_dict(document(**change), "mesh.yaml")
+        spec_of(document(**change), "mesh.yaml")
 
     assert sentence in str(caught.value)
     assert "nothing was started" in str(caught.value)
@@ -120,14 +69,14 @@ def test_every_problem_is_told_at_once() -> None:
     clusters = [{"name": "A", "network": "n"}, {"name": "A", "network": "n"}]
 
     with pytest.raises(UsageProblem) as caught:
-        MeshSpec.from_dict(document(clusters=clusters))
+        spec_of(document(clusters=clusters))
 
     assert "used 2 times" in str(caught.value)
     assert "not a DNS label" in str(caught.value)
 
 
 def test_primaries_of_two_networks_watch_each_other() -> None:
-    spec = MeshSpec.from_dict(document())
+    spec = spec_of(document())
     east, west = spec
 
     assert spec.features == {
@@ -144,7 +93,7 @@ def test_primaries_of_two_networks_watch_each_other() -> None:
 
 def test_a_remote_is_served_and_watched_by_its_primary() -> None:
     west = {"name": "west", "network": "n2", "role": "remote", "controlPlane": "east"}
-    spec = MeshSpec.from_dict(document(clusters=[{"name": "east", "network": "n1"}, west]))
+    spec = spec_of(document(clusters=[{"name": "east", "network": "n1"}, west]))
 
     assert spec.control_planes == (spec.cluster("east"),)
     assert spec.served_by(spec.cluster("east")) == spec.clusters
@@ -158,7 +107,7 @@ def test_an_external_control_plane_reads_its_configuration_in_its_config_cluster
         {"name": "config", "network": "n1", "role": "config", "controlPlane": "outside"},
         {"name": "remote", "network": "n2", "role": "remote", "controlPlane": "outside"},
     ]
-    spec = MeshSpec.from_dict(document(clusters=clusters))
+    spec = spec_of(document(clusters=clusters))
     outside, config, remote = spec
 
     assert spec.config_cluster(outside) == config
@@ -168,14 +117,14 @@ def test_an_external_control_plane_reads_its_configuration_in_its_config_cluster
 
 
 def test_federated_meshes_watch_nobody() -> None:
-    spec = MeshSpec.from_dict(document(federated=True))
+    spec = spec_of(document(federated=True))
 
     assert spec.watched_by(spec.clusters[0]) == ()
     assert Feature.SHARED_SERVICES not in spec.features
 
 
 def test_contexts_are_filled_in() -> None:
-    spec = with_contexts(MeshSpec.from_dict(document()), {"east": "prod-a"}, "/kube/config")
+    spec = with_contexts(spec_of(document()), {"east": "prod-a"}, "/kube/config")
 
     assert [cluster.context for cluster in spec] == ["prod-a", ""]
     assert spec.kubeconfig == "/kube/config"
@@ -194,40 +143,34 @@ def specs(draw: st.DrawFn) -> MeshSpec:
     def cluster(place: int, name: str) -> ClusterSpec:
         if place < primaries:
             return ClusterSpec(name, draw(networks), locality=draw(localities))
-        return ClusterSpec(
-            name,
-            draw(networks),
-            Role.REMOTE,
-            draw(st.sampled_from(names[:primaries])),
-            draw(localities),
-        )
+        plane = draw(st.sampled_from(names[:primaries]))
+        return ClusterSpec(name, draw(networks), Role.REMOTE, plane, draw(localities))
 
-    return MeshSpec(
-        "any", tuple(cluster(place, name) for place, name in enumerate(names)), mesh_id=draw(_NAMES)
-    )
+    clusters = tuple(cluster(place, name) for place, name in enumerate(names))
+    return MeshSpec("any", clusters, mesh_id=draw(_NAMES))
 
 
 @given(specs())
 def test_any_mix_of_primaries_and_remotes_survives_its_file(spec: MeshSpec) -> None:
-    assert MeshSpec.from_dict(spec.to_dict()) == spec
+    assert spec_of(document_of(spec)) == spec
 
 
 @given(specs())
 def test_every_cluster_is_served_by_exactly_one_control_plane(spec: MeshSpec) -> None:
     served = [cluster.name for plane in spec.control_planes for cluster in spec.served_by(plane)]
 
-    assert sorted(served) == sorted(cluster.name for cluster in spec)
+    names = [cluster.name for cluster in spec]
+    assert sorted(served) == sorted(names)
     for plane in spec.control_planes:
-        assert {cluster.name for cluster in spec.watched_by(plane)} == {
-            cluster.name for cluster in spec
-        } - {plane.name}
+        assert {cluster.name for cluster in spec.watched_by(plane)} == {*names} - {plane.name}
+    assert all(spec.control_plane_of(name) in spec.control_planes for name in names)
 
 
 @given(meshes())
 def test_any_mix_of_roles_and_networks_is_valid_and_survives_its_file_format(
     spec: MeshSpec,
 ) -> None:
-    assert MeshSpec.from_dict(spec.validated().to_dict()) == spec
+    assert spec_of(document_of(spec.validated())) == spec
 
 
 @given(meshes())
@@ -241,19 +184,13 @@ def test_every_cluster_with_workloads_is_served_by_one_control_plane_and_watched
         watched = {cluster.name for cluster in spec.watched_by(plane)}
         own = spec.config_cluster(plane).name
         assert own not in watched
-        assert watched == (
-            set() if spec.federated else {cluster.name for cluster in spec.data_planes} - {own}
-        )
+        others = {cluster.name for cluster in spec.data_planes} - {own}
+        assert watched == (set() if spec.federated else others)
 
 
 def test_a_cluster_is_seen_alone_on_the_same_network_or_behind_a_gateway_of_its_own() -> None:
-    spec = MeshSpec(
-        "any",
-        tuple(
-            ClusterSpec(name, network)
-            for name, network in (("a", "one"), ("b", "two"), ("c", "two"))
-        ),
-    )
+    networks = {"a": "one", "b": "two", "c": "two"}
+    spec = MeshSpec("any", tuple(ClusterSpec(name, net) for name, net in networks.items()))
 
     assert spec.seen_alone("a", "b")
     assert spec.seen_alone("c", "b")

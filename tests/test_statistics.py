@@ -1,4 +1,4 @@
-"""Shares: the bounds are those of the binomial distribution, and what passes within them is said right."""
+"""Shares: bounds as in the binomial distribution, and what passes them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import random
 from math import comb
 
 import pytest
+from hypothesis import given
 
-from pytest_istio_mc.statistics import acceptable, passing
+from pytest_istio_mc.spec import ClusterSpec, MeshSpec
+from pytest_istio_mc.statistics import acceptable, least_share, passing, sample_size
+from tests.specs import meshes
 
 
 def outside(count: int, share: float, fewest: int, most: int) -> float:
@@ -46,3 +49,38 @@ def test_shares_that_are_kept_are_never_suspected_in_many_runs() -> None:
     dice = random.Random(7)
 
     assert all(fewest <= sum(dice.random() < 0.8 for _ in range(200)) <= most for _ in range(500))
+
+
+@pytest.mark.parametrize(
+    ("networks", "share"),
+    [("ab", 2), ("aa", 2), ("abc", 3), ("aaa", 3), ("aabb", 6), ("abb", 4)],
+    ids=["two-networks", "flat", "three-networks", "three-flat", "two-regions", "one-and-two"],
+)
+def test_a_gateway_gets_one_share_for_all_the_clusters_behind_it(networks: str, share: int) -> None:
+    clusters = tuple(
+        ClusterSpec(f"cluster{number}", f"network-{name}") for number, name in enumerate(networks)
+    )
+
+    assert least_share(MeshSpec("any", clusters)) == share
+
+
+@given(meshes())
+def test_no_cluster_has_a_smaller_share_than_that(spec: MeshSpec) -> None:
+    networks = [cluster.network for cluster in spec.data_planes]
+    others = len(set(networks)) - 1
+    for source in spec.data_planes:
+        ways = networks.count(source.network) + others
+        shares = [
+            ways * (1 if cluster.network == source.network else networks.count(cluster.network))
+            for cluster in spec.data_planes
+        ]
+        assert max(shares) <= least_share(spec)
+
+
+def test_a_sample_misses_none_of_its_instances_but_for_the_stated_probability() -> None:
+    assert sample_size(1) == 1
+    for instances in (2, 3, 6):
+        for miss in (1e-2, 1e-6):
+            number = sample_size(instances, miss)
+            missed = instances * (1 - 1 / instances) ** number
+            assert missed <= miss < instances * (1 - 1 / instances) ** (number - 1)

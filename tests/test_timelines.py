@@ -1,4 +1,4 @@
-"""Time lines: what they tell of gaps, shifts and failures, and that they survive being written down."""
+"""Time lines: gaps, shifts and failures; to JSON and back."""
 
 from __future__ import annotations
 
@@ -12,39 +12,23 @@ from pytest_istio_mc.timelines import Flow, Mark, Record, Timeline
 
 def record(when: float, cluster: str = "east", **changes: object) -> Record:
     """A request that a cluster answered; with no cluster, one that failed."""
-    made = {
-        "ending": Ending.ANSWERED,
-        "status": 200 if cluster else 503,
-        "cluster": cluster,
-        "pod": f"pod-{cluster}" if cluster else "",
-    }
-    return Record(when, **{**made, **changes})  # type: ignore[arg-type]
+    made = {"ending": Ending.ANSWERED, "status": 200 if cluster else 503, "cluster": cluster}
+    pod = f"pod-{cluster}" if cluster else ""
+    return Record(when, **{**made, "pod": pod, **changes})  # type: ignore[arg-type]
 
 
 def flow(
     *records: Record, began: float = 0.0, ended: float = 10.0, keep_alive: bool = False
 ) -> Flow:
-    return Flow(
-        "east to hello",
-        "east",
-        "hello",
-        5000,
-        Protocol.HTTP,
-        keep_alive,
-        1.0,
-        records,
-        False,
-        began,
-        ended,
-    )
+    target = ("east to hello", "east", "hello", 5000, Protocol.HTTP)
+    return Flow(*target, keep_alive, 1.0, records, False, began, ended)
 
 
 def test_what_counts_as_a_failure() -> None:
     refused = record(1.0, "", ending=Ending.REFUSED, status=0, error="ConnectionRefusedError: no")
     unhealthy = record(2.0, "", error="no healthy\n upstream")
-    skipped = record(
-        3.0, "", ending=Ending.SKIPPED, status=0, error="not sent: 60 requests were unanswered"
-    )
+    unsent = "not sent: 60 requests were unanswered"
+    skipped = record(3.0, "", ending=Ending.SKIPPED, status=0, error=unsent)
     not_ours = record(4.0, "", status=200, error="<html>")
 
     here = flow(record(0.5), refused, unhealthy, skipped, not_ours, record(5.0, status=0))
@@ -53,7 +37,7 @@ def test_what_counts_as_a_failure() -> None:
     assert [one.failure for one in here.failures] == [
         "refused: ConnectionRefusedError: no",
         "503 no healthy upstream",
-        "skipped: not sent: 60 requests were unanswered",
+        f"skipped: {unsent}",
         "200 <html>",
     ]
     assert Timeline((here,)).failed_as() == dict.fromkeys((one.failure for one in here.failures), 1)
@@ -61,9 +45,8 @@ def test_what_counts_as_a_failure() -> None:
 
 def test_the_longest_gap_counts_from_answer_to_answer() -> None:
     assert flow(*(record(float(at)) for at in range(11))).longest_gap_seconds == 1.0
-    slow = flow(
-        record(0.0), record(1.0, latency_seconds=4.0), record(2.0, latency_seconds=3.5), record(9.9)
-    )
+    late = (record(1.0, latency_seconds=4.0), record(2.0, latency_seconds=3.5))
+    slow = flow(record(0.0), *late, record(9.9))
     assert slow.longest_gap_seconds == pytest.approx(5.0), "answers at 0, 5, 5.5 and 9.9"
 
 
@@ -85,14 +68,8 @@ def test_a_window_has_gaps_of_its_own() -> None:
 
 
 def test_who_answered_first_last_and_steadily() -> None:
-    here = flow(
-        record(1.0),
-        record(2.0, "west"),
-        record(3.0, ""),
-        record(4.0, "west"),
-        record(5.0, "west"),
-        record(6.0),
-    )
+    answers = enumerate(["east", "west", "", "west", "west", "east"], 1)
+    here = flow(*(record(float(at), cluster) for at, cluster in answers))
     timeline = Timeline((here, flow(record(1.5, "west"))))
 
     assert here.answered_by() == {"west": 3, "east": 2}
@@ -120,9 +97,8 @@ def test_connections_that_were_not_there_any_more() -> None:
 
 def test_marks_choose_windows() -> None:
     mark = Mark(2.0, 4.0, "west stopped")
-    timeline = Timeline(
-        (flow(*(record(float(at)) for at in range(11))),), (mark, Mark(9.0, 9.0, "west is back"))
-    )
+    here = flow(*(record(float(at)) for at in range(11)))
+    timeline = Timeline((here,), (mark, Mark(9.0, 9.0, "west is back")))
 
     assert timeline.mark("west stopped") == mark
     assert [one.when for one in timeline.during("west stopped").flows[0].records] == [2.0, 3.0, 4.0]
@@ -132,32 +108,17 @@ def test_marks_choose_windows() -> None:
 
 
 def test_it_survives_being_written_down() -> None:
-    timeline = Timeline(
-        (
-            flow(record(1.0), record(2.0, "", error="no healthy upstream", late_seconds=0.25)),
-            flow(began=1.0),
-        ),
-        (Mark(1.0, 2.0, "west stopped"),),
-        0.002,
-    )
+    failed = record(2.0, "", error="no healthy upstream", late_seconds=0.25)
+    flows = (flow(record(1.0), failed), flow(began=1.0))
+    timeline = Timeline(flows, (Mark(1.0, 2.0, "west stopped"),), 0.002)
 
     assert Timeline.from_dict(json.loads(json.dumps(timeline.to_dict()))) == timeline
 
 
 def test_in_a_word() -> None:
-    timeline = Timeline(
-        (
-            flow(
-                record(1.0),
-                record(2.0, "west"),
-                record(3.0, "west"),
-                record(4.0, "", error="no healthy upstream"),
-            ),
-        )
-    )
+    good = (record(1.0), record(2.0, "west"), record(3.0, "west"))
+    timeline = Timeline((flow(*good, record(4.0, "", error="no healthy upstream")),))
 
-    assert (
-        str(timeline)
-        == "4 requests, answered by west 2, east 1, 1 failed (1× 503 no healthy upstream)"
-    )
+    failed = "1 failed (1× 503 no healthy upstream)"
+    assert str(timeline) == f"4 requests, answered by west 2, east 1, {failed}"
     assert str(Timeline(())) == "0 requests, answered by nobody, none failed"

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from pytest_istio_mc.session.certification import own_version
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, made by way of the source archive, as for a release."""
+    """The wheel of this checkout, made by way of the source archive, as for a release.
+
+    That archive lies beside it.
+    """
     folder = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, text=True)
     (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive, unpacked."""
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(archive) as stream:
+        stream.extractall(folder, filter="data")
+    (found,) = folder.iterdir()
     return found
 
 
@@ -58,7 +77,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def run(program: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    program: Path, *arguments: str, folder: Path, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run a program of the fresh environment in ``folder``, which is not the checkout."""
     environment = {
         key: value
@@ -72,7 +93,7 @@ def run(program: Path, *arguments: str, folder: Path) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=seconds,
     )
 
 
@@ -83,9 +104,10 @@ def test_it_holds_suites_fixtures_and_data_and_nothing_else(wheel: Path) -> None
     assert "pytest_istio_mc/fixtures/expect.py" in names
     assert "pytest_istio_mc/evidence/conformance-report.schema.json" in names
     assert any(name.endswith("go.sum") for name in names)
+    assert {"pytest_istio_mc/py.typed", "pytest_istio_mc/docs/attach-clusterrole.yaml"} <= {*names}
     assert {name.partition("/")[0] for name in names} == {
         "pytest_istio_mc",
-        "pytest_istio_mc-0.1.0.dist-info",
+        f"pytest_istio_mc-{own_version()}.dist-info",
     }
     assert not [
         name for name in names if "__pycache__" in name or name.endswith((".go", ".so", ".pyc"))
@@ -100,6 +122,34 @@ def test_it_holds_suites_fixtures_and_data_and_nothing_else(wheel: Path) -> None
         name.removeprefix("pytest_istio_mc/") for name in names if name.split("/")[1] in folders
     }
     assert in_checkout == in_wheel
+
+
+def test_links_of_the_readme_work_on_a_package_index(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    text = archive.read(metadata).decode()
+
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} <= {
+        *re.findall(r"^Project-URL: (\w+),", text, re.MULTILINE)
+    }
+
+
+def test_the_wheel_passes_the_unit_tests_of_the_source_archive(
+    installed: Path, unpacked: Path
+) -> None:
+    """Its tests, with the package from the wheel; what examines this checkout's own build aside."""
+    shutil.rmtree(unpacked / "pytest_istio_mc")
+    ours = ("-m", "not lab and not faults", "--ignore=tests/test_wheel.py", "-q", "-n", "2")
+    checkout_only = ("--ignore=tests/test_docs.py", "--ignore=tests/test_layers.py")
+
+    done = run(
+        installed / "python", "-m", "pytest", *ours, *checkout_only, folder=unpacked, seconds=600
+    )
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def test_the_suites_are_collected_from_an_empty_folder_with_the_same_ids_as_here(

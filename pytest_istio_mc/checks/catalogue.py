@@ -1,70 +1,103 @@
-"""The catalogue: every known check as a value, registered by the decorator on the function that judges it."""
+"""The catalogue: every known check as a value, registered by the decorator on its judge."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import ParamSpec
+from typing import Any, TypeVar
 
 from ..errors import ObservationError
 from ..spec import Feature
 from ..verdicts import Verdict, inconclusive
+from .site import Site
 
-P = ParamSpec("P")
+Judge = TypeVar("Judge", bound=Callable[..., Verdict])
+Observe = Callable[[Site], Any]
+
+
+@dataclass(frozen=True)
+class Area:
+    """A family of checks: the name for headings, and what its checks certify."""
+
+    title: str
+    summary: str
 
 
 AREAS = {
-    "TRUST": "Trust",
-    "ACCESS": "Remote access",
-    "CONTROL": "Control plane",
-    "DISCOVERY": "Endpoint discovery",
-    "EASTWEST": "East-west gateways",
-    "CLUSTERLOCAL": "Cluster-local services",
-    "SUBSET": "Subsets across clusters",
-    "LOCALITY": "Locality",
-    "APISERVER": "API server loss",
-    "FEDERATION": "Federated meshes",
+    "TRUST": Area(
+        "Trust",
+        "one root, plugged-in and well-formed CAs, expiry, trust domains, identities; mutual TLS "
+        "between all pairs, plaintext and strangers refused",
+    ),
+    "ACCESS": Area(
+        "Remote access",
+        "remote secrets: complete, for the right cluster, reachable, accepted, with enough rights; "
+        "every istiod replica in sync *now*; none left over",
+    ),
+    "CONTROL": Area(
+        "Control plane",
+        "cluster names, networks, injection, proxies in sync with their own istiod, version skew, "
+        "equal services, configuration read where it should be",
+    ),
+    "DISCOVERY": Area(
+        "Endpoint discovery",
+        "endpoints in every istiod and every probe proxy; each cluster's instances reached from "
+        "every cluster, over HTTP, HTTP/2 and TCP; endpoints that come and go while requests go on; "
+        "headless services",
+    ),
+    "EASTWEST": Area(
+        "East-west gateways",
+        "gateways with address, label, port and passthrough; reached by every network; right "
+        "service for each name; nothing opened, nothing else let in",
+    ),
+    "CLUSTERLOCAL": Area(
+        "Cluster-local services",
+        "services, namespaces and everything kept within clusters by `serviceSettings`, lifted "
+        "again, decided by each control plane for itself; what Istio keeps local unasked",
+    ),
+    "SUBSET": Area(
+        "Subsets across clusters",
+        "subsets that pin a cluster, routes by source cluster, versions within clusters, weights "
+        "across clusters",
+    ),
+    "LOCALITY": Area(
+        "Locality",
+        "proxies know where they and all endpoints are; nearest first, failover in order, return, "
+        "failover maps, shares, clusters as localities, and what goes without outlier detection",
+    ),
+    "APISERVER": Area(
+        "API server loss",
+        "(extended) a cluster's API server refused or hung: traffic, pushes, restarts of istiod "
+        "meanwhile, what says so, recovery, isolation",
+    ),
+    "FEDERATION": Area(
+        "Federated meshes",
+        "services of separate meshes under their ServiceEntry names with mutual TLS; configuration "
+        "not shared; nothing else reachable",
+    ),
 }
-"""Check id prefixes in the order in which reports list them, with the name of the area."""
+"""By the middle part of check ids, in the order in which reports list them."""
 
+BELOW_TRAFFIC = tuple(f"MC-TRUST-{number:03}" for number in range(1, 8))
+"""Explain why requests fail that reach another cluster."""
 
-MODULES = (
-    "trust.static",
-    "trust.cacerts",
-    "trust.expiry",
-    "trust.live",
-    "access.static",
-    "access.remote_secrets",
-    "access.synced",
-    "control_plane.static",
-    "control_plane.proxies",
-    "control_plane.remote_clusters",
-    "control_plane.external",
-    "control_plane.sameness",
-    "control_plane.versions",
-    "control_plane.live",
-    "discovery.static",
-    "discovery.reach",
-    "discovery.elsewhere",
-    "discovery.changes",
-    "discovery.headless",
-    "eastwest.static",
-    "eastwest.exposure",
-    "eastwest.live",
-    "eastwest.fault",
-    "cluster_local.live",
-    "subsets.live",
-    "locality.static",
-    "locality.live",
-    "locality.shares",
-    "federation.static",
-    "federation.live",
-    "apiserver.fault",
+BELOW_REACH = (
+    *BELOW_TRAFFIC,
+    "MC-TRUST-008",
+    *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
+    *(f"MC-CONTROL-{number:03}" for number in range(2, 8)),
+    *(f"MC-DISCOVERY-{number:03}" for number in range(1, 4)),
+    *(f"MC-EASTWEST-{number:03}" for number in (1, 2, 3, 4, 7)),
 )
-"""The modules whose functions judge checks."""
+"""Explain why instances of another cluster are not reached."""
+
+BELOW_ROUTES = (*BELOW_REACH, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-009")
+"""Explain why instances of another cluster are not reached, whatever routes say."""
 
 
 class Profile(Enum):
@@ -84,10 +117,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: a stable id, one English sentence, what it needs, where its demand comes from, and what explains its failure.
+    """One check: a stable id, one sentence, its judge, and what it needs.
 
-    ``exclusive`` is for a live check that changes what the whole mesh depends on: nothing else runs at the same time.
-    ``probed`` says that it judges what probe workloads saw, so that it is inconclusive where they do not come up.
+    - ``judge`` takes the snapshot; where the check ``sees`` something, a :class:`Here` and then what
+      each of those observers gave.
+    - ``explained_by`` names the checks below: where one of them fails for the same clusters, a
+      failure of this one is a symptom.
+    - ``exclusive``: it changes what the whole mesh depends on, so nothing runs beside it.
+    - ``probed``: it judges what probes saw, and is inconclusive where they do not come up.
+    - ``needs`` is what the provider must be able to do to clusters (``Mesh.capabilities``).
     """
 
     id: str
@@ -100,16 +138,32 @@ class Check:
     exclusive: bool = False
     probed: bool = False
     needs: tuple[str, ...] = ()
+    sees: tuple[Observe, ...] = ()
+    judge: Callable[..., Verdict] = field(default=lambda *_: _no_judge(), compare=False, repr=False)
 
     @property
     def area(self) -> str:
-        """The middle part of the id, a key of ``AREAS``."""
+        """The middle part of the id, for ours a key of ``AREAS``."""
         return self.id.split("-")[1]
 
     @property
     def alone(self) -> bool:
-        """Whether no other live check may run at the same time: this one breaks something, or changes what all depend on."""
+        """Whether no other live check may run at the same time."""
         return self.kind is Kind.FAULT or self.exclusive
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it comes with this package."""
+        return self.judge.__module__.startswith(f"{__package__}.")
+
+    @property
+    def test_id(self) -> str:
+        """The id of its test: its own and its judge's name, ``MC-LOCALITY-002-local-first``."""
+        return f"{self.id}-{self.judge.__name__.strip('_').replace('_', '-')}"
+
+
+def _no_judge() -> Verdict:
+    return inconclusive("the check has no judge")
 
 
 _REGISTERED: dict[str, Check] = {}
@@ -120,76 +174,82 @@ def check(
     title: str,
     *,
     spec_url: str,
-    kind: Kind = Kind.STATIC,
+    sees: Observe | tuple[Observe, ...] = (),
+    kind: Kind | None = None,
     profile: Profile = Profile.CORE,
     requires: tuple[Feature, ...] = (),
     explained_by: tuple[str, ...] = (),
     exclusive: bool = False,
     probed: bool = False,
     needs: tuple[str, ...] = (),
-) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
+) -> Callable[[Judge], Judge]:
     """Register the decorated function as the judge of a check.
 
-    The judge takes observations and returns a verdict; it gets the check's id stamped on. An :class:`ObservationError` raised by it
-    becomes an inconclusive verdict. ``explained_by`` names the checks below this one: where one of them fails for the same
-    clusters, this failure is a symptom. ``exclusive`` checks run alone, and on clusters that are not the lab's only where the user
-    allows that (``--mesh-disruptive``). ``needs`` names what the provider must be able to do to clusters (``Mesh.capabilities``).
-    ``probed`` is for static checks; what is live needs probes anyway.
-    """
-    if id in _REGISTERED:
-        raise ValueError(f"check {id} is registered twice")
-    probed = probed or kind is not Kind.STATIC
-    _REGISTERED[id] = Check(
-        id, title, kind, spec_url, profile, requires, explained_by, exclusive, probed, needs
-    )
+    - ``sees``: one observer, or several; without any the check is static and judges the snapshot.
+    - ``kind``: live where it sees something, unless it says that it is a fault.
+    - The verdict gets the check's id. An :class:`ObservationError` of the judge makes it inconclusive.
+    - ``ValueError`` where the id is taken, or where the judge does not take what the check sees.
 
-    def register(judge: Callable[P, Verdict]) -> Callable[P, Verdict]:
+    The other arguments are the fields of :class:`Check`.
+    """
+    observers = sees if isinstance(sees, tuple) else (sees,)
+    kind = kind or (Kind.LIVE if observers else Kind.STATIC)
+
+    def register(judge: Judge) -> Judge:
         @functools.wraps(judge)
-        def stamped(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        def stamped(*args: Any, **kwargs: Any) -> Verdict:
             try:
                 verdict = judge(*args, **kwargs)
             except ObservationError as error:
                 verdict = inconclusive(str(error))
             return replace(verdict, check=id)
 
-        return stamped
+        if id in _REGISTERED:
+            raise ValueError(f"check {id} is registered twice")
+        _demand_fitting(id, judge, len(observers))
+        _REGISTERED[id] = Check(
+            id,
+            title,
+            kind,
+            spec_url,
+            profile,
+            requires,
+            explained_by,
+            exclusive,
+            probed or kind is not Kind.STATIC,
+            needs,
+            observers,
+            stamped,
+        )
+        return stamped  # type: ignore[return-value]
 
     return register
 
 
+def _demand_fitting(id: str, judge: Callable[..., Verdict], observers: int) -> None:
+    takes = f"the mesh and {observers} observations" if observers else "the snapshot"
+    try:
+        inspect.signature(judge).bind(*[None] * (observers + 1))
+    except TypeError as error:
+        raise ValueError(f"check {id}: its judge is given {takes}: {error}") from error
+
+
 def known_checks() -> dict[str, Check]:
-    """Every known check by id, in report order (area, then number)."""
-    for module in MODULES:
-        importlib.import_module(f"{__package__}.{module}")
-    order = {area: place for place, area in enumerate(AREAS)}
-    return dict(sorted(_REGISTERED.items(), key=lambda entry: (order[entry[1].area], entry[0])))
+    """Every known check by id, in report order: areas, ours first, then numbers."""
+    _import_ours()
+    areas = list(dict.fromkeys([*AREAS, *(found.area for found in _REGISTERED.values())]))
+    return dict(
+        sorted(_REGISTERED.items(), key=lambda entry: (areas.index(entry[1].area), entry[0]))
+    )
 
 
-BELOW_TRAFFIC = (
-    "MC-TRUST-001",
-    "MC-TRUST-002",
-    "MC-TRUST-003",
-    "MC-TRUST-004",
-    "MC-TRUST-005",
-    "MC-TRUST-006",
-    "MC-TRUST-007",
-)
+def area_title(area: str) -> str:
+    """The name of an area for people."""
+    return AREAS[area].title if area in AREAS else area.capitalize()
 
 
-BELOW_REACH = (
-    *BELOW_TRAFFIC,
-    "MC-TRUST-008",
-    *(f"MC-ACCESS-{number:03}" for number in range(1, 9)),
-    *(f"MC-CONTROL-{number:03}" for number in range(2, 8)),
-    *(f"MC-DISCOVERY-{number:03}" for number in range(1, 4)),
-    "MC-EASTWEST-001",
-    "MC-EASTWEST-002",
-    "MC-EASTWEST-003",
-    "MC-EASTWEST-004",
-    "MC-EASTWEST-007",
-)
-"""The checks that explain why instances of another cluster are not reached."""
-
-
-BELOW_ROUTES = (*BELOW_REACH, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-009")
-"""What keeps requests from reaching the instances of other clusters at all, whatever routes say."""
+@functools.cache
+def _import_ours() -> None:
+    package = importlib.import_module(str(__package__))
+    for module in pkgutil.walk_packages(package.__path__, f"{__package__}."):
+        importlib.import_module(module.name)

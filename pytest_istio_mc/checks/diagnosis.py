@@ -1,4 +1,7 @@
-"""Diagnosis: which failures are causes and which are their symptoms. Pure; the same verdicts always give the same answer."""
+"""Diagnosis: which failures are causes and which are their symptoms.
+
+The same verdicts always give the same answer.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,21 @@ PROBES_NEED = (
     *(f"MC-ACCESS-00{number}" for number in range(1, 6)),
     *(f"MC-CONTROL-{number:03}" for number in (2, 4, 5, 7, 10)),
 )
-"""The checks of what a pod needs to start with a sidecar: a control plane that runs, injects it, knows its cluster and signs for it."""
+"""The checks of what a pod needs to start with a sidecar.
+
+A control plane that runs, injects it, knows its cluster and signs for it.
+"""
 
 INJECTION = "MC-CONTROL-004"
-"""Where it passes, pods started, so that whatever was not seen was not for want of probes."""
+"""Where it passes, pods started: nothing is missing for want of probes."""
 
 
 @dataclass(frozen=True)
 class RootCause:
-    """A failure that no other failure explains: what is wrong, the command that mends it, and the checks that fail because of it."""
+    """A failure that no other failure explains: what is wrong and what mends it.
+
+    ``explains`` are the checks that fail because of it.
+    """
 
     check: str
     summary: str
@@ -46,7 +55,10 @@ class RootCause:
 
 @dataclass(frozen=True)
 class _Node:
-    """One finding of one failing check, or a whole inconclusive check (no finding: the scope is the whole mesh)."""
+    """One finding of one failing check, or a whole inconclusive check.
+
+    Without a finding the scope is the whole mesh.
+    """
 
     check: str
     finding: Finding | None
@@ -58,19 +70,24 @@ class _Node:
 
     def meets(self, other: _Node) -> bool:
         """Whether the scopes have a cluster in common; no clusters means the whole mesh."""
-        mine, theirs = (
-            set(node.finding.clusters) if node.finding else set() for node in (self, other)
-        )
+        mine, theirs = self._scope, other._scope
         return not mine or not theirs or bool(mine & theirs)
+
+    @property
+    def _scope(self) -> set[str]:
+        return set(self.finding.clusters) if self.finding else set()
 
 
 def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tuple[RootCause, ...]:
-    """The root causes among ``verdicts`` (by check id), those that explain most first, then in the order of ``checks``.
+    """The root causes among ``verdicts`` (by check id).
 
-    A finding is a symptom where a failing check that its own check names in ``explained_by``, directly or through others that are not
-    conformant, has a finding for the same clusters, unless that one is latent and the symptom is not. What is inconclusive for want of
-    probes is also a symptom of what keeps these from starting. Every non-conformant check is a
-    root cause, or in the ``explains`` of one; an inconclusive check is never a cause.
+    - Those that explain most come first, then the order of ``checks`` counts.
+    - A finding is a symptom of a finding below for the same clusters, unless only that is latent.
+      Below is every failing check in ``explained_by`` of its own check, directly or through others
+      that are not conformant.
+    - A check that is inconclusive for want of probes is also a symptom of what stops these.
+    - Every non-conformant check is a root cause, or in the ``explains`` of one.
+    - An inconclusive check is never a cause.
     """
     passed = {check for check, verdict in verdicts.items() if verdict.outcome is Outcome.CONFORMANT}
     below = checks_below(checks, passed)
@@ -78,17 +95,9 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     causes = [node for node in nodes if node.finding]
 
     def explains(cause: _Node, node: _Node) -> bool:
-        probeless = (
-            node.finding is None
-            and checks[node.check].probed
-            and cause.check in PROBES_NEED
-            and INJECTION not in passed
-        )
-        return (
-            (cause.check in below[node.check] or probeless)
-            and node.meets(cause)
-            and cause.latent <= node.latent
-        )
+        unprobed = node.finding is None and checks[node.check].probed and INJECTION not in passed
+        is_below = cause.check in below[node.check] or (unprobed and cause.check in PROBES_NEED)
+        return is_below and node.meets(cause) and cause.latent <= node.latent
 
     parents: dict[_Node, list[_Node]] = {
         node: [cause for cause in causes if explains(cause, node)] for node in nodes
@@ -96,22 +105,15 @@ def diagnose(verdicts: Mapping[str, Verdict], checks: Mapping[str, Check]) -> tu
     groups: dict[tuple[str, str], list[_Node]] = {}
     for node in causes:
         if not parents[node] and node.finding:
-            groups.setdefault((node.check, node.finding.fault or node.finding.summary), []).append(
-                node
-            )
+            kind = node.finding.fault or node.finding.summary
+            groups.setdefault((node.check, kind), []).append(node)
     place = {check: number for number, check in enumerate(checks)}
-    found = [_root_cause(members, parents, place) for members in groups.values()]
-    return tuple(
-        sorted(
-            found,
-            key=lambda cause: (
-                -len(cause.explains),
-                place[cause.check],
-                cause.fault,
-                cause.summary,
-            ),
-        )
-    )
+
+    def rank(cause: RootCause) -> tuple[int, int, str, str]:
+        return -len(cause.explains), place[cause.check], cause.fault, cause.summary
+
+    found = (_root_cause(members, parents, place) for members in groups.values())
+    return tuple(sorted(found, key=rank))
 
 
 def checks_below(
@@ -119,8 +121,8 @@ def checks_below(
 ) -> dict[str, frozenset[str]]:
     """For each check, every check that can explain its failure, directly or through others.
 
-    Nothing acts through a check that ``passed``. Two checks that name each other, directly or in a circle, explain neither one the
-    other.
+    - Nothing acts through a check that ``passed``.
+    - Two checks that name each other, directly or in a circle, do not explain each other.
     """
     circles = {check: _reachable(check, checks, ()) for check in checks}
     reached = {check: _reachable(check, checks, passed) for check in checks}
@@ -131,7 +133,7 @@ def checks_below(
 
 
 def symptoms(causes: tuple[RootCause, ...]) -> dict[str, str]:
-    """For each explained check that is not a root cause itself, the check of the first root cause that explains it."""
+    """Each explained check that is no root cause, with the check of the first that explains it."""
     roots = {cause.check for cause in causes}
     found: dict[str, str] = {}
     for cause in causes:
@@ -165,34 +167,19 @@ def _reachable(check: str, checks: Mapping[str, Check], passed: Container[str]) 
 def _root_cause(
     members: list[_Node], parents: Mapping[_Node, list[_Node]], place: Mapping[str, int]
 ) -> RootCause:
-    explained = set(members)
-    grown = True
-    while grown:
-        more = {
-            node
-            for node, above in parents.items()
-            if node not in explained and any(parent in explained for parent in above)
-        }
+    check = members[0].check
+    explained, more = set(members), set(members)
+    while more:
+        more = {node for node, above in parents.items() if not more.isdisjoint(above)} - explained
         explained |= more
-        grown = bool(more)
-    first = members[0]
     findings = [node.finding for node in members if node.finding]
-    summary = (
-        findings[0].summary
-        if len(findings) == 1
-        else f"{findings[0].summary} (and {len(findings) - 1} more of the kind)"
-    )
+    others = len(findings) - 1
+    clusters = dict.fromkeys(cluster for finding in findings for cluster in finding.clusters)
     return RootCause(
-        check=first.check,
-        summary=summary,
+        check=check,
+        summary=findings[0].summary + (f" (and {others} more of the kind)" if others else ""),
         remedy="\n".join(dict.fromkeys(finding.remedy for finding in findings if finding.remedy)),
-        explains=tuple(
-            sorted(
-                {node.check for node in explained} - {first.check}, key=lambda check: place[check]
-            )
-        ),
-        clusters=tuple(
-            dict.fromkeys(cluster for finding in findings for cluster in finding.clusters)
-        ),
+        explains=tuple(sorted({node.check for node in explained} - {check}, key=place.__getitem__)),
+        clusters=tuple(clusters),
         fault=findings[0].fault,
     )

@@ -1,4 +1,4 @@
-"""Intentions: configuration that keeps a service within its cluster on purpose or by mistake, and explains missing endpoints."""
+"""Isolating: configuration that keeps a service within its cluster, on purpose or by mistake."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..snapshot import Snapshot, name_of, namespace_of
+from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..spec import ClusterSpec
 from .judging import names
 from .remedies import Commands
-from .trust.authority import serving
+
+_RULE = "DestinationRule.networking.istio.io"
+_DEMAND = "PeerAuthentication.security.istio.io"
 
 
 @dataclass(frozen=True)
 class Intention:
-    """A setting that explains why a proxy sees no other cluster: which one, where, and how to take it back."""
+    """A setting that explains why a proxy sees no other cluster, and how to take it back."""
 
     fault: str
     summary: str
@@ -27,7 +29,7 @@ class Intention:
 def intentions(
     snapshot: Snapshot, source: ClusterSpec, targets: tuple[str, ...]
 ) -> tuple[Intention, ...]:
-    """Every setting of the control plane of ``source`` by which its proxies would not see the probe service in ``targets``."""
+    """Every setting of ``source``'s control plane that hides the probe service in ``targets``."""
     if source.name in targets:
         # what keeps traffic local cannot be why the local instances are missing
         return ()
@@ -35,12 +37,15 @@ def intentions(
 
 
 def without_mutual_tls(snapshot: Snapshot, source: ClusterSpec) -> tuple[Intention, ...]:
-    """Every setting of the control plane of ``source`` by which its proxies would not send mutual TLS to the probe service."""
+    """Every setting of ``source``'s control plane against mutual TLS to the probe service."""
     return tuple(_turned_off(snapshot, source))
 
 
 def covers(pattern: str, host: str) -> bool:
-    """Whether a host pattern (``*``, ``*.ns.svc.cluster.local``, a full or short name) covers a host name."""
+    """Whether a host pattern covers a host name.
+
+    A pattern is ``*``, ``*.ns.svc.cluster.local``, or a full or short name.
+    """
     if pattern.startswith("*"):
         return host.endswith(pattern[1:])
     return host == pattern or host.startswith(pattern + ".svc.")
@@ -52,7 +57,7 @@ def _host(snapshot: Snapshot) -> str:
 
 
 def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
-    plane = serving(snapshot, source.name)
+    plane = snapshot.spec.control_plane_of(source.name)
     host = _host(snapshot)
     matching = {}
     for one in snapshot.spec.control_planes:
@@ -67,15 +72,14 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
     everywhere = len(matching) == len(snapshot.spec.control_planes)
     pattern = matching[plane.name]
     wide = covers(pattern, "any.other-namespace.svc.cluster.local")
+    config = snapshot.spec.config_cluster(plane).name
+    there_only = "" if everywhere else " there only"
     yield Intention(
         "cl-overbroad" if wide else "cl-service" if everywhere else "cl-one-primary",
-        f"serviceSettings of {plane.name} make {pattern} cluster-local"
-        + ("" if everywhere else " there only"),
+        f"serviceSettings of {plane.name} make {pattern} cluster-local{there_only}",
         tuple(matching) if everywhere else (plane.name,),
         f"meshConfig.serviceSettings: clusterLocal for {pattern} in {names(matching)}",
-        Commands(snapshot).set_mesh_config(
-            snapshot.spec.config_cluster(plane).name, lambda mesh: _without(mesh, pattern)
-        ),
+        Commands(snapshot).set_mesh_config(config, lambda mesh: _without(mesh, pattern)),
     )
 
 
@@ -106,41 +110,28 @@ def _local_hosts(mesh: dict[str, object]) -> dict[str, bool]:
 
 
 def _turned_off(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
-    """Endpoints of other networks are dropped where the client would not send mutual TLS, which gateways need."""
-    plane = serving(snapshot, source.name)
+    """Settings that drop endpoints of other networks, whose gateways need mutual TLS."""
+    plane = snapshot.spec.control_plane_of(source.name)
     config = snapshot.clusters[snapshot.spec.config_cluster(plane).name]
-    commands = Commands(snapshot)
     probes = snapshot.require_probes()
-    for item in config.objects.get("DestinationRule.networking.istio.io", ()):
-        spec = item["spec"]
-        mode = ((spec.get("trafficPolicy") or {}).get("tls") or {}).get("mode", "")
-        if mode in ("DISABLE", "SIMPLE") and covers(str(spec.get("host", "")), _host(snapshot)):
-            yield Intention(
-                "dr-tls-disable",
-                f"DestinationRule {name_of(item)} in {namespace_of(item)} of {config.name} sets TLS {mode} for {spec['host']}",
-                (source.name,),
-                f"host {spec['host']}, trafficPolicy.tls.mode {mode}",
-                commands.kubectl(
-                    config.name,
-                    f"delete destinationrules.networking.istio.io {name_of(item)}",
-                    namespace_of(item),
-                ),
-            )
-    for item in config.objects.get("PeerAuthentication.security.istio.io", ()):
-        mode = ((item["spec"].get("mtls")) or {}).get("mode", "")
-        if (
-            mode == "DISABLE"
-            and namespace_of(item) in (snapshot.spec.istio_namespace, probes.namespace)
-            and not item["spec"].get("selector")
-        ):
-            yield Intention(
-                "peerauth-disable",
-                f"PeerAuthentication {name_of(item)} in {namespace_of(item)} of {config.name} turns mutual TLS off",
-                (source.name,),
-                "mtls.mode DISABLE",
-                commands.kubectl(
-                    config.name,
-                    f"delete peerauthentications.security.istio.io {name_of(item)}",
-                    namespace_of(item),
-                ),
-            )
+
+    def intention(fault: str, resource: str, item: Object, does: str, seen: str) -> Intention:
+        kind, _, group = resource.partition(".")
+        name, namespace = name_of(item), namespace_of(item)
+        delete = f"delete {kind.lower()}s.{group} {name}"
+        remedy = Commands(snapshot).kubectl(config.name, delete, namespace)
+        summary = f"{kind} {name} in {namespace} of {config.name} {does}"
+        return Intention(fault, summary, (source.name,), seen, remedy)
+
+    for item in config.objects.get(_RULE, ()):
+        host, policy = str(item["spec"].get("host", "")), item["spec"].get("trafficPolicy") or {}
+        mode = (policy.get("tls") or {}).get("mode", "")
+        if mode in ("DISABLE", "SIMPLE") and covers(host, _host(snapshot)):
+            seen = f"host {host}, trafficPolicy.tls.mode {mode}"
+            yield intention("dr-tls-disable", _RULE, item, f"sets TLS {mode} for {host}", seen)
+    for item in config.objects.get(_DEMAND, ()):
+        mode = (item["spec"].get("mtls") or {}).get("mode", "")
+        applies = namespace_of(item) in (snapshot.spec.istio_namespace, probes.namespace)
+        if mode == "DISABLE" and applies and not item["spec"].get("selector"):
+            does, seen = "turns mutual TLS off", "mtls.mode DISABLE"
+            yield intention("peerauth-disable", _DEMAND, item, does, seen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import ObservationError
+from ..mesh import Mesh
 from ..verdicts import Finding, Verdict, inconclusive, judged
 
 T = TypeVar("T")
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Gap:
-    """A fact that could not be had: it makes a verdict inconclusive unless something is known to be wrong anyway."""
+    """A missing fact: the verdict is inconclusive unless something is wrong anyway."""
 
     reason: str
 
@@ -22,8 +23,11 @@ class Gap:
 Found = Finding | Gap
 
 
-def verdict_from(found: Iterable[Found], otherwise: str, *, pairs: Iterable[str] = ()) -> Verdict:
-    """Non-conformant if there is a finding, else inconclusive if there is a gap, else conformant with the reason ``otherwise``."""
+def verdict_from(found: Iterable[Found], passed: str, *, pairs: Iterable[str] = ()) -> Verdict:
+    """The verdict of all findings and gaps together.
+
+    Non-conformant with a finding, else inconclusive with a gap, else conformant because ``passed``.
+    """
     findings: list[Finding] = []
     gaps: list[str] = []
     for item in found:
@@ -31,18 +35,14 @@ def verdict_from(found: Iterable[Found], otherwise: str, *, pairs: Iterable[str]
             gaps.append(item.reason)
         else:
             findings.append(item)
-    if gaps and not findings:
-        distinct = list(dict.fromkeys(gaps))
-        return inconclusive(
-            distinct[0]
-            if len(distinct) == 1
-            else f"{distinct[0]} (and {len(distinct) - 1} more facts are missing)"
-        )
-    return judged(findings, otherwise, pairs=pairs)
+    if findings or not gaps:
+        return judged(findings, passed, pairs=pairs)
+    first, *others = dict.fromkeys(gaps)
+    return inconclusive(f"{first} (and {len(others)} more facts are missing)" if others else first)
 
 
 def each(things: Iterable[T], judge: Callable[[T], Iterator[Found]]) -> Iterator[Found]:
-    """What ``judge`` finds in each of the things; where a fact is missing for one, that is a gap and the others are judged still."""
+    """Everything that ``judge`` finds in the things; a fact missing for one is a gap."""
     for thing in things:
         try:
             yield from judge(thing)
@@ -51,12 +51,11 @@ def each(things: Iterable[T], judge: Callable[[T], Iterator[Found]]) -> Iterator
 
 
 def names(clusters: Iterable[str]) -> str:
-    """Cluster names as text: ``a``, ``a and b``, ``a, b and c``."""
-    listed = list(clusters)
-    return (
-        listed[0]
-        if len(listed) == 1
-        else ", ".join(listed[:-1]) + " and " + listed[-1]
-        if listed
-        else "none"
-    )
+    """Cluster names as text: ``a``, ``a and b``, ``a, b and c``, ``none``."""
+    *others, last = list(clusters) or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def pair_names(mesh: Mesh) -> list[str]:
+    """Every ordered pair of clusters, as reports name it."""
+    return [f"{source.name} to {target.name}" for source, target in mesh.spec.pairs]

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..istio_names import MULTI_CLUSTER_LABEL
-from ..snapshot import AccessFacts, KubeconfigFacts, SecretFacts, Snapshot
+from ..recorded import AccessFacts, KubeconfigFacts, SecretFacts
+from ..snapshot import Snapshot
 
 
 @dataclass(frozen=True)
 class Link:
-    """One demand: the control plane ``plane``, reading its configuration in ``holder``, watches ``target``."""
+    """A demand: the control plane ``plane``, configured in ``holder``, watches ``target``."""
 
     plane: str
     holder: str
@@ -37,7 +38,7 @@ def links(snapshot: Snapshot) -> tuple[Link, ...]:
 
 
 @dataclass(frozen=True)
-class Held:
+class Credential:
     """A remote secret that serves a link."""
 
     secret: SecretFacts
@@ -45,10 +46,10 @@ class Held:
     kubeconfig: KubeconfigFacts
 
 
-def held(snapshot: Snapshot, link: Link) -> tuple[Held, ...]:
-    """The secrets, in istiod's namespace and with its label, whose data key is the target of the link."""
+def held(snapshot: Snapshot, link: Link) -> tuple[Credential, ...]:
+    """The active remote secrets whose data key is the target of the link."""
     return tuple(
-        Held(secret, link.target, secret.kubeconfigs[link.target])
+        Credential(secret, link.target, secret.kubeconfigs[link.target])
         for secret in active(snapshot, link.holder)
         if link.target in secret.kubeconfigs
     )
@@ -56,28 +57,23 @@ def held(snapshot: Snapshot, link: Link) -> tuple[Held, ...]:
 
 def accessed(snapshot: Snapshot, link: Link) -> AccessFacts | None:
     """What came of using the credential of a link; None where there is no credential."""
-    for found in held(snapshot, link):
-        for access in snapshot.clusters[link.holder].access:
-            if (access.namespace, access.secret, access.key) == (
-                found.secret.namespace,
-                found.secret.name,
-                found.key,
-            ):
-                return access
-    return None
+    used = {
+        (access.namespace, access.secret, access.key): access
+        for access in reversed(snapshot.clusters[link.holder].access)
+    }
+    places = ((one.secret.namespace, one.secret.name, one.key) for one in held(snapshot, link))
+    return next((used[place] for place in places if place in used), None)
 
 
 def active(snapshot: Snapshot, holder: str) -> Iterator[SecretFacts]:
-    """The remote secrets that an istiod which reads its configuration in ``holder`` sees."""
+    """The remote secrets that an istiod sees: in its namespace in ``holder``, with its label."""
     for secret in snapshot.clusters[holder].all_secrets():
-        if (
-            secret.namespace == snapshot.spec.istio_namespace
-            and secret.labels.get(MULTI_CLUSTER_LABEL) == "true"
-        ):
+        labelled = secret.labels.get(MULTI_CLUSTER_LABEL) == "true"
+        if labelled and secret.namespace == snapshot.spec.istio_namespace:
             yield secret
 
 
 def is_verification(error: str) -> bool:
-    """Whether a TLS error is about the certificate, rather than a connection that somebody closed."""
+    """Whether a TLS error is about the certificate, not about a closed connection."""
     lowered = error.lower()
     return "certificate" in lowered or "hostname" in lowered or "x509" in lowered

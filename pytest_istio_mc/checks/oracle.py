@@ -1,4 +1,4 @@
-"""The oracle: whom a workload must reach, by which way, and which endpoints its proxy must hold for that.
+"""The oracle: whom a workload must reach, by which way, and which endpoints that takes.
 
 The ways follow from the spec alone; the endpoints from it and the clusters' own objects.
 """
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ObservationError
-from ..istio_names import EAST_WEST_PORT, GATEWAY_PORT_LABEL, NETWORK_LABEL
+from ..istio_names import EAST_WEST_PORT, GATEWAY_PORT_LABEL, NETWORK_LABEL, SERVICE_LABEL
+from ..recorded import ProxyEndpoint, ProxyFacts
 from ..snapshot import (
     ClusterSnapshot,
     Object,
-    ProxyEndpoint,
-    ProxyFacts,
     Snapshot,
     labels_of,
     locality_of,
@@ -26,7 +25,7 @@ from ..spec import ClusterSpec, MeshSpec
 
 
 class By(Enum):
-    """By which way requests for a shared service get from one cluster to the instances in another."""
+    """How requests for a shared service get from one cluster to the instances in another."""
 
     OWN = "within the cluster"
     NETWORK = "straight to the pods, over the network that both clusters are on"
@@ -35,7 +34,7 @@ class By(Enum):
 
 @dataclass(frozen=True)
 class Way:
-    """That workloads of ``source`` must reach the instances of a shared service in ``target``, and by which way."""
+    """Workloads of ``source`` must reach a shared service's instances in ``target``, this way."""
 
     source: str
     target: str
@@ -44,7 +43,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Instance:
-    """One instance of the probe service that is ready, as its own cluster's EndpointSlices say it."""
+    """One ready instance of the probe service, as its own cluster's EndpointSlices say it."""
 
     cluster: str
     pod: str
@@ -55,7 +54,10 @@ class Instance:
 
 @dataclass(frozen=True)
 class Gateway:
-    """One address of an east-west gateway, as its own cluster's Services say it. Hostnames stay names."""
+    """One address of an east-west gateway, as its own cluster's Services say it.
+
+    Hostnames stay names.
+    """
 
     cluster: str
     network: str
@@ -66,7 +68,10 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Expected:
-    """One endpoint that a proxy must hold: where it leads to and in which locality; ``gateway`` if another network is behind it."""
+    """One endpoint that a proxy must hold: where it leads to and in which locality.
+
+    ``gateway`` says that another network is behind it.
+    """
 
     address: str
     port: int
@@ -76,14 +81,16 @@ class Expected:
 
 
 def ways(spec: MeshSpec, source: ClusterSpec) -> tuple[Way, ...]:
-    """Whom the workloads of a cluster must reach under a name that is the same everywhere, in the order of the spec.
+    """Whom the workloads of a cluster must reach under one name, in the order of the spec.
 
-    Every cluster with workloads, whoever serves it; in federated meshes, whose names differ, only the cluster itself.
+    - Every cluster with workloads, by whatever control plane it is served.
+    - In federated meshes, whose names differ, only the cluster itself.
     """
-    reached = [
-        target for target in spec.data_planes if not spec.federated or target.name == source.name
-    ]
-    return tuple(Way(source.name, target.name, _by(source, target)) for target in reached)
+    return tuple(
+        Way(source.name, target.name, _by(source, target))
+        for target in spec.data_planes
+        if not spec.federated or target.name == source.name
+    )
 
 
 def _by(source: ClusterSpec, target: ClusterSpec) -> By:
@@ -100,22 +107,19 @@ def expected_endpoints(
 ) -> tuple[Expected, ...]:
     """What a proxy in ``source`` must hold for one port of a service with these instances.
 
-    Pods where the target is on the source's network; otherwise the addresses of the target cluster's gateways (of its network's,
-    where it has none of its own), in the locality of the instances behind them. Federated meshes share nothing.
+    - Pods where the target is on the source's network.
+    - Else the gateways that lead to the target, in the locality of the instances behind them.
+    - Federated meshes share nothing.
     """
     found: dict[tuple[str, int, str, bool], list[str]] = {}
     for way in ways(spec, source):
-        target = spec.cluster(way.target)
+        target, crosses = spec.cluster(way.target), way.by is By.GATEWAY
         for instance in instances.get(target.name, ()):
-            if way.by is not By.GATEWAY:
-                found.setdefault(
-                    (instance.address, instance.port, instance.locality, False), []
-                ).append(target.name)
-                continue
-            for gateway in gateways_to(target, gateways):
-                found.setdefault(
-                    (gateway.address, gateway.port, instance.locality, True), []
-                ).append(target.name)
+            goals: Sequence[Gateway | Instance]
+            goals = gateways_to(target, gateways) if crosses else (instance,)
+            for goal in goals:
+                key = (goal.address, goal.port, instance.locality, crosses)
+                found.setdefault(key, []).append(target.name)
     return tuple(
         Expected(address, port, locality, tuple(dict.fromkeys(targets)), gateway)
         for (address, port, locality, gateway), targets in sorted(found.items())
@@ -125,7 +129,10 @@ def expected_endpoints(
 def held_for(
     proxy: ProxyFacts, prefix: str, snapshot: Snapshot
 ) -> tuple[ProxyEndpoint, ...] | None:
-    """The endpoints of the probe service that a proxy holds in its Envoy cluster with that prefix; None where it has no such cluster."""
+    """The endpoints of the probe service in a proxy's Envoy cluster with that prefix.
+
+    None where it has no such cluster.
+    """
     probes = snapshot.require_probes()
     separator = "" if prefix.endswith("|") else "."
     for name, endpoints in proxy.endpoints.items():
@@ -136,33 +143,26 @@ def held_for(
 
 def misplaced(wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]) -> list[Expected]:
     """The healthy endpoints that are held in another locality than they are in."""
-    places = {(one.address, one.port, one.locality) for one in held if one.health == "HEALTHY"}
-    there = {(one.address, one.port) for one in held if one.health == "HEALTHY"}
-    # a gateway may lead to instances in several localities; Envoy keeps an address once, in the locality that named it first
-    possible = {
-        (one.address, one.port): {
-            other.locality for other in wanted if other.address == one.address
-        }
-        for one in wanted
-    }
+    actual: dict[tuple[str, int], set[str]] = {}
+    for one in held:
+        if one.health == "HEALTHY":
+            actual.setdefault((one.address, one.port), set()).add(one.locality)
+    # a gateway may lead to instances in several localities;
+    # Envoy keeps an address once, in the locality that named it first
+    possible: dict[str, set[str]] = {}
+    for expected in wanted:
+        possible.setdefault(expected.address, set()).add(expected.locality)
     return [
         one
         for one in wanted
-        if (one.address, one.port) in there
-        and not any(
-            (one.address, one.port, place) in places for place in possible[(one.address, one.port)]
-        )
+        if (found := actual.get((one.address, one.port))) and not found & possible[one.address]
     ]
 
 
 def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gateway, ...]:
-    """The gateways that lead to a cluster from other networks: its own, else those of its network."""
-    own = tuple(
-        gateway
-        for gateway in gateways
-        if gateway.cluster == target.name and gateway.network == target.network
-    )
-    return own or tuple(gateway for gateway in gateways if gateway.network == target.network)
+    """The gateways that lead to a cluster from other networks: its own, else its network's."""
+    there = tuple(gateway for gateway in gateways if gateway.network == target.network)
+    return tuple(gateway for gateway in there if gateway.cluster == target.name) or there
 
 
 def ready_instances(
@@ -173,31 +173,22 @@ def ready_instances(
     nodes = {name_of(node): str(locality_of(node)) for node in cluster.listed("Node")}
     found = []
     for item in cluster.listed("EndpointSlice", probes.namespace):
-        if (
-            labels_of(item).get("kubernetes.io/service-name") != probes.service
-            or item["addressType"] == "FQDN"
-        ):
+        of_probes = labels_of(item).get(SERVICE_LABEL) == probes.service
+        if not of_probes or item["addressType"] == "FQDN":
             continue
         for port in item["ports"]:
             if (port.get("name") or "") != port_name:
                 continue
             for endpoint in item["endpoints"]:
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
+                    pod, address = endpoint["target"], endpoint["addresses"][0]
                     locality = nodes.get(endpoint.get("nodeName", ""), "")
-                    found.append(
-                        Instance(
-                            cluster.name,
-                            endpoint["target"],
-                            endpoint["addresses"][0],
-                            port["port"],
-                            locality,
-                        )
-                    )
+                    found.append(Instance(cluster.name, pod, address, port["port"], locality))
     return tuple(sorted(found, key=lambda instance: (instance.address, instance.port)))
 
 
 def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
-    """Number and name of every TCP port of the probe service, as the first cluster that has it says."""
+    """Number and name of every TCP port of the probe service, by the first cluster that has it."""
     probes = snapshot.require_probes()
     for cluster in snapshot:
         item = cluster.found("Service", probes.service, probes.namespace)
@@ -207,11 +198,8 @@ def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
                 for port in item["spec"].get("ports") or ()
                 if port.get("protocol", "TCP") == "TCP"
             )
-    raise ObservationError(
-        f"service {probes.service}.{probes.namespace}",
-        "is in no cluster",
-        advice="deploy the probes again",
-    )
+    service = f"service {probes.service}.{probes.namespace}"
+    raise ObservationError(service, "is in no cluster", advice="deploy the probes again")
 
 
 def gateway_addresses(snapshot: Snapshot) -> tuple[Gateway, ...]:
@@ -226,16 +214,18 @@ def gateway_addresses(snapshot: Snapshot) -> tuple[Gateway, ...]:
 
 
 def external_addresses(service: Object) -> tuple[str, ...]:
-    """The addresses by which a Service can be reached from outside its cluster: load balancer and external IPs."""
+    """The addresses of a Service outside its cluster: load balancer and external IPs."""
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    addresses = [entry.get("ip") or entry.get("hostname") for entry in ingress]
-    return tuple(
-        address for address in (*addresses, *(service["spec"].get("externalIPs") or ())) if address
-    )
+    balanced = (entry.get("ip") or entry.get("hostname") for entry in ingress)
+    return tuple(filter(None, (*balanced, *(service["spec"].get("externalIPs") or ()))))
 
 
 def gateway_port(service: Object) -> int:
-    """The port that peers use: 15443, or what the label ``networking.istio.io/gatewayPort`` says; its node port on NodePort Services."""
+    """The port that peers use.
+
+    15443, or what the label ``networking.istio.io/gatewayPort`` says; on NodePort Services the node
+    port of that one.
+    """
     label = labels_of(service).get(GATEWAY_PORT_LABEL, "")
     port = int(label) if label.isdigit() else EAST_WEST_PORT
     if service["spec"].get("type") == "NodePort":
@@ -246,11 +236,6 @@ def gateway_port(service: Object) -> int:
 
 
 def _addresses(cluster: str, network: str, service: Object) -> Iterator[Gateway]:
+    name, port = f"{namespace_of(service)}/{name_of(service)}", gateway_port(service)
     for address in external_addresses(service):
-        yield Gateway(
-            cluster,
-            network,
-            address,
-            gateway_port(service),
-            f"{namespace_of(service)}/{name_of(service)}",
-        )
+        yield Gateway(cluster, network, address, port, name)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..mesh import Mesh
+from ..istio_names import INJECTION_LABEL, ISTIOD_PODS, REVISION_LABEL, SERVICE_LABEL
 from ..snapshot import Snapshot, labels_of, name_of
 
 
 class Commands:
-    """The commands of remedies, with the real contexts, namespaces and names of a mesh, so that they work when typed in.
+    """The commands of remedies; they work when typed in.
 
-    A remedy is shell as it stands; what a person has to do or know besides is in a comment behind it.
+    A remedy is shell as it stands; what a person has to do or know besides is a comment behind it.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -23,16 +23,17 @@ class Commands:
         self._namespace = snapshot.spec.istio_namespace
 
     def context(self, cluster: str) -> str:
-        """The kubeconfig context of a cluster."""
+        """The kubeconfig context of a cluster; its name where none is known."""
         return self._snapshot.spec.cluster(cluster).context or cluster
 
     def kubectl(self, cluster: str, arguments: str, namespace: str = "") -> str:
         """A kubectl command in a cluster; in no namespace where none is given."""
-        return (
-            f"kubectl --context={self.context(cluster)} "
-            + (f"-n {namespace} " if namespace else "")
-            + arguments
-        )
+        where = f"-n {namespace} " if namespace else ""
+        return f"kubectl --context={self.context(cluster)} {where}{arguments}"
+
+    def istioctl(self, cluster: str, arguments: str) -> str:
+        """An istioctl command in a cluster: the one that holds the proxies it is about."""
+        return f"istioctl --context={self.context(cluster)} {arguments}"
 
     def istio(self, cluster: str, arguments: str) -> str:
         """A kubectl command in the namespace of the control plane."""
@@ -40,12 +41,15 @@ class Commands:
 
     def restart_istiod(self, cluster: str) -> str:
         """Restart the control plane in a cluster and wait for it."""
-        restart = self.istio(cluster, "rollout restart deployment -l app=istiod")
-        return f"{restart} && {self.istio(cluster, 'rollout status deployment -l app=istiod --timeout=3m')}"
+        restart = self.istio(cluster, f"rollout restart deployment -l {ISTIOD_PODS}")
+        wait = self.istio(cluster, f"rollout status deployment -l {ISTIOD_PODS} --timeout=3m")
+        return f"{restart} && {wait}"
 
     def restart_workloads(self, cluster: str) -> str:
-        """Restart the gateways and everything in injected namespaces, so that it gets new certificates or a new injection; wait for
-        the gateways, without which the clusters are apart."""
+        """Restart the gateways and everything in injected namespaces, and wait for the gateways.
+
+        They get new certificates and a new injection. Without the gateways the clusters are apart.
+        """
         commands = [
             self.istio(cluster, "rollout restart deployment -l 'app!=istiod'"),
             self.istio(cluster, "rollout status deployment -l 'app!=istiod' --timeout=3m"),
@@ -54,9 +58,8 @@ class Commands:
         own = self._snapshot.probes.namespace if self._snapshot.probes else ""
         for item in found.objects.get("Namespace", ()) if found else ():
             labels = labels_of(item)
-            if name_of(item) not in (self._namespace, own) and (
-                labels.get("istio-injection") == "enabled" or "istio.io/rev" in labels
-            ):
+            injected = labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
+            if injected and name_of(item) not in (self._namespace, own):
                 commands.append(self.kubectl(cluster, "rollout restart deployment", name_of(item)))
         return " && ".join(commands)
 
@@ -65,46 +68,42 @@ class Commands:
         return self.kubectl(cluster, f"apply -f - <<'EOF'\n{json.dumps(manifest)}\nEOF", namespace)
 
     def set_mesh_config(self, cluster: str, change: Callable[[dict[str, Any]], None]) -> str:
-        """Patch the mesh configuration of the control plane in a cluster, as it was recorded, with one change."""
+        """Patch a control plane's recorded mesh configuration in a cluster with one change."""
         import yaml
 
         for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ()):
             if "mesh" in item["data"]:
                 mesh = yaml.safe_load(item["data"]["mesh"]) or {}
                 change(mesh)
-                patch = json.dumps({"data": {"mesh": yaml.safe_dump(mesh)}})
-                return self.istio(
-                    cluster, f"patch configmap {name_of(item)} --type=merge -p {shlex.quote(patch)}"
-                )
+                patch = shlex.quote(json.dumps({"data": {"mesh": yaml.safe_dump(mesh)}}))
+                patched = f"patch configmap {name_of(item)} --type=merge -p {patch}"
+                return self.istio(cluster, patched)
         return self.istio(cluster, "edit configmap istio")
 
     def create_remote_secret(self, holder: str, target: str) -> str:
-        """Give the control plane in ``holder`` access to ``target``, under the name that the mesh has for it."""
-        server = self.peer_server(target)
-        where = (
-            ""
-            if self._namespace == "istio-system"
-            else f" --namespace={self._namespace} --istioNamespace={self._namespace}"
-        )
-        return (
-            f"istioctl create-remote-secret --context={self.context(target)} --name={target}{where}"
-            + (f" --server={server}" if server else "")
-            + f" | kubectl --context={self.context(holder)} apply -f -"
-        )
+        """Give the control plane in ``holder`` access to ``target``, under its name in the mesh."""
+        namespace, server = self._namespace, self.peer_server(target)
+        make = f"istioctl create-remote-secret --context={self.context(target)} --name={target}"
+        if namespace != "istio-system":
+            make += f" --namespace={namespace} --istioNamespace={namespace}"
+        if server:
+            make += f" --server={server}"
+        return f"{make} | kubectl --context={self.context(holder)} apply -f -"
 
     def peer_server(self, target: str) -> str:
-        """The address of a cluster's API server for other clusters, where the one in our own kubeconfig is of no use to them."""
+        """The address of a cluster's API server for other clusters.
+
+        Empty where our own kubeconfig's address serves them, too, or where nobody knows one.
+        """
         cluster = self._snapshot.clusters.get(target)
-        if cluster is None:
-            return ""
-        if not is_loopback(cluster.server):
+        if cluster is None or not is_loopback(cluster.server):
             return ""
         for other in self._snapshot:
             for access in other.access:
                 if access.status == 200 and access.cluster_uid == cluster.uid and cluster.uid:
                     return access.server
         for item in cluster.objects.get("EndpointSlice", ()):
-            if item["metadata"].get("labels", {}).get("kubernetes.io/service-name") == "kubernetes":
+            if item["metadata"].get("labels", {}).get(SERVICE_LABEL) == "kubernetes":
                 for endpoint in item["endpoints"]:
                     return f"https://{endpoint['addresses'][0]}:{item['ports'][0]['port']}"
         return ""
@@ -113,14 +112,5 @@ class Commands:
 def is_loopback(server: str) -> bool:
     """Whether a server address (``https://127.0.0.1:6443``) leads to the machine that uses it."""
     host = urlsplit(server).hostname or ""
-    return host == "localhost" or host.startswith("127.") or host in ("::1", "0.0.0.0", "::")  # noqa: S104
-
-
-def kubectl(mesh: Mesh, cluster: str, arguments: str) -> str:
-    """A kubectl command in a cluster."""
-    return f"kubectl --context={mesh.spec.cluster(cluster).context or cluster} {arguments}"
-
-
-def istioctl(mesh: Mesh, cluster: str, arguments: str) -> str:
-    """An istioctl command about the proxies of a cluster; it talks to the proxies, so any cluster's context will do that holds them."""
-    return f"istioctl --context={mesh.spec.cluster(cluster).context or cluster} {arguments}"
+    own = ("localhost", "::1", "0.0.0.0", "::")  # noqa: S104
+    return host in own or host.startswith("127.")

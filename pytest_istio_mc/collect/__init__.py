@@ -1,4 +1,4 @@
-"""Collect: one concurrent sweep over the clusters of a mesh that records what the static checks read, as a snapshot."""
+"""Collect: one concurrent sweep over a mesh, recorded as a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remote access as istiod has it: each credential of a remote secret is used once, from a pod in the cluster that holds it."""
+"""Remote access: every credential used once, from its holder's cluster."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import MeshError
-from ..snapshot import AccessFacts, Review
+from ..istio_names import KUBE_SYSTEM
+from ..recorded import AccessFacts, Review
 from .secrets import Credential
 
 Ask = Callable[[str, dict[str, Any]], Mapping[str, Any]]
-"""``ask(cluster, operation)``: have the probe of that cluster do an operation and return its result; raises ``MeshError``."""
+"""``ask(cluster, operation)``: the result of an operation that the cluster's probe does.
+
+Raises ``MeshError``.
+"""
 
 _READ = ("list", "watch")
 NEEDS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -29,17 +33,24 @@ NEEDS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("serves-proxies", "authentication.k8s.io", "tokenreviews", ("create",)),
     ("credentials", "authorization.k8s.io", "subjectaccessreviews", ("create",)),
 )
-"""What istiod lists, watches and creates in a remote cluster, and the reason: read in Istio 1.31's ``pkg/kube/multicluster``,
-``pilot/pkg/serviceregistry/kube/controller`` and ``pilot/pkg/credentials/kube``, and granted by its ``istio-reader-clusterrole``."""
+"""What istiod lists, watches and creates in a remote cluster.
+
+- Who needs it (the word of ``Review.need``), API group, resource, verbs.
+- Read in Istio 1.31's ``pkg/kube/multicluster``, ``pilot/pkg/serviceregistry/kube/controller`` and
+  ``pilot/pkg/credentials/kube``.
+- Granted by its ``istio-reader-clusterrole``.
+"""
+
+NO_PROBE = "there is no probe workload in this cluster to try it from"
 
 _NOWHERE = "istio-mc-no-such-namespace"
-"""Rules are asked for in a namespace without role bindings, so that only cluster-wide rights count."""
+"""The namespace that reviews ask for: it has no role bindings, only cluster-wide rights count."""
 
 
 def probe_access(
     cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float
 ) -> AccessFacts:
-    """Use one credential from a pod of ``cluster``: reach the server, verify it, authenticate, and ask what it may do."""
+    """Use one credential from a pod of ``cluster``, and ask for its rights."""
     facts = credential.facts
     base = AccessFacts(credential.namespace, credential.secret, credential.key, facts.server)
     reason = _why_not(credential, ask)
@@ -64,7 +75,7 @@ def probe_access(
         return ask(cluster, operation)
 
     try:
-        first = request("/api/v1/namespaces/kube-system")
+        first = request(f"/api/v1/namespaces/{KUBE_SYSTEM}")
         reached = replace(
             base,
             connect_error=str(first.get("connect_error") or ""),
@@ -106,42 +117,27 @@ def _reviews(request: Callable[..., Mapping[str, Any]]) -> tuple[Review, ...]:
         for need, group, resource, verbs in NEEDS
         for verb in verbs
     ]
-    answer = request(
-        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
-        {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": _NOWHERE},
-        },
-    )
+    answer = request(*_review("SelfSubjectRulesReview", {"namespace": _NOWHERE}))
     status = _json(answer).get("status") or {}
     rules = status.get("resourceRules") or ()
-    missing = [
-        review
-        for review in wanted
-        if not granted(rules, review.verb, review.group, review.resource)
-    ]
-    # authorizers other than RBAC need not list their rules: there only a review of each single right tells
+    missing = [one for one in wanted if not granted(rules, one.verb, one.group, one.resource)]
+    # authorizers other than RBAC need not list rules: there only reviews of single rights tell
     refused = set(missing)
     if missing and (status.get("incomplete") or answer.get("status") != 201):
         refused = {review for review in missing if not _allowed(request, review)}
-    return tuple(
-        Review(review.verb, review.resource, review.group, review not in refused, review.need)
-        for review in wanted
-    )
+    return tuple(replace(review, allowed=review not in refused) for review in wanted)
 
 
 def _allowed(request: Callable[..., Mapping[str, Any]], review: Review) -> bool:
     attributes = {"verb": review.verb, "group": review.group, "resource": review.resource}
-    answer = request(
-        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        },
-    )
+    answer = request(*_review("SelfSubjectAccessReview", {"resourceAttributes": attributes}))
     return bool((_json(answer).get("status") or {}).get("allowed"))
+
+
+def _review(kind: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    version = "authorization.k8s.io/v1"
+    document = {"apiVersion": version, "kind": kind, "spec": spec}
+    return f"/apis/{version}/{kind.lower()}s", document
 
 
 def _why_not(credential: Credential, ask: Ask | None) -> str:
@@ -153,7 +149,7 @@ def _why_not(credential: Credential, ask: Ask | None) -> str:
     if facts.auth not in ("token", "none"):
         return f"the kubeconfig authenticates by {facts.auth}, which is not tried out"
     if ask is None:
-        return "there is no probe workload in this cluster to try it from"
+        return NO_PROBE
     return ""
 
 

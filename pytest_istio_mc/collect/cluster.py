@@ -1,4 +1,4 @@
-"""The sweep: every cluster, object kind, istiod replica, proxy and remote credential, read side by side."""
+"""The sweep: all clusters, object kinds, istiods, proxies, credentials, read side by side."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from ..errors import KubeError, NotInTime
 from ..eventually import Timeouts, eventually
+from ..istio_names import CA_SECRETS, REMOTE_SECRETS
+from ..kube import Kube
 from ..mesh import Mesh
 from ..progress import Progress
+from ..recorded import AccessFacts, EndpointFacts, Failure, IstiodFacts, ProxyFacts, SecretFacts
 from ..snapshot import (
-    AccessFacts,
+    REACH,
     ClusterSnapshot,
-    EndpointFacts,
-    Failure,
-    IstiodFacts,
-    ProxyFacts,
-    SecretFacts,
     Snapshot,
     is_east_west_service,
     labels_of,
     name_of,
-    namespace_of,  # fmt: skip
+    namespace_of,
 )
 from ..spec import ClusterSpec
+from ..together import for_each
 from .access import Ask, probe_access
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
-
-if TYPE_CHECKING:
-    from ..kube import Kube
 
 T = TypeVar("T")
 
@@ -46,51 +43,34 @@ def collect(
     mesh: Mesh,
     progress: Progress,
     *,
-    kubes: Mapping[str, Kube] | None = None,
+    kubes: Mapping[str, Kube],
     ask: Ask | None = None,
     timeouts: Timeouts | None = None,
 ) -> Snapshot:
     """Record a snapshot of the mesh.
 
-    ``kubes`` are open connections by cluster name (made, and closed, here where there are none); ``ask`` lets a probe pod do an
-    operation, see ``collect.access``. What cannot be had is recorded as a failure; nothing is raised for it, and nothing is written
-    to any cluster.
+    - ``kubes``: open connections by cluster name.
+    - ``ask``: lets a probe pod do an operation, see ``collect.access``.
+    - What cannot be had is recorded as a failure; nothing is raised for it.
+    - Nothing is written to any cluster.
     """
     waits = timeouts or Timeouts()
-    opened = {} if kubes is not None else _open(mesh, waits)
-    connections = kubes if kubes is not None else opened
-    try:
-        with (
-            progress.step(f"snapshot of {len(mesh.spec.clusters)} clusters"),
-            # coordinators wait for requests, so they have a pool of their own: one shared pool could fill up with waiting ones
-            ThreadPoolExecutor(max(1, len(mesh.spec.clusters)), "cluster") as coordinators,
-            ThreadPoolExecutor(REQUESTS_AT_ONCE, "request") as requests,
-        ):
-            sweeps = [
-                _ClusterSweep(mesh, cluster, connections[cluster.name], requests, ask, waits)
-                for cluster in mesh.spec
-            ]
-            clusters = {found.name: found for found in coordinators.map(_ClusterSweep.run, sweeps)}
-            clusters = _settled(clusters, {sweep.cluster.name: sweep for sweep in sweeps}, waits)
-    finally:
-        for kube in opened.values():
-            kube.close()
+    with (
+        progress.step(f"snapshot of {len(mesh.spec.clusters)} clusters"),
+        # for requests only: what waits for requests (a sweep) could fill up a shared pool
+        ThreadPoolExecutor(REQUESTS_AT_ONCE, "request") as requests,
+    ):
+        sweeps = [
+            _ClusterSweep(mesh, cluster, kubes[cluster.name], requests, ask, waits)
+            for cluster in mesh.spec
+        ]
+        found = for_each(_ClusterSweep.run, sweeps)
+        clusters = {
+            cluster.name: _settled(cluster, sweep, waits)
+            for cluster, sweep in zip(found, sweeps, strict=True)
+        }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Snapshot(mesh.spec, mesh.run_id, now, clusters, mesh.probes)
-
-
-def _open(mesh: Mesh, waits: Timeouts) -> dict[str, Kube]:
-    from ..kube import Kube
-
-    return {
-        cluster.name: Kube(
-            cluster.name,
-            mesh.spec.kubeconfig,
-            cluster.context,
-            request_timeout_seconds=waits.kube_request,
-        )
-        for cluster in mesh.spec
-    }
 
 
 class _ClusterSweep:
@@ -109,15 +89,10 @@ class _ClusterSweep:
         self._mesh = mesh
         self._kube = kube
         self._pool = pool
-        self._ask = (
-            ask
-            if mesh.probes is not None
-            and any(pod.cluster == cluster.name for pod in mesh.probes.pods)
-            else None
-        )
+        pods = mesh.probes.pods if mesh.probes else ()
+        self._ask = ask if any(pod.cluster == cluster.name for pod in pods) else None
         self._waits = waits
         self._failures: list[Failure] = []
-        self._istiod_pods: list[dict[str, Any]] = []
 
     def run(self) -> ClusterSnapshot:
         """Everything recorded of this cluster."""
@@ -125,11 +100,8 @@ class _ClusterSweep:
             version = self._kube.version()
             groups = self._kube.get_path("/apis")
         except KubeError as error:
-            return ClusterSnapshot(
-                self.cluster.name,
-                self._kube.server,
-                failures=(Failure("reach the API server", str(error), error.status),),
-            )
+            failures = (Failure(REACH, str(error), error.status),)
+            return ClusterSnapshot(self.cluster.name, self._kube.server, failures=failures)
         secrets = self._pool.submit(self._attempt, "list Secret", self._secrets)
         early = {
             listing: self._submit(listing) for listing in LISTINGS if listing.scope != "workloads"
@@ -137,18 +109,10 @@ class _ClusterSweep:
         listed = {listing: future.result() for listing, future in early.items()}
         services = next(items for listing, items in listed.items() if listing.kind == "Service")
         gateways = [service for service in services or () if is_east_west_service(service)]
-        namespaces = sorted(
-            {
-                self._istio_namespace,
-                *self._probe_namespaces,
-                *(namespace_of(service) for service in gateways),
-            }
-        )
+        ours = {self._istio_namespace, *self._probe_namespaces}
+        namespaces = sorted(ours.union(map(namespace_of, gateways)))
         late = {
-            listing: [
-                self._submit(listing, namespace)
-                for namespace in (*namespaces, *self._extra(listing))
-            ]
+            listing: [self._submit(listing, place) for place in (*namespaces, *_extra(listing))]
             for listing in LISTINGS
             if listing.scope == "workloads"
         }
@@ -180,11 +144,8 @@ class _ClusterSweep:
 
     def shards(self, istiod: IstiodFacts) -> Any:
         """Read one replica's endpoint shards again."""
-        return read_debug(
-            self._getter(self._istio_namespace, istiod.pod),
-            "endpointShardz",
-            self._probe_namespaces,
-        )
+        get = self._getter(self._istio_namespace, istiod.pod)
+        return read_debug(get, "endpointShardz", self._probe_namespaces)
 
     @property
     def _istio_namespace(self) -> str:
@@ -193,10 +154,6 @@ class _ClusterSweep:
     @property
     def _probe_namespaces(self) -> tuple[str, ...]:
         return (self._mesh.probes.namespace,) if self._mesh.probes else ()
-
-    def _extra(self, listing: Listing) -> tuple[str, ...]:
-        # the Kubernetes API server's own endpoints: the address that other clusters may reach it by
-        return ("default",) if listing.kind.startswith("EndpointSlice") else ()
 
     def _submit(
         self, listing: Listing, namespace: str | None = None
@@ -227,9 +184,9 @@ class _ClusterSweep:
         own = [
             secret
             for secret in self._kube.list("Secret", self._istio_namespace)
-            if secret["metadata"]["name"] in ("cacerts", "istio-ca-secret") or looks_remote(secret)
+            if name_of(secret) in CA_SECRETS or looks_remote(secret)
         ]
-        elsewhere = self._kube.list("Secret", None, labels="istio/multiCluster=true")
+        elsewhere = self._kube.list("Secret", None, labels=REMOTE_SECRETS)
         facts: list[SecretFacts] = []
         credentials: list[Credential] = []
         for secret in _unique([*own, *elsewhere]):
@@ -241,20 +198,16 @@ class _ClusterSweep:
         return tuple(facts), tuple(credentials)
 
     def _istiods(self, pods: Iterable[dict[str, Any]]) -> list[Future[IstiodFacts]]:
+        namespace = self._istio_namespace
         found = [
             pod
             for pod in pods
-            if namespace_of(pod) == self._istio_namespace
+            if namespace_of(pod) == namespace
             and labels_of(pod).get("app") == "istiod"
             and _runs(pod)
         ]
         return [
-            self._pool.submit(
-                read_istiod,
-                pod,
-                self._getter(self._istio_namespace, name_of(pod)),
-                self._probe_namespaces,
-            )
+            self._pool.submit(read_istiod, pod, self._getter(*_key(pod)), self._probe_namespaces)
             for pod in found
         ]
 
@@ -264,121 +217,88 @@ class _ClusterSweep:
         gateways: Iterable[Mapping[str, Any]],
         services: Iterable[Mapping[str, Any]],
     ) -> list[Future[ProxyFacts]]:
-        probes = self._mesh.probes
-        prefix = f"{probes.service}.{probes.namespace}.svc." if probes else ""
-        ports = [
-            port["port"]
-            for service in services
-            if probes
-            and (namespace_of(service), name_of(service)) == (probes.namespace, probes.service)
-            for port in service["spec"].get("ports") or ()
-        ]
-        kinds = (
-            {
-                (probes.namespace, pod.name): pod.role
-                for pod in probes.pods
-                if pod.cluster == self.cluster.name
-            }
-            if probes
-            else {}
-        )
+        prefix, ports, kinds = "", [], {}
+        if probes := self._mesh.probes:
+            prefix = f"{probes.service}.{probes.namespace}.svc."
+            ports = [
+                port["port"]
+                for service in services
+                if _key(service) == (probes.namespace, probes.service)
+                for port in service["spec"].get("ports") or ()
+            ]
+            here = [pod for pod in probes.pods if pod.cluster == self.cluster.name]
+            kinds = {(probes.namespace, pod.name): pod.role for pod in here}
         for service in gateways:
             selector = (service["spec"].get("selector") or {}).items()
             for pod in pods:
-                if (
-                    selector
-                    and namespace_of(pod) == namespace_of(service)
-                    and selector <= labels_of(pod).items()
-                ):
-                    kinds[(namespace_of(pod), name_of(pod))] = "east-west"
+                beside = namespace_of(pod) == namespace_of(service)
+                if selector and beside and selector <= labels_of(pod).items():
+                    kinds[_key(pod)] = "east-west"
         futures = []
         for pod in pods:
-            kind = kinds.get((namespace_of(pod), name_of(pod)))
+            kind = kinds.get(_key(pod))
             if kind is not None and _runs(pod):
-                known = {
-                    "service_account": pod["spec"].get("serviceAccountName", ""),
-                    "labels": labels_of(pod),
-                }
-                get = self._getter(namespace_of(pod), name_of(pod))
-                futures.append(
-                    self._pool.submit(
-                        read_proxy,
-                        namespace_of(pod),
-                        name_of(pod),
-                        kind,
-                        get,
-                        prefix,
-                        ports=ports,
-                        **known,
-                    )
-                )
+                account = pod["spec"].get("serviceAccountName", "")
+                known = {"service_account": account, "labels": labels_of(pod)}
+                read = partial(read_proxy, ports=ports, **known)
+                get = self._getter(*_key(pod))
+                futures.append(self._pool.submit(read, *_key(pod), kind, get, prefix))
         return futures
 
     def _access(self, credentials: Iterable[Credential]) -> list[Future[AccessFacts]]:
-        # single rights are asked for one after the other: a task that waits for tasks of its own pool could wait for ever
-        return [
-            self._pool.submit(
-                probe_access, self.cluster.name, credential, self._ask, self._waits.request
-            )
-            for credential in credentials
-        ]
+        # single rights are asked for one after the other: a task that waits for tasks of its own
+        # pool could wait for ever
+        here, ask, wait = self.cluster.name, self._ask, self._waits.request
+        return [self._pool.submit(probe_access, here, one, ask, wait) for one in credentials]
 
     def _control_plane(self, slices: Iterable[Mapping[str, Any]]) -> list[Future[EndpointFacts]]:
-        """Handshakes with the istiod of another cluster that serves this one; none where its own does."""
-        if self.cluster.control_plane in ("", self.cluster.name):
+        """Handshakes with an istiod elsewhere that serves this cluster."""
+        here = self.cluster.name
+        if self.cluster.served_from == here:
             return []
         namespace, wait = self._istio_namespace, self._waits.request
         return [
-            self._pool.submit(
-                probe_endpoint, self.cluster.name, address, port, namespace, self._ask, wait
-            )
-            for address, port in istiod_endpoints(slices, namespace)
+            self._pool.submit(probe_endpoint, here, *endpoint, namespace, self._ask, wait)
+            for endpoint in istiod_endpoints(slices, namespace)
         ]
 
 
-def _settled(
-    clusters: dict[str, ClusterSnapshot], sweeps: Mapping[str, _ClusterSweep], waits: Timeouts
-) -> dict[str, ClusterSnapshot]:
-    """The clusters, with replicas of one istiod that disagree read again until they agree, or until the budget for it is over.
+def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep, waits: Timeouts) -> ClusterSnapshot:
+    """The cluster, its istiod replicas given time to agree.
 
     Replicas hear of an endpoint one after the other; only a difference that stays is one.
     """
-    settled = dict(clusters)
-    for name, cluster in clusters.items():
-        replicas = [istiod for istiod in cluster.istiods if "endpointShardz" in istiod.debug]
-        if len(replicas) < 2 or _agree(istiod.debug["endpointShardz"] for istiod in replicas):
-            continue
-        sweep = sweeps[name]
-        latest: dict[str, Any] = {}
+    replicas = [istiod for istiod in cluster.istiods if "endpointShardz" in istiod.debug]
+    if len(replicas) < 2 or _agree(istiod.debug["endpointShardz"] for istiod in replicas):
+        return cluster
+    latest: dict[str, Any] = {}
 
-        def read_again(
-            sweep: _ClusterSweep = sweep,
-            replicas: list[IstiodFacts] = replicas,
-            latest: dict[str, Any] = latest,
-        ) -> list[Any]:
-            latest.update({istiod.pod: sweep.shards(istiod) for istiod in replicas})
-            return list(latest.values())
+    def read_again() -> list[Any]:
+        latest.update({istiod.pod: sweep.shards(istiod) for istiod in replicas})
+        return list(latest.values())
 
-        try:
-            eventually(
-                read_again,
-                _agree,
-                within_seconds=waits.endpoint_propagation,
-                what="istiod replicas",
-                every_seconds=0.5,
-            )
-        except NotInTime:
-            pass  # they still disagree; that is what the snapshot then says
-        settled[name] = replace(
-            cluster,
-            istiods=tuple(
-                replace(istiod, debug={**istiod.debug, "endpointShardz": latest[istiod.pod]})
-                if istiod.pod in latest
-                else istiod
-                for istiod in cluster.istiods
-            ),
+    try:
+        eventually(
+            read_again,
+            _agree,
+            within_seconds=waits.endpoint_propagation,
+            what="istiod replicas",
+            every_seconds=0.5,
         )
-    return settled
+    except NotInTime:
+        pass  # they still disagree; that is what the snapshot then says
+    istiods = (
+        replace(istiod, debug={**istiod.debug, "endpointShardz": latest[istiod.pod]})
+        if istiod.pod in latest
+        else istiod
+        for istiod in cluster.istiods
+    )
+    return replace(cluster, istiods=tuple(istiods))
+
+
+def _extra(listing: Listing) -> tuple[str, ...]:
+    # the Kubernetes API server's own endpoints: the address that other clusters may reach it by
+    return ("default",) if listing.kind.startswith("EndpointSlice") else ()
 
 
 def _agree(documents: Iterable[Any]) -> bool:
@@ -387,10 +307,13 @@ def _agree(documents: Iterable[Any]) -> bool:
 
 
 def _runs(pod: Mapping[str, Any]) -> bool:
-    return bool(
-        pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-    )
+    ends = pod["metadata"].get("deletionTimestamp")
+    return bool(pod["status"].get("phase") == "Running" and not ends)
+
+
+def _key(item: Mapping[str, Any]) -> tuple[str, str]:
+    return namespace_of(item), name_of(item)
 
 
 def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({(namespace_of(item), name_of(item)): item for item in items}.values())
+    return list({_key(item): item for item in items}.values())

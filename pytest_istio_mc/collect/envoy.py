@@ -1,4 +1,7 @@
-"""What an Envoy holds: its configuration dump, reduced to the endpoints, filter chains and certificates that checks read."""
+"""The configuration dump of an Envoy, reduced to what checks read.
+
+That is endpoints, filter chains, certificates and the handling of requests.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ..errors import KubeError
-from ..snapshot import Failure, FilterChain, ProxyEndpoint, ProxyFacts
+from ..recorded import Failure, FilterChain, ProxyEndpoint, ProxyFacts
 from .handling import inbound, outbound
 
 ADMIN_PORT = 15000
 _METADATA = (
-    "CLUSTER_ID", "NETWORK", "MESH_ID", "ISTIO_VERSION", "NAMESPACE", "SERVICE_ACCOUNT", "REQUESTED_NETWORK_VIEW", "PROXY_CONFIG",
-    "DNS_CAPTURE", "ISTIO_PROXY_SHA", "WORKLOAD_NAME", "CLUSTER_DOMAIN", "INSTANCE_IPS",
+    "CLUSTER_ID", "NETWORK", "MESH_ID", "ISTIO_VERSION", "NAMESPACE", "SERVICE_ACCOUNT",
+    "REQUESTED_NETWORK_VIEW", "PROXY_CONFIG", "DNS_CAPTURE", "ISTIO_PROXY_SHA", "WORKLOAD_NAME",
+    "CLUSTER_DOMAIN", "INSTANCE_IPS",
 )  # fmt: skip
 
 Get = Callable[[int, str], bytes]
@@ -30,15 +34,18 @@ def read_proxy(
     ports: Collection[int] = (),
     **known: Any,
 ) -> ProxyFacts:
-    """What one proxy holds. ``host_prefix`` (``echo.ns.svc.``) and ``ports`` name the service whose endpoints are kept; ``known`` is
-    what the caller knows of the pod. A dump that cannot be read is a recorded failure."""
+    """The facts of one proxy.
+
+    - ``host_prefix`` (``echo.ns.svc.``) and ``ports`` name the service whose endpoints are kept.
+    - ``known``: further fields of the facts, which the caller knows of the pod.
+    - A dump that cannot be read is a recorded failure.
+    """
     try:
         dump = json.loads(get(ADMIN_PORT, "/config_dump?include_eds"))
     except (KubeError, ValueError) as error:
         status = error.status if isinstance(error, KubeError) else 0
-        return ProxyFacts(
-            namespace, pod, kind, failures=(Failure("/config_dump", str(error), status),), **known
-        )
+        failures = (Failure("/config_dump", str(error), status),)
+        return ProxyFacts(namespace, pod, kind, failures=failures, **known)
     return reduce_dump(namespace, pod, kind, dump, host_prefix, ports=ports, **known)
 
 
@@ -61,6 +68,7 @@ def reduce_dump(
     place = node.get("locality") or {}
     chain, roots = _certificates(sections.get("SecretsConfigDump", {}))
     chains, errors = _listeners(sections.get("ListenersConfigDump", {}), ports=kind == "east-west")
+    names = _cluster_names(sections.get("ClustersConfigDump", {}))
     return ProxyFacts(
         namespace=namespace,
         pod=pod,
@@ -68,13 +76,7 @@ def reduce_dump(
         metadata={key: metadata[key] for key in _METADATA if key in metadata},
         locality="/".join(place[key] for key in ("region", "zone", "sub_zone") if place.get(key)),
         version=str(node.get("user_agent_build_version", {}).get("version", "") or _semantic(node)),
-        clusters=tuple(
-            sorted(
-                name
-                for name in _cluster_names(sections.get("ClustersConfigDump", {}))
-                if _concerns(name, host_prefix)
-            )
-        ),
+        clusters=tuple(sorted(name for name in names if _concerns(name, host_prefix))),
         endpoints=dict(sorted(_endpoints(sections.get("EndpointsConfigDump", {}), host_prefix))),
         chains=chains,
         listener_errors=errors,
@@ -88,15 +90,15 @@ def reduce_dump(
 
 def _semantic(node: Mapping[str, Any]) -> str:
     version = (node.get("user_agent_build_version") or {}).get("version") or {}
-    return (
-        ".".join(str(version.get(part, 0)) for part in ("major_number", "minor_number", "patch"))
-        if version
-        else ""
-    )
+    parts = ("major_number", "minor_number", "patch") if version else ()
+    return ".".join(str(version.get(part, 0)) for part in parts)
 
 
 def _concerns(cluster: str, host_prefix: str) -> bool:
-    """Whether an Envoy cluster (``outbound|80||host``, ``outbound_.80_._.host``) belongs to the watched service."""
+    """Whether an Envoy cluster belongs to the watched service.
+
+    Names are ``outbound|80||host`` or ``outbound_.80_._.host``.
+    """
     separator = "|" if "|" in cluster else "_."
     return bool(host_prefix) and cluster.rpartition(separator)[2].startswith(host_prefix)
 
@@ -121,10 +123,10 @@ def _flat(config: Mapping[str, Any]) -> Iterator[ProxyEndpoint]:
     for group in config.get("endpoints") or ():
         place = group.get("locality") or {}
         for item in group.get("lb_endpoints") or ():
-            address = ((item.get("endpoint") or {}).get("address") or {}).get(
-                "socket_address"
-            ) or {}
+            address = (item.get("endpoint") or {}).get("address") or {}
+            address = address.get("socket_address") or {}
             metadata = (item.get("metadata") or {}).get("filter_metadata") or {}
+            match = metadata.get("envoy.transport_socket_match") or {}
             workload = str((metadata.get("istio") or {}).get("workload", "")).split(";")
             yield ProxyEndpoint(
                 address=address.get("address", ""),
@@ -135,9 +137,7 @@ def _flat(config: Mapping[str, Any]) -> Iterator[ProxyEndpoint]:
                 subzone=place.get("sub_zone", ""),
                 priority=int(group.get("priority", 0)),
                 weight=int(item.get("load_balancing_weight", 0)),
-                tls_mode=str(
-                    (metadata.get("envoy.transport_socket_match") or {}).get("tlsMode", "")
-                ),
+                tls_mode=str(match.get("tlsMode", "")),
                 cluster=workload[4] if len(workload) > 4 else "",
             )
 
@@ -161,16 +161,10 @@ def _listeners(
 
 def _chain(chain: Mapping[str, Any]) -> FilterChain:
     configs = [entry.get("typed_config") or {} for entry in chain.get("filters") or ()]
+    clusters = [config.get("cluster") for config in configs]
     return FilterChain(
         server_names=tuple((chain.get("filter_chain_match") or {}).get("server_names") or ()),
-        cluster=next(
-            (
-                str(config["cluster"])
-                for config in configs
-                if isinstance(config.get("cluster"), str)
-            ),
-            "",
-        ),
+        cluster=next((cluster for cluster in clusters if isinstance(cluster, str)), ""),
         terminates_tls="transport_socket" in chain,
     )
 

@@ -1,4 +1,4 @@
-"""Handling: what an Envoy does with requests to the watched service, on their way out and on their way in."""
+"""Handling: what an Envoy does with requests to the watched service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ..snapshot import Inbound, Outbound
+from ..recorded import Inbound, Outbound
 
 _POLICY = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\]")
 _NOBODY = {"not_id": {"any": True}}
@@ -17,8 +17,10 @@ _CONNECTION_MANAGER = ".http_connection_manager"
 def outbound(
     sections: Mapping[str, Any], host_prefix: str, ports: Collection[int]
 ) -> dict[str, Outbound]:
-    """By port of the service whose host starts with ``host_prefix`` (``echo.ns.svc.``): which listener takes requests, and where it
-    leads them."""
+    """By port of the watched service: where requests are led.
+
+    ``host_prefix`` (``echo.ns.svc.``) is the beginning of its host.
+    """
     routes = {
         name: tuple(_to_host(config, host_prefix))
         for entry in sections.get("RoutesConfigDump", {}).get("dynamic_route_configs") or ()
@@ -34,44 +36,34 @@ def outbound(
             (name, tuple(_targets(chains, routes, host_prefix)))
             for name, chains in _listeners(sections, port)
         ]
-        ours = next(
-            (one for one in taken if any(_of_host(target, host_prefix) for target in one[1])),
-            next(iter(taken), ("", ())),
-        )
-        name, targets = ours
+        ours = (one for one in taken if any(_of_host(target, host_prefix) for target in one[1]))
+        name, targets = next(ours, next(iter(taken), ("", ())))
         own = clusters.get(next((target for target in targets if target in clusters), ""), {})
         found[str(port)] = Outbound(name, targets, *_tls(own))
     return found
 
 
 def inbound(sections: Mapping[str, Any], ports: Collection[int]) -> dict[str, Inbound]:
-    """By port of this workload: whether mutual TLS is taken, and which authorisation policies decide."""
+    """By port of this workload: which requests are let in."""
     chains: dict[int, list[Mapping[str, Any]]] = {}
     for entry in sections.get("ListenersConfigDump", {}).get("dynamic_listeners") or ():
         if entry.get("name") == "virtualInbound":
-            for chain in ((entry.get("active_state") or {}).get("listener") or {}).get(
-                "filter_chains"
-            ) or ():
-                chains.setdefault(
-                    (chain.get("filter_chain_match") or {}).get("destination_port", 0), []
-                ).append(chain)
+            listener = (entry.get("active_state") or {}).get("listener") or {}
+            for chain in listener.get("filter_chains") or ():
+                match = chain.get("filter_chain_match") or {}
+                chains.setdefault(match.get("destination_port", 0), []).append(chain)
     found = {}
     for port in ports:
         mine = chains.get(port, [])
         rules = [rule for chain in mine for rule in _rules(chain)]
+        closed = [rule for rule in rules if _lets_nobody_in(rule)]
+        matches = [chain.get("filter_chain_match") or {} for chain in mine]
         found[str(port)] = Inbound(
             known=bool(mine),
             tls=any("transport_socket" in chain for chain in mine),
-            plaintext=any(
-                (chain.get("filter_chain_match") or {}).get("transport_protocol") == "raw_buffer"
-                for chain in mine
-            ),
+            plaintext=any(match.get("transport_protocol") == "raw_buffer" for match in matches),
             policies=tuple(dict.fromkeys(name for rule in rules for name in _policies(rule))),
-            nobody=tuple(
-                dict.fromkeys(
-                    name for rule in rules if _lets_nobody_in(rule) for name in _policies(rule)
-                )
-            ),
+            nobody=tuple(dict.fromkeys(name for rule in closed for name in _policies(rule))),
         )
     return found
 
@@ -98,15 +90,15 @@ def _targets(
                 yield str(one.get("name", ""))
             if str(entry.get("name", "")).endswith(_CONNECTION_MANAGER):
                 inline = config.get("route_config")
-                yield from (
-                    _to_host(inline, host_prefix)
-                    if inline
-                    else routes.get((config.get("rds") or {}).get("route_config_name", ""), ())
-                )
+                name = (config.get("rds") or {}).get("route_config_name", "")
+                yield from _to_host(inline, host_prefix) if inline else routes.get(name, ())
 
 
 def _to_host(config: Mapping[str, Any], host_prefix: str) -> Iterator[str]:
-    """Where a route configuration leads requests for the host: Envoy clusters, or in words what it does instead."""
+    """The Envoy clusters to which a route configuration leads requests for the host.
+
+    Where it does something else with them, that in words.
+    """
     for virtual_host in config.get("virtual_hosts") or ():
         if any(str(domain).startswith(host_prefix) for domain in virtual_host.get("domains") or ()):
             for route in virtual_host.get("routes") or ():
@@ -126,7 +118,7 @@ def _of_host(target: str, host_prefix: str) -> bool:
 
 
 def _tls(cluster: Mapping[str, Any]) -> tuple[bool, str, tuple[str, ...]]:
-    """Whether an Envoy cluster can use mutual TLS, which server name it sends, and which names it takes from the other side."""
+    """The mutual TLS of an Envoy cluster: possible, SNI, names taken."""
     sockets = [
         entry.get("transport_socket") or {}
         for entry in cluster.get("transport_socket_matches") or ()
@@ -135,18 +127,14 @@ def _tls(cluster: Mapping[str, Any]) -> tuple[bool, str, tuple[str, ...]]:
         config = socket.get("typed_config") or {}
         common = config.get("common_tls_context") or {}
         if common.get("tls_certificate_sds_secret_configs"):
-            validation = (common.get("combined_validation_context") or {}).get(
-                "default_validation_context"
-            ) or {}
+            combined = common.get("combined_validation_context") or {}
+            validation = combined.get("default_validation_context") or {}
+            typed = validation.get("match_typed_subject_alt_names") or ()
             names = validation.get("match_subject_alt_names") or [
-                entry.get("matcher") or {}
-                for entry in validation.get("match_typed_subject_alt_names") or ()
+                entry.get("matcher") or {} for entry in typed
             ]
-            return (
-                True,
-                str(config.get("sni", "")),
-                tuple(str(name["exact"]) for name in names if name.get("exact")),
-            )
+            exact = tuple(str(name["exact"]) for name in names if name.get("exact"))
+            return True, str(config.get("sni", "")), exact
     return False, "", ()
 
 
@@ -161,15 +149,12 @@ def _rules(chain: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _policies(rules: Mapping[str, Any]) -> Iterator[str]:
     for key in rules.get("policies") or ():
         named = _POLICY.search(key)
-        yield (
-            f"{rules.get('action', 'ALLOW')} {named['namespace']}/{named['name']}"
-            if named
-            else f"{rules.get('action', 'ALLOW')} {key}"
-        )
+        name = f"{named['namespace']}/{named['name']}" if named else key
+        yield f"{rules.get('action', 'ALLOW')} {name}"
 
 
 def _lets_nobody_in(rules: Mapping[str, Any]) -> bool:
-    """Whether these rules allow no one at all, as an AuthorizationPolicy without rules does."""
+    """Whether these rules allow no one, as an AuthorizationPolicy without rules."""
     policies = (rules.get("policies") or {}).values()
     return rules.get("action", "ALLOW") == "ALLOW" and all(
         policy.get("principals") == [_NOBODY] for policy in policies

@@ -1,4 +1,4 @@
-"""What an istiod replica says about itself: its debug endpoints and metrics, reduced to what checks read."""
+"""Debug endpoints and metrics of an istiod, reduced to what checks read."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import KubeError
-from ..snapshot import Failure, IstiodFacts
+from ..recorded import Failure, IstiodFacts
 
 DEBUG_PORTS = (8080, 15014)
-"""Where istiod serves ``/debug``; a port-forward arrives there as localhost, which istiod lets in without a token."""
+"""Of istiod's ``/debug``; a port-forward comes from localhost, which needs no token there."""
 MONITORING_PORT = 15014
 DEBUG_ENDPOINTS = ("clusterz", "networkz", "syncz", "mesh", "endpointShardz", "adsz")
 
 _METRICS = re.compile(
-    r"^(istiod_managed_clusters|istiod_remote_cluster_sync_status|remote_cluster_sync_timeouts_total|controller_sync_errors_total"
-    r"|citadel_server_root_cert_expiry_timestamp|citadel_server_cert_chain_expiry_timestamp|pilot_total_xds_rejects|pilot_xds"
-    r"|istiod_uptime_seconds)(\{[^}]*\})? (\S+)$",
+    r"^(istiod_managed_clusters|istiod_remote_cluster_sync_status"
+    r"|remote_cluster_sync_timeouts_total|controller_sync_errors_total"
+    r"|citadel_server_root_cert_expiry_timestamp|citadel_server_cert_chain_expiry_timestamp"
+    r"|pilot_total_xds_rejects|pilot_xds|istiod_uptime_seconds)(\{[^}]*\})? (\S+)$",
     re.MULTILINE,
 )
-_MESH_KEYS = ("trustDomain", "trustDomainAliases", "rootNamespace", "serviceSettings", "localityLbSetting", "enableAutoMtls",
-              "discoverySelectors", "caCertificates", "defaultConfig", "outboundTrafficPolicy")  # fmt: skip
+_MESH_KEYS = (
+    "trustDomain", "trustDomainAliases", "rootNamespace", "serviceSettings", "localityLbSetting",
+    "enableAutoMtls", "discoverySelectors", "caCertificates", "defaultConfig",
+    "outboundTrafficPolicy",
+)  # fmt: skip
 
 Get = Callable[[int, str], bytes]
 """Fetch a path from a port of the pod; raises ``KubeError``."""
 
 
 def read_istiod(pod: Mapping[str, Any], get: Get, namespaces: Sequence[str]) -> IstiodFacts:
-    """Everything recorded of one replica, from its (trimmed) pod and by asking it.
+    """The facts of one replica, from its (trimmed) pod and by asking it.
 
-    ``namespaces`` are those whose endpoint shards are kept in full; the others become digests.
+    Endpoint shards are kept in full for ``namespaces``; the others become digests.
     """
     name = str(pod["metadata"]["name"])
     containers: Iterable[Mapping[str, Any]] = pod["spec"].get("containers") or ()
@@ -63,15 +67,17 @@ def read_istiod(pod: Mapping[str, Any], get: Get, namespaces: Sequence[str]) -> 
 
 
 def read_debug(get: Get, endpoint: str, namespaces: Sequence[str] = ()) -> Any:
-    """One debug endpoint, reduced. Older builds serve it on another port or under an older name; ``KubeError`` if none answers."""
+    """One debug endpoint, reduced; ``KubeError`` if none answers.
+
+    Older builds serve it on another port or under an older name.
+    """
     last: KubeError | None = None
     names = (endpoint, "endpointz") if endpoint == "endpointShardz" else (endpoint,)
     for path in names:
         for port in DEBUG_PORTS:
             try:
-                return _reduced(
-                    endpoint, json.loads(get(port, f"/debug/{path}") or b"null"), namespaces
-                )
+                document = json.loads(get(port, f"/debug/{path}") or b"null")
+                return _reduced(endpoint, document, namespaces)
             except KubeError as error:
                 last = error
             except ValueError as error:
@@ -81,7 +87,11 @@ def read_debug(get: Get, endpoint: str, namespaces: Sequence[str] = ()) -> Any:
 
 
 def reduce_shards(document: Mapping[str, Any], namespaces: Sequence[str]) -> dict[str, Any]:
-    """``endpointShardz`` with one line a shard: full endpoints in ``namespaces``, elsewhere a count and a digest to compare replicas."""
+    """``endpointShardz`` by host, namespace and shard.
+
+    - In ``namespaces``: the full endpoints.
+    - Elsewhere: a count, and a digest to compare replicas.
+    """
     reduced: dict[str, Any] = {}
     for host, by_namespace in document.items():
         for namespace, entry in by_namespace.items():
@@ -91,23 +101,19 @@ def reduce_shards(document: Mapping[str, Any], namespaces: Sequence[str]) -> dic
                     map(_endpoint, endpoints or ()),
                     key=lambda item: (item["address"], item["port"], item["name"]),
                 )
-                if namespace in namespaces:
-                    shards[shard] = facts
-                else:
-                    lines = "\n".join(
-                        f"{item['address']}:{item['port']}/{item['name']}/{item['network']}"
-                        for item in facts
-                    )
-                    shards[shard] = {
-                        "count": len(facts),
-                        "digest": hashlib.sha256(lines.encode()).hexdigest()[:16],
-                    }
+                shards[shard] = facts if namespace in namespaces else _digest(facts)
             reduced.setdefault(host, {})[namespace] = shards
     return reduced
 
 
+def _digest(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    lines = [f"{one['address']}:{one['port']}/{one['name']}/{one['network']}" for one in facts]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return {"count": len(lines), "digest": digest}
+
+
 def read_metrics(text: str) -> dict[str, float]:
-    """The few samples of a Prometheus page that tell about remote clusters and the CA."""
+    """The samples of a Prometheus page about remote clusters and the CA."""
     return {name + (labels or ""): float(value) for name, labels, value in _METRICS.findall(text)}
 
 
@@ -129,19 +135,16 @@ def _endpoint(item: Mapping[str, Any]) -> dict[str, Any]:
 def _connected(
     clients: Iterable[Mapping[str, Any]], namespaces: Sequence[str]
 ) -> Iterator[dict[str, str]]:
-    """Where istiod takes each proxy in these namespaces to be, which it settles when the proxy connects."""
+    """The locality in which istiod takes each proxy of these namespaces to be.
+
+    It settles that when the proxy connects.
+    """
     for client in clients:
         proxy = str(client.get("connectionId", "")).rpartition("-")[0]
         if proxy.rpartition(".")[2] in namespaces:
             place = client.get("locality") or {}
-            yield {
-                "proxy": proxy,
-                "locality": "/".join(
-                    place[key]
-                    for key in ("region", "zone", "subZone", "sub_zone")
-                    if place.get(key)
-                ),
-            }
+            parts = [place.get(key) for key in ("region", "zone", "subZone", "sub_zone")]
+            yield {"proxy": proxy, "locality": "/".join(filter(None, parts))}
 
 
 def _reduced(endpoint: str, document: Any, namespaces: Sequence[str]) -> Any:

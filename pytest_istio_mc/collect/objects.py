@@ -1,4 +1,4 @@
-"""Kubernetes objects for a snapshot: which kinds are listed, and which of their fields are kept."""
+"""Kubernetes objects for a snapshot: the kinds listed, the fields kept."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..istio_names import ROOT_CONFIG_MAP
 from ..redact import scrub_environment
-
-ROOT_CONFIG_MAP = "istio-ca-root-cert"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One list request. ``scope`` is ``all`` namespaces, the ``mesh`` namespace, or the ``gateways``' and probes' namespaces too."""
+    """One list request.
+
+    ``scope``: ``all`` namespaces, the ``mesh`` namespace, or that and the namespaces of other
+    ``workloads``: probes and gateways.
+    """
 
     kind: str
     scope: str = "all"
@@ -40,11 +43,11 @@ LISTINGS = (
     Listing("PeerAuthentication.security.istio.io"),
     Listing("Gateway.gateway.networking.k8s.io"),
 )
-"""Everything that is listed, Secrets apart (those are reduced to public facts at once)."""
+"""Everything that is listed but Secrets, which are reduced to public facts at once."""
 
 
 def kind_of(listing: Listing) -> str:
-    """The key of these objects in a snapshot: the kind, with its group only where the kind alone is ambiguous."""
+    """The key of these objects in a snapshot: the kind, unambiguous."""
     kind, _, group = listing.kind.partition(".")
     return listing.kind if kind == "Gateway" or group.endswith(".istio.io") else kind
 
@@ -73,9 +76,8 @@ def trim(kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {
-        key: metadata[key] for key in ("name", "namespace") if metadata.get(key)
-    }
+    named = {key: metadata.get(key) for key in ("name", "namespace")}
+    kept: dict[str, Any] = {key: value for key, value in named.items() if value}
     if kind in ("Namespace", "Pod", "Service"):
         kept["uid"] = metadata.get("uid", "")
     if kind == "Pod":
@@ -85,13 +87,9 @@ def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if metadata.get("labels"):
         kept["labels"] = dict(metadata["labels"])
     # other people's annotations may hold anything; Istio's own are what checks read
-    annotations = {
-        key: value
-        for key, value in (metadata.get("annotations") or {}).items()
-        if "istio.io/" in key
-    }
-    if annotations:
-        kept["annotations"] = annotations
+    annotations = metadata.get("annotations") or {}
+    if ours := {key: value for key, value in annotations.items() if "istio.io/" in key}:
+        kept["annotations"] = ours
     return kept
 
 
@@ -102,27 +100,20 @@ def _only(source: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
 def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     # native sidecars are init containers that restart always
-    native = [
-        entry
-        for entry in spec.get("initContainers") or ()
-        if entry.get("restartPolicy") == "Always"
+    initial = spec.get("initContainers") or ()
+    native = [entry for entry in initial if entry.get("restartPolicy") == "Always"]
+    containers = [
+        _only(entry, "name", "image", "ports") | {"env": environment(entry)}
+        for entry in [*(spec.get("containers") or ()), *native]
     ]
-    containers = [*(spec.get("containers") or ()), *native]
+    conditions = [
+        _only(entry, "type", "status", "reason", "message")
+        for entry in status.get("conditions") or ()
+    ]
+    kept = _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
     return {
-        "spec": _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
-        | {
-            "containers": [
-                _only(entry, "name", "image", "ports") | {"env": environment(entry)}
-                for entry in containers
-            ]
-        },
-        "status": _only(status, "phase", "podIP", "podIPs")
-        | {
-            "conditions": [
-                _only(entry, "type", "status", "reason", "message")
-                for entry in status.get("conditions") or ()
-            ]
-        },
+        "spec": kept | {"containers": containers},
+        "status": _only(status, "phase", "podIP", "podIPs") | {"conditions": conditions},
     }
 
 
@@ -137,19 +128,11 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
 
 def _service(item: Mapping[str, Any]) -> dict[str, Any]:
     keys = (
-        "type",
-        "clusterIP",
-        "ports",
-        "selector",
-        "externalIPs",
-        "internalTrafficPolicy",
-        "externalName",
-        "loadBalancerClass",
-    )
-    return {
-        "spec": _only(item.get("spec"), *keys),
-        "status": _only(item.get("status"), "loadBalancer"),
-    }
+        "type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy",
+        "externalName", "loadBalancerClass",
+    )  # fmt: skip
+    status = _only(item.get("status"), "loadBalancer")
+    return {"spec": _only(item.get("spec"), *keys), "status": status}
 
 
 def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,9 +182,10 @@ _BODIES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "EndpointSlice": _endpoint_slice,
     "ConfigMap": _config_map,
     "Deployment": lambda item: {
-        "spec": _only(item.get("spec"), "replicas"), "status": _only(item.get("status"), "readyReplicas")
+        "spec": _only(item.get("spec"), "replicas"),
+        "status": _only(item.get("status"), "readyReplicas"),
     },
     "MutatingWebhookConfiguration": _webhooks,
     "ClusterRole": lambda item: _only(item, "rules"),
     "ClusterRoleBinding": lambda item: _only(item, "roleRef", "subjects"),
-}  # fmt: skip
+}

@@ -1,4 +1,7 @@
-"""Secrets reduced to public facts before anything else sees them; the only module that holds a private key or a token."""
+"""Secrets reduced to public facts before anything else sees them.
+
+Only this module ever holds a private key or a token.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..snapshot import KubeconfigFacts, SecretFacts, TokenFacts
+from ..istio_names import CA_SECRETS, MULTI_CLUSTER_LABEL, REMOTE_SECRET_PREFIX
+from ..recorded import KubeconfigFacts, SecretFacts, TokenFacts
 
-REMOTE_LABEL = "istio/multiCluster"
 _CERTIFICATE_KEYS = ("ca-cert.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "ca.crt")
 _PRIVATE_KEYS = ("ca-key.pem", "tls.key")
-_CA_SECRETS = ("cacerts", "istio-ca-secret")
 
 
 @dataclass(frozen=True)
 class Credential:
-    """A kubeconfig in use: its public facts, and the token, which is never stored (and never shown by ``repr``)."""
+    """A kubeconfig in use; its token is never stored or shown."""
 
     namespace: str
     secret: str
@@ -31,18 +33,17 @@ class Credential:
 
 def is_remote_secret(secret: Mapping[str, Any]) -> bool:
     """Whether a Secret carries the label by which istiod finds remote secrets."""
-    return (secret["metadata"].get("labels") or {}).get(REMOTE_LABEL) == "true"
+    return (secret["metadata"].get("labels") or {}).get(MULTI_CLUSTER_LABEL) == "true"
 
 
 def looks_remote(secret: Mapping[str, Any]) -> bool:
-    """Whether a Secret is, or by its name is meant to be, a remote secret."""
-    return is_remote_secret(secret) or str(secret["metadata"]["name"]).startswith(
-        "istio-remote-secret-"
-    )
+    """Whether a Secret is a remote secret, or is named as one."""
+    named = str(secret["metadata"]["name"]).startswith(REMOTE_SECRET_PREFIX)
+    return named or is_remote_secret(secret)
 
 
 def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credential, ...]]:
-    """The public facts of a Secret, and the credentials of a remote secret to try out."""
+    """The public facts of a Secret, and its credentials to try out."""
     metadata = secret["metadata"]
     namespace, name = str(metadata["namespace"]), str(metadata["name"])
     data = {key: _decoded(value) for key, value in (secret.get("data") or {}).items()}
@@ -50,7 +51,7 @@ def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credent
     public_keys: dict[str, str] = {}
     problems: dict[str, str] = {}
     credentials: list[Credential] = []
-    if name in _CA_SECRETS:
+    if name in CA_SECRETS:
         for key in _CERTIFICATE_KEYS:
             if key in data:
                 certificates[key] = data[key].decode("utf-8", "replace")
@@ -66,16 +67,14 @@ def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credent
             Credential(namespace, name, key, *read_kubeconfig(value))
             for key, value in sorted(data.items())
         ]
+    annotations = (metadata.get("annotations") or {}).items()
+    kept = {key: text for key, text in annotations if key.startswith("networking.istio.io/")}
     facts = SecretFacts(
         namespace=namespace,
         name=name,
         type=secret.get("type", ""),
         labels=dict(metadata.get("labels") or {}),
-        annotations={
-            key: value
-            for key, value in (metadata.get("annotations") or {}).items()
-            if key.startswith("networking.istio.io/")
-        },
+        annotations=kept,
         keys=tuple(sorted(data)),
         certificates=certificates,
         public_keys=public_keys,
@@ -86,7 +85,10 @@ def reduce_secret(secret: Mapping[str, Any]) -> tuple[SecretFacts, tuple[Credent
 
 
 def read_kubeconfig(content: bytes) -> tuple[KubeconfigFacts, str]:
-    """The public facts of a kubeconfig and its bearer token (empty where it has none). Runs no plugin and opens no file."""
+    """The public facts of a kubeconfig, and its bearer token (empty where it has none).
+
+    Runs no plugin and opens no file.
+    """
     import yaml
 
     if not content.strip():
@@ -100,11 +102,11 @@ def read_kubeconfig(content: bytes) -> tuple[KubeconfigFacts, str]:
     contexts = {
         entry.get("name"): entry.get("context") or {} for entry in document.get("contexts") or ()
     }
-    context = contexts.get(document.get("current-context"))
+    current = document.get("current-context")
+    context = contexts.get(current)
     if context is None:
-        return KubeconfigFacts(
-            problem=f"has no context called {document.get('current-context')!r}, its current-context"
-        ), ""
+        problem = f"has no context called {current!r}, its current-context"
+        return KubeconfigFacts(problem=problem), ""
     clusters = {entry.get("name"): entry.get("cluster") or {} for entry in document["clusters"]}
     users = {entry.get("name"): entry.get("user") or {} for entry in document.get("users") or ()}
     cluster = clusters.get(context.get("cluster"))
@@ -127,32 +129,30 @@ def token_facts(token: str) -> TokenFacts:
     """The fingerprint of a token and, where it is a JWT, its claims."""
     fingerprint = hashlib.sha256(token.encode()).hexdigest()
     parts = token.split(".")
+    body = parts[1] if len(parts) == 3 else ""
     try:
-        claims = (
-            json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            if len(parts) == 3
-            else {}
-        )
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     except (ValueError, binascii.Error):
         claims = {}
     if not isinstance(claims, dict):
         claims = {}
-    return TokenFacts(
-        fingerprint,
-        str(claims.get("iss", "")),
-        str(claims.get("sub", "")),
-        claims.get("iat"),
-        claims.get("exp"),
-    )
+    issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
+    return TokenFacts(fingerprint, issuer, subject, claims.get("iat"), claims.get("exp"))
 
 
 def _authentication(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> str:
     if cluster.get("certificate-authority"):
         return "file"
     for key, name in (
-        ("exec", "exec"), ("auth-provider", "auth-provider"), ("tokenFile", "file"), ("client-certificate", "file"),
-        ("client-key", "file"), ("token", "token"), ("client-certificate-data", "certificate"), ("username", "password"),
-    ):  # fmt: skip
+        ("exec", "exec"),
+        ("auth-provider", "auth-provider"),
+        ("tokenFile", "file"),
+        ("client-certificate", "file"),
+        ("client-key", "file"),
+        ("token", "token"),
+        ("client-certificate-data", "certificate"),
+        ("username", "password"),
+    ):
         if user.get(key):
             return name
     return "none"

@@ -1,4 +1,7 @@
-"""Allure: labels, parameters, steps and attachments for each check. Does nothing, and fails nothing, where Allure is missing."""
+"""Allure: labels, parameters, steps and attachments for each check.
+
+Does nothing, and fails nothing, where Allure is missing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from ..checks.catalogue import AREAS, Check, Profile
+from ..checks.catalogue import Check, Profile, area_title
 from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
 from ..verdicts import Evidence, Finding, Outcome, Verdict
@@ -24,14 +27,17 @@ SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal"}
 
 
 def label(item: pytest.Item, check: Check, topology: str) -> None:
-    """Label the test of a check. Uses the markers that allure-pytest reads, so that ``--allure-features`` and its kin select by them."""
+    """Label the test of a check, with the markers that allure-pytest reads.
+
+    ``--allure-features`` and its kin select by them.
+    """
     labels = {
         "epic": EPIC,
-        "feature": AREAS[check.area],
+        "feature": area_title(check.area),
         "story": f"{check.id} {check.title}",
         "severity": SEVERITIES[check.profile],
         "parentSuite": topology,
-        "suite": AREAS[check.area],
+        "suite": area_title(check.area),
         "subSuite": check.kind.value,
         "tag": check.profile.value,
     }
@@ -41,13 +47,15 @@ def label(item: pytest.Item, check: Check, topology: str) -> None:
     function = getattr(item, "obj", None)
     if function is not None:
         # what @allure.title sets; braces are its placeholders
-        function.__dict__["__allure_display_name__"] = f"{check.id} {check.title}".replace(
-            "{", "{{"
-        ).replace("}", "}}")
+        title = f"{check.id} {check.title}".replace("{", "{{").replace("}", "}}")
+        function.__dict__["__allure_display_name__"] = title
 
 
 def show(verdict: Verdict) -> None:
-    """Write the verdict into the running test: a step for each finding, judged pair and hop, and the evidence as attachments."""
+    """Write the verdict into the running test.
+
+    There is a step for each finding, judged pair and hop; evidence is attached.
+    """
     import allure
 
     match verdict.outcome:
@@ -65,16 +73,12 @@ def show(verdict: Verdict) -> None:
     for evidence in verdict.evidence:
         if evidence.media_type == MEDIA_TYPE:
             _hops(json.loads(evidence.text))
-        allure.attach(
-            evidence.text,
-            name=evidence.name,
-            attachment_type=evidence.media_type,
-            extension=_extension(evidence),
-        )
+        kind, extension = evidence.media_type, _extension(evidence)
+        allure.attach(evidence.text, name=evidence.name, attachment_type=kind, extension=extension)
 
 
 def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``environment.properties``, ``categories.json`` and the certificates beside the results.
+    """Write ``environment.properties``, ``categories.json`` and certificates beside the results.
 
     Call it once, at the end: ``--clean-alluredir`` empties the folder in every process that starts.
     """
@@ -87,13 +91,12 @@ def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
         _properties(report, f"{report['topology']}." if several else "") for report in reports
     ]
     (folder / "environment.properties").write_text("".join(properties), encoding="utf-8")
-    (folder / "categories.json").write_text(
-        json.dumps(categories(reports), indent=2) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(categories(reports), indent=2) + "\n"
+    (folder / "categories.json").write_text(text, encoding="utf-8")
 
 
 def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One category a root cause, with everything that it explains; then what could not be found out, then what is left.
+    """One category a root cause with all that it explains, then the rest.
 
     Where there are several reports, messages begin with their topologies.
     """
@@ -101,14 +104,13 @@ def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for report, cause in [(one, cause) for one in reports for cause in one["rootCauses"]]:
         prefix = f"{report['topology']}: " if len(reports) > 1 else ""
         ids = "|".join([cause["check"], *cause["explains"]])
-        found.append(
-            {
-                "name": f"{prefix}{cause['check']}: {cause['summary']}",
-                "description": cause["remedy"],
-                "messageRegex": rf"(?s).*\b{re.escape(prefix)}({ids})\b.*",
-                "matchedStatuses": ["failed", "broken"],
-            }
-        )
+        category = {
+            "name": f"{prefix}{cause['check']}: {cause['summary']}",
+            "description": cause["remedy"],
+            "messageRegex": rf"(?s).*\b{re.escape(prefix)}({ids})\b.*",
+            "matchedStatuses": ["failed", "broken"],
+        }
+        found.append(category)
     found.append({"name": "Could not find out", "matchedStatuses": ["broken"]})
     found.append({"name": "Not conformant", "matchedStatuses": ["failed"]})
     found.append({"name": "Not applicable", "matchedStatuses": ["skipped"]})
@@ -133,7 +135,7 @@ def _failed_step(finding: Finding) -> None:
 
 
 def _hops(trace: Mapping[str, Any]) -> None:
-    """A step for each hop on the way of a request; the first broken one has failed, and what is beyond it is not shown."""
+    """A step for each hop of a request, up to the first broken one."""
     import allure
 
     way = f"from {trace['source']} to {trace['target']}, port {trace['port']}"
@@ -159,15 +161,17 @@ def _hops(trace: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _ended_step(title: str, error: BaseException) -> Iterator[None]:
-    """A step that ends with ``error``: failed or broken, without a Python trace, which would tell a reader nothing."""
+    """A step that ends with ``error``: failed or broken.
+
+    It has no Python trace, which would tell a reader nothing.
+    """
     from allure_commons import plugin_manager
 
     uuid = uuid4()
     plugin_manager.hook.start_step(uuid=uuid, title=title, params={})
     yield
-    plugin_manager.hook.stop_step(
-        uuid=uuid, title=title, exc_type=type(error), exc_val=error, exc_tb=None
-    )
+    ended = {"exc_type": type(error), "exc_val": error, "exc_tb": None}
+    plugin_manager.hook.stop_step(uuid=uuid, title=title, **ended)
 
 
 def _extension(evidence: Evidence) -> str:
@@ -196,13 +200,12 @@ def _properties(report: Mapping[str, Any], prefix: str) -> str:
         lines[f"cluster.{cluster['name']}"] = f"{cluster['role']}, network {cluster['network']}"
         for component, version in cluster["versions"].items():
             lines[f"cluster.{cluster['name']}.{component}"] = version
-    return "".join(
-        f"{_escaped(prefix + key)}={_escaped(str(value))}\n" for key, value in lines.items()
-    )
+    pairs = ((_escaped(prefix + key), _escaped(str(value))) for key, value in lines.items())
+    return "".join(f"{key}={value}\n" for key, value in pairs)
 
 
 def _escaped(text: str) -> str:
-    """Java's properties format, which Allure reads as ISO 8859-1."""
+    """Text in Java's properties format, which Allure reads as ISO 8859-1."""
     for character in "\\:= ":
         text = text.replace(character, "\\" + character)
     return text.encode("ascii", "backslashreplace").decode().replace("\n", "\\n")

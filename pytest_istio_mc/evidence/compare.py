@@ -1,4 +1,4 @@
-"""Comparison of two certificates in meaning: what became worse, what better, what came and what went."""
+"""Comparison of two certificates: what became worse or better, came or went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..verdicts import Outcome
 
 
 class Change(Enum):
-    """How a check differs between two certificates."""
+    """The change of a check between two certificates."""
 
     WORSE = "worse"
     LOST = "no longer known"
@@ -21,7 +21,10 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One check that differs: its verdict before and now (empty where it was not known), and the reason now."""
+    """One check that differs, with its reason now.
+
+    ``before`` and ``now`` are its verdicts, empty where it was not known.
+    """
 
     check: str
     change: Change
@@ -31,7 +34,8 @@ class Difference:
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.change.value}: {self.check} {self.before or 'unknown'} -> {self.now or 'gone'}{why}"
+        verdicts = f"{self.before or 'unknown'} -> {self.now or 'gone'}"
+        return f"{self.change.value}: {self.check} {verdicts}{why}"
 
 
 _RANK = {
@@ -43,21 +47,21 @@ _RANK = {
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Every check whose verdict differs between two certificates (``ConformanceReport`` documents), the worse ones first.
+    """Every check whose verdict differs between two certificates, the worse ones first.
 
-    Durations, run ids and the like are no difference. A check that was conformant and now does not apply, could not be judged, or
-    is not known any more, is worse.
+    - Certificates are ``ConformanceReport`` documents.
+    - Durations, run ids and the like are no difference.
+    - A conformant check is worse if it now does not apply, could not be judged, or is unknown.
     """
     before, now = ({entry["id"]: entry for entry in document["checks"]} for document in (old, new))
     found = [_difference(id, before.get(id), now.get(id)) for id in dict.fromkeys([*now, *before])]
     order = list(Change)
-    return tuple(
-        sorted((entry for entry in found if entry), key=lambda entry: order.index(entry.change))
-    )
+    differences = (entry for entry in found if entry)
+    return tuple(sorted(differences, key=lambda entry: order.index(entry.change)))
 
 
 def worse(differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
-    """The differences that a gate must stop at."""
+    """The differences at which a gate must stop."""
     return tuple(entry for entry in differences if entry.change in (Change.WORSE, Change.LOST))
 
 
@@ -66,15 +70,11 @@ def _difference(
 ) -> Difference | None:
     if before is None:
         return Difference(id, Change.NEW, "", now["verdict"], now["reason"]) if now else None
+    old = before["verdict"]
     if now is None:
-        return Difference(id, Change.LOST, before["verdict"], "")
-    if before["verdict"] == now["verdict"]:
+        return Difference(id, Change.LOST, old, "")
+    new = now["verdict"]
+    if old == new:
         return None
-    is_worse = _RANK[now["verdict"]] > _RANK[before["verdict"]]
-    return Difference(
-        id,
-        Change.WORSE if is_worse else Change.BETTER,
-        before["verdict"],
-        now["verdict"],
-        now["reason"],
-    )
+    change = Change.WORSE if _RANK[new] > _RANK[old] else Change.BETTER
+    return Difference(id, change, old, new, now["reason"])

@@ -1,4 +1,4 @@
-"""Exhibits: what a static check looked at, area by area, short enough to read and without anything secret."""
+"""Exhibits: the facts behind static checks, short and without secrets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 from ..istio_names import NETWORK_LABEL
 from ..plain import to_plain
+from ..recorded import ProxyFacts
 from ..snapshot import ClusterSnapshot, Snapshot, labels_of, name_of
 from ..verdicts import Evidence
 
 
 def exhibits(snapshot: Snapshot, area: str) -> tuple[Evidence, ...]:
-    """What the snapshot holds for the checks of one area (``TRUST``, ``ACCESS``, …): one piece of text a cluster."""
+    """The facts for one area's checks (``TRUST``, …), one text a cluster."""
     write = _WRITERS.get(area)
     if write is None:
         return ()
@@ -25,7 +26,12 @@ def _trust(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
         for key, pem in secret.certificates.items():
             yield f"secret {secret.namespace}/{secret.name}, {key}: {_certificate(pem)}"
     for proxy in cluster.proxies:
-        yield f"proxy {proxy.pod}.{proxy.namespace}: presents {_certificate(proxy.certificate_chain)}; trusts {_certificate(proxy.roots)}"
+        shown, trusted = _certificate(proxy.certificate_chain), _certificate(proxy.roots)
+        yield f"{_named(proxy)}: presents {shown}; trusts {trusted}"
+
+
+def _named(proxy: ProxyFacts) -> str:
+    return f"proxy {proxy.pod}.{proxy.namespace}"
 
 
 def _certificate(pem: str) -> str:
@@ -49,47 +55,42 @@ def _access(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
         for key, kubeconfig in secret.kubeconfigs.items():
             token = f", token of {kubeconfig.token.subject}" if kubeconfig.token else ""
             problem = f", problem: {kubeconfig.problem}" if kubeconfig.problem else ""
-            yield f"secret {secret.namespace}/{secret.name}: {key} at {kubeconfig.server}, by {kubeconfig.auth}{token}{problem}"
+            used = f"{key} at {kubeconfig.server}, by {kubeconfig.auth}{token}{problem}"
+            yield f"secret {secret.namespace}/{secret.name}: {used}"
     for use in cluster.access:
-        how = (
-            use.unprobed
-            or use.connect_error
-            or use.tls_error
-            or f"HTTP {use.status} after {use.seconds:.3f} s {use.message}".rstrip()
-        )
+        answer = f"HTTP {use.status} after {use.seconds:.3f} s {use.message}".rstrip()
+        how = use.unprobed or use.connect_error or use.tls_error or answer
         refused = ", ".join(str(review) for review in use.reviews if not review.allowed)
-        yield f"used {use.secret}, {use.key} at {use.server}: {how}" + (
-            f"; may not {refused}" if refused else ""
-        )
+        rights = f"; may not {refused}" if refused else ""
+        yield f"used {use.secret}, {use.key} at {use.server}: {how}{rights}"
     for istiod in cluster.istiods:
         for entry in istiod.debug.get("clusterz") or ():
-            yield f"istiod {istiod.pod}: {entry['id']} {entry.get('syncStatus', '')} {entry.get('secretName', '')}".rstrip()
+            told = f"{entry['id']} {entry.get('syncStatus', '')} {entry.get('secretName', '')}"
+            yield f"istiod {istiod.pod}: {told}".rstrip()
 
 
 def _control(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
     for namespace in cluster.objects.get("Namespace", ()):
         if name_of(namespace) == snapshot.spec.istio_namespace:
-            yield f"namespace {name_of(namespace)}: {NETWORK_LABEL}={labels_of(namespace).get(NETWORK_LABEL, '(not set)')}"
+            network = labels_of(namespace).get(NETWORK_LABEL, "(not set)")
+            yield f"namespace {name_of(namespace)}: {NETWORK_LABEL}={network}"
     for istiod in cluster.istiods:
-        yield f"istiod {istiod.pod}: version {istiod.version}, calls its cluster {istiod.own_cluster}"
+        version, own = istiod.version, istiod.own_cluster
+        yield f"istiod {istiod.pod}: version {version}, calls its cluster {own}"
     for proxy in cluster.proxies:
-        told = {
-            key: proxy.metadata[key]
-            for key in ("CLUSTER_ID", "NETWORK", "MESH_ID")
-            if key in proxy.metadata
-        }
-        yield f"proxy {proxy.pod}.{proxy.namespace}: version {proxy.version}, " + ", ".join(
-            f"{key}={value}" for key, value in told.items()
-        )
+        known = [key for key in ("CLUSTER_ID", "NETWORK", "MESH_ID") if key in proxy.metadata]
+        told = ", ".join(f"{key}={proxy.metadata[key]}" for key in known)
+        yield f"{_named(proxy)}: version {proxy.version}, {told}"
 
 
 def _discovery(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
     for proxy in cluster.proxies:
         for target, endpoints in proxy.endpoints.items():
-            yield f"proxy {proxy.pod}.{proxy.namespace}, {target}:"
+            yield f"{_named(proxy)}, {target}:"
             for endpoint in endpoints:
+                place = endpoint.locality or "no locality"
                 yield (
-                    f"  {endpoint.address}:{endpoint.port} {endpoint.health}, {endpoint.locality or 'no locality'}, "
+                    f"  {endpoint.address}:{endpoint.port} {endpoint.health}, {place}, "
                     f"priority {endpoint.priority}, tls {endpoint.tls_mode or 'off'}"
                 )
 
@@ -104,7 +105,7 @@ def _east_west(cluster: ClusterSnapshot, snapshot: Snapshot) -> Iterator[str]:
         yield f"Gateway {name_of(gateway)}: {_compact(gateway.get('spec', {}))}"
     for proxy in cluster.proxies:
         for port, chains in proxy.chains.items():
-            yield f"proxy {proxy.pod}.{proxy.namespace}, port {port}: {len(chains)} filter chains"
+            yield f"{_named(proxy)}, port {port}: {len(chains)} filter chains"
 
 
 def _compact(value: Any) -> str:

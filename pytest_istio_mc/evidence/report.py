@@ -1,4 +1,7 @@
-"""The certificate: a versioned document that lists every known check, and says what a run found, why, and how to repeat it."""
+"""The certificate: a versioned document of a run's findings on every check.
+
+It tells why, and how to repeat it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ SCHEMAS = {KIND: "conformance-report.schema.json", SUMMARY_KIND: "conformance-su
 EVIDENCE_CHARACTERS = 4000
 """How much of each piece of evidence a certificate quotes for a check that is not conformant."""
 
-PODS_GONE = "some remedies look into pods of this run, which are gone with it; --mesh-keep leaves them there"
+PODS_GONE = (
+    "some remedies look into pods of this run, which are gone with it; "
+    "--mesh-keep leaves them there"
+)
 
 
 class Result:
@@ -41,10 +47,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a run found: the verdict of every check that ran, by id, with durations, and what was measured on the way.
+    """The outcomes of a run: verdicts and durations by check, figures.
 
-    ``not_run`` says for each claimed check without a verdict why there is none. ``problem`` is why the run as a whole could not
-    find out (the mesh could not be built); then nothing is conformant.
+    - ``not_run``: why a claimed check has no verdict, by its id.
+    - ``problem``: why the run as a whole could not find out (the mesh could not be built); then
+      nothing is conformant.
     """
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -65,9 +72,10 @@ def build_report(
     *,
     version: str,
 ) -> dict[str, Any]:
-    """The certificate as plain JSON, in a fixed order: the same outcomes always give the same document."""
+    """The certificate as plain JSON; the same outcomes always give the same document."""
     entries = [_entry(check, settings, outcomes) for check in checks.values()]
     causes = diagnose(outcomes.verdicts, checks)
+    measured = [dict(entry) for entry in outcomes.convergence]
     document: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -84,10 +92,7 @@ def build_report(
         },
         "rootCauses": [cause.to_dict() for cause in causes],
         "checks": entries,
-        "convergence": sorted(
-            (dict(entry) for entry in outcomes.convergence),
-            key=lambda entry: (entry["check"], entry["what"]),
-        ),
+        "convergence": sorted(measured, key=lambda entry: (entry["check"], entry["what"])),
         "timing": {
             "seconds": round(outcomes.seconds, 3),
             "steps": [
@@ -103,47 +108,39 @@ def build_report(
 
 
 def result_sentence(report: Mapping[str, Any]) -> str:
-    """What the result means, in one sentence with the figures."""
+    """The meaning of the result, in one sentence with the figures."""
     claimed = [entry for entry in report["checks"] if entry["claimed"]]
-    count = {
-        outcome: sum(entry["verdict"] == outcome.value for entry in claimed) for outcome in Outcome
-    }
     ran = [entry for entry in claimed if entry["ran"]]
+    all_claimed = f"{len(claimed)} claimed checks"
     match report["result"]:
         case Result.SUCCESS:
-            return f"all {len(claimed)} claimed checks ran and are conformant"
+            return f"all {all_claimed} ran and are conformant"
         case Result.FAILURE:
+            wrong = sum(_is(entry, Outcome.NON_CONFORMANT) for entry in claimed)
             causes = len(report["rootCauses"])
-            return (
-                f"{count[Outcome.NON_CONFORMANT]} of {len(claimed)} claimed checks are not conformant, "
-                f"from {causes} root cause{'s' if causes != 1 else ''}"
-            )
+            plural = "s" if causes != 1 else ""
+            return f"{wrong} of {all_claimed} are not conformant, from {causes} root cause{plural}"
         case Result.PARTIAL:
-            return f"{len(claimed) - len(ran)} of {len(claimed)} claimed checks did not run; this is no certificate"
+            missing = len(claimed) - len(ran)
+            return f"{missing} of {all_claimed} did not run; this is no certificate"
     if "problem" in report:
         return f"the mesh could not be provisioned: {report['problem'].splitlines()[0]}"
     if not ran:
-        return f"none of the {len(claimed)} claimed checks ran"
-    return f"{sum(_is(entry, Outcome.INCONCLUSIVE) for entry in ran)} of {len(claimed)} checks could not find out"
+        return f"none of the {all_claimed} ran"
+    unknown = sum(_is(entry, Outcome.INCONCLUSIVE) for entry in ran)
+    return f"{unknown} of {len(claimed)} checks could not find out"
 
 
 def validate(report: Mapping[str, Any]) -> None:
-    """Raise :class:`MeshError` where the document does not fit the JSON Schema that ships beside this module."""
+    """Raise :class:`MeshError` where the document does not fit its JSON Schema."""
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))
-    problems = sorted(
-        validator.iter_errors(report), key=lambda problem: list(problem.absolute_path)
-    )
-    if problems:
-        first = problems[0]
+    problems = validator.iter_errors(report)
+    if first := min(problems, key=lambda problem: list(problem.absolute_path), default=None):
         where = "/".join(str(part) for part in first.absolute_path) or "the document"
-        raise MeshError(
-            "certificate",
-            "does not fit its schema",
-            f"{where}: {first.message}",
-            advice="report this as a defect",
-        )
+        detail, advice = f"{where}: {first.message}", "report this as a defect"
+        raise MeshError("certificate", "does not fit its schema", detail, advice=advice)
 
 
 def schema(kind: str = KIND) -> dict[str, Any]:
@@ -160,12 +157,11 @@ def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Writes text of several lines as a block, so that a remedy can be copied out of it."""
+        """Writes text of several lines as a block, for copying."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar(
-            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
-        )
+        style = "|" if "\n" in text else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, represent)
     text: str = yaml.dump(report, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=140)
@@ -173,7 +169,10 @@ def to_text(report: Mapping[str, Any], suffix: str = ".yaml") -> str:
 
 
 def write_document(report: Mapping[str, Any], path: Path) -> None:
-    """Validate and write a certificate or a summary, whole or not at all; :class:`MeshError` where the disk refuses it."""
+    """Validate and write a certificate or a summary, whole or not at all.
+
+    :class:`MeshError` where the disk refuses it.
+    """
     validate(report)
     text = to_text(report, path.suffix)
     temporary = ""
@@ -188,16 +187,15 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise MeshError(
-            f"certificate {path}",
-            "cannot be written",
-            str(error),
-            advice="make room, or give --mesh-report=FILE elsewhere",
-        ) from error
+        thing, advice = f"certificate {path}", "make room, or give --mesh-report=FILE elsewhere"
+        raise MeshError(thing, "cannot be written", str(error), advice=advice) from error
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A certificate or summary that :func:`write_document` wrote; :class:`MeshError` where the file is something else."""
+    """A certificate or summary of :func:`write_document`.
+
+    :class:`MeshError` where the file is something else.
+    """
     import yaml
 
     try:
@@ -205,9 +203,8 @@ def read_document(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MeshError(f"certificate {path}", "cannot be read", str(error)) from error
     if not isinstance(document, dict) or document.get("kind") not in SCHEMAS:
-        raise MeshError(
-            f"certificate {path}", f"is not a {KIND}", advice="give a file that --mesh-report wrote"
-        )
+        advice = "give a file that --mesh-report wrote"
+        raise MeshError(f"certificate {path}", f"is not a {KIND}", advice=advice)
     validate(document)
     return document
 
@@ -277,11 +274,8 @@ def _result(entries: Iterable[Mapping[str, Any]], problem: str) -> str:
 
 
 def _claimed_profiles(settings: Settings) -> tuple[Profile, ...]:
-    return (
-        (Profile.CORE, Profile.EXTENDED)
-        if settings.profile is Profile.EXTENDED
-        else (Profile.CORE,)
-    )
+    extended = settings.profile is Profile.EXTENDED
+    return (Profile.CORE, Profile.EXTENDED) if extended else (Profile.CORE,)
 
 
 def _profile(
@@ -318,16 +312,12 @@ def _cluster(cluster: ClusterSpec, mesh: Mesh | None) -> dict[str, Any]:
         "name": cluster.name,
         "role": cluster.role.value,
         "network": cluster.network,
-        "controlPlane": cluster.control_plane or cluster.name,
+        "controlPlane": cluster.served_from,
         "locality": str(cluster.locality),
         "versions": dict(sorted(mesh.versions.get(cluster.name, {}).items())) if mesh else {},
     }
 
 
 def _timestamp(moment: datetime | None) -> str:
-    return (
-        (moment or datetime.now(UTC))
-        .astimezone(UTC)
-        .isoformat(timespec="seconds")
-        .replace("+00:00", "Z")
-    )
+    text = (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+    return text.replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The summary: what the certificates of several topologies, made in one session, say together."""
+"""The summary of the certificates that one session made for several topologies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORST_FIRST = (Result.FAILURE, Result.INCONCLUSIVE, Result.PARTIAL, Result.SUCCE
 def build_summary(
     reports: Mapping[Path, Mapping[str, Any]], *, version: str, reproduce: str
 ) -> dict[str, Any]:
-    """The summary as plain JSON, from the certificates by the file that each was written to; those files are beside the summary's."""
+    """The summary as plain JSON; the certificates' files are beside its own."""
     results = {report["result"] for report in reports.values()}
     return {
         "apiVersion": API_VERSION,
@@ -43,9 +43,10 @@ def build_summary(
 
 
 def certificates(path: Path) -> dict[str, dict[str, Any]]:
-    """The certificates in a file by topology: the one that it is, or those that a summary names, which are in its folder.
+    """The certificates of a file, by topology.
 
-    Raises :class:`MeshError` where one cannot be read.
+    - A certificate is itself; a summary names several, which are in its folder.
+    - Raises :class:`MeshError` where one cannot be read.
     """
     document = read_document(path)
     if document["kind"] != SUMMARY_KIND:
@@ -57,7 +58,10 @@ def certificates(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:
-    """The earlier certificate to compare each run with, by topology; :class:`MeshError` where the baseline has none for one of them."""
+    """The earlier certificates to compare the runs with, by topology.
+
+    :class:`MeshError` where the baseline lacks one.
+    """
     path = assignment.runs[0].baseline
     if path is None:
         return {}
@@ -66,14 +70,13 @@ def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:
         return {assignment.runs[0].topology: next(iter(found.values()))}
     missing = [run.topology for run in assignment.runs if run.topology not in found]
     if missing:
-        raise MeshError(
-            f"certificate {path}", f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}"
-        )
+        step, detail = f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}"
+        raise MeshError(f"certificate {path}", step, detail)
     return found
 
 
 def is_notable(
     report: Mapping[str, Any], differences: Sequence[Difference], problems: Sequence[str]
 ) -> bool:
-    """Whether there is more to say of a certificate than that it is a success."""
+    """Whether there is more to tell of a certificate than its success."""
     return report["result"] != Result.SUCCESS or bool(differences) or bool(problems)

@@ -1,4 +1,4 @@
-"""What the terminal says of a run, as lines of text made from the certificate."""
+"""The terminal's lines of a run, made from its certificate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOREMOST = ("istio", "kubernetes", "envoy")
 
 
 def header(settings: Settings, run_id: str) -> list[str]:
-    """What is about to be certified: topology, clusters, provider, run id, profile."""
+    """The mesh to be certified: topology, clusters, provider, run id, profile."""
     claims = f"profile {settings.profile.value}, provider {settings.provider}, run {run_id}"
     return [
         f"mesh: {settings.topology}, {claims}",
@@ -32,70 +32,60 @@ def header(settings: Settings, run_id: str) -> list[str]:
 def clusters(spec: MeshSpec) -> list[str]:
     """One line a cluster."""
     width = max(len(cluster.name) for cluster in spec)
-    return [
-        f"{cluster.name:<{width}}  {cluster.role.value}, network {cluster.network}"
-        + (
-            f", served by {cluster.control_plane}"
-            if cluster.control_plane not in ("", cluster.name)
-            else ""
-        )
-        + (f", context {cluster.context}" if cluster.context else "")
-        for cluster in spec
-    ]
+    lines = []
+    for cluster in spec:
+        line = f"{cluster.name:<{width}}  {cluster.role.value}, network {cluster.network}"
+        if cluster.served_from != cluster.name:
+            line += f", served by {cluster.served_from}"
+        lines.append(line + (f", context {cluster.context}" if cluster.context else ""))
+    return lines
 
 
 def versions(mesh: Mesh) -> list[str]:
-    """The versions that run in each cluster; clusters that run the same ones share a line."""
+    """The versions in each cluster; clusters with the same ones share a line."""
     same: dict[str, list[str]] = {}
     for cluster, found in mesh.versions.items():
         ordered = sorted(found.items(), key=lambda entry: (entry[0] not in FOREMOST, entry[0]))
-        same.setdefault(", ".join(f"{name} {version}" for name, version in ordered), []).append(
-            cluster
-        )
+        text = ", ".join(f"{name} {version}" for name, version in ordered)
+        same.setdefault(text, []).append(cluster)
     return [f"{', '.join(names)}: {text}" for text, names in same.items() if text]
 
 
 def diagnosis(report: Mapping[str, Any]) -> list[str]:
-    """Root causes first, each with its remedy and what it explains; then what could not be found out and nothing explains."""
+    """The root causes with their remedies, then what could not be found out.
+
+    - A root cause tells what it explains.
+    - What could not be found out is left out where a root cause explains it.
+    """
     lines: list[str] = []
     causes = report["rootCauses"]
     explained = {id for cause in causes for id in cause["explains"]}
-    failing = [
-        entry for entry in report["checks"] if entry["verdict"] == Outcome.NON_CONFORMANT.value
-    ]
-    unknown = [
-        entry
-        for entry in report["checks"]
-        if entry["ran"] and entry["verdict"] == Outcome.INCONCLUSIVE.value
-    ]
+    failing = len(_failing(report))
+    inconclusive = Outcome.INCONCLUSIVE.value
+    unknown = [one for one in report["checks"] if one["ran"] and one["verdict"] == inconclusive]
     hidden = [entry for entry in unknown if entry["id"] in explained]
     unknown = [entry for entry in unknown if entry["id"] not in explained]
     if causes:
         verb = "explains" if len(causes) == 1 else "explain"
         more = f", and {len(hidden)} that could not find out" if hidden else ""
-        lines += [
-            f"{count(len(causes), 'root cause')} {verb} {count(len(failing), 'failing check')}{more}",
-            "",
-        ]
+        what = f"{count(failing, 'failing check')}{more}"
+        lines += [f"{count(len(causes), 'root cause')} {verb} {what}", ""]
     for number, cause in enumerate(causes, 1):
         where = f"  [{', '.join(cause['clusters'])}]" if cause["clusters"] else ""
         lines += _wrapped(f"{number}. {cause['check']}  ", [cause["summary"] + where], indent=3)
         lines += _remedy(cause["remedy"])
-        if cause["explains"]:
-            lines += _wrapped(
-                "   explains: ",
-                [f"{', '.join(cause['explains'])} ({count(len(cause['explains']), 'check')})"],
-            )
+        if ids := cause["explains"]:
+            told = f"{', '.join(ids)} ({count(len(ids), 'check')})"
+            lines += _wrapped("   explains: ", [told])
         lines.append("")
     if unknown:
         lines.append(f"{count(len(unknown), 'check')} could not find out:")
         for reason, ids in _grouped((entry["id"], entry["reason"]) for entry in unknown):
             lines += _wrapped("   ", [f"{', '.join(ids)}: {reason}"])
         lines.append("")
-    looked = any(entry["ran"] for entry in report["checks"])
-    return lines or [
-        "nothing is wrong with what was looked at" if looked else "nothing was looked at"
-    ]
+    if any(entry["ran"] for entry in report["checks"]):
+        return lines or ["nothing is wrong with what was looked at"]
+    return lines or ["nothing was looked at"]
 
 
 def certificate(
@@ -104,50 +94,33 @@ def certificate(
     where: str,
     differences: Sequence[Difference] = (),
 ) -> list[str]:
-    """The result with its figures, what did not run and why, what took longest, and how to go on from here."""
+    """The result with its figures, all that did not run, the next moves."""
     lines = [f"result      {report['result'].upper()}: {result_sentence(report)}"]
     for profile, figures in report["profiles"].items():
-        counts = ", ".join(
-            f"{count} {word}" for word, count in figures["statistics"].items() if count
-        )
-        lines.append(f"{profile:<11} {figures['result']}: {counts}")
+        counts = [f"{number} {word}" for word, number in figures["statistics"].items() if number]
+        lines.append(f"{profile:<11} {figures['result']}: {', '.join(counts)}")
     lines += _wrapped("override    ", report["overrides"])
-    for title, entries in (
-        (
-            "not run     ",
-            [entry for entry in report["checks"] if entry["claimed"] and not entry["ran"]],
-        ),
-        ("skipped     ", [entry for entry in report["checks"] if not entry["claimed"]]),
-    ):
-        grouped = _grouped(
-            (entry["id"], entry["reason"].removeprefix("not run: ")) for entry in entries
-        )
-        lines += _wrapped(
-            title,
-            [f"{count(len(ids), 'check')}: {reason} ({_few(ids)})" for reason, ids in grouped],
-        )
+    checks = report["checks"]
+    unrun = [entry for entry in checks if entry["claimed"] and not entry["ran"]]
+    skipped = [entry for entry in checks if not entry["claimed"]]
+    for title, entries in (("not run     ", unrun), ("skipped     ", skipped)):
+        reasons = ((entry["id"], entry["reason"].removeprefix("not run: ")) for entry in entries)
+        told = [
+            f"{count(len(ids), 'check')}: {reason} ({_few(ids)})"
+            for reason, ids in _grouped(reasons)
+        ]
+        lines += _wrapped(title, told)
     lines += _wrapped("slowest     ", _slowest(report))
     measured = [
         f"{entry['what']}: {entry['first_seconds']:.1f} s ({entry['check']})"
         for entry in report["convergence"]
     ]
     lines += _wrapped("converged   ", measured)
-    lines += _hanging(
-        "baseline    ",
-        [str(entry) for entry in differences]
-        or (["no check differs"] if settings.baseline else []),
-    )
+    same = ["no check differs"] if settings.baseline else []
+    lines += _hanging("baseline    ", [str(entry) for entry in differences] or same)
     lines += _wrapped("note        ", report["mesh"]["notes"])
-    failing = [
-        entry["id"]
-        for entry in report["checks"]
-        if entry["verdict"] == Outcome.NON_CONFORMANT.value
-    ]
-    example = (
-        report["rootCauses"][0]["check"]
-        if report["rootCauses"]
-        else next(iter(failing), report["checks"][0]["id"])
-    )
+    causes = [cause["check"] for cause in report["rootCauses"]]
+    example = [*causes, *_failing(report), checks[0]["id"]][0]
     lines.append(f"one check   {settings.reproduce(checks=example)}")
     lines.append(f"certificate {where or 'above, on this terminal: it could not be written'}")
     return lines
@@ -155,11 +128,12 @@ def certificate(
 
 def one_line(report: Mapping[str, Any]) -> str:
     """The result of one of several topologies, as soon as it is known."""
-    return f"{report['topology']}: {report['result'].upper()}: {result_sentence(report)} ({report['timing']['seconds']:.1f} s)"
+    result, seconds = report["result"].upper(), report["timing"]["seconds"]
+    return f"{report['topology']}: {result}: {result_sentence(report)} ({seconds:.1f} s)"
 
 
 def overview(summary: Mapping[str, Any], where: str) -> list[str]:
-    """A line for each topology with its certificate's file, and the result of all."""
+    """A line for each topology with its certificate, and the result."""
     entries = summary["topologies"]
     good = sum(entry["result"] == "success" for entry in entries)
     table = [
@@ -173,12 +147,11 @@ def overview(summary: Mapping[str, Any], where: str) -> list[str]:
         for entry in entries
     ]
     widths = [max(len(row[column]) for row in table) for column in range(5)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in table)
+    result = summary["result"].upper()
     return [
-        f"result      {summary['result'].upper()}: {good} of {len(entries)} topologies have a certificate of success",
-        *(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ),
+        f"result      {result}: {good} of {len(entries)} topologies have a certificate of success",
+        *("  ".join(row).rstrip() for row in padded),
         f"all again   {summary['reproduce']}",
         f"summary     {where or 'could not be written'}",
     ]
@@ -186,26 +159,30 @@ def overview(summary: Mapping[str, Any], where: str) -> list[str]:
 
 def _slowest(report: Mapping[str, Any]) -> list[str]:
     steps = [(entry["seconds"], entry["name"]) for entry in report["timing"]["steps"]]
-    checks = [
-        (entry["duration_seconds"], entry["id"]) for entry in report["checks"] if entry["ran"]
-    ]
+    ran = [entry for entry in report["checks"] if entry["ran"]]
+    checks = [(entry["duration_seconds"], entry["id"]) for entry in ran]
     slow = sorted([*steps, *checks], key=lambda entry: -entry[0])[:SLOWEST]
-    return (
-        [", ".join(f"{name} {seconds:.1f} s" for seconds, name in slow if seconds >= 0.05)]
-        if slow
-        else []
-    )
+    told = [f"{name} {seconds:.1f} s" for seconds, name in slow if seconds >= 0.05]
+    return [", ".join(told)]
+
+
+def _failing(report: Mapping[str, Any]) -> list[str]:
+    bad = Outcome.NON_CONFORMANT.value
+    return [entry["id"] for entry in report["checks"] if entry["verdict"] == bad]
 
 
 def _remedy(text: str) -> list[str]:
-    """A remedy as it must be typed: never wrapped, and a here-document at the margin, where its end is seen by a shell."""
+    """A remedy as it must be typed: never wrapped.
+
+    A here-document is at the margin, where a shell sees its end.
+    """
     if "\n" in text and "<<" in text:
         return ["   remedy:", *text.splitlines()]
     return _hanging("   remedy:   ", text.splitlines())
 
 
 def _wrapped(title: str, texts: Iterable[str], *, indent: int | None = None) -> list[str]:
-    """Prose under a title, wrapped to the terminal; what is longer than a line and has no spaces stays whole."""
+    """Prose under a title, wrapped to the terminal; long words stay whole."""
     width = max(60, shutil.get_terminal_size().columns)
     margin = " " * (len(title) if indent is None else indent)
     lines: list[str] = []
@@ -225,10 +202,8 @@ def _wrapped(title: str, texts: Iterable[str], *, indent: int | None = None) -> 
 
 
 def _hanging(title: str, lines: Iterable[str]) -> list[str]:
-    return [
-        f"{title if number == 0 else ' ' * len(title)}{line}"
-        for number, line in enumerate(line for line in lines if line)
-    ]
+    margin, there = " " * len(title), [line for line in lines if line]
+    return [f"{margin if number else title}{line}" for number, line in enumerate(there)]
 
 
 def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Controls: what the provider of a mesh can break beyond the Kubernetes API, and mends by itself when whoever asked for it is gone."""
+"""Controls: what a mesh's provider can break beyond the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ from ..errors import MeshError, NotBroken, NotHealed, ProvisionError
 from ..mesh import Mesh
 
 MENDING_SECONDS = 240.0
-"""How long mending may take: an apiserver that was killed starts, and whoever depends on it with it."""
+"""How long mending may take: a killed API server starts, and its clients with it."""
 
 
 class Controls(Protocol):
-    """What a provider offers. The words of ``what`` are those of ``Mesh.capabilities``, the details are theirs."""
+    """What a provider offers.
+
+    The words of ``what`` are those of ``Mesh.capabilities``, each with details of its own.
+    """
 
     def broken(self, what: str, *, for_seconds: float, **details: Any) -> Any:
-        """A context in which it is broken. It is mended at its end; by the provider, and at once, when this process ends before that;
-        and after ``for_seconds`` in any case, which raises :class:`NotHealed` at the end of a context that was longer."""
+        """A context in which it is broken.
+
+        - It is mended at the end of the context.
+        - The provider mends it at once where this process ends before that.
+        - The provider mends it after ``for_seconds`` in any case; the end of a longer context
+          then raises :class:`NotHealed`.
+        """
 
 
 class LabControls:
-    """A lab's, over the control socket in its folder: a conversation a breakage, whose end mends it."""
+    """A lab's controls, over the control socket in its folder.
+
+    Each breakage is a conversation, whose end mends it.
+    """
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -67,9 +78,6 @@ class LabControls:
 def controls_of(mesh: Mesh) -> Controls:
     """The controls of a mesh; :class:`MeshError` where its provider has none."""
     if not mesh.controls:
-        raise MeshError(
-            f'provider "{mesh.provider}"',
-            "cannot break clusters",
-            advice="the lab can: --mesh-provider=lab",
-        )
+        advice = "the lab can: --mesh-provider=lab"
+        raise MeshError(f'provider "{mesh.provider}"', "cannot break clusters", advice=advice)
     return LabControls(Path(mesh.controls))

@@ -1,4 +1,4 @@
-"""Strays: what runs have changed or made outside of their own namespaces, and did not live to take back."""
+"""Leftovers outside the runs' own namespaces: objects changed or made, to be taken back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LeftoverObject:
         return f"{what} {self.left.namespace}/{self.name} of run {self.left.run_id}"
 
     def take_back(self, kube: Kube) -> None:
-        """Restore or remove it. ``MeshError`` where it was changed by somebody else since."""
+        """Restore or remove it; ``MeshError`` where somebody else has changed it since."""
         if self.kind == "ConfigMap":
             mesh_config.restore(kube, mesh_config.Place(kube.name, self.left.namespace, self.name))
         else:
@@ -38,7 +38,7 @@ class LeftoverObject:
 
 
 def leftover_objects(kube: Kube) -> Iterator[LeftoverObject]:
-    """Everything of that kind in a cluster, of runs that still go on, too."""
+    """All of them in a cluster, including those of runs at work."""
     for item in kube.list("ConfigMap", labels=manifests.RUN_LABEL):
         if mesh_config.ORIGINAL_ANNOTATION in (item["metadata"].get("annotations") or {}):
             yield LeftoverObject("ConfigMap", item["metadata"]["name"], leftover_of(kube, item))

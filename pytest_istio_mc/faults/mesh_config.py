@@ -1,7 +1,10 @@
-"""Mesh configuration: the ConfigMaps that control planes read it from, changed for some seconds and restored exactly.
+"""Mesh configuration: the control planes' ConfigMaps, changed for seconds and restored exactly.
 
-Everything that is needed to restore one is written into it together with the change, so that whoever finds it there can: this
-process at the end, the dead man's timer where it was killed, and where that was killed, too, the next run or ``istio-mc sweep``.
+Each change carries all that is needed to restore the original, for any of these to do it:
+
+- this process, at the end;
+- the dead man's timer, where this process was killed;
+- the next run or ``istio-mc sweep``, where the timer was killed, too.
 """
 
 from __future__ import annotations
@@ -14,21 +17,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubeError, MeshError, ObservationError
+from ..istio_names import REVISION_LABEL
 from ..mesh import Mesh
 from ..probes import manifests
 from ..probes.leftovers import ownership
 from ..together import for_each
 from . import deadman
-from .undo import RestoreMeshConfig
+from .undo import Step
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
 ORIGINAL_ANNOTATION = "istio-mc.dev/original"
-"""JSON: ``mesh``, the text that was there before the first change, and ``managedFields``, who owned the fields."""
+"""JSON: ``mesh``, the text before the first change, and ``managedFields``, who owned the fields."""
 
 WRITTEN_ANNOTATION = "istio-mc.dev/written"
-"""SHA-256 of the text that the run wrote last: whatever else is found there is somebody else's change."""
+"""SHA-256 of the text that the run wrote last; any other text is somebody else's change."""
 
 _OURS = (
     ORIGINAL_ANNOTATION,
@@ -54,8 +58,21 @@ class Place:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True)
+class RestoreMeshConfig(Step):
+    """Restore a ConfigMap of mesh configuration from a run's notes in it."""
+
+    cluster: str
+    namespace: str
+    name: str
+
+    def run(self, kubes: Mapping[str, Kube]) -> None:
+        """Restore it, and prove it, unless that has been done already."""
+        restore(kubes[self.cluster], Place(self.cluster, self.namespace, self.name))
+
+
 class MeshConfigs:
-    """The mesh configuration of every control plane of a mesh, as :func:`changeable` yields it."""
+    """The mesh configuration of every control plane, as :func:`changeable` yields it."""
 
     def __init__(self, mesh: Mesh, kubes: Mapping[str, Kube], places: tuple[Place, ...]) -> None:
         self._mesh = mesh
@@ -63,12 +80,13 @@ class MeshConfigs:
         self.places = places
 
     def set_service_settings(self, settings: Mapping[str, Settings]) -> None:
-        """Add these ``serviceSettings`` to the original ones of the control planes that read configuration in these clusters; what
-        was added before is dropped."""
-        chosen = {
-            f"{place.cluster}/{place}": place for place in self.places if place.cluster in settings
-        }
-        for_each(lambda key: self._write(chosen[key], settings[chosen[key].cluster]), chosen)
+        """Add ``serviceSettings`` to the original ones of control planes.
+
+        They are given by the cluster in which the control plane reads configuration. What was
+        added before is dropped.
+        """
+        chosen = [place for place in self.places if place.cluster in settings]
+        for_each(lambda place: self._write(place, settings[place.cluster]), chosen)
 
     def _write(self, place: Place, settings: Settings) -> None:
         import yaml
@@ -81,32 +99,27 @@ class MeshConfigs:
                 "managedFields": item["metadata"].get("managedFields") or [],
             }
             document = yaml.safe_load(original[_KEY]) or {}
-            text = yaml.safe_dump(
-                document
-                | {"serviceSettings": [*(document.get("serviceSettings") or []), *settings]}
-            )
+            theirs = document.get("serviceSettings") or []
+            text = yaml.safe_dump(document | {"serviceSettings": [*theirs, *settings]})
             notes = {
                 ORIGINAL_ANNOTATION: json.dumps(original),
                 WRITTEN_ANNOTATION: _digest(text),
                 **ownership(),
             }
-            return {
-                "metadata": {
-                    "labels": {manifests.RUN_LABEL: self._mesh.run_id},
-                    "annotations": notes,
-                },
-                "data": {_KEY: text},
-            }
+            labels = {manifests.RUN_LABEL: self._mesh.run_id}
+            return {"metadata": {"labels": labels, "annotations": notes}, "data": {_KEY: text}}
 
         _change(kube, place, change)
 
 
 @contextmanager
 def changeable(mesh: Mesh, kubes: Mapping[str, Kube], for_seconds: float) -> Iterator[MeshConfigs]:
-    """The mesh configuration of every control plane, to be changed; as it was again at the end, which is proven.
+    """The mesh configuration of every control plane, to be changed.
 
-    Another process restores it where this one is killed, or takes longer than that. Raises :class:`ObservationError` where it cannot be
-    found. That it could not be restored is reported beside an earlier error.
+    - At the end it is as it was, which is proven. Another process restores it where this one is
+      killed, or takes longer than ``for_seconds``.
+    - Raises :class:`ObservationError` where it cannot be found, and :class:`MeshError` where it
+      could not be restored: beside an earlier error, never in its place.
     """
     found = places(mesh, kubes)
     steps = [RestoreMeshConfig(place.cluster, place.namespace, place.name) for place in found]
@@ -115,7 +128,10 @@ def changeable(mesh: Mesh, kubes: Mapping[str, Kube], for_seconds: float) -> Ite
 
 
 def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
-    """The ConfigMap of every control plane: ``istio``, or ``istio-<revision>`` of the revision that injects into the probes."""
+    """The ConfigMap of every control plane: ``istio`` or ``istio-<revision>``.
+
+    The revision is the one that injects into the probes.
+    """
     spec, found = mesh.spec, []
     for cluster in spec.config_clusters:
         served = [
@@ -125,33 +141,34 @@ def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
             for client in spec.served_by(plane)
         ]
         for revision in sorted({revision_of(mesh, kubes[name], name) for name in served}):
-            place = Place(
-                cluster,
-                spec.istio_namespace,
-                "istio" if revision in ("", "default") else f"istio-{revision}",
-            )
-            item = kubes[cluster].read("ConfigMap", place.name, place.namespace)
-            if item is None or _KEY not in (item.get("data") or {}):
-                raise ObservationError(
-                    f'cluster "{cluster}"',
-                    f"find the mesh configuration in ConfigMap {place}",
-                    "it is not there",
-                )
-            if _original(item):
-                raise ObservationError(
-                    f'cluster "{cluster}"',
-                    f"change the mesh configuration in ConfigMap {place}",
-                    f"run {item['metadata']['labels'].get(manifests.RUN_LABEL, '?')} has changed it and not restored it yet",
-                    advice="wait for that run, or run `istio-mc sweep --kubeconfig=…` where it was killed",
-                )
+            name = "istio" if revision in ("", "default") else f"istio-{revision}"
+            place = Place(cluster, spec.istio_namespace, name)
+            _require_unchanged(kubes[cluster], place)
             found.append(place)
     return tuple(found)
 
 
-def restore(kube: Kube, place: Place) -> bool:
-    """Give a ConfigMap back the text, labels, annotations and field owners that it had before a run changed it; whether one had.
+def _require_unchanged(kube: Kube, place: Place) -> None:
+    item = kube.read("ConfigMap", place.name, place.namespace)
+    thing, config = f'cluster "{place.cluster}"', f"the mesh configuration in ConfigMap {place}"
+    if item is None or _KEY not in (item.get("data") or {}):
+        raise ObservationError(thing, f"find {config}", "it is not there")
+    if _original(item):
+        run = item["metadata"]["labels"].get(manifests.RUN_LABEL, "?")
+        raise ObservationError(
+            thing,
+            f"change {config}",
+            f"run {run} has changed it and not restored it yet",
+            advice="wait for that run, or run `istio-mc sweep --kubeconfig=…` where it was killed",
+        )
 
-    What somebody else wrote meanwhile is left as it is. Raises :class:`MeshError` then, and where the proof fails.
+
+def restore(kube: Kube, place: Place) -> bool:
+    """Undo what a run changed in a ConfigMap; whether one had.
+
+    - Text, labels, annotations and field owners are what they were, which is proven.
+    - A text that somebody else wrote meanwhile is left as it is.
+    - Raises :class:`MeshError` then, and where the proof fails.
     """
     before: dict[str, Any] = {}
     foreign: list[str] = []
@@ -174,35 +191,33 @@ def restore(kube: Kube, place: Place) -> bool:
     item = _change(kube, place, change)
     if item is None or not before:
         return False
+    thing = f'cluster "{kube.name}": ConfigMap {place}'
     if foreign:
         raise MeshError(
-            f'cluster "{kube.name}": ConfigMap {place}',
-            "was changed by somebody else while a check was at work on it; it is left as they wrote it",
-            advice=f"see that no cluster-local setting of ours is in it: kubectl --context={kube.context} -n {place.namespace} "
+            thing,
+            "was changed by somebody else while a check was at work on it; "
+            "it is left as they wrote it",
+            advice="see that no cluster-local setting of ours is in it: "
+            f"kubectl --context={kube.context} -n {place.namespace} "
             f"get configmap {place.name} -o yaml",
         )
-    # The fields are owned as before, too: an owner of ours would be in the way of the next server-side apply of theirs.
-    kube.merge(
-        "ConfigMap",
-        place.name,
-        place.namespace,
-        {"metadata": {"managedFields": before["managedFields"]}},
-    )
+    # an owner of ours would be in the way of their next server-side apply
+    owners = {"metadata": {"managedFields": before["managedFields"]}}
+    kube.merge("ConfigMap", place.name, place.namespace, owners)
     now = kube.read("ConfigMap", place.name, place.namespace) or {}
     if (now.get("data") or {}).get(_KEY) != before[_KEY] or _original(now) is not None:
-        raise MeshError(
-            f'cluster "{kube.name}": ConfigMap {place}',
-            "was restored, but is not what it was",
-            str(now)[:500],
-        )
+        raise MeshError(thing, "was restored, but is not what it was", str(now)[:500])
     return True
 
 
 def _change(
     kube: Kube, place: Place, change: Callable[[Mapping[str, Any]], dict[str, Any] | None]
 ) -> dict[str, Any] | None:
-    """Patch the ConfigMap with what ``change`` makes of it, provided that nobody else wrote it in between; None where there is
-    nothing to change."""
+    """Patch the ConfigMap with what ``change`` makes of it.
+
+    - ``change`` is asked anew where somebody else wrote the ConfigMap in between.
+    - None where nothing is to be changed.
+    """
     for attempt in range(_TRIES):
         item = kube.read("ConfigMap", place.name, place.namespace)
         patch = change(item) if item is not None else None
@@ -227,11 +242,9 @@ def _digest(text: str) -> str:
 
 
 def revision_of(mesh: Mesh, kube: Kube, cluster: str) -> str:
-    """The revision of the control plane that injected the client's sidecar."""
-    assert mesh.probes is not None
-    pod = kube.read("Pod", mesh.probes.client(cluster).name, mesh.probes.namespace) or {}
+    """The revision that injected the sidecar of a cluster's client."""
+    probes = mesh.require_probes()
+    pod = kube.read("Pod", probes.client(cluster).name, probes.namespace) or {}
     metadata = pod.get("metadata") or {}
-    return str(
-        (metadata.get("annotations") or {}).get("istio.io/rev", "")
-        or (metadata.get("labels") or {}).get("istio.io/rev", "")
-    )
+    notes, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    return str(notes.get(REVISION_LABEL) or labels.get(REVISION_LABEL, ""))

@@ -1,4 +1,4 @@
-"""Pods lost: those of control planes and of east-west gateways; their Deployments bring others."""
+"""Pods lost: those of control planes and east-west gateways, which Deployments replace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import MeshError
+from ..istio_names import ISTIOD_PODS
 from ..observations import GatewayAddress
 from .scene import Scene
 from .undo import Merge
@@ -15,7 +16,7 @@ from .undo import Merge
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment and the names of its pods, as they were before one of them was lost."""
+    """A Deployment and the names of its pods before one was lost."""
 
     cluster: str
     namespace: str
@@ -25,15 +26,21 @@ class Workload:
 
 @contextmanager
 def istiod_restarted(scene: Scene, cluster: str) -> Iterator[Workload]:
-    """All pods of the control plane in a cluster are killed at once; at the end there are as many others, all of them ready."""
-    found = workload(scene, cluster, scene.mesh.spec.istio_namespace, "app=istiod")
+    """All pods of a cluster's control plane are killed at once.
+
+    At the end there are as many others, all of them ready.
+    """
+    found = workload(scene, cluster, scene.mesh.spec.istio_namespace, ISTIOD_PODS)
     with _replaced(scene, found, found.pods):
         yield found
 
 
 @contextmanager
 def gateway_killed(scene: Scene, gateway: GatewayAddress) -> Iterator[Workload]:
-    """One pod of an east-west gateway is killed; at the end the gateway has as many as before, all of them ready."""
+    """One pod of an east-west gateway is killed.
+
+    At the end the gateway has as many as before, all of them ready.
+    """
     found = gateway_workload(scene, gateway)
     with _replaced(scene, found, found.pods[:1]):
         yield found
@@ -45,82 +52,49 @@ def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:
     service = scene.kubes[gateway.cluster].read("Service", name, namespace)
     selector = (service or {}).get("spec", {}).get("selector") or {}
     if not selector:
-        raise MeshError(
-            f'cluster "{gateway.cluster}": gateway {gateway.service}',
-            "its pods are not known",
-            "its Service selects none",
-        )
-    return workload(
-        scene,
-        gateway.cluster,
-        namespace,
-        ",".join(f"{key}={value}" for key, value in selector.items()),
-    )
+        thing = f'cluster "{gateway.cluster}": gateway {gateway.service}'
+        raise MeshError(thing, "its pods are not known", "its Service selects none")
+    return workload(scene, gateway.cluster, namespace, _labels(selector))
 
 
 def workload(scene: Scene, cluster: str, namespace: str, labels: str) -> Workload:
-    """The Deployment of the pods with these labels; :class:`MeshError` where it is not exactly one."""
+    """The Deployment of the pods with these labels.
+
+    Raises :class:`MeshError` where it is not exactly one.
+    """
     kube = scene.kubes[cluster]
-    pods = [
-        pod
-        for pod in kube.list("Pod", namespace, labels=labels)
-        if not pod["metadata"].get("deletionTimestamp")
-    ]
-    owners = {
-        owner["name"]
-        for pod in pods
-        for owner in pod["metadata"].get("ownerReferences") or ()
-        if owner["kind"] == "ReplicaSet"
-    }
-    sets = [
-        item for item in kube.list("ReplicaSet", namespace) if item["metadata"]["name"] in owners
-    ]
-    names = {
-        owner["name"] for item in sets for owner in item["metadata"].get("ownerReferences") or ()
-    }
+    pods = list(filter(_stays, kube.list("Pod", namespace, labels=labels)))
+    owners = [owner for pod in pods for owner in _owners(pod)]
+    owned = {owner["name"] for owner in owners if owner["kind"] == "ReplicaSet"}
+    sets = kube.list("ReplicaSet", namespace)
+    sets = [item for item in sets if item["metadata"]["name"] in owned]
+    names = {owner["name"] for item in sets for owner in _owners(item)}
     if len(names) != 1:
-        raise MeshError(
-            f'cluster "{cluster}": pods {labels} in {namespace}',
-            "do not belong to one Deployment",
-            f"to {sorted(names) or 'none'}",
-        )
-    return Workload(
-        cluster, namespace, names.pop(), tuple(sorted(pod["metadata"]["name"] for pod in pods))
-    )
+        thing = f'cluster "{cluster}": pods {labels} in {namespace}'
+        raise MeshError(thing, "do not belong to one Deployment", f"to {sorted(names) or 'none'}")
+    before = sorted(pod["metadata"]["name"] for pod in pods)
+    return Workload(cluster, namespace, names.pop(), tuple(before))
 
 
 @contextmanager
 def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
-    """The Deployment has so many pods, all of them available; at the end as many as before."""
-    kube = scene.kubes[found.cluster]
-    deployment = kube.read("Deployment", found.deployment, found.namespace)
+    """The Deployment has so many available pods; at the end as many as before."""
+    kube, name, namespace = scene.kubes[found.cluster], found.deployment, found.namespace
+    deployment = kube.read("Deployment", name, namespace)
     if deployment is None:
-        raise MeshError(
-            f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}', "is gone"
-        )
-    before = int(deployment["spec"].get("replicas", 1))
-    back = Merge(
-        found.cluster,
-        "Deployment",
-        found.deployment,
-        found.namespace,
-        {"spec": {"replicas": before}},
-    )
+        raise MeshError(_name(found), "is gone")
+    before = {"spec": {"replicas": int(deployment["spec"].get("replicas", 1))}}
+    back = Merge(found.cluster, "Deployment", name, namespace, before)
     with scene.healed(_name(found), lambda: _prove(scene, found, ())), scene.undone([back]):
-        kube.merge(
-            "Deployment", found.deployment, found.namespace, {"spec": {"replicas": replicas}}
-        )
-        kube.wait_available(
-            [("Deployment", found.deployment)],
-            found.namespace,
-            within_seconds=scene.timeouts.control_plane_ready,
-        )
+        kube.merge("Deployment", name, namespace, {"spec": {"replicas": replicas}})
+        seconds = scene.timeouts.control_plane_ready
+        kube.wait_available([("Deployment", name)], namespace, within_seconds=seconds)
         yield
 
 
 @contextmanager
 def _replaced(scene: Scene, found: Workload, killed: Sequence[str]) -> Iterator[None]:
-    """Delete pods without giving them time to say goodbye; at the end wait for others in their place."""
+    """Delete pods without a grace period; at the end wait for others."""
     with scene.healed(_name(found), lambda: _prove(scene, found, killed)):
         for pod in killed:
             scene.kubes[found.cluster].delete("Pod", pod, found.namespace, grace_seconds=0)
@@ -128,12 +102,10 @@ def _replaced(scene: Scene, found: Workload, killed: Sequence[str]) -> Iterator[
 
 
 def _prove(scene: Scene, found: Workload, killed: Sequence[str]) -> None:
-    """The Deployment has as many ready pods as it had before, none of them killed."""
+    """Wait until there are as many ready pods as before, none of them killed."""
 
     def ready() -> bool:
-        here = [
-            pod for pod in pods_of(scene, found) if not pod["metadata"].get("deletionTimestamp")
-        ]
+        here = list(filter(_stays, pods_of(scene, found)))
         return len(here) == len(found.pods) and all(
             pod["metadata"]["name"] not in killed and is_ready(pod) for pod in here
         )
@@ -141,24 +113,31 @@ def _prove(scene: Scene, found: Workload, killed: Sequence[str]) -> None:
     scene.until(f"{_name(found)} has {len(found.pods)} ready pods", ready)
 
 
-def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether the kubelet says that a pod is ready."""
-    return any(
-        entry["type"] == "Ready" and entry["status"] == "True"
-        for entry in pod["status"].get("conditions") or ()
-    )
+def pods_of(scene: Scene, found: Workload) -> list[dict[str, Any]]:
+    """The Deployment's pods as they are now."""
+    kube = scene.kubes[found.cluster]
+    deployment = kube.read("Deployment", found.deployment, found.namespace) or {}
+    labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
+    return kube.list("Pod", found.namespace, labels=_labels(labels))
+
+
+def is_ready(item: Mapping[str, Any]) -> bool:
+    """Whether the kubelet says that a pod or node is ready."""
+    conditions = item["status"].get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _name(found: Workload) -> str:
     return f'cluster "{found.cluster}": Deployment {found.namespace}/{found.deployment}'
 
 
-def pods_of(scene: Scene, found: Workload) -> list[dict[str, Any]]:
-    """The Deployment's pods as they are now."""
-    deployment = (
-        scene.kubes[found.cluster].read("Deployment", found.deployment, found.namespace) or {}
-    )
-    labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
-    return scene.kubes[found.cluster].list(
-        "Pod", found.namespace, labels=",".join(f"{key}={value}" for key, value in labels.items())
-    )
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _owners(item: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return item["metadata"].get("ownerReferences") or ()
+
+
+def _stays(pod: Mapping[str, Any]) -> bool:
+    return not pod["metadata"].get("deletionTimestamp")

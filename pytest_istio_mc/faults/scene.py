@@ -1,4 +1,4 @@
-"""Scene: what every fault needs to break something, to mend it, and to prove that it is mended."""
+"""Scene: what faults need to break, to mend, and to prove mended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..eventually import Timeouts, eventually
 from ..mesh import Mesh
 from . import deadman
 from .controls import Controls, controls_of
-from .undo import Undo
+from .undo import Step
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scene:
-    """A mesh, connections to its clusters, and how long a fault may last before its dead-man timer undoes it."""
+    """A mesh, connections to its clusters, and the time limits of faults.
+
+    A fault's dead-man timer undoes it after ``longest_seconds``.
+    """
 
     mesh: Mesh
     kubes: Mapping[str, Kube]
@@ -33,14 +36,17 @@ class Scene:
         return controls_of(self.mesh)
 
     @contextmanager
-    def undone(self, steps: Sequence[Undo]) -> Iterator[None]:
-        """Carry out ``steps`` at the end, whatever becomes of this process."""
+    def undone(self, steps: Sequence[Step]) -> Iterator[None]:
+        """Carry out ``steps`` at the end, even where this process is killed."""
         with deadman.undone(self.mesh, self.kubes, steps, self.longest_seconds):
             yield
 
     @contextmanager
     def healed(self, what: str, proof: Callable[[], None]) -> Iterator[None]:
-        """Run ``proof`` once what is inside has been mended, also after an error; :class:`NotHealed` where it fails."""
+        """Run ``proof`` once what is inside has been mended, also after an error.
+
+        Raises :class:`NotHealed` where it fails; beside an earlier error, it is only noted there.
+        """
         try:
             yield
         except NotBroken:
@@ -57,15 +63,11 @@ class Scene:
         try:
             proof()
         except MeshError as error:
-            raise NotHealed(
-                what,
-                "was undone, and yet it does not work again",
-                str(error),
-                advice="the mesh is not as it was",
-            ) from error
+            step = "was undone, and yet it does not work again"
+            advice = "the mesh is not as it was"
+            raise NotHealed(what, step, str(error), advice=advice) from error
 
     def until(self, what: str, good: Callable[[], bool], *, every_seconds: float = 0.2) -> None:
         """Wait until something works again; what cannot be asked does not."""
-        eventually(
-            good, bool, within_seconds=self.timeouts.heal, what=what, every_seconds=every_seconds
-        )
+        seconds = self.timeouts.heal
+        eventually(good, bool, within_seconds=seconds, what=what, every_seconds=every_seconds)

@@ -1,4 +1,4 @@
-"""Kube: one cluster's Kubernetes API, JSON in and out; the only importer of ``kubernetes``."""
+"""Kube: one cluster's Kubernetes API; the only importer of ``kubernetes``."""
 
 from .client import Kube
 from .exec import ExecSession

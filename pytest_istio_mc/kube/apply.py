@@ -1,25 +1,23 @@
-"""Apply: many manifests to one cluster, in as few steps after each other as their meaning allows."""
+"""Apply: many manifests to one cluster in few steps."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import KubeError, NotInTime
 from ..eventually import eventually
-
-if TYPE_CHECKING:
-    from .client import Kube
+from ..together import for_each
+from .objects import Objects
 
 Manifest = Mapping[str, Any]
 
 PATIENCE_SECONDS = 15.0
 _AT_ONCE = 6
 
-# Pods of these mount and impersonate what the other manifests make, and read what the CRDs define; what comes too early is tried again
-# by others only seconds later.
+# Pods of these mount and impersonate what the other manifests make, and read what CRDs define.
+# What comes too early for them is tried again by others only seconds later.
 _WORKLOADS = {"Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job", "CronJob", "Pod"}
 
 _NOT_READY_YET = (
@@ -33,16 +31,14 @@ _NOT_READY_YET = (
 
 
 def apply(
-    kube: Kube,
+    kube: Objects,
     manifests: Sequence[Manifest],
     namespace: str,
     field_manager: str,
     patience_seconds: float,
 ) -> None:
-    """What :meth:`Kube.apply` promises."""
-    definitions = [
-        manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"
-    ]
+    """Do what :meth:`Kube.apply` promises."""
+    definitions = [entry for entry in manifests if entry["kind"] == "CustomResourceDefinition"]
     defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in definitions}
     namespaces, others, late = [], [], []
     for manifest in manifests:
@@ -56,11 +52,10 @@ def apply(
     def one(manifest: Manifest) -> KubeError | None:
         return _until_accepted(kube, manifest, namespace, field_manager, patience_seconds)
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"apply to {kube.name}") as pool:
-        _raise_first(pool.map(one, [*namespaces, *definitions]))
-        _raise_first(pool.map(one, others))
-        _wait_served(kube, definitions, patience_seconds)
-        _raise_first(pool.map(one, late))
+    _raise_first(for_each(one, [*namespaces, *definitions], _AT_ONCE))
+    _raise_first(for_each(one, others, _AT_ONCE))
+    _wait_served(kube, definitions, patience_seconds)
+    _raise_first(for_each(one, late, _AT_ONCE))
 
 
 def _group_and_kind(manifest: Manifest) -> tuple[str, str]:
@@ -68,9 +63,9 @@ def _group_and_kind(manifest: Manifest) -> tuple[str, str]:
 
 
 def _until_accepted(
-    kube: Kube, manifest: Manifest, namespace: str, field_manager: str, patience_seconds: float
+    kube: Objects, manifest: Manifest, namespace: str, field_manager: str, patience_seconds: float
 ) -> KubeError | None:
-    """Apply one manifest; the error where it is refused for good, or for longer than our patience."""
+    """Apply one manifest with patience; the error if it is refused."""
 
     def attempt() -> KubeError | None:
         try:
@@ -100,8 +95,11 @@ def _may_pass(error: KubeError | None) -> bool:
     )
 
 
-def _wait_served(kube: Kube, definitions: Sequence[Manifest], patience_seconds: float) -> None:
-    """Wait until every kind that was defined can be listed: being established, or in the discovery documents, comes earlier."""
+def _wait_served(kube: Objects, definitions: Sequence[Manifest], patience_seconds: float) -> None:
+    """Wait until every new kind can be listed.
+
+    A CRD is established, and in the discovery documents, earlier than that.
+    """
     for crd in definitions:
         spec = crd["spec"]
         version = next(version["name"] for version in spec["versions"] if version["storage"])

@@ -1,44 +1,38 @@
-"""Availability: waits for Deployments with a watch, and says which pod waits for what where it takes too long."""
+"""Availability: waits for Deployments, and says what their pods wait for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import KubeError, NotInTime
-
-if TYPE_CHECKING:
-    from .client import Kube
+from .objects import Objects
 
 _LOG_LINES = 10
 
 
 def wait_available(
-    kube: Kube, kind_and_name: Sequence[tuple[str, str]], namespace: str, within_seconds: float
+    kube: Objects, kind_and_name: Sequence[tuple[str, str]], namespace: str, within_seconds: float
 ) -> None:
-    """What :meth:`Kube.wait_available` promises."""
+    """Do what :meth:`Kube.wait_available` promises."""
     if odd := [kind for kind, _ in kind_and_name if kind != "Deployment"]:
         raise ValueError(f"only Deployments can be waited for, not {', '.join(odd)}")
     waiting = {name for _, name in kind_and_name}
     deadline = time.monotonic() + within_seconds
     while waiting:
         collection = kube.get_path(f"/apis/apps/v1/namespaces/{namespace}/deployments")
-        waiting -= {
-            entry["metadata"]["name"] for entry in collection["items"] if is_available(entry)
-        }
+        there = [entry for entry in collection["items"] if is_available(entry)]
+        waiting -= {entry["metadata"]["name"] for entry in there}
         left = deadline - time.monotonic()
         if not waiting:
             return
         if left <= 0:
             raise _not_in_time(kube, namespace, sorted(waiting), within_seconds)
         try:
-            for change, deployment in kube.watch(
-                "Deployment",
-                namespace,
-                collection["metadata"]["resourceVersion"],
-                within_seconds=left,
-            ):
+            version = collection["metadata"]["resourceVersion"]
+            changes = kube.watch("Deployment", namespace, version, within_seconds=left)
+            for change, deployment in changes:
                 if change == "ERROR":
                     break  # the version is too old: list again
                 if change != "DELETED" and is_available(deployment):
@@ -52,7 +46,7 @@ def wait_available(
 
 
 def is_available(deployment: Mapping[str, Any]) -> bool:
-    """Whether the Deployment as last changed has rolled out with all its replicas available."""
+    """Whether a Deployment's latest state has rolled out and is available."""
     status = deployment.get("status", {})
     replicas = deployment["spec"].get("replicas", 1)
     return bool(
@@ -63,7 +57,7 @@ def is_available(deployment: Mapping[str, Any]) -> bool:
 
 
 def _not_in_time(
-    kube: Kube, namespace: str, names: Sequence[str], within_seconds: float
+    kube: Objects, namespace: str, names: Sequence[str], within_seconds: float
 ) -> NotInTime:
     reasons: list[str] = []
     log: list[str] = []
@@ -81,22 +75,20 @@ def _not_in_time(
     )
 
 
-def _reasons(kube: Kube, namespace: str, name: str, log: list[str]) -> Iterator[str]:
+def _reasons(kube: Objects, namespace: str, name: str, log: list[str]) -> Iterator[str]:
     deployment = kube.read("Deployment", name, namespace)
     if deployment is None:
         yield "there is no such Deployment"
         return
-    labels = ",".join(
-        f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items()
-    )
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
     pods = kube.list("Pod", namespace, labels=labels)
     events = kube.list("Event", namespace)
     if not pods:
         yield "no pod was made"
-        replica_sets = [
-            entry["metadata"]["name"] for entry in kube.list("ReplicaSet", namespace, labels=labels)
-        ]
-        yield from _last_event(events, [name, *replica_sets])
+        replica_sets = kube.list("ReplicaSet", namespace, labels=labels)
+        names = [name, *(entry["metadata"]["name"] for entry in replica_sets)]
+        yield from _last_event(events, names)
     for pod in pods:
         pod_name = pod["metadata"]["name"]
         yield f"pod {pod_name} is {pod['status'].get('phase')}"
@@ -107,10 +99,8 @@ def _reasons(kube: Kube, namespace: str, name: str, log: list[str]) -> Iterator[
 
 def _container_states(pod: Mapping[str, Any]) -> Iterator[str]:
     status = pod["status"]
-    for container in [
-        *status.get("initContainerStatuses", []),
-        *status.get("containerStatuses", []),
-    ]:
+    initial = status.get("initContainerStatuses", [])
+    for container in [*initial, *status.get("containerStatuses", [])]:
         for kind, details in container.get("state", {}).items():
             if kind == "running" and container.get("ready"):
                 continue
@@ -129,29 +119,20 @@ def _container_states(pod: Mapping[str, Any]) -> Iterator[str]:
 def _last_event(events: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
     mine = [event for event in events if event["involvedObject"].get("name") in names]
     if mine:
-        last = max(
-            mine, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or ""
-        )
+        last = max(mine, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
         yield f"last event: {last.get('reason')}: {last.get('message')}"
 
 
-def _log_of_first_unready(kube: Kube, namespace: str, pod: Mapping[str, Any]) -> Iterator[str]:
+def _log_of_first_unready(kube: Objects, namespace: str, pod: Mapping[str, Any]) -> Iterator[str]:
+    pod_name = pod["metadata"]["name"]
     for status in pod["status"].get("containerStatuses", []):
-        if not status.get("ready"):
-            previous = (
-                "running" not in status.get("state", {}) and status.get("restartCount", 0) > 0
-            )
-            try:
-                text = kube.logs(
-                    namespace,
-                    pod["metadata"]["name"],
-                    status["name"],
-                    tail_lines=_LOG_LINES,
-                    previous=previous,
-                )
-            except KubeError:
-                continue  # a container that has never run has no log
-            yield from (
-                f"{pod['metadata']['name']}/{status['name']}: {line}" for line in text.splitlines()
-            )
-            return
+        if status.get("ready"):
+            continue
+        name = status["name"]
+        gone = "running" not in status.get("state", {}) and status.get("restartCount", 0) > 0
+        try:
+            text = kube.logs(namespace, pod_name, name, tail_lines=_LOG_LINES, previous=gone)
+        except KubeError:
+            continue  # a container that has never run has no log
+        yield from (f"{pod_name}/{name}: {line}" for line in text.splitlines())
+        return

@@ -1,7 +1,9 @@
-"""Channels: one upgraded connection to the apiserver that carries several byte streams (Kubernetes' ``channel.k8s.io`` protocols).
+"""Channels: several byte streams over one upgraded connection to the apiserver.
 
-One thread owns the socket: TLS connections must not be read and written at the same time from two. It sleeps until there is something
-to do, so a waiting session costs nothing and an answer is handed over at once.
+- These are Kubernetes' ``channel.k8s.io`` protocols.
+- One thread owns the socket: two must not read and write a TLS connection at the same time.
+- That thread sleeps until there is something to do: a waiting session costs nothing, and an
+  answer is handed over at once.
 """
 
 from __future__ import annotations
@@ -22,18 +24,17 @@ if TYPE_CHECKING:
     from websocket import WebSocket
 
 _READ_SIZE = 1 << 18
-_PING_AFTER_SECONDS = (
-    15.0  # load balancers before apiservers cut connections that are idle for a minute
-)
+_PING_AFTER_SECONDS = 15.0  # load balancers before apiservers cut connections idle for a minute
 _DEAD_AFTER_SECONDS = 45.0
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
 class Channels:
-    """Sends and receives on numbered channels.
+    """Send and receive on numbered channels.
 
-    ``on_data(channel, data)`` and, once, ``on_end(reason)`` are called from the thread that owns the connection; they must not block.
+    ``on_data(channel, data)`` and, once, ``on_end(reason)`` are called from the thread that owns
+    the connection; they must not block.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Channels:
         self._queue(frame(_BINARY, bytes([channel]) + data))
 
     def close(self) -> None:
-        """End the connection; ``on_end`` is called if it has not been. Returns when the thread is gone."""
+        """End the connection and wait for its thread, ``on_end`` included."""
         with self._lock:
             self._closing = True
             self._wake()
@@ -133,7 +134,7 @@ class Channels:
                 wants = now_wants
 
     def _read(self) -> str:
-        """Take in all there is to read; the reason for the end, or an empty string."""
+        """Read all there is; the reason for the end, if any."""
         while True:
             try:
                 data = self._socket.recv(_READ_SIZE)
@@ -151,7 +152,7 @@ class Channels:
                     self._on_data(payload[0], payload[1:])
 
     def _write(self) -> bool:
-        """Write what is queued, as far as it goes; whether all of it went."""
+        """Write from the queue until the socket is full; whether all went."""
         while True:
             with self._lock:
                 if not self._outgoing:
@@ -184,14 +185,12 @@ def frame(code: int, payload: bytes) -> bytes:
         head = struct.pack(">BBQ", 0x80 | code, 0x80 | 127, size)
     mask = os.urandom(4)
     stretched = (mask * (size // 4 + 1))[:size]
-    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(
-        size, "big"
-    )
-    return head + mask + masked
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")
+    return head + mask + masked.to_bytes(size, "big")
 
 
 class Frames:
-    """Server frames out of bytes as they arrive; fragments are put together."""
+    """Puts messages together from the bytes of server frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -208,10 +207,7 @@ class Frames:
                 continue
             self._fragments.append(payload)
             if final:
-                whole = (
-                    self._fragments[0] if len(self._fragments) == 1 else b"".join(self._fragments)
-                )
-                self._fragments = []
+                whole, self._fragments = b"".join(self._fragments), []
                 yield _BINARY, whole
         del self._buffer[:at]
 
@@ -228,9 +224,5 @@ class Frames:
             size = int.from_bytes(buffer[at + 2 : begin], "big")
         if len(buffer) < begin + size:
             return None
-        return (
-            buffer[at] & 0x0F,
-            bool(buffer[at] & 0x80),
-            bytes(buffer[begin : begin + size]),
-            begin + size,
-        )
+        code, final, end = buffer[at] & 0x0F, bool(buffer[at] & 0x80), begin + size
+        return code, final, bytes(buffer[begin:end]), end

@@ -1,4 +1,4 @@
-"""Connection: how one cluster is reached — kubeconfig, credentials, the HTTP pool — and what goes wrong on the way as KubeError."""
+"""Connection: the way to one cluster; kubeconfig, credentials, HTTP pool, what goes wrong."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ Query = Sequence[tuple[str, str]]
 _POOL_SIZE = 32
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# The kubeconfig loader keeps the files that it writes certificates to in a plain dictionary of its module.
+# The kubeconfig loader keeps its certificate files in a plain dictionary of its module.
 _loader_lock = threading.Lock()
 
 
 class Connection:
-    """Requests to one apiserver, from any thread. Nothing is read or connected before the first request.
+    """Requests to one apiserver, from any thread.
 
-    Credentials are whatever the kubeconfig says, exec plugins and OIDC included: the official package loads and renews them.
+    - Nothing is read or connected before the first request.
+    - Credentials are those of the kubeconfig, exec plugins and OIDC included: the official
+      package loads and renews them.
     """
 
     def __init__(
@@ -48,11 +50,11 @@ class Connection:
 
     @property
     def thing(self) -> str:
-        """How errors name this cluster."""
+        """The name of this cluster in errors."""
         return f'cluster "{self.name}"'
 
     def server(self) -> str:
-        """The apiserver's URL, as the kubeconfig has it."""
+        """The apiserver's URL in the kubeconfig."""
         return str(self._rest_client().configuration.host)
 
     def request(
@@ -65,14 +67,19 @@ class Connection:
         content_type: str = "application/json",
         timeout_seconds: float | None = None,
     ) -> bytes:
-        """The body of one answer; :class:`KubeError` with its status where it is not 2xx, with status 0 where none came."""
-        with self._answer(
-            method, path, query, body, content_type, timeout_seconds or self._timeout_seconds
-        ) as answer:
+        """The body of one answer.
+
+        :class:`KubeError` with its status where it is not 2xx, with status 0 where none came.
+        """
+        wait = timeout_seconds or self._timeout_seconds
+        with self._answer(method, path, query, body, content_type, wait) as answer:
             return bytes(answer.data)
 
     def lines(self, path: str, query: Query, *, timeout_seconds: float) -> Iterator[bytes]:
-        """The lines of an answer as they come, until it ends; ``timeout_seconds`` is the longest silence between two."""
+        """The lines of an answer as they come, until it ends.
+
+        ``timeout_seconds`` is the longest silence between two.
+        """
         with self._answer("GET", path, query, None, "", timeout_seconds) as answer:
             rest = b""
             try:
@@ -80,8 +87,7 @@ class Connection:
                     *whole, rest = (rest + chunk).split(b"\n")
                     yield from whole
             finally:
-                # The rest of a broken-off answer must not be read by the next request.
-                answer.close()
+                answer.close()  # the next request must not read the rest of a broken-off answer
 
     @contextmanager
     def _answer(
@@ -121,7 +127,7 @@ class Connection:
     def websocket(
         self, path: str, query: Query, protocols: Sequence[str], *, timeout_seconds: float
     ) -> WebSocket:
-        """A websocket that has been upgraded with one of ``protocols``; the caller owns it."""
+        """A new websocket that speaks one of ``protocols``; the caller owns it."""
         from kubernetes.stream import ws_client
         from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
 
@@ -138,24 +144,20 @@ class Connection:
         if configuration.proxy or configuration.proxy_headers:
             proxied: Any = ws_client.websocket_proxycare
             options = proxied(options, configuration, url, headers)
-        socket: Any = WebSocket(
-            sslopt=self._tls_options(configuration),
-            enable_multithread=False,
-            skip_utf8_validation=True,
-        )
+        tls = self._tls_options(configuration)
+        socket: Any = WebSocket(sslopt=tls, enable_multithread=False, skip_utf8_validation=True)
         step = f"connect to {path}"
         try:
             socket.connect(url, **options)
         except WebSocketBadStatusException as error:
             raise self._refused(step, error.status_code, error.resp_body or b"") from error
         except (WebSocketException, OSError) as error:
-            raise KubeError(
-                self.thing, step, f"no answer from {configuration.host}: {error}"
-            ) from error
+            detail = f"no answer from {configuration.host}: {error}"
+            raise KubeError(self.thing, step, detail) from error
         return cast("WebSocket", socket)
 
     def give_up(self, why: MeshError) -> None:
-        """From now on every request raises :class:`GivenUp`."""
+        """Make every further request raise :class:`GivenUp`."""
         self._gone = why
 
     def close(self) -> None:
@@ -179,28 +181,23 @@ class Connection:
         load: Any = config.load_kube_config
         connect: Any = RESTClientObject
         configuration = client.Configuration()
-        # One request is one try: what is retried, and for how long, is decided and stated above this layer.
+        # One request is one try: layers above decide, and say, what is retried and for how long.
         configuration.retries = False
         configuration.connection_pool_maxsize = _POOL_SIZE
         try:
             with _loader_lock:
-                load(
-                    self._kubeconfig or None,
-                    self._context or None,
-                    client_configuration=configuration,
-                )
+                file, context = self._kubeconfig or None, self._context or None
+                load(file, context, client_configuration=configuration)
                 self._impersonation = self._read_impersonation()
         except (config.ConfigException, OSError, ValueError) as error:
-            raise KubeError(
-                self.thing,
-                f'context "{self._context}" cannot be used',
-                str(error),
-                advice=f"kubectl config get-contexts{f' --kubeconfig={self._kubeconfig}' if self._kubeconfig else ''}",
-            ) from error
+            step = f'context "{self._context}" cannot be used'
+            option = f" --kubeconfig={self._kubeconfig}" if self._kubeconfig else ""
+            advice = f"kubectl config get-contexts{option}"
+            raise KubeError(self.thing, step, str(error), advice=advice) from error
         return cast("RESTClientObject", connect(configuration))
 
     def _read_impersonation(self) -> list[tuple[str, str]]:
-        """``as`` and ``as-groups`` of the user entry: the official loader passes them over."""
+        """``as`` and ``as-groups`` of the user entry, which the official loader ignores."""
         from kubernetes.config import kube_config
 
         merger: Any = kube_config.KubeConfigMerger
@@ -208,11 +205,9 @@ class Connection:
         contexts = merged["contexts"]
         current = contexts.get_with_name(self._context or merged["current-context"])["context"]
         user = current.safe_get("user")
-        entry = (
-            merged["users"].get_with_name(user, safe=True)
-            if user and merged.safe_get("users")
-            else None
-        )
+        if not user or not merged.safe_get("users"):
+            return []
+        entry = merged["users"].get_with_name(user, safe=True)
         if not entry or not entry["user"].value:
             return []
         details = entry["user"].value
@@ -220,7 +215,7 @@ class Connection:
         return users + [("Impersonate-Group", group) for group in details.get("as-groups", ())]
 
     def _headers(self, headers: dict[str, str]) -> HTTPHeaderDict:
-        """The given headers with the credentials of now; renewing a token happens here, once at a time."""
+        """The headers with fresh credentials; one token is renewed at a time."""
         from urllib3 import HTTPHeaderDict
 
         configuration = self._rest_client().configuration

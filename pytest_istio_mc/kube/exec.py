@@ -1,4 +1,4 @@
-"""ExecSession: a process in a pod, spoken to in lines of text through the Kubernetes API."""
+"""ExecSession: lines to and from a process in a pod."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _STDERR_KEPT = 16384
 class ExecSession:
     """One long-lived process in a pod.
 
-    Any thread may ``send``; ``receive`` gives each line of its stdout once, to whoever asks first. When the process or the connection
-    ends, the lines that had come are still received, then :class:`KubeError` says how it ended.
+    - Any thread may ``send``; ``receive`` gives each line of stdout once, to the first who asks.
+    - After the end of the process or the connection the lines that had come are still received;
+      then :class:`KubeError` says how it ended.
     """
 
     def __init__(
@@ -43,18 +44,12 @@ class ExecSession:
         self._status: bytes = b""
         self._reason = ""
         self._ended = threading.Event()
-        query = [
-            ("container", container),
-            ("stdout", "true"),
-            ("stderr", "true"),
-            ("stdin", str(stdin).lower()),
-        ]
-        query += [("command", word) for word in command]
+        query = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query += [("stdin", str(stdin).lower()), *(("command", word) for word in command)]
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         websocket = connection.websocket(path, query, _PROTOCOLS, timeout_seconds=timeout_seconds)
-        self._channels = Channels(
-            websocket, f"exec in {namespace}/{pod}", self._on_data, self._on_end
-        )
+        name = f"exec in {namespace}/{pod}"
+        self._channels = Channels(websocket, name, self._on_data, self._on_end)
 
     def send(self, line: str) -> None:
         """Write one line to the process's stdin; :class:`KubeError` where it has ended."""
@@ -78,7 +73,10 @@ class ExecSession:
         self._channels.send(_CLOSE, bytes([_STDIN]))
 
     def receive(self, timeout_seconds: float) -> str | None:
-        """The next line of stdout without its line end; ``None`` where none came in time; :class:`KubeError` at the end."""
+        """The next line of stdout, without its end; ``None`` where none came in time.
+
+        :class:`KubeError` after the last one.
+        """
         try:
             line = self._lines.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -89,13 +87,13 @@ class ExecSession:
         return line.decode()
 
     def finish(self, timeout_seconds: float) -> bytes:
-        """Wait for the process to end and return the rest of its stdout; :class:`KubeError` where it failed or did not end."""
+        """Wait for the process to end; the rest of its stdout.
+
+        :class:`KubeError` where it failed or did not end.
+        """
         if not self._ended.wait(timeout_seconds):
-            raise KubeError(
-                self.thing,
-                self._step,
-                f"did not end within {timeout_seconds:g} s{self._complaints()}",
-            )
+            detail = f"did not end within {timeout_seconds:g} s{self._complaints()}"
+            raise KubeError(self.thing, self._step, detail)
         rest = []
         while (line := self._lines.get()) is not None:
             rest.append(line + b"\n")
@@ -104,7 +102,7 @@ class ExecSession:
         return b"".join(rest) + b"".join(self._partial)
 
     def exit_code(self) -> int | None:
-        """The exit code once the process has ended and the kubelet has told; else ``None``."""
+        """The exit code, or ``None`` before the kubelet has told it."""
         if not self._status:
             return None
         status = json.loads(self._status)

@@ -1,4 +1,4 @@
-"""Kinds: where in the API the objects of a kind live; the common ones by heart, the others by asking."""
+"""Kinds: their places in the API, by heart or by asking."""
 
 from __future__ import annotations
 
@@ -19,43 +19,52 @@ class Resource:
     namespaced: bool
 
     def path(self, namespace: str | None = None, name: str = "") -> str:
-        """The path of the collection (of one namespace, or of all), or of one object in it."""
+        """The path of a collection in one or all namespaces, or of one object."""
         middle = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         return f"{self.prefix}{middle}/{self.plural}" + (f"/{name}" if name else "")
 
 
 def _known() -> dict[tuple[str, str], Resource]:
-    table = """
-        /api/v1 pods,services,secrets,configmaps,serviceaccounts,endpoints,events yes Pod,Service,Secret,ConfigMap,ServiceAccount,Endpoints,Event
-        /api/v1 namespaces,nodes no Namespace,Node
-        /apis/apps/v1 deployments,replicasets,daemonsets,statefulsets yes Deployment,ReplicaSet,DaemonSet,StatefulSet
-        /apis/autoscaling/v2 horizontalpodautoscalers yes HorizontalPodAutoscaler
-        /apis/policy/v1 poddisruptionbudgets yes PodDisruptionBudget
-        /apis/batch/v1 jobs yes Job
-        /apis/discovery.k8s.io/v1 endpointslices yes EndpointSlice
-        /apis/coordination.k8s.io/v1 leases yes Lease
-        /apis/networking.k8s.io/v1 networkpolicies yes NetworkPolicy
-        /apis/rbac.authorization.k8s.io/v1 roles,rolebindings yes Role,RoleBinding
-        /apis/rbac.authorization.k8s.io/v1 clusterroles,clusterrolebindings no ClusterRole,ClusterRoleBinding
-        /apis/admissionregistration.k8s.io/v1 mutatingwebhookconfigurations no MutatingWebhookConfiguration
-        /apis/admissionregistration.k8s.io/v1 validatingwebhookconfigurations no ValidatingWebhookConfiguration
-        /apis/admissionregistration.k8s.io/v1 validatingadmissionpolicies no ValidatingAdmissionPolicy
-        /apis/admissionregistration.k8s.io/v1 validatingadmissionpolicybindings no ValidatingAdmissionPolicyBinding
-        /apis/apiextensions.k8s.io/v1 customresourcedefinitions no CustomResourceDefinition
-        /apis/networking.istio.io/v1 gateways,virtualservices,destinationrules yes Gateway,VirtualService,DestinationRule
-        /apis/networking.istio.io/v1 serviceentries,workloadentries,workloadgroups yes ServiceEntry,WorkloadEntry,WorkloadGroup
-        /apis/networking.istio.io/v1 sidecars yes Sidecar
-        /apis/networking.istio.io/v1alpha3 envoyfilters yes EnvoyFilter
-        /apis/security.istio.io/v1 peerauthentications,authorizationpolicies yes PeerAuthentication,AuthorizationPolicy
-        /apis/security.istio.io/v1 requestauthentications yes RequestAuthentication
-        /apis/telemetry.istio.io/v1 telemetries yes Telemetry
+    namespaced = """
+        /api/v1 Pod Service Secret ConfigMap ServiceAccount Endpoints Event
+        /apis/apps/v1 Deployment ReplicaSet DaemonSet StatefulSet
+        /apis/autoscaling/v2 HorizontalPodAutoscaler
+        /apis/policy/v1 PodDisruptionBudget
+        /apis/batch/v1 Job
+        /apis/discovery.k8s.io/v1 EndpointSlice
+        /apis/coordination.k8s.io/v1 Lease
+        /apis/networking.k8s.io/v1 NetworkPolicy
+        /apis/rbac.authorization.k8s.io/v1 Role RoleBinding
+        /apis/networking.istio.io/v1 Gateway VirtualService DestinationRule Sidecar
+        /apis/networking.istio.io/v1 ServiceEntry WorkloadEntry WorkloadGroup
+        /apis/networking.istio.io/v1alpha3 EnvoyFilter
+        /apis/security.istio.io/v1 PeerAuthentication AuthorizationPolicy RequestAuthentication
+        /apis/telemetry.istio.io/v1 Telemetry
+    """
+    of_the_cluster = """
+        /api/v1 Namespace Node
+        /apis/rbac.authorization.k8s.io/v1 ClusterRole ClusterRoleBinding
+        /apis/admissionregistration.k8s.io/v1 MutatingWebhookConfiguration
+        /apis/admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration
+        /apis/admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy
+        /apis/admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding
+        /apis/apiextensions.k8s.io/v1 CustomResourceDefinition
     """
     known = {}
-    for row in table.strip().splitlines():
-        prefix, plurals, namespaced, kinds = row.split()
-        for plural, kind in zip(plurals.split(","), kinds.split(","), strict=True):
-            known[group_of(prefix), kind] = Resource(prefix, plural, namespaced == "yes")
+    for table in (namespaced, of_the_cluster):
+        for row in table.strip().splitlines():
+            prefix, *kinds = row.split()
+            for kind in kinds:
+                place = Resource(prefix, _plural(kind), table is namespaced)
+                known[group_of(prefix), kind] = place
     return known
+
+
+def _plural(kind: str) -> str:
+    word = kind.lower()
+    if word == "endpoints":
+        return word
+    return f"{word[:-1]}ies" if word.endswith("y") and word != "gateway" else f"{word}s"
 
 
 def group_of(prefix: str) -> str:
@@ -68,7 +77,10 @@ _KNOWN = _known()
 
 
 class Kinds:
-    """Finds resources by kind (``Pod``, ``Gateway.networking.istio.io``) or by a manifest's ``apiVersion`` and ``kind``."""
+    """Finds the resource of a kind, named by itself or in a manifest.
+
+    A kind by itself may carry its group: ``Pod``, ``Gateway.networking.istio.io``.
+    """
 
     def __init__(self, get: Callable[[str], Any]) -> None:
         self._get = get
@@ -76,7 +88,7 @@ class Kinds:
         self._discovered: dict[str, dict[str, Resource]] = {}
 
     def named(self, kind: str) -> Resource | None:
-        """The resource of a kind that may carry its group; ``None`` where this cluster does not have it."""
+        """The resource of a kind, with or without group; ``None`` if unknown."""
         name, _, group = kind.partition(".")
         for (known_group, known_kind), resource in _KNOWN.items():
             if known_kind == name and group in ("", known_group):
@@ -84,7 +96,7 @@ class Kinds:
         return self.served(kind)
 
     def served(self, kind: str) -> Resource | None:
-        """As :meth:`named`, but by asking the cluster; for what it serves in another version than the usual one."""
+        """As :meth:`named`, but by asking the cluster, which may serve another version."""
         name, _, group = kind.partition(".")
         document = self._get("/apis")
         for entry in document["groups"]:
@@ -96,7 +108,7 @@ class Kinds:
         return None
 
     def of(self, api_version: str, kind: str) -> Resource | None:
-        """The resource of a manifest; ``None`` where this cluster does not have it (yet)."""
+        """The resource of a manifest; ``None`` if the cluster does not know it."""
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         known = _KNOWN.get((group_of(prefix), kind))
         if known:

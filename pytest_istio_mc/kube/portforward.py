@@ -1,4 +1,4 @@
-"""PortForward: HTTP to a port of a pod, as if from inside it, through the Kubernetes API."""
+"""Port-forward: HTTP to a port of a pod, as if from inside."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..errors import KubeError
 from .channels import Channels
 from .connection import Connection
 
-# One stream a port, the first two bytes of each repeat the port (Kubernetes' kubelet, portforward/websocket.go).
+# One stream a port; its first two bytes repeat the port (the kubelet's portforward/websocket.go).
 _PROTOCOLS = ("v4.channel.k8s.io",)
 _DATA, _ERROR = 0, 1
 
 
 class PodHttp:
-    """GET requests to pods' own ports, with kept connections: one a request in flight, per pod and port."""
+    """GET requests to pods' own ports, over kept connections."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -26,7 +26,10 @@ class PodHttp:
         self._idle: defaultdict[tuple[str, str, int], deque[_Tunnel]] = defaultdict(deque)
 
     def get(self, namespace: str, pod: str, port: int, path: str, timeout_seconds: float) -> bytes:
-        """The body of the answer; :class:`KubeError` where it is not 2xx (with its status) or did not come."""
+        """The body of the answer.
+
+        :class:`KubeError` where it is not 2xx (with its status) or did not come.
+        """
         key = (namespace, pod, port)
         thing = f"{self._connection.thing}: pod {namespace}/{pod}"
         step = f"GET localhost:{port}{path}"
@@ -41,23 +44,17 @@ class PodHttp:
             except (OSError, http.client.HTTPException) as error:
                 tunnel.end()
                 if not fresh and not isinstance(error, TimeoutError):
-                    continue  # a kept connection may have been closed meanwhile: that says nothing about the pod
-                detail = "; ".join(
-                    filter(None, [str(error) or type(error).__name__, tunnel.complaint])
-                )
-                raise KubeError(thing, step, detail) from error
+                    continue  # a kept connection may have been closed: that says nothing of the pod
+                details = (str(error) or type(error).__name__, tunnel.complaint)
+                raise KubeError(thing, step, "; ".join(filter(None, details))) from error
             if tunnel.usable:
                 with self._lock:
                     self._idle[key].append(tunnel)
             else:
                 tunnel.end()
             if not 200 <= status < 300:
-                raise KubeError(
-                    thing,
-                    step,
-                    f"HTTP {status}: {body[:300].decode(errors='replace')}",
-                    status=status,
-                )
+                detail = f"HTTP {status}: {body[:300].decode(errors='replace')}"
+                raise KubeError(thing, step, detail, status=status)
             return body
 
     def close(self) -> None:
@@ -80,12 +77,10 @@ class _Tunnel:
         self._incoming = _Incoming()
         self._skip = {_DATA: 2, _ERROR: 2}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
-        websocket = connection.websocket(
-            path, [("ports", str(port))], _PROTOCOLS, timeout_seconds=timeout_seconds
-        )
-        self._channels = Channels(
-            websocket, f"port {port} of {namespace}/{pod}", self._on_data, self._incoming.end
-        )
+        query = [("ports", str(port))]
+        websocket = connection.websocket(path, query, _PROTOCOLS, timeout_seconds=timeout_seconds)
+        name = f"port {port} of {namespace}/{pod}"
+        self._channels = Channels(websocket, name, self._on_data, self._incoming.end)
         self._http = http.client.HTTPConnection("localhost", port)
         self._http.auto_open = 0
         self._http.sock = self
@@ -103,7 +98,10 @@ class _Tunnel:
         self._channels.close()
 
     def close(self) -> None:
-        """What ``http.client`` needs of a socket: it closes its end when an answer will be the last, before it has read it."""
+        """What ``http.client`` needs of a socket: close its end.
+
+        It does so before it has read an answer that will be the last; the tunnel stays open.
+        """
 
     def sendall(self, data: bytes) -> None:
         """What ``http.client`` needs of a socket: write."""
@@ -125,7 +123,7 @@ class _Tunnel:
 
 
 class _Incoming:
-    """Bytes handed from the connection's thread to the one that reads the answer."""
+    """Bytes between the connection's thread and the reader of the answer."""
 
     def __init__(self) -> None:
         self.timeout_seconds = 10.0
@@ -145,9 +143,10 @@ class _Incoming:
 
     def read_into(self, buffer: memoryview) -> int:
         with self._condition:
-            if not self._condition.wait_for(
+            came = self._condition.wait_for(
                 lambda: self._chunks or self._ended, self.timeout_seconds
-            ):
+            )
+            if not came:
                 raise TimeoutError(f"no answer within {self.timeout_seconds:g} s")
             if not self._chunks:
                 return 0

@@ -1,1 +1,1 @@
-"""The lab: real Kubernetes clusters made of processes in namespaces of their own, without a container engine."""
+"""The lab: real Kubernetes clusters as processes in namespaces, without a container engine."""

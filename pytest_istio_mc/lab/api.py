@@ -1,6 +1,7 @@
-"""AdminApi: the few requests that a lab itself makes to its apiservers, with nothing but the standard library.
+"""AdminApi: the few requests that a lab makes to its own apiservers.
 
-The supervisor stays for as long as the mesh lives; it must be small and start at once, which the full client is not.
+It uses only the standard library: the supervisor starts at once and stays small for as long as the
+mesh lives, which the full client does not allow.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from ..errors import KubeError
 
 
 class AdminApi:
-    """One cluster's apiserver at a 127.0.0.1 port, with the administrator's certificate."""
+    """One cluster's apiserver at a port of 127.0.0.1, with the administrator's certificate."""
 
     def __init__(self, name: str, port: int, home: Path) -> None:
         self.name = name
+        self._thing = f'cluster "{name}"'
         self._port = port
         self._context = ssl.create_default_context(cafile=str(home / "ca.crt"))
         self._context.load_cert_chain(home / "admin.crt", home / "admin.key")
@@ -28,55 +30,52 @@ class AdminApi:
     def request(
         self, method: str, path: str, body: object = None, content_type: str = "application/json"
     ) -> Any:
-        """One request, its JSON answer (text where it is none); :class:`KubeError` with the status where it is refused."""
+        """Make one request and return its JSON answer, or else its text.
+
+        A refusal raises :class:`KubeError` with the status.
+        """
         connection = self._connect(10)
+        step = f"{method} {path}"
+        content = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
         try:
-            connection.request(
-                method,
-                path,
-                body=None if body is None else json.dumps(body),
-                headers={"Content-Type": content_type, "Accept": "application/json"},
-            )
+            connection.request(method, path, body=content, headers=headers)
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            raise KubeError(f'cluster "{self.name}"', f"{method} {path}", str(error)) from error
+            raise KubeError(self._thing, step, str(error)) from error
         finally:
             connection.close()
         if answer.status >= 300:
-            raise KubeError(
-                f'cluster "{self.name}"', f"{method} {path}", text[:300], status=answer.status
-            )
+            raise KubeError(self._thing, step, text[:300], status=answer.status)
         try:
             return json.loads(text)
         except ValueError:
             return text
 
     def apply(self, path: str, manifest: dict[str, Any]) -> None:
-        """Server-side apply of one object at its own path."""
-        self.request(
-            "PATCH",
-            f"{path}?fieldManager=istio-mc-lab&force=true",
-            manifest,
-            "application/apply-patch+yaml",
-        )
+        """Apply one object at its own path (server-side apply)."""
+        path = f"{path}?fieldManager=istio-mc-lab&force=true"
+        self.request("PATCH", path, manifest, "application/apply-patch+yaml")
 
     def watch(self, path: str, ended: threading.Event) -> Iterator[dict[str, Any]]:
-        """Objects of a list as they are and as they change, until the connection breaks or ``ended`` is set."""
+        """The objects of a list as they are, then as they change.
+
+        It ends when the connection breaks or ``ended`` is set.
+        """
         connection = self._connect(None)
+        query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
         try:
-            connection.request(
-                "GET", f"{path}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
-            )
+            connection.request("GET", f"{path}?{query}")
             answer = connection.getresponse()
             if answer.status != 200:
-                raise KubeError(f'cluster "{self.name}"', f"watch {path}", status=answer.status)
+                raise KubeError(self._thing, f"watch {path}", status=answer.status)
             while not ended.is_set() and (line := answer.readline()):
                 event = json.loads(line)
                 if event["type"] in ("ADDED", "MODIFIED"):
                     yield event["object"]
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise KubeError(f'cluster "{self.name}"', f"watch {path}", str(error)) from error
+            raise KubeError(self._thing, f"watch {path}", str(error)) from error
         finally:
             connection.close()
 

@@ -1,4 +1,7 @@
-"""Breakages: what a supervisor breaks in its lab when told to, and mends when told to, when time is up, or when who asked is gone."""
+"""Breakages: what a supervisor breaks in its lab on order, and mends again.
+
+It mends on order, when the time is up, or when the one who gave the order is gone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,12 @@ from .plan import LabPlan
 
 STOP_COMPONENT, KILL_COMPONENT, BLOCK_ADDRESS = "stop-component", "kill-component", "block-address"
 BREAKAGES = (STOP_COMPONENT, KILL_COMPONENT, BLOCK_ADDRESS)
-"""What can be broken: a program that hangs (SIGSTOP), one that is gone (SIGKILL), an address that swallows what some clusters send."""
+"""What can be broken, in this order:
+
+- a program hangs (SIGSTOP);
+- a program is gone (SIGKILL);
+- an address swallows what some clusters send to it.
+"""
 
 _API_SERVER = "kube-apiserver"
 _ITS_CLIENTS = ("kube-controller-manager", "kube-scheduler")
@@ -27,7 +35,7 @@ _AFTERMATH_SECONDS = 120.0
 
 @dataclass
 class Breakage:
-    """One thing that is broken, until ``mend`` has been called."""
+    """One thing that is broken until ``mend`` is called."""
 
     number: int
     what: str
@@ -55,12 +63,19 @@ class Breakages:
         self._lost_until: dict[str, float] = {}
 
     def excuses(self, cluster: str, component: str) -> bool:
-        """Whether a program may have ended because its apiserver is broken on purpose, or was until a short while ago: its clients give up
-        when they do not reach it at their start. Everywhere else they are started again then (by the kubelet, as static pods)."""
+        """Whether a program may have ended because its apiserver was broken on purpose.
+
+        - That holds while the apiserver is broken, and for a short while after.
+        - The apiserver's clients give up when they do not reach it at their start. Elsewhere the
+          kubelet starts them again, as static pods.
+        """
         return component in _ITS_CLIENTS and time.monotonic() < self._lost_until.get(cluster, 0.0)
 
     def begin(self, what: str, details: Mapping[str, Any], for_seconds: float) -> Breakage:
-        """Break something for at most ``for_seconds``; :class:`ProvisionError` where it is broken already."""
+        """Break something for at most ``for_seconds``.
+
+        Raises :class:`ProvisionError` where it is broken already.
+        """
         name = " ".join([what, *(f"{key}={value}" for key, value in sorted(details.items()))])
         with self._lock:
             if name in self._broken:
@@ -77,14 +92,13 @@ class Breakages:
             breakage = Breakage(self._last, name, mend, time.monotonic(), timer)
             self._broken[name] = breakage
             if details.get("component") == _API_SERVER:
-                self._lost_until[details["cluster"]] = (
-                    time.monotonic() + for_seconds + _AFTERMATH_SECONDS
-                )
+                until = time.monotonic() + for_seconds + _AFTERMATH_SECONDS
+                self._lost_until[details["cluster"]] = until
         timer.start()
         return breakage
 
     def end(self, breakage: Breakage, *, by_timer: bool = False) -> None:
-        """Mend it, once; a second call waits for the first and does nothing."""
+        """Mend it once; a second call waits for the first and does nothing."""
         with breakage.lock:
             if breakage.mended:
                 return
@@ -99,28 +113,31 @@ class Breakages:
             self._broken.pop(breakage.what, None)
 
     def _stop(self, cluster: str, component: str) -> Callable[[], None]:
-        program = self._clusters[cluster].components.components[component]
+        program = self._clusters[cluster].components[component]
         program.signal(signal.SIGSTOP)
         return lambda: program.signal(signal.SIGCONT)
 
     def _kill(self, cluster: str, component: str) -> Callable[[], None]:
         owner = self._clusters[cluster]
-        owner.components.components[component].end()
+        owner.components[component].end()
         return lambda: self._start(owner, component)
 
     def _start(self, owner: LabCluster, component: str) -> None:
-        """Start a program that was killed. After an apiserver, also those that would be silent for up to half a minute more:
-        they try again at longer and longer intervals (client-go's reflectors, 30 s at most)."""
-        owner.components.components[component].start()
+        """Start a program that was killed; after an apiserver, its clients too.
+
+        They would be silent for up to half a minute more: client-go's reflectors try again at ever
+        longer intervals, up to 30 s.
+        """
+        owner.components[component].start()
         if component != _API_SERVER:
             return
         owner.wait_for_apiserver(_BACK_SECONDS)
         for name in _ITS_CLIENTS:
-            owner.components.components[name].end()
-            owner.components.components[name].start()
+            owner.components[name].end()
+            owner.components[name].start()
 
     def _block(self, address: str, sources: list[str], port: int = 0) -> Callable[[], None]:
-        """Drop what the clusters in ``sources`` send to ``address``, connections that exist already included."""
+        """Drop what the clusters in ``sources`` send to ``address``, on open connections too."""
         fabric = self._fabric()
         rules = list(self._rules(address, sources, port))
         for rule in rules:

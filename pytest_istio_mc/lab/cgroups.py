@@ -1,4 +1,4 @@
-"""The cgroups of a lab's pods: found in every mounted hierarchy and removed, innermost first."""
+"""The cgroups of a lab's pods, in every mounted hierarchy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ def hierarchies() -> Iterator[Path]:
 
 
 def folders(parent: str) -> list[Path]:
-    """Where that cgroup exists: one folder a hierarchy."""
+    """The folders of that cgroup: one in each hierarchy that has it."""
     return [
         folder for hierarchy in hierarchies() if (folder := hierarchy / parent.lstrip("/")).is_dir()
     ]
 
 
 def create(*names: str) -> None:
-    """Make these cgroups in every hierarchy, and in the unified one hand all controllers down to them (cgroups(7))."""
+    """Make these cgroups in every hierarchy.
+
+    In the unified one, all controllers are handed down to them (cgroups(7)).
+    """
     for hierarchy in hierarchies():
         for name in names:
             folder = hierarchy / name.lstrip("/")
@@ -37,13 +40,15 @@ def _hand_down(hierarchy: Path, folder: Path) -> None:
         if ancestor.is_relative_to(hierarchy):
             available = (ancestor / "cgroup.controllers").read_text().split()
             if available:
-                (ancestor / "cgroup.subtree_control").write_text(
-                    " ".join(f"+{name}" for name in available)
-                )
+                enabled = " ".join(f"+{name}" for name in available)
+                (ancestor / "cgroup.subtree_control").write_text(enabled)
 
 
 def remove(parent: str) -> list[Path]:
-    """Remove that cgroup and all below it in every hierarchy; what was removed. Processes in it must have ended."""
+    """Remove that cgroup with all below it, and return its folders.
+
+    Its processes must have ended.
+    """
     removed = []
     for folder in folders(parent):
         for path, _, _ in os.walk(folder, topdown=False):

@@ -1,4 +1,4 @@
-"""LabCluster: one Kubernetes cluster of a lab, from its first process to a node that is ready."""
+"""LabCluster: one Kubernetes cluster, from its first process to a ready node."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _POLL_SECONDS = 0.05
 
 
 class LabCluster:
-    """Starts the components in the order in which they need each other and waits for facts, never for a while."""
+    """Starts components in the order of their needs, and waits only for facts."""
 
     def __init__(self, plan: LabPlan, node: NodePlan, inside: Namespaces, port: int) -> None:
-        self.plan = plan
         self.node = node
-        self.inside = inside
-        self.port = port
-        self.components = Node(plan, node, inside)
-        self.api = AdminApi(node.name, port, plan.folder(node))
-        self._load_balancers = LoadBalancers(self.api, node)
+        self._thing = f'cluster "{node.name}"'
+        self._inside = inside
+        self._node = Node(plan, node, inside)
+        self.components = self._node.components
+        self._api = AdminApi(node.name, port, plan.folder(node))
+        self._load_balancers = LoadBalancers(self._api, node)
         self._ended = threading.Event()
 
     def start(
@@ -37,54 +37,56 @@ class LabCluster:
         answers: Callable[[], None],
         ended: threading.Event,
     ) -> None:
-        """Start everything; returns when the node is ready. :class:`ProvisionError` names the component that failed.
+        """Start everything and return when the node is ready.
 
-        ``answers`` is called when the apiserver takes requests; ``ended`` is set when the lab is to go down before it is up.
+        - ``answers`` is called when the apiserver takes requests.
+        - ``ended`` is set when the lab must go down before it is up.
+        - :class:`ProvisionError` names the component that failed.
         """
         self._ended = ended
-        deadline = time.monotonic() + within_seconds
         began = time.monotonic()
+        deadline = began + within_seconds
 
         def after() -> str:
             return f"{time.monotonic() - began:.1f} s"
 
-        self.components.start("etcd", "kube-apiserver", "containerd")
+        self._node.start("etcd", "kube-apiserver", "containerd")
         self._wait("kube-apiserver", self._apiserver_ready, deadline)
-        note(f'cluster "{self.node.name}": apiserver ready ({after()})')
+        note(f"{self._thing}: apiserver ready ({after()})")
         answers()
-        self.components.start("kube-controller-manager", "kube-scheduler", "kube-proxy")
+        self._node.start("kube-controller-manager", "kube-scheduler", "kube-proxy")
         self._wait("containerd", self._containerd_ready, deadline)
-        self.components.start("kubelet")
+        self._node.start("kubelet")
         self._load_balancers.start()
         for path, manifest in addons.coredns(self.node):
-            self._wait(
-                f"apply {manifest['kind']} {manifest['metadata']['name']}",
-                self._applied(path, manifest),
-                deadline,
-            )
+            step = f"apply {manifest['kind']} {manifest['metadata']['name']}"
+            self._wait(step, self._applied(path, manifest), deadline)
         self._wait("kubelet", self._node_ready, deadline)
-        note(f'cluster "{self.node.name}": node ready ({after()})')
+        note(f"{self._thing}: node ready ({after()})")
 
     def stop(self) -> None:
         """End every process of the cluster."""
         self._load_balancers.stop()
-        for component in self.components.components.values():
+        for component in self.components.values():
             component.abandon()
-        self.inside.end()
+        self._inside.end()
 
     def wait_for_apiserver(self, within_seconds: float) -> None:
-        """Wait until the apiserver, started anew, takes requests; :class:`ProvisionError` where it does not."""
+        """Wait until the apiserver, started anew, takes requests.
+
+        Raises :class:`ProvisionError` where it does not.
+        """
         self._wait("kube-apiserver", self._apiserver_ready, time.monotonic() + within_seconds)
 
     def _apiserver_ready(self) -> bool:
-        return bool(self.api.request("GET", "/readyz") == "ok")
+        return bool(self._api.request("GET", "/readyz") == "ok")
 
     def _containerd_ready(self) -> bool:
-        log = self.components.components["containerd"].log
+        log = self.components["containerd"].log
         return "containerd successfully booted" in log.read_text(errors="replace")
 
     def _node_ready(self) -> bool:
-        node = self.api.request("GET", f"/api/v1/nodes/{self.node.name}")
+        node = self._api.request("GET", f"/api/v1/nodes/{self.node.name}")
         return any(
             condition["type"] == "Ready" and condition["status"] == "True"
             for condition in node["status"]["conditions"]
@@ -92,7 +94,7 @@ class LabCluster:
 
     def _applied(self, path: str, manifest: dict[str, object]) -> Callable[[], bool]:
         def apply() -> bool:
-            self.api.apply(path, manifest)
+            self._api.apply(path, manifest)
             return True
 
         return apply
@@ -101,8 +103,8 @@ class LabCluster:
         last: object = "no answer yet"
         while True:
             if self._ended.is_set():
-                raise ProvisionError(f'cluster "{self.node.name}"', "stopped before it was ready")
-            self.components.require_alive()
+                raise ProvisionError(self._thing, "stopped before it was ready")
+            self._node.require_alive()
             try:
                 if good():
                     return
@@ -112,9 +114,9 @@ class LabCluster:
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_SECONDS)
-        running = self.components.components.get(component)
+        running = self.components.get(component)
         raise ProvisionError(
-            f'cluster "{self.node.name}"',
+            self._thing,
             f"{component} was not ready in time",
             f"last seen: {last}",
             advice="run `istio-mc lab doctor`; on a slow machine give --mesh-timeout-factor=2",
@@ -123,12 +125,9 @@ class LabCluster:
 
 
 def first_error(errors: list[MeshError]) -> MeshError:
-    """The error to show when several clusters failed: the first, with the names of the others."""
+    """The first of several clusters' errors, with the names of the others."""
     first, *others = errors
     if others:
-        first.detail = "; ".join(
-            part
-            for part in (first.detail, f"also failed: {', '.join(e.thing for e in others)}")
-            if part
-        )
+        also = f"also failed: {', '.join(error.thing for error in others)}"
+        first.detail = f"{first.detail}; {also}" if first.detail else also
     return first

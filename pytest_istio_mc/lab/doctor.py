@@ -1,4 +1,4 @@
-"""Doctor: whether this machine can carry the lab, one line and one fix each, before anything is started."""
+"""Doctor: whether this machine can carry a lab, and a fix where not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from .host import GIB, Examined
 
 __all__ = ["Examined", "examine", "require"]
 
-NODE_BYTES = (
-    GIB // 2
-)  # what a cluster writes: etcd, logs, container file systems; its images are hard links
+# What a cluster writes: etcd, logs, container file systems. Its images are hard links.
+NODE_BYTES = GIB // 2
 
 
 def examine(clusters: int = 2) -> tuple[Examined, ...]:
-    """Everything that a lab of so many clusters needs of this machine. Takes a fraction of a second and leaves nothing behind."""
+    """Examine everything that a lab of so many clusters needs of this machine.
+
+    It takes a fraction of a second and leaves nothing behind.
+    """
     home = cache_home()
     built = toolchain.cached() is not None
     disk = host.space({home: clusters * NODE_BYTES}) if built else host.disk(home, go_modules())
@@ -36,5 +38,5 @@ def examine(clusters: int = 2) -> tuple[Examined, ...]:
 
 
 def require(clusters: int) -> None:
-    """Raise :class:`~pytest_istio_mc.errors.ProvisionError` that lists everything this machine lacks for so many clusters, with fixes."""
+    """Raise :class:`~pytest_istio_mc.errors.ProvisionError` with all that is missing, and fixes."""
     host.require(examine(clusters), f"cannot carry a lab of {clusters} clusters")

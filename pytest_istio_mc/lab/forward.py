@@ -1,4 +1,4 @@
-"""Forwarder: ports on the host's 127.0.0.1 that lead to the apiservers inside the fabric."""
+"""Forwarder: ports of 127.0.0.1 that lead to the apiservers in the fabric."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .namespaces import enter_network
 
 
 class Forwarder(threading.Thread):
-    """Listens on the host and connects inside the fabric: the listening sockets are made before the thread enters the fabric.
+    """Listens on the host and connects inside the fabric.
 
-    ``ports`` holds the listening port of each target, by name.
+    - Its sockets are made before the thread enters the fabric; that is how they listen on the host.
+    - ``ports`` holds the listening port of each target, by name.
     """
 
     def __init__(self, fabric_pid: int, targets: Mapping[str, tuple[str, int]]) -> None:
@@ -40,10 +41,9 @@ class Forwarder(threading.Thread):
         self, target: tuple[str, int]
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            opening = asyncio.open_connection(*target)
             try:
-                far_reader, far_writer = await asyncio.wait_for(
-                    asyncio.open_connection(*target), 10
-                )
+                far_reader, far_writer = await asyncio.wait_for(opening, 10)
             except (OSError, TimeoutError):
                 writer.transport.abort()
                 return

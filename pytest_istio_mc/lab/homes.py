@@ -1,4 +1,4 @@
-"""Homes: the folders in which labs keep their files, who made them, and whether the lab of one is alive."""
+"""Homes: the folders of labs, their makers, and their life signs."""
 
 from __future__ import annotations
 
@@ -16,28 +16,37 @@ LOG = "supervisor.log"
 
 
 def labs_folder() -> Path:
-    """Where labs keep their files: on the toolchain's file system, because images are hard-linked (``ISTIO_MC_CACHE`` moves it)."""
+    """Where labs keep their files (``ISTIO_MC_CACHE`` moves it).
+
+    It is on the toolchain's file system, because images are hard-linked.
+    """
     return cache_home() / "labs"
 
 
 def labs_lock() -> FileLock:
-    """The lock under which lab folders are made and swept; :class:`ProvisionError` where this user may not take it."""
+    """The lock under which lab folders are made and swept.
+
+    Raises :class:`ProvisionError` where this user may not take it.
+    """
     lock = labs_folder() / ".lock"
     try:
         labs_folder().mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
-        advice = "run it as the user whose labs they are (root), or set ISTIO_MC_CACHE to a folder that can be written to"
         raise ProvisionError(
-            "labs", f"{labs_folder()} cannot be written to", str(error), advice=advice
+            "labs",
+            f"{labs_folder()} cannot be written to",
+            str(error),
+            advice="run it as the user whose labs they are (root), "
+            "or set ISTIO_MC_CACHE to a folder that can be written to",
         ) from error
     return FileLock(lock)
 
 
 def make(home: Path) -> None:
-    """Make a lab's folder, which is this process's from then on until it ends, whatever ends it.
+    """Make a lab's folder; this process owns it until its end.
 
-    :class:`UsageProblem` where there is one of that name.
+    Raises :class:`UsageProblem` where there is one of that name.
     """
     with labs_lock():
         try:
@@ -46,7 +55,8 @@ def make(home: Path) -> None:
             raise UsageProblem(
                 f'lab "{home.name}"',
                 "exists already",
-                advice=f"istio-mc lab down --name {home.name}, or istio-mc sweep if nothing runs there any more",
+                advice=f"istio-mc lab down --name {home.name}, "
+                "or istio-mc sweep if nothing runs there any more",
             ) from None
         SupervisorLock(home).take()
 
@@ -57,7 +67,7 @@ def is_alive(home: Path) -> bool:
 
 
 def made_by(home: Path) -> int:
-    """The pid of the supervisor that made that folder, alive or not; 0 where there is none."""
+    """The pid of that folder's maker, dead or alive; 0 without a folder."""
     return SupervisorLock(home).taken_by
 
 
@@ -68,7 +78,7 @@ def homes() -> list[Path]:
 
 
 def dead_homes() -> Iterator[Path]:
-    """The folders of labs whose supervisor is gone; to be asked for under the lock."""
+    """The folders of labs whose supervisor is gone. The caller holds the lock."""
     for home in homes():
         if not is_alive(home):
             yield home

@@ -1,4 +1,4 @@
-"""The machine below the lab: what it has of programs, memory and disk, one finding and one fix each."""
+"""The machine below the lab: its programs, memory and disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .binaries import commands, golang, wheels
 from .binaries.components import FETCHED_GO_VERSION, GoModule, needed_go, version_tuple
 
 GIB = 1024**3
-OLDEST_RUNC = (1, 1, 0)  # 1.1.5 is what Debian 12 has, and works with the containerd of the lab
+OLDEST_RUNC = (1, 1, 0)  # Debian 12 has 1.1.5, which works with the lab's containerd
 OLDEST_PYTHON = (3, 11)
 
 # Measured: one build of everything with empty caches.
@@ -23,13 +23,19 @@ TOOLCHAIN_BYTES = int(2.5 * GIB)
 GO_BUILD_CACHE_BYTES = int(6.2 * GIB)
 GO_MODULE_CACHE_BYTES = int(3.2 * GIB)
 
-# Memory that the lab takes: a cluster with its control plane, gateways and workloads, and what is there once.
+# Memory: a cluster with its control plane, gateways and workloads, and what a lab has once.
 CLUSTER_BYTES = int(1.3 * GIB)
 SHARED_BYTES = GIB
 CLUSTER_INOTIFY_INSTANCES = 26
 
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-"""Where Debian has the programs of root, which `su` without `-` leaves off the PATH."""
+"""Where Debian has root's programs; `su` without `-` leaves these folders off the PATH."""
+
+# A control group's limit and use, in the unified and in the old hierarchy.
+_MEMORY_LIMITS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 PROGRAMS = {  # besides runc and iptables: program -> Debian package
     "iptables-restore": "iptables",
@@ -47,7 +53,7 @@ PROGRAMS = {  # besides runc and iptables: program -> Debian package
 
 @dataclass(frozen=True)
 class Examined:
-    """One thing that the lab needs: whether it is good, what was seen, and, where it is not, what makes it so."""
+    """One need of the lab: whether it is met, what was seen, and a fix."""
 
     name: str
     good: bool
@@ -55,13 +61,12 @@ class Examined:
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{'ok ' if self.good else 'BAD'}  {self.name}: {self.seen}" + (
-            f"; fix: {self.fix}" if self.fix and not self.good else ""
-        )
+        fix = f"; fix: {self.fix}" if self.fix and not self.good else ""
+        return f"{'ok ' if self.good else 'BAD'}  {self.name}: {self.seen}{fix}"
 
 
 def require(examined: Iterable[Examined], what: str) -> None:
-    """Raise :class:`ProvisionError` that lists everything that is not good, with its fix."""
+    """Raise :class:`ProvisionError` with everything that is not good, and its fixes."""
     bad = [found for found in examined if not found.good]
     if bad:
         raise ProvisionError(
@@ -73,55 +78,37 @@ def require(examined: Iterable[Examined], what: str) -> None:
 
 
 def examine_for_build(cache: Path, compiling: Sequence[GoModule]) -> list[Examined]:
-    """What building the toolchain into ``cache`` needs, when these modules are yet to be compiled."""
-    return [
-        root(),
-        python(),
-        architecture(),
-        runc(),
-        iptables(),
-        programs(),
-        *([go()] if compiling else []),
-        disk(cache, compiling),
-    ]
+    """Examine the needs of a build into ``cache`` that compiles these modules."""
+    always = [root(), python(), architecture(), runc(), iptables(), programs()]
+    return [*always, *([go()] if compiling else []), disk(cache, compiling)]
 
 
 def root() -> Examined:
     """The lab makes namespaces, mounts and network links: that takes root."""
     uid = os.geteuid()
-    return Examined(
-        "root",
-        uid == 0,
-        "root" if uid == 0 else f"user id {uid}",
-        "run it as root, for instance with `sudo -E`",
-    )
+    seen = "root" if uid == 0 else f"user id {uid}"
+    return Examined("root", uid == 0, seen, "run it as root, for instance with `sudo -E`")
 
 
 def python() -> Examined:
     """The interpreter that also runs the probes, in its own image."""
-    version = ".".join(str(number) for number in sys.version_info[:3])
     good = sys.version_info[:2] >= OLDEST_PYTHON
-    return Examined(
-        "python", good, f"{version} ({sys.executable})", "apt-get install python3, 3.11 or newer"
-    )
+    seen = f"{'.'.join(map(str, sys.version_info[:3]))} ({sys.executable})"
+    return Examined("python", good, seen, "apt-get install python3, 3.11 or newer")
 
 
 def architecture() -> Examined:
-    """The CPU architectures that Envoy's wheel exists for."""
+    """The CPU architectures of Envoy's wheel."""
     from .binaries.oci import ARCHITECTURES
 
     machine = os.uname().machine
     good = sys.platform == "linux" and machine in ARCHITECTURES
-    return Examined(
-        "architecture",
-        good,
-        f"{sys.platform} {machine}",
-        f"use Linux on {' or '.join(ARCHITECTURES)}",
-    )
+    fix = f"use Linux on {' or '.join(ARCHITECTURES)}"
+    return Examined("architecture", good, f"{sys.platform} {machine}", fix)
 
 
 def runc() -> Examined:
-    """The container runtime, with seccomp, without which containerd refuses to start containers."""
+    """The container runtime. Without seccomp in it, containerd refuses to start containers."""
     fix = "apt-get install runc"
     found = shutil.which("runc")
     if found is None:
@@ -130,47 +117,34 @@ def runc() -> Examined:
     version = re.search(r"runc version (\S+)", said)
     if version is None:
         return Examined("runc", False, f"{found} does not say its version", fix)
+    seen = f"{version[1]} ({found})"
     if version_tuple(version[1]) < OLDEST_RUNC:
-        return Examined(
-            "runc",
-            False,
-            f"{version[1]} ({found})",
-            f"install runc {'.'.join(map(str, OLDEST_RUNC))} or newer",
-        )
+        oldest = ".".join(map(str, OLDEST_RUNC))
+        return Examined("runc", False, seen, f"install runc {oldest} or newer")
     if "libseccomp" not in said:
-        return Examined(
-            "runc",
-            False,
-            f"{version[1]} ({found}) was built without seccomp",
-            f"{fix}, which has it, and put it first on PATH",
-        )
-    return Examined("runc", True, f"{version[1]} ({found})")
+        fix = f"{fix}, which has it, and put it first on PATH"
+        return Examined("runc", False, f"{seen} was built without seccomp", fix)
+    return Examined("runc", True, seen)
 
 
 def iptables() -> Examined:
-    """iptables on nftables, for kube-proxy and the CNI on the nodes and for istio-init in the pods."""
-    fix = "apt-get install iptables"
+    """Iptables on nftables, for kube-proxy, the CNI and istio-init."""
     found = shutil.which("iptables")
     if found is None or shutil.which("xtables-nft-multi") is None:
-        return _missing("iptables", "iptables" if found is None else "xtables-nft-multi", fix)
+        absent = "iptables" if found is None else "xtables-nft-multi"
+        return _missing("iptables", absent, "apt-get install iptables")
     said = commands.ask([found, "--version"]).stdout.strip()
-    return Examined(
-        "iptables",
-        "nf_tables" in said,
-        f"{said} ({found})",
-        "update-alternatives --set iptables /usr/sbin/iptables-nft",
-    )
+    fix = "update-alternatives --set iptables /usr/sbin/iptables-nft"
+    return Examined("iptables", "nf_tables" in said, f"{said} ({found})", fix)
 
 
 def programs() -> Examined:
-    """Small tools that every Linux machine has, or so one would think."""
+    """Small tools of every Linux machine, or so one would think."""
     missing = {name: package for name, package in PROGRAMS.items() if shutil.which(name) is None}
-    return Examined(
-        "programs",
-        not missing,
-        f"missing: {', '.join(missing)}" if missing else f"{len(PROGRAMS)} of {len(PROGRAMS)}",
-        f"apt-get install {' '.join(dict.fromkeys(missing.values()))}",
-    )
+    if not missing:
+        return Examined("programs", True, f"{len(PROGRAMS)} of {len(PROGRAMS)}")
+    fix = f"apt-get install {' '.join(dict.fromkeys(missing.values()))}"
+    return Examined("programs", False, f"missing: {', '.join(missing)}", fix)
 
 
 def go() -> Examined:
@@ -187,30 +161,26 @@ def go() -> Examined:
 
 
 def memory(clusters: int) -> Examined:
-    """Memory that is available, within this process's control group too."""
+    """The available memory, also within this process's control group."""
     needed = clusters * CLUSTER_BYTES + SHARED_BYTES
     available = _available_memory()
-    return Examined(
-        "memory",
-        available >= needed,
-        f"{available / GIB:.1f} GiB available, {needed / GIB:.1f} GiB needed for {clusters} clusters",
-        "free memory, or ask for fewer clusters",
-    )
+    seen = f"{available / GIB:.1f} GiB available, {needed / GIB:.1f} GiB needed"
+    seen = f"{seen} for {clusters} clusters"
+    return Examined("memory", available >= needed, seen, "free memory, or ask for fewer clusters")
 
 
 def inotify(clusters: int) -> Examined:
-    """Inotify instances, which kubelets, controllers and proxies take; the kernel counts them for each user (inotify(7))."""
+    """The free inotify instances: kubelets, controllers and proxies take them.
+
+    The kernel counts them for each user (inotify(7)).
+    """
     limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-    taken = sum(
-        _inotify_instances(process) for process in Path("/proc").iterdir() if process.name.isdigit()
-    )
+    processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    free = limit - sum(map(_inotify_instances, processes))
     needed = clusters * CLUSTER_INOTIFY_INSTANCES
-    return Examined(
-        "inotify",
-        limit - taken >= needed,
-        f"{limit - taken} of {limit} instances free, {needed} needed for {clusters} clusters",
-        f"sysctl -w fs.inotify.max_user_instances={max(512, limit * 4)}",
-    )
+    seen = f"{free} of {limit} instances free, {needed} needed for {clusters} clusters"
+    fix = f"sysctl -w fs.inotify.max_user_instances={max(512, limit * 4)}"
+    return Examined("inotify", free >= needed, seen, fix)
 
 
 def _inotify_instances(process: Path) -> int:
@@ -226,24 +196,23 @@ def _inotify_instances(process: Path) -> int:
 
 
 def disk(cache: Path, compiling: Sequence[GoModule]) -> Examined:
-    """Space for a build into ``cache``, where these modules are yet to be compiled; what Go's caches hold already counts."""
+    """The space for a build into ``cache`` that still compiles these modules.
+
+    What Go's caches hold already counts.
+    """
     needed = {cache: TOOLCHAIN_BYTES}
     if compiling:
         build_cache, module_cache = golang.cache_folders(golang.found(), cache / "go")
-        share = sum(module.typical_seconds for module in compiling) / 600
-        needed[build_cache] = max(
-            0, int(GO_BUILD_CACHE_BYTES * min(1.0, share)) - golang.size_of_build_cache(build_cache)
-        )
-        needed[module_cache] = (
-            0
-            if all(golang.is_downloaded(module, module_cache) for module in compiling)
-            else GO_MODULE_CACHE_BYTES
-        )
+        share = min(1.0, sum(module.typical_seconds for module in compiling) / 600)
+        held = golang.size_of_build_cache(build_cache)
+        needed[build_cache] = max(0, int(GO_BUILD_CACHE_BYTES * share) - held)
+        downloaded = all(golang.is_downloaded(module, module_cache) for module in compiling)
+        needed[module_cache] = 0 if downloaded else GO_MODULE_CACHE_BYTES
     return space(needed)
 
 
 def space(needed: dict[Path, int]) -> Examined:
-    """Whether every file system has what the folders on it need together."""
+    """Whether every file system has the bytes that its folders need together."""
     by_device: dict[int, list[Path]] = {}
     for folder in (folder for folder, size in needed.items() if size):
         by_device.setdefault(existing(folder).stat().st_dev, []).append(folder)
@@ -252,44 +221,36 @@ def space(needed: dict[Path, int]) -> Examined:
         free = shutil.disk_usage(existing(folders[0])).free
         wanted = sum(needed[folder] for folder in folders)
         good = good and free >= wanted
-        lines.append(
-            f"{free / GIB:.1f} GiB free, {wanted / GIB:.1f} GiB needed for {' and '.join(str(folder) for folder in folders)}"
-        )
-    fix = "free some space there, or set ISTIO_MC_CACHE (and GOCACHE, GOMODCACHE) to where there is some"
+        places = " and ".join(map(str, folders))
+        lines.append(f"{free / GIB:.1f} GiB free, {wanted / GIB:.1f} GiB needed for {places}")
+    fix = (
+        "free some space there, "
+        "or set ISTIO_MC_CACHE (and GOCACHE, GOMODCACHE) to where there is some"
+    )
     return Examined("disk", good, "; ".join(lines), fix)
 
 
 def _missing(name: str, program: str, fix: str) -> Examined:
     for folder in SYSTEM_FOLDERS:
         if Path(folder, program).exists():
-            return Examined(
-                name,
-                False,
-                f"{folder}/{program} is there, but {folder} is not on PATH",
-                f"export PATH=$PATH:{folder}",
-            )
+            seen = f"{folder}/{program} is there, but {folder} is not on PATH"
+            return Examined(name, False, seen, f"export PATH=$PATH:{folder}")
     return Examined(name, False, f"no {program} on PATH", fix)
 
 
 def _available_memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(
-        int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
-    )
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
+    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+    available = int(line.split()[1]) * 1024
+    for folder, limit, used in _MEMORY_LIMITS:
         try:
-            available = min(available, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            left = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
         except (OSError, ValueError):
             continue  # no such hierarchy, or "max": no limit
+        available = min(available, left)
     return available
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the closest one above it that is there already."""
+    """The folder, or the closest one above it that exists."""
     return next(place for place in (folder, *folder.parents) if place.exists())

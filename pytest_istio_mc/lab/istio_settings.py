@@ -1,4 +1,4 @@
-"""What the lab's Istio needs in every IstioOperator: upstream Envoy instead of Istio's build of it, and one small node a cluster."""
+"""The lab's part of every IstioOperator, for upstream Envoy and small nodes."""
 
 from __future__ import annotations
 
@@ -6,41 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 _SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+# Every 3 seconds by default; the start of a mesh would wait that out.
+_READINESS = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 5}
 
 LAB_SETTINGS: Mapping[str, Any] = {
     "meshConfig": {"accessLogFile": "/dev/stdout"},
-    "components": {
-        # Every 3 seconds by default; the start of a mesh would wait that out.
-        "pilot": {
-            "k8s": {
-                "readinessProbe": {
-                    "httpGet": {"path": "/ready", "port": 8080},
-                    "periodSeconds": 1,
-                    "timeoutSeconds": 5,
-                }
-            }
-        },
-    },
+    "components": {"pilot": {"k8s": {"readinessProbe": _READINESS}}},
     "values": {
         "global": {
-            "imagePullPolicy": "IfNotPresent",  # gateways would otherwise pull, and there is no registry
-            "proxy": {
-                "readinessPeriodSeconds": 1,  # 15 by default, for gateways, too
-                "resources": _SMALL,
-            },
+            # Gateways would otherwise pull, and there is no registry.
+            "imagePullPolicy": "IfNotPresent",
+            # 15 seconds by default, for gateways too.
+            "proxy": {"readinessPeriodSeconds": 1, "resources": _SMALL},
         },
         "pilot": {
             "autoscaleEnabled": False,
             "resources": _SMALL,
             "env": {
-                # These two make istiod send filters that only Istio's build of Envoy has.
+                # By default istiod sends filters that only Istio's build of Envoy has.
                 "PILOT_ENABLE_ALPN_FILTER": "false",
                 "PILOT_ENABLE_METADATA_EXCHANGE": "false",
-                # 30 seconds by default: how long an istiod that starts waits for a cluster that does not answer. Checks read it from here.
+                # How long a starting istiod waits for a cluster that does not answer: 30 seconds
+                # by default. Checks read the value from here.
                 "PILOT_REMOTE_CLUSTER_TIMEOUT": "10s",
             },
         },
-        "telemetry": {"enabled": False},  # likewise: the stats filter
+        # Likewise: the stats filter.
+        "telemetry": {"enabled": False},
         "gateways": {"istio-ingressgateway": {"autoscaleEnabled": False, "resources": _SMALL}},
     },
 }

@@ -1,4 +1,4 @@
-"""Journal: what a lab is about to make on this machine, written down before it exists, so that a sweep can clear it."""
+"""Journal: a lab's notes of its things on this machine, for a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ LOCK = "supervisor.lock"
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing outside the lab's folder: a ``process`` (pid and start time) or a ``cgroup`` (its path below each hierarchy)."""
+    """One thing outside the lab's folder, by its ``kind``:
+
+    - ``process``: with pid and start time;
+    - ``cgroup``: its name is its path below each hierarchy.
+    """
 
     kind: str
     name: str
@@ -24,7 +28,7 @@ class Entry:
 
 
 class Journal:
-    """The journal of one lab; entries are on disk before :meth:`add` returns."""
+    """The journal of one lab. An entry is on disk before :meth:`add` returns."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / JOURNAL
@@ -37,7 +41,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def __iter__(self) -> Iterator[Entry]:
-        """The entries so far; a line cut short by a kill is left out."""
+        """The entries so far, without a line that a kill cut short."""
         try:
             lines = self._path.read_text().splitlines()
         except FileNotFoundError:
@@ -50,13 +54,16 @@ class Journal:
 
 
 class SupervisorLock:
-    """Held by a lab's supervisor for as long as it lives, whatever ends it; that is how others know that the lab is alive (flock(2))."""
+    """The lock that a supervisor holds until its end (flock(2)).
+
+    By it others know that the lab is alive: the kernel frees it, after a kill too.
+    """
 
     def __init__(self, home: Path) -> None:
         self._path = home / LOCK
 
     def take(self) -> bool:
-        """Take the lock until this process ends; false where somebody else holds it."""
+        """Take the lock until this process ends; False where somebody else holds it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
         if not _locked(descriptor):
             os.close(descriptor)
@@ -66,7 +73,7 @@ class SupervisorLock:
 
     @property
     def taken_by(self) -> int:
-        """The pid of who took it, alive or not; 0 where nobody did."""
+        """The pid of its last holder, dead or alive, or 0."""
         try:
             return int(self._path.read_text() or 0)
         except FileNotFoundError:
@@ -74,7 +81,7 @@ class SupervisorLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether who took it lives. One that belongs to another user is taken for alive: it is not ours to judge."""
+        """Whether its holder lives; True for another user's, which is not ours to judge."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

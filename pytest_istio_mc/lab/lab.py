@@ -1,4 +1,4 @@
-"""Lab: starts, finds and ends labs; what the provider and ``istio-mc lab`` use."""
+"""Lab: starts, finds and ends labs, for the provider and for ``istio-mc lab``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     from .binaries.toolchain import Toolchain
 
 _GOING_DOWN_SECONDS = 30.0
+_TOO_EARLY = "before the clusters were ready"
+_NO_JUDGEMENT = "nothing in it can be judged any more"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Lab:
-    """A lab that runs: its plan, and the process that owns it. ``stop`` ends it; so does the end of the process that started it."""
+    """A running lab: its plan and, where this process started it, its supervisor.
+
+    It ends with :meth:`stop`, or with the process that started it unless it is detached.
+    """
 
     def __init__(self, plan: LabPlan, process: subprocess.Popen[str] | None = None) -> None:
         self.plan = plan
@@ -40,22 +45,22 @@ class Lab:
         self._events = Events(process, plan) if process else None
 
     def wait_answering(self, progress: Progress) -> None:
-        """Wait until every apiserver takes requests; :class:`ProvisionError` where the lab does not come up."""
+        """Wait until every apiserver takes requests, or raise the failure."""
         if self._events:
             self._events.wait_for("answering", progress)
 
     def wait_ready(self) -> None:
-        """Wait until every node is ready; :class:`ProvisionError` where the lab does not come up."""
+        """Wait until every node is ready, or raise the failure."""
         if self._events:
             self._events.wait_for("ready")
 
     @property
     def failure(self) -> MeshError | None:
-        """Why the lab went down by itself, or what of it ended first, or None."""
+        """The reason of a lab's failure to come up or to stay up, or None."""
         return self._events.failure if self._events else None
 
     def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
-        """Call ``tell`` once the lab goes down by itself, from another thread; at once where it has done so already."""
+        """Call ``tell`` from another thread at the failure, or now if that has been."""
         if self._events:
             self._events.when_it_fails(tell)
 
@@ -65,12 +70,15 @@ class Lab:
         return self.plan.kubeconfig
 
     def order(self, order: str, **details: Any) -> Any:
-        """Send the supervisor an order and return its answer; :class:`ProvisionError` where it refuses or is gone."""
+        """Send the supervisor an order and return the result.
+
+        Raises :class:`ProvisionError` where the supervisor refuses or is gone.
+        """
         with Conversation(self.plan.home) as conversation:
             return conversation.order(order, **details)
 
     def detach(self) -> None:
-        """Let the lab live on when this process ends; it is shut off from whoever started it, its terminal included."""
+        """Let the lab live on when this process, or its terminal, ends."""
         self.order("detach")
         self.plan = replace(self.plan, detached=True)
 
@@ -84,7 +92,7 @@ class Lab:
         if self._process is not None:
             _end(self._process)
             if homes.made_by(self.plan.home) != self._process.pid:
-                return  # it has cleared everything, or never began: another lab is called so
+                return  # it has cleared everything, or it never began: another lab has the name
         eventually(
             lambda: homes.is_alive(self.plan.home),
             lambda alive: not alive,
@@ -92,38 +100,38 @@ class Lab:
             what=f'lab "{self.plan.name}" is gone',
         )
         if self.plan.home.exists():
-            # The supervisor was killed, or could not end in order: what it left is cleared here.
-            clear(self.plan.home)
+            clear(self.plan.home)  # the supervisor was killed, or could not end in order
 
 
 def check_name(name: str) -> None:
-    """Raise :class:`UsageProblem` where a lab cannot be called so: its name is a folder's and a cgroup's, and is typed in a shell."""
+    """Raise :class:`UsageProblem` where a lab cannot have that name.
+
+    It names a folder and a cgroup, and is typed in a shell.
+    """
     if not _NAME.fullmatch(name):
         raise UsageProblem(
             f'lab "{name}"',
             "a lab cannot be called so",
-            advice="use up to 63 lower-case letters, digits and hyphens, such as my-lab; nothing was started",
+            advice="use up to 63 lower-case letters, digits and hyphens, such as my-lab; "
+            "nothing was started",
         )
 
 
 def start(
     spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float
 ) -> Lab:
-    """Start a lab with a cluster for each of the spec's; returns when all apiservers take requests; nodes follow (``wait_ready``).
+    """Start a lab with the spec's clusters; return when all apiservers answer.
 
-    It ends with this process unless it is detached. Raises :class:`UsageProblem` where a lab of that name runs already,
-    :class:`ProvisionError` where a cluster does not come up; then nothing of the lab is left.
+    - Nodes are ready later: ``wait_ready``.
+    - The lab ends with this process unless it is detached.
+    - :class:`UsageProblem`: a lab of that name exists already.
+    - :class:`ProvisionError`: a cluster does not come up; then nothing of the lab is left.
     """
     check_name(name)
-    plan = LabPlan(
-        name,
-        homes.labs_folder() / name,
-        toolchain.bin,
-        toolchain.cni,
-        toolchain.containerd_root,
-        plan_nodes(spec),
-    )
-    process = _launch(plan.home)
+    home = homes.labs_folder() / name
+    programs = (toolchain.bin, toolchain.cni, toolchain.containerd_root)
+    plan = LabPlan(name, home, *programs, plan_nodes(spec))
+    process = _launch(home)
     lab = Lab(plan, process)
     try:
         _hand_over(process, {"plan": plan.to_dict(), "within_seconds": within_seconds})
@@ -135,7 +143,7 @@ def start(
 
 
 def _launch(home: Path) -> subprocess.Popen[str]:
-    """Start a supervisor, which makes the folder itself as soon as it has a plan: there is no moment at which nobody would clear it."""
+    """Start a supervisor; it makes, and so always clears, the folder itself."""
     return subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.supervisor", str(home)],
         stdin=subprocess.PIPE,
@@ -148,7 +156,7 @@ def _launch(home: Path) -> subprocess.Popen[str]:
 
 
 def _hand_over(process: subprocess.Popen[str], document: dict[str, Any]) -> None:
-    """Give a supervisor its plan. One that has ended already is told of by its events."""
+    """Give a supervisor its plan; its events tell whether it has ended."""
     assert process.stdin is not None
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps(document) + "\n")
@@ -156,7 +164,7 @@ def _hand_over(process: subprocess.Popen[str], document: dict[str, Any]) -> None
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Close a supervisor's lifeline, and kill it if it does not end in time."""
+    """Close a supervisor's lifeline; kill it if it does not end in time."""
     with suppress(OSError):
         process.stdin and process.stdin.close()
     try:
@@ -167,7 +175,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 class Events:
-    """What a supervisor tells while it starts a lab, read by a thread of its own."""
+    """The events of a supervisor, read by a thread of their own."""
 
     def __init__(self, process: subprocess.Popen[str], plan: LabPlan) -> None:
         self._process = process
@@ -182,7 +190,10 @@ class Events:
         threading.Thread(target=self._read, name=f"events of lab {plan.name}", daemon=True).start()
 
     def wait_for(self, event: str, progress: Progress | None = None) -> None:
-        """Wait for one event, passing notes on to ``progress`` from now on; raises the failure if that comes first."""
+        """Wait for one event, or raise the failure if that comes first.
+
+        From now on ``progress`` gets the notes, those so far included.
+        """
         with self._changed:
             if progress:
                 self._progress = progress
@@ -192,52 +203,45 @@ class Events:
             if self.failure:
                 raise self.failure
 
+    def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
+        """Call ``tell`` at the failure, or now if that has been."""
+        with self._changed:
+            self._tell_failure = tell
+            if self.failure:
+                tell(self.failure)
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             event = json.loads(line)
             with self._changed:
-                if event["event"] == "note":
-                    self._notes.append(event["text"])
-                    self._progress.note(event["text"])
-                elif event["event"] == "died":
-                    failure = _failure(event)
-                    self._progress.note(
-                        f"the lab goes down: {failure.thing}: {failure.step}; nothing in it can be judged any more"
-                    )
-                    self._fail(failure)
-                elif event["event"] in ("failed", "refused"):
-                    self._fail(_failure(event))
+                self._take(event)
                 self._seen.add(event["event"])
                 self._changed.notify_all()
         with self._changed:
             if not self.ending and self.failure is None:
-                step = "its supervisor ended " + (
-                    "while it was in use"
-                    if "ready" in self._seen
-                    else "before the clusters were ready"
-                )
-                status = f"exit code {self._process.wait()}"
-                self._fail(
-                    ProvisionError(
-                        f'lab "{self._plan.name}"',
-                        step,
-                        status,
-                        log_tail=tail_of(self._plan.home / homes.LOG),
-                    )
-                )
-                if "ready" in self._seen:
-                    self._progress.note(
-                        f"the lab is gone: {step} ({status}); nothing in it can be judged any more"
-                    )
+                self._lost()
             self._changed.notify_all()
 
-    def when_it_fails(self, tell: Callable[[MeshError], None]) -> None:
-        """Call ``tell`` at the failure, or now if it has been."""
-        with self._changed:
-            self._tell_failure = tell
-            if self.failure:
-                tell(self.failure)
+    def _take(self, event: dict[str, Any]) -> None:
+        if event["event"] == "note":
+            self._notes.append(event["text"])
+            self._progress.note(event["text"])
+        elif event["event"] in ("died", "failed", "refused"):
+            failure = _failure(event)
+            if event["event"] == "died":
+                what = f"{failure.thing}: {failure.step}"
+                self._progress.note(f"the lab goes down: {what}; {_NO_JUDGEMENT}")
+            self._fail(failure)
+
+    def _lost(self) -> None:
+        in_use = "ready" in self._seen
+        step = f"its supervisor ended {'while it was in use' if in_use else _TOO_EARLY}"
+        status = f"exit code {self._process.wait()}"
+        log_tail = tail_of(self._plan.home / homes.LOG)
+        self._fail(ProvisionError(f'lab "{self._plan.name}"', step, status, log_tail=log_tail))
+        if in_use:
+            self._progress.note(f"the lab is gone: {step} ({status}); {_NO_JUDGEMENT}")
 
     def _fail(self, failure: MeshError) -> None:
         if self.failure is None:
@@ -257,20 +261,18 @@ def _failure(event: dict[str, Any]) -> MeshError:
 
 
 def running() -> Iterator[Lab]:
-    """The labs whose supervisor is alive, by name."""
+    """The labs whose supervisor is alive, in the order of their names."""
     for home in homes.homes():
         if homes.is_alive(home) and (lab := _read(home)):
             yield lab
 
 
 def find(name: str) -> Lab:
-    """The running lab of that name; :class:`UsageProblem` with the names that would have been right."""
+    """The running lab of that name, or :class:`UsageProblem` with the right names."""
     labs = {lab.plan.name: lab for lab in running()}
     if name not in labs:
-        known = ", ".join(sorted(labs)) or "none runs"
-        raise UsageProblem(
-            f'lab "{name}"', "is not running", f"running: {known}", advice="istio-mc lab list"
-        )
+        known = f"running: {', '.join(sorted(labs)) or 'none runs'}"
+        raise UsageProblem(f'lab "{name}"', "is not running", known, advice="istio-mc lab list")
     return labs[name]
 
 

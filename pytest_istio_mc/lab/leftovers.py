@@ -1,4 +1,8 @@
-"""Leftovers of killed labs and runs on this machine, found and cleared."""
+"""Leftovers of dead labs and runs on this machine, found and cleared.
+
+- A lab leaves its folder, and the processes and cgroups in its journal.
+- A run leaves its temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from .process import start_time_of
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that a dead lab left: its kind (process, cgroup, folder) and what it is called."""
+    """One leftover of a dead lab: its kind (process, cgroup, folder) and name."""
 
     lab: str
     kind: str
@@ -29,9 +33,25 @@ class Leftover:
         return f'{self.kind} {self.name} of lab "{self.lab}"'
 
 
-def found_in(home: Path) -> Iterator[Leftover]:
-    """What is left of the lab that lived in that folder."""
-    for pid, name in _living(home):
+def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
+    """Find all leftovers, remove them unless ``dry_run``, and return what was found."""
+    found: list[Leftover] = []
+    with homes.labs_lock():
+        for home in homes.dead_homes():
+            found += find(home)
+            if not dry_run:
+                clear(home)
+    for folder in scratch.left_behind():
+        run = folder.name.removeprefix("istio-mc-").rpartition("-")[0]
+        found.append(Leftover(run, "temporary folder", str(folder)))
+        if not dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+    return tuple(found)
+
+
+def find(home: Path) -> Iterator[Leftover]:
+    """The leftovers of the lab that lived in that folder."""
+    for pid, name in _processes(home):
         yield Leftover(home.name, "process", f"{pid} ({name})")
     for parent in _cgroups(home):
         for folder in cgroups.folders(parent):
@@ -40,12 +60,12 @@ def found_in(home: Path) -> Iterator[Leftover]:
 
 
 def clear(home: Path) -> None:
-    """Remove all of it, the folder with the journal last."""
-    for pid, _ in _living(home):
+    """Remove the leftovers of that lab, the folder with the journal last."""
+    for pid, _ in _processes(home):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     eventually(
-        lambda: list(_living(home)),
+        lambda: list(_processes(home)),
         lambda left: not left,
         within_seconds=10,
         what=f'processes of lab "{home.name}" are gone',
@@ -55,35 +75,15 @@ def clear(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _living(home: Path) -> Iterator[tuple[int, str]]:
-    """Journalled processes that still run; one that only has the pid of an ended one is somebody else's."""
+def _processes(home: Path) -> Iterator[tuple[int, str]]:
+    """Pid and name of each journalled process that still runs.
+
+    A later process with the pid of an ended one is somebody else's.
+    """
     for entry in Journal(home):
         if entry.kind == "process" and entry.started and start_time_of(entry.pid) == entry.started:
             yield entry.pid, entry.name
 
 
 def _cgroups(home: Path) -> Iterator[str]:
-    for entry in Journal(home):
-        if entry.kind == "cgroup":
-            yield entry.name
-
-
-def sweep(*, dry_run: bool = False) -> tuple[Leftover, ...]:
-    """Find all leftovers and, unless ``dry_run``, remove them; what was found."""
-    found: list[Leftover] = []
-    with homes.labs_lock():
-        for home in homes.dead_homes():
-            found += found_in(home)
-            if not dry_run:
-                clear(home)
-    for folder in scratch.left_behind():
-        found.append(
-            Leftover(
-                folder.name.removeprefix("istio-mc-").rpartition("-")[0],
-                "temporary folder",
-                str(folder),
-            )
-        )
-        if not dry_run:
-            shutil.rmtree(folder, ignore_errors=True)
-    return tuple(found)
+    return (entry.name for entry in Journal(home) if entry.kind == "cgroup")

@@ -1,4 +1,4 @@
-"""LoadBalancers: gives every Service of type LoadBalancer an address of its cluster's range; kube-proxy serves it."""
+"""LoadBalancers: gives Services of type LoadBalancer their addresses; kube-proxy serves them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _MERGE = "application/merge-patch+json"
 
 
 class LoadBalancers(threading.Thread):
-    """Watches one cluster's Services for as long as the lab lives, through losses of its apiserver, too.
+    """Watches one cluster's Services, also through losses of its apiserver.
 
-    Addresses are given in the order in which the Services appear, starting at ``.1``; a Service made anew under its old name
-    gets its old address. Services with a ``loadBalancerClass`` are somebody else's (Kubernetes' "Service" page).
+    - Addresses are of the cluster's range, from ``.1``, in the order in which Services appear.
+    - A Service made anew under its old name gets its old address.
+    - Services with a ``loadBalancerClass`` are somebody else's (Kubernetes' "Service" page).
     """
 
     def __init__(self, api: AdminApi, node: NodePlan) -> None:
@@ -27,11 +28,11 @@ class LoadBalancers(threading.Thread):
         self._ended = threading.Event()
 
     def stop(self) -> None:
-        """Stop watching; what is given stays given."""
+        """Stop watching; Services keep their addresses."""
         self._ended.set()
 
     def run(self) -> None:
-        """Give addresses until stopped; a broken watch is taken up again every quarter of a second."""
+        """Give addresses until stopped; retry a broken watch every quarter of a second."""
         while not self._ended.is_set():
             try:
                 for service in self._api.watch("/api/v1/services", self._ended):
@@ -41,18 +42,12 @@ class LoadBalancers(threading.Thread):
             self._ended.wait(0.25)
 
     def _serve(self, service: dict[str, Any]) -> None:
-        if service["spec"].get("type") != "LoadBalancer" or service["spec"].get(
-            "loadBalancerClass"
-        ):
+        spec, metadata = service["spec"], service["metadata"]
+        if spec.get("type") != "LoadBalancer" or spec.get("loadBalancerClass"):
             return
-        metadata = service["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
-        present = [
-            entry.get("ip", "")
-            for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", [])
-        ]
-        if present:
-            self._given.setdefault(key, present[0])
+        if present := service.get("status", {}).get("loadBalancer", {}).get("ingress", []):
+            self._given.setdefault(key, present[0].get("ip", ""))
             return
         address = self._given.get(key) or self._next()
         self._given[key] = address
@@ -65,8 +60,5 @@ class LoadBalancers(threading.Thread):
 
     def _next(self) -> str:
         taken = set(self._given.values())
-        return next(
-            address
-            for number in range(1, 255)
-            if (address := f"{self._prefix}.{number}") not in taken
-        )
+        addresses = (f"{self._prefix}.{number}" for number in range(1, 255))
+        return next(address for address in addresses if address not in taken)

@@ -1,4 +1,4 @@
-"""Namespaces without names: a holder process keeps them, everything else joins it, and its end is the end of all of it."""
+"""Namespaces without names, kept by one process, with which all others end."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ from .journal import Entry, Journal
 from .process import child_of, start_time_of
 
 OWN_FOLDERS = ("/run", "/var/lib/kubelet", "/var/lib/cni", "/var/log/containers")
-"""What every node has for itself, so that it vanishes with the mount namespace: sockets, lock files and network namespaces, and the
-folders that the kubelet (device plugins, links to logs) and libcni (results) use wherever their other files are. Shared, one kubelet would
-remove another's socket when both start at the same moment, or that of a kubelet of the host."""
+"""The folders that every node has for itself; they vanish with its mount namespace.
 
-# The holder is process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap the orphans that end up with it.
+- ``/run`` holds sockets, lock files and network namespaces.
+- The kubelet (device plugins, links to logs) and libcni (results) use the others wherever their
+  other files are.
+- In shared folders, one kubelet would remove the socket of another that starts at the same moment,
+  or the socket of the host's kubelet.
+"""
+
+# It becomes process 1 of its PID namespace. Ignoring SIGCHLD makes the kernel reap its orphans.
 _INIT = """
-for folder in {folders}; do mkdir -p "$folder" && mount -t tmpfs -o mode=0755 tmpfs "$folder" || exit 1; done
+for folder in {folders}; do
+  mkdir -p "$folder" && mount -t tmpfs -o mode=0755 tmpfs "$folder" || exit 1
+done
 : > "$0" && exec env --ignore-signal=CHLD sleep infinity
 """.format(folders=" ".join(OWN_FOLDERS))
 
 
 @dataclass(frozen=True)
 class Namespaces:
-    """Network, mount and PID namespaces of their own, kept by process ``init`` (its pid on the host)."""
+    """Network, mount and PID namespaces of one owner, kept by process ``init``.
+
+    ``init`` is its pid on the host; ``keeper`` is the ``unshare`` that started it.
+    """
 
     name: str
     init: int
@@ -37,24 +47,16 @@ class Namespaces:
 
     @classmethod
     def create(cls, name: str, home: Path, journal: Journal) -> Namespaces:
-        """Make the namespaces; they end with the caller (parent-death signal), whatever ends it.
+        """Make the namespaces; they end with the caller, even by a kill.
 
-        Must be called from a thread that lives as long as the lab: the parent-death signal is tied to that thread
+        Its thread must live as long as the lab: the parent-death signal is tied to that thread
         (prctl(2), PR_SET_PDEATHSIG).
         """
         ready = home / f"{name}.namespaces"
         log = home / f"{name}.namespaces.log"
-        command = [
-            *ends_with_parent(),
-            "unshare",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child=KILL",
-            "--mount-proc",
-        ]
-        command += ["--propagation", "private", "--", "sh", "-c", _INIT, str(ready)]
+        command = [*ends_with_parent(), "unshare", "--net", "--mount", "--pid", "--fork"]
+        command += ["--kill-child=KILL", "--mount-proc", "--propagation", "private", "--"]
+        command += ["sh", "-c", _INIT, str(ready)]
         with log.open("wb") as output:
             keeper = subprocess.Popen(
                 command,
@@ -64,9 +66,8 @@ class Namespaces:
                 start_new_session=True,
                 cwd="/",
             )
-        journal.add(
-            Entry("process", f"namespaces of {name}", keeper.pid, start_time_of(keeper.pid) or 0)
-        )
+        started = start_time_of(keeper.pid) or 0
+        journal.add(Entry("process", f"namespaces of {name}", keeper.pid, started))
         deadline = time.monotonic() + 10
         while not ready.exists():
             if keeper.poll() is not None or time.monotonic() > deadline:
@@ -75,7 +76,8 @@ class Namespaces:
                     f'"{name}"',
                     "namespaces could not be made",
                     log.read_text(errors="replace").strip() or "no answer within 10 s",
-                    advice="run `istio-mc lab doctor`; the lab needs root and a kernel with namespaces",
+                    advice="run `istio-mc lab doctor`; "
+                    "the lab needs root and a kernel with namespaces",
                 )
             time.sleep(0.002)
         init = child_of(keeper.pid)
@@ -86,34 +88,24 @@ class Namespaces:
 
     def command(self, *words: str | Path) -> list[str]:
         """The command line that runs ``words`` inside."""
-        return [
-            "nsenter",
-            "-t",
-            str(self.init),
-            "--net",
-            "--mount",
-            "--pid",
-            "--",
-            *map(str, words),
-        ]
+        join = ["nsenter", "-t", str(self.init), "--net", "--mount", "--pid", "--"]
+        return [*join, *map(str, words)]
 
     def run(
         self, words: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> str:
-        """Run a short command inside and return its output; :class:`ProvisionError` with what it said where it fails.
+        """Run a short command inside and return its output.
 
-        It keeps the host's PID namespace, so that pids in ``stdin`` mean what they mean to the caller.
+        - It stays in the host's PID namespace: pids in ``stdin`` are the caller's.
+        - A failure raises :class:`ProvisionError` with the command's own words.
         """
         command = ["nsenter", "-t", str(self.init), "--net", "--mount", "--", *map(str, words)]
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=30, check=False, env=env
         )
         if done.returncode:
-            raise ProvisionError(
-                f'"{self.name}"',
-                f"`{' '.join(map(str, words))}` failed",
-                done.stderr.strip() or stdin[-300:],
-            )
+            step = f"`{' '.join(map(str, words))}` failed"
+            raise ProvisionError(f'"{self.name}"', step, done.stderr.strip() or stdin[-300:])
         return done.stdout
 
     def end(self) -> None:
@@ -126,7 +118,10 @@ class Namespaces:
 
 
 def enter_network(pid: int) -> None:
-    """Move the calling thread into the network namespace of a process: sockets that it makes from now on belong there."""
+    """Move the calling thread into the network namespace of a process.
+
+    Sockets that it makes later belong there.
+    """
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,7 +1,11 @@
-"""The fabric: a router namespace between the clusters' nodes that lets through only what real networks would.
+"""The fabric: a router namespace between the nodes, as strict as real networks.
 
-Every node has a link of its own to the router. What crosses it: apiservers (6443) and load-balancer addresses, for everybody; pod
-addresses, only between clusters of one network. Everything else is refused with "network unreachable".
+Every node has its own link to the router, which lets through:
+
+- connections to apiservers (6443) and to load-balancer addresses, from everybody;
+- connections to pod addresses, only between clusters of one network.
+
+Everything else is refused with "network unreachable".
 """
 
 from __future__ import annotations
@@ -14,12 +18,13 @@ from collections.abc import Iterator
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 
-# Without a limit on its rate, every refusal is heard; limited, some would look like packets lost.
+# Without a rate limit every refusal is heard; with one, some look like lost packets.
 _FABRIC_SETTINGS = (
     "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"
 )
 
-# Bridged pod-to-pod packets must pass the nat table too, or the answer of a service's pod on the same node is not translated back.
+# Bridged pod-to-pod packets must pass the nat table too: else the answer of a service's pod on the
+# same node is not translated back.
 _NODE_SETTINGS = """
 for name in ipv4/ip_forward ipv4/conf/all/route_localnet bridge/bridge-nf-call-iptables; do
   [ ! -e "/proc/sys/net/$name" ] || echo 1 > "/proc/sys/net/$name"
@@ -28,7 +33,7 @@ done
 
 
 def link(plan: LabPlan, fabric: Namespaces, nodes: dict[str, Namespaces]) -> None:
-    """Wire every node to the fabric, and set routes, address translation and the fabric's filter."""
+    """Wire every node to the fabric, with routes, address translation and filter."""
     fabric.run(["ip", "-batch", "-"], stdin="\n".join(_fabric_lines(plan, nodes)) + "\n")
     fabric.run(["iptables-restore"], stdin=_filter(plan))
     fabric.run(["sh", "-c", _FABRIC_SETTINGS])
@@ -44,15 +49,19 @@ def _fabric_lines(plan: LabPlan, nodes: dict[str, Namespaces]) -> Iterator[str]:
         yield f"addr add {node.gateway_address}/24 dev {device}"
         yield f"link set {device} up"
     for node in plan.nodes:
-        yield f"route add {node.load_balancer_range} via {node.node_address} onlink dev node{node.number}"
-        yield f"route add {node.pod_range} via {node.node_address} onlink dev node{node.number}"
+        for destination in (node.load_balancer_range, node.pod_range):
+            way = f"via {node.node_address} onlink dev node{node.number}"
+            yield f"route add {destination} {way}"
 
 
 def _set_up_node(plan: LabPlan, node: NodePlan, inside: Namespaces) -> None:
-    inside.run(
-        ["ip", "-batch", "-"],
-        stdin=f"link set lo up\naddr add {node.node_address}/24 dev eth0\nlink set eth0 up\nroute add default via {node.gateway_address}\n",
+    lines = (
+        "link set lo up",
+        f"addr add {node.node_address}/24 dev eth0",
+        "link set eth0 up",
+        f"route add default via {node.gateway_address}",
     )
+    inside.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
     inside.run(["sh", "-c", _NODE_SETTINGS])
     inside.run(["iptables-restore", "--noflush"], stdin=_masquerade(plan, node))
 
@@ -87,9 +96,8 @@ def _masquerade(plan: LabPlan, node: NodePlan) -> str:
 
 
 def modules() -> None:
-    """Ask for the kernel modules that bridges need for filtering; kernels that have them built in say nothing."""
-    modprobe = shutil.which(
-        "modprobe", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    )
+    """Load the lab's kernel modules, unless the kernel has them built in."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    modprobe = shutil.which("modprobe", path=path)
     for name in ("br_netfilter", "overlay", "nf_conntrack") if modprobe else ():
         subprocess.run([str(modprobe), "-q", name], check=False, capture_output=True)

@@ -1,4 +1,4 @@
-"""Node: the components of one lab cluster, control plane and kubelet side, and their command lines."""
+"""Node: the components of one lab cluster, and their command lines."""
 
 from __future__ import annotations
 
@@ -16,24 +16,20 @@ from .process import Component
 
 
 def prepare(plan: LabPlan, node: NodePlan) -> None:
-    """Write the node's configuration and give it a containerd root with all images, hard-linked from the prepared one.
+    """Write the node's configuration and its containerd root with all images.
 
-    Layers never change and are shared; containerd writes to its databases, so these are copied.
+    The root is a copy of the prepared one: its layers never change and are hard-linked; its
+    databases, which containerd writes to, are copied.
     """
     home = plan.folder(node)
     runc = shutil.which("runc")
     if runc is None:
-        raise ProvisionError(
-            f'cluster "{node.name}"', "runc is not on PATH", advice="apt-get install runc"
-        )
+        thing = f'cluster "{node.name}"'
+        raise ProvisionError(thing, "runc is not on PATH", advice="apt-get install runc")
     node_files.write(plan, node, runc)
     copied = home / "containerd"
-    subprocess.run(
-        ["cp", "-al", str(plan.containerd_root), str(copied)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    link = ["cp", "-al", str(plan.containerd_root), str(copied)]
+    subprocess.run(link, check=True, capture_output=True, text=True)
     for database in copied.rglob("*.db"):
         original = plan.containerd_root / database.relative_to(copied)
         database.unlink()
@@ -41,18 +37,13 @@ def prepare(plan: LabPlan, node: NodePlan) -> None:
 
 
 class Node:
-    """The components of one cluster, each a :class:`Component` inside the cluster's namespaces."""
+    """The components of one cluster, control plane and kubelet side, inside its namespaces."""
 
     def __init__(self, plan: LabPlan, node: NodePlan, inside: Namespaces) -> None:
-        self.plan = plan
         self.node = node
-        self.inside = inside
         home = plan.folder(node)
-        environment = dict(
-            os.environ,
-            PATH=f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
-            HOME="/root",
-        )
+        path = f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        environment = dict(os.environ, PATH=path, HOME="/root")
         commands: dict[str, Callable[[Path], list[str]]] = {
             "etcd": self._etcd,
             "kube-apiserver": self._apiserver,
@@ -121,8 +112,10 @@ class Node:
             f"--cluster-signing-cert-file={home / 'ca.crt'}",
             f"--cluster-signing-key-file={home / 'ca.key'}",
             f"--cert-dir={home}",
-            f"--flex-volume-plugin-dir={home / 'volume-plugins'}",  # made where it is missing: not in the host's /usr
-            # One administrator's identity for all controllers: with an account each, the first of them start about 6 s later.
+            # It is made where it is missing: not in the host's /usr.
+            f"--flex-volume-plugin-dir={home / 'volume-plugins'}",
+            # All controllers act as one administrator: with an account each, the first of them
+            # start about 6 s later.
             "--use-service-account-credentials=false",
             "--leader-elect=false",
         ]

@@ -10,7 +10,7 @@ from .binaries import images
 from .plan import LabPlan, NodePlan
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
-"""In the node's private /run, so that its path is short and unique whatever the lab's folder is."""
+"""In the node's private /run: short and unique, wherever the lab's folder is."""
 
 _UNUSED_CONTAINERD_PLUGINS = (
     "io.containerd.internal.v1.opt",
@@ -101,7 +101,7 @@ def _kubelet(plan: LabPlan, home: Path, node: NodePlan) -> dict[str, Any]:
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"{plan.cgroup}/{node.name}",
-        # Pods are put below cgroupRoot only with a cgroup for each class of service.
+        # Only with a cgroup for each class of service are pods put below cgroupRoot.
         "cgroupsPerQOS": True,
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
@@ -118,7 +118,7 @@ def _kubelet(plan: LabPlan, home: Path, node: NodePlan) -> dict[str, Any]:
         "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "maxPods": 250,
         "serializeImagePulls": False,
-        # Watching each secret and map costs a new pod a second and a failed mount before the watch is there.
+        # A watch of each secret and map costs a new pod a second and a failed mount.
         "configMapAndSecretChangeDetectionStrategy": "Get",
         "makeIPTablesUtilChains": False,
         "podLogsDir": str(home / "pod-logs"),
@@ -145,6 +145,6 @@ def _kube_proxy(home: Path, node: NodePlan) -> dict[str, Any]:
             "tcpCloseWaitTimeout": "0s",
         },
         "oomScoreAdj": 0,
-        # The default of 1 s between two writes of the rules would be most of the time until a new service answers.
+        # By default, 1 s between two writes of the rules: most of a new service's waiting time.
         "iptables": {"minSyncPeriod": "0s"},
     }

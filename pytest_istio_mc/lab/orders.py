@@ -1,4 +1,7 @@
-"""Control: talking to the process that owns a lab, over the socket in its folder; a JSON line each way."""
+"""Orders to a lab's supervisor, over the control socket in its folder.
+
+An order is a JSON line, and so is its answer.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ from typing import Any, Self
 from ..errors import ProvisionError
 
 CONTROL = "control.sock"
+"""The name of the control socket in a lab's folder."""
 
 
 class Conversation:
-    """One connection to a lab's supervisor. What is broken over it is mended when it closes, however it closes."""
+    """One connection to the control socket.
+
+    Its end, by a kill too, mends everything that was broken over it.
+    """
 
     def __init__(self, home: Path) -> None:
         self._thing = f'lab "{home.name}"'
@@ -25,13 +32,12 @@ class Conversation:
             raise ProvisionError(self._thing, "is not there", str(error)) from error
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Through the folder's descriptor: a socket's own path may only be 107 bytes long (unix(7)).
+            # Through the folder's descriptor: a socket's path has at most 107 bytes (unix(7)).
             self._socket.connect(f"/proc/self/fd/{folder}/{CONTROL}")
         except OSError as error:
             self._socket.close()
-            raise ProvisionError(
-                self._thing, "its supervisor does not answer", str(error)
-            ) from error
+            step = "its supervisor does not answer"
+            raise ProvisionError(self._thing, step, str(error)) from error
         finally:
             os.close(folder)
         self._stream = self._socket.makefile("rw")
@@ -48,7 +54,10 @@ class Conversation:
         self.close()
 
     def order(self, order: str, *, timeout_seconds: float = 10.0, **details: Any) -> Any:
-        """Send an order and return the answer; :class:`ProvisionError` where it is refused or no answer comes."""
+        """Send an order and return its result.
+
+        Raises :class:`ProvisionError` where it is refused, or where no answer comes.
+        """
         try:
             self._socket.settimeout(timeout_seconds)
             self._stream.write(json.dumps({"order": order, **details}) + "\n")
@@ -57,11 +66,8 @@ class Conversation:
         except (OSError, ValueError) as error:
             raise ProvisionError(self._thing, f"order {order}", str(error)) from error
         if not answer.get("ok"):
-            raise ProvisionError(
-                self._thing,
-                f"order {order} refused",
-                str(answer.get("error") or "the supervisor is gone"),
-            )
+            detail = str(answer.get("error") or "the supervisor is gone")
+            raise ProvisionError(self._thing, f"order {order} refused", detail)
         return answer["result"]
 
     def close(self) -> None:

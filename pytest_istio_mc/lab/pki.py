@@ -1,4 +1,7 @@
-"""The Kubernetes certificates of a lab cluster, and the kubeconfigs made of them (Kubernetes' "PKI certificates and requirements")."""
+"""The certificates and kubeconfigs of a lab cluster.
+
+They follow Kubernetes' page "PKI certificates and requirements".
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from .. import certificates
 from .plan import LabPlan, NodePlan
 
 _VALID = 365 * certificates.DAY
-
+_SERVICE_SUFFIXES = ("", ".default", ".default.svc", ".default.svc.cluster.local")
 _CLIENTS = {
-    # The controller manager and the scheduler act as administrators: the roles of their own accounts come seconds later.
+    # Controller manager and scheduler are administrators: their own roles come seconds later.
     "admin": ("admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", "system:masters"),
     "kube-scheduler": ("system:kube-scheduler", "system:masters"),
@@ -21,9 +24,10 @@ _CLIENTS = {
 
 
 def write(plan: LabPlan, node: NodePlan, port: int) -> None:
-    """Write the cluster's CA, server and client certificates, the service-account key, and every component's kubeconfig.
+    """Write the cluster's certificates, its service-account key, and its kubeconfigs.
 
-    ``port`` is the forwarder's on 127.0.0.1; the administrator's kubeconfig leads there, all others to the node's address.
+    The administrator's kubeconfig leads to ``port``, the forwarder's on 127.0.0.1; the components'
+    lead to the node's address.
     """
     home = plan.folder(node)
     home.chmod(0o700)
@@ -33,20 +37,14 @@ def write(plan: LabPlan, node: NodePlan, port: int) -> None:
     server = certificates.make_leaf(
         ca,
         common_name="kube-apiserver",
-        dns_names=[
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local",
-        ],
+        dns_names=[f"kubernetes{rest}" for rest in _SERVICE_SUFFIXES],
         addresses=[node.node_address, "127.0.0.1", f"{node.service_prefix}.1"],
         valid=_VALID,
     )
     (home / "kube-apiserver.crt").write_text(server.certificate)
     (home / "kube-apiserver.key").write_text(server.key)
-    (home / "service-account.key").write_text(
-        certificates.make_leaf(ca, common_name="service-account").key
-    )
+    account = certificates.make_leaf(ca, common_name="service-account")
+    (home / "service-account.key").write_text(account.key)
     clients = _CLIENTS | {"kubelet": (f"system:node:{node.name}", "system:nodes")}
     for client, (common_name, organization) in clients.items():
         leaf = certificates.make_leaf(
@@ -55,13 +53,12 @@ def write(plan: LabPlan, node: NodePlan, port: int) -> None:
         (home / f"{client}.crt").write_text(leaf.certificate)
         (home / f"{client}.key").write_text(leaf.key)
         server_url = f"https://127.0.0.1:{port}" if client == "admin" else node.peer_server
-        (home / f"{client}.kubeconfig").write_text(
-            json.dumps(_kubeconfig(node.name, server_url, ca, leaf))
-        )
+        kubeconfig = _kubeconfig(node.name, server_url, ca, leaf)
+        (home / f"{client}.kubeconfig").write_text(json.dumps(kubeconfig))
 
 
 def write_shared_kubeconfig(plan: LabPlan) -> None:
-    """Write the kubeconfig with a context for each cluster, for administrators on the host."""
+    """Write the administrators' kubeconfig, with a context for each cluster."""
     parts = [
         json.loads((plan.folder(node) / "admin.kubeconfig").read_text()) for node in plan.nodes
     ]
@@ -83,19 +80,12 @@ def _kubeconfig(
         "client-certificate-data": encoded(client.certificate),
         "client-key-data": encoded(client.key),
     }
+    cluster = {"server": server, "certificate-authority-data": encoded(ca.certificate)}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": name,
-        "clusters": [
-            {
-                "name": name,
-                "cluster": {
-                    "server": server,
-                    "certificate-authority-data": encoded(ca.certificate),
-                },
-            }
-        ],
+        "clusters": [{"name": name, "cluster": cluster}],
         "users": [{"name": name, "user": user}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     }

@@ -1,8 +1,8 @@
-"""LabPlan: everything that is decided before a lab starts — names, addresses, folders — as frozen values and plain JSON."""
+"""LabPlan: the names, addresses and folders of a lab, decided before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ from ..errors import UsageProblem
 from ..spec import Locality, MeshSpec
 
 MOST_CLUSTERS = 60
-"""How many clusters the address plan has room for in one lab."""
+"""The number of clusters in one lab that the address plan has room for."""
+
+_PATHS = ("home", "bin", "cni", "containerd_root")
 
 
 @dataclass(frozen=True)
 class NodePlan:
-    """One cluster of one node. ``number`` counts from 1 and gives it its own address ranges in this lab.
+    """One cluster of one node; its ``number`` (from 1) gives its addresses.
 
-    Addresses come from the benchmarking range 198.18.0.0/15 (RFC 2544) and 10.0.0.0/8; they exist only inside the lab's own
-    network namespaces, so that any number of labs may use the same ones.
+    - Addresses are of the benchmarking range 198.18.0.0/15 (RFC 2544) and of 10.0.0.0/8.
+    - They exist only in the lab's own network namespaces: any number of labs use the same ones.
     """
 
     name: str
@@ -29,7 +31,7 @@ class NodePlan:
 
     @property
     def node_address(self) -> str:
-        """The node's address in the fabric; its apiserver listens there on 6443, for the other clusters too."""
+        """The node's address in the fabric, with the apiserver on port 6443."""
         return f"198.18.{self.number}.2"
 
     @property
@@ -39,7 +41,7 @@ class NodePlan:
 
     @property
     def load_balancer_prefix(self) -> str:
-        """The first three octets of the range that the load-balancer allocator hands out."""
+        """The first three octets of the range of load-balancer addresses."""
         return f"198.19.{self.number}"
 
     @property
@@ -49,12 +51,12 @@ class NodePlan:
 
     @property
     def pod_range(self) -> str:
-        """Pod addresses of this cluster."""
+        """The pod addresses of this cluster."""
         return f"10.{10 + self.number}.0.0/16"
 
     @property
     def service_range(self) -> str:
-        """Service addresses of this cluster, known only inside it."""
+        """The service addresses of this cluster, known only inside it."""
         return f"10.{100 + self.number}.0.0/16"
 
     @property
@@ -64,13 +66,13 @@ class NodePlan:
 
     @property
     def peer_server(self) -> str:
-        """The apiserver's URL as pods of other clusters reach it."""
+        """The apiserver's URL for pods of other clusters."""
         return f"https://{self.node_address}:6443"
 
 
 @dataclass(frozen=True)
 class LabPlan:
-    """A lab: its name, the folder that holds all its files, the toolchain it runs, and its clusters."""
+    """A lab: its name, folder, toolchain and clusters."""
 
     name: str
     home: Path
@@ -81,18 +83,17 @@ class LabPlan:
     detached: bool = False
 
     def neighbours(self, node: NodePlan) -> tuple[NodePlan, ...]:
-        """The other clusters of the same network: their pods and this one's reach each other directly."""
-        return tuple(
-            other for other in self.nodes if other.network == node.network and other is not node
-        )
+        """The other clusters of its network: all their pods reach each other directly."""
+        same = (other for other in self.nodes if other.network == node.network)
+        return tuple(other for other in same if other is not node)
 
     def folder(self, node: NodePlan) -> Path:
-        """Where that cluster's files are."""
+        """The folder of that cluster's files."""
         return self.home / node.name
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig with one context a cluster, named as the cluster, through the forwarders on 127.0.0.1."""
+        """The kubeconfig with the forwarder's ports, and contexts named as their clusters."""
         return self.home / "kubeconfig.yaml"
 
     @property
@@ -103,14 +104,12 @@ class LabPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON for the supervisor."""
         document = asdict(self)
-        return document | {
-            key: str(document[key]) for key in ("home", "bin", "cni", "containerd_root")
-        }
+        return document | {key: str(document[key]) for key in _PATHS}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> LabPlan:
         """The plan that :meth:`to_dict` wrote."""
-        paths = {key: Path(document[key]) for key in ("home", "bin", "cni", "containerd_root")}
+        paths = {key: Path(document[key]) for key in _PATHS}
         nodes = tuple(
             NodePlan(**{**node, "locality": Locality(**node["locality"])})
             for node in document["nodes"]
@@ -120,7 +119,7 @@ class LabPlan:
 
 def plan_nodes(spec: MeshSpec) -> tuple[NodePlan, ...]:
     """A node for each cluster of the mesh, in the spec's order."""
-    clusters: Sequence[Any] = spec.clusters
+    clusters = spec.clusters
     if len(clusters) > MOST_CLUSTERS:
         raise UsageProblem(
             "lab",

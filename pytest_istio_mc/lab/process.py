@@ -1,4 +1,4 @@
-"""Component: one long-running program of a lab, its log file, and what its last lines said when it died."""
+"""Component: one long-running program of a lab, with its log file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_TAIL_LINES = 15
 
 
 class Component:
-    """A program that must keep running; ``command`` is started once, its output goes to ``log``."""
+    """A program that must keep running; its output goes to ``log``."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Component:
             self._told_to_end = False
 
     def require_alive(self) -> None:
-        """Raise :class:`ProvisionError` with the last log lines where the program has ended, unless it was told to."""
+        """Raise :class:`ProvisionError` with the last log lines where it ended without an order."""
         with self._lock:
             status = self._process.poll() if self._process and not self._told_to_end else None
         if status is not None:
@@ -68,27 +68,23 @@ class Component:
 
     @property
     def wrapper_pid(self) -> int:
-        """The pid of the process that was started (the ``nsenter`` in front of the program)."""
+        """The pid of the ``nsenter`` in front of the program."""
         if self._process is None:
             raise ProvisionError(f'cluster "{self.owner}"', f"{self.name} has not been started")
         return self._process.pid
 
     def pid(self) -> int:
-        """The program's own pid on the host: the child of the ``nsenter`` that joined the namespaces."""
+        """The program's own pid on the host: the child of the ``nsenter``."""
         return child_of(self.wrapper_pid) or self.wrapper_pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the program a signal. An end after one that ends programs is no surprise."""
-        self._told_to_end = self._told_to_end or number in (
-            signal.SIGKILL,
-            signal.SIGTERM,
-            signal.SIGINT,
-        )
+        """Send the program a signal. Its end by that signal is no failure."""
+        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            self._told_to_end = True
         os.kill(self.pid(), number)
         if number is signal.SIGCONT:
-            os.kill(
-                self.wrapper_pid, number
-            )  # nsenter stops with its child, and would never notice its end
+            # The nsenter stops with its child, and would never notice the child's end.
+            os.kill(self.wrapper_pid, number)
 
     def end(self, timeout_seconds: float = 10.0) -> None:
         """Kill the program and wait until it has ended."""
@@ -96,7 +92,7 @@ class Component:
         self.wait(timeout_seconds)
 
     def abandon(self) -> None:
-        """Kill the ``nsenter`` in front of the program: a stopped one would never notice that the program has ended."""
+        """Kill the ``nsenter``: a stopped one would never notice the program's end."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -108,7 +104,7 @@ class Component:
 
 
 def tail_of(log: Path, lines: int = LOG_TAIL_LINES) -> tuple[str, ...]:
-    """The last lines of a log file, each cut at 300 characters; empty where there is no file."""
+    """The last lines of a log file, if any, each cut at 300 characters."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -129,9 +125,10 @@ def child_of(pid: int) -> int | None:
 
 
 def start_time_of(pid: int) -> int | None:
-    """When a running process started, in clock ticks since boot (proc(5), stat): tells it from a later one with its pid.
+    """The start of a running process, in clock ticks since boot (proc(5), stat).
 
-    None where there is no such process, or where it has ended and only waits for its parent to notice.
+    - It tells the process from a later one with the same pid.
+    - It is None where there is no such process, or only a zombie.
     """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,9 +1,12 @@
-"""Supervisor: the process that owns a lab. It starts the clusters, keeps them, and takes everything down when it ends.
+"""Supervisor: the process that owns a lab from its start to its end.
 
-Run as ``python -m pytest_istio_mc.lab.supervisor FOLDER``. It reads the plan, a JSON line, from standard input, makes the folder, tells
-on standard output what it does (a JSON line each: ``answering`` when all apiservers do, ``ready`` when all nodes are), and obeys the
-control socket. Standard input is its lifeline: when that closes because whoever started it is gone, the lab goes, too, unless it was
-detached before.
+It runs as ``python -m pytest_istio_mc.lab.supervisor FOLDER``.
+
+- It reads the plan, a JSON line, from standard input, and makes the folder.
+- It tells its events on standard output, a JSON line each: ``answering`` when all apiservers do,
+  ``ready`` when all nodes are.
+- It obeys the orders that come over the control socket.
+- Standard input is its lifeline: the lab goes when its starter is gone, unless it is detached.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from .namespaces import Namespaces
 from .orders import CONTROL
 from .plan import LabPlan, NodePlan
 
-_LOOK_SECONDS = 0.5  # how soon the end of a component is noticed
+_LOOK_SECONDS = 0.5  # within so long the end of a component is noticed
 
 
 class Supervisor:
@@ -53,7 +56,7 @@ class Supervisor:
     def start(self) -> None:
         """Make the namespaces and the network, then start all clusters side by side.
 
-        The namespaces must be made by the main thread: they end with the thread that made them.
+        The main thread calls it: the namespaces end with the thread that made them.
         """
         plan = self.plan
         network.modules()
@@ -63,22 +66,21 @@ class Supervisor:
         for item in plan.nodes:
             self._inside[item.name] = Namespaces.create(item.name, plan.home, self._journal)
         network.link(plan, self._fabric, self._inside)
-        forwarder = Forwarder(
-            self._fabric.init, {item.name: (item.node_address, 6443) for item in plan.nodes}
-        )
+        apiservers = {item.name: (item.node_address, 6443) for item in plan.nodes}
+        forwarder = Forwarder(self._fabric.init, apiservers)
         forwarder.start()
+        ports = forwarder.ports
         for item in plan.nodes:
             plan.folder(item).mkdir()
-            pki.write(plan, item, forwarder.ports[item.name])
+            pki.write(plan, item, ports[item.name])
         pki.write_shared_kubeconfig(plan)
         errors: list[MeshError] = []
         with ThreadPoolExecutor(len(plan.nodes)) as pool:
-            for outcome in [
-                pool.submit(self._start_cluster, item, forwarder.ports[item.name])
-                for item in plan.nodes
-            ]:
+            start = self._start_cluster
+            starts = [pool.submit(start, item, ports[item.name]) for item in plan.nodes]
+            for started in starts:
                 try:
-                    outcome.result()
+                    started.result()
                 except MeshError as error:
                     errors.append(error)
         if errors:
@@ -102,14 +104,15 @@ class Supervisor:
                 tell(event="answering")
 
     def serve(self) -> None:
-        """Obey until the lifeline closes, a signal comes, or the control socket says to stop."""
+        """Watch the lifeline, and obey the orders that come over the control socket."""
         threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
-        threading.Thread(target=self._serve_control, name="control", daemon=True).start()
+        threading.Thread(target=self._take_orders, name="orders", daemon=True).start()
 
     def wait(self) -> None:
-        """Wait for the end, which is also that of any component that nobody told to end: half a lab only wastes time and misleads.
+        """Wait for the end of the lab.
 
-        A detached lab stays as it is, for a look at what happened.
+        - A component that ends without an order ends it: half a lab wastes time and misleads.
+        - A detached lab stays as it is, for a look at what happened.
         """
         told: set[int] = set()
         while not self._ended.wait(_LOOK_SECONDS):
@@ -120,9 +123,12 @@ class Supervisor:
                     return
 
     def _failures(self, told: set[int]) -> Iterator[MeshError]:
-        """Components that have ended on their own; those that had to, because of what is broken on purpose, are started again."""
+        """The components that have ended by themselves.
+
+        Those that had to, because of something broken on purpose, are started again instead.
+        """
         for cluster in self._clusters.values():
-            for name, component in cluster.components.components.items():
+            for name, component in cluster.components.items():
                 try:
                     component.require_alive()
                 except MeshError as error:
@@ -135,15 +141,17 @@ class Supervisor:
                         yield error
 
     def end(self) -> None:
-        """Ask for the end; any thread, any signal handler."""
+        """Ask for the end, from any thread or signal handler."""
         self._ended.set()
 
     def stop(self) -> None:
-        """End all processes, then remove cgroups. The caller removes the folder."""
+        """End all processes, then remove the cgroups. The caller removes the folder."""
         for cluster in self._clusters.values():
             cluster.stop()
-        for inside in (*self._inside.values(), *([self._fabric] if self._fabric else [])):
+        for inside in self._inside.values():
             inside.end()
+        if self._fabric:
+            self._fabric.end()
         cgroups.remove(self.plan.cgroup)
 
     def _watch_lifeline(self) -> None:
@@ -152,10 +160,10 @@ class Supervisor:
         if not self._detached:
             self.end()
 
-    def _serve_control(self) -> None:
+    def _take_orders(self) -> None:
         folder = os.open(self.plan.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            # Through the folder's descriptor: a socket's own path may only be 107 bytes long (unix(7)).
+            # Through the folder's descriptor: a socket's path has at most 107 bytes (unix(7)).
             listener.bind(f"/proc/self/fd/{folder}/{CONTROL}")
             listener.listen(16)
             while True:
@@ -163,7 +171,10 @@ class Supervisor:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        """Obey one conversation; what was broken in it is mended when it ends, which it also does when who held it is killed."""
+        """Obey the orders of one conversation, and mend everything at its end.
+
+        A conversation ends also when its other side is killed.
+        """
         broken: dict[int, Breakage] = {}
         try:
             with connection, connection.makefile("rw") as stream:
@@ -175,35 +186,29 @@ class Supervisor:
                     stream.write(json.dumps(answer) + "\n")
                     stream.flush()
         except OSError:
-            pass  # who asked is gone, and nobody waits for the answer
+            pass  # the other side is gone, and nobody waits for the answer
         finally:
             for breakage in broken.values():
                 self._breakages.end(breakage)
 
     def _obey(self, order: Mapping[str, Any], broken: dict[int, Breakage]) -> Any:
+        """Carry out one order and return its result."""
         match order["order"]:
             case "break":
-                breakage = self._breakages.begin(
-                    order["what"], order["details"], float(order["for_seconds"])
-                )
+                for_seconds = float(order["for_seconds"])
+                breakage = self._breakages.begin(order["what"], order["details"], for_seconds)
                 broken[breakage.number] = breakage
                 return breakage.number
             case "mend":
                 breakage = broken.pop(order["number"])
                 self._breakages.end(breakage)
                 if breakage.problem:
-                    raise ProvisionError(
-                        f'lab "{self.plan.name}"',
-                        f"{breakage.what} could not be mended",
-                        breakage.problem,
-                    )
+                    step = f"{breakage.what} could not be mended"
+                    raise ProvisionError(f'lab "{self.plan.name}"', step, breakage.problem)
                 return {"seconds": breakage.mended - breakage.began, "by_timer": breakage.by_timer}
             case "status":
                 return {
-                    name: {
-                        component: item.pid()
-                        for component, item in cluster.components.components.items()
-                    }
+                    name: {each: item.pid() for each, item in cluster.components.items()}
                     for name, cluster in self._clusters.items()
                 }
             case "stop":
@@ -214,18 +219,16 @@ class Supervisor:
                 self._note_detached()
                 return None
             case "signal":
-                component = self._clusters[order["cluster"]].components.components[
-                    order["component"]
-                ]
-                component.signal(signal.Signals[order["signal"]])
+                components = self._clusters[order["cluster"]].components
+                components[order["component"]].signal(signal.Signals[order["signal"]])
                 return None
             case "start":
-                self._clusters[order["cluster"]].components.start(order["component"])
+                self._clusters[order["cluster"]].components[order["component"]].start()
                 return None
         raise ValueError(f"unknown order {order['order']!r}")
 
     def _note_detached(self) -> None:
-        """Let the plan on disk say so, for ``istio-mc lab list``."""
+        """Note it in the plan on disk, for ``istio-mc lab list``."""
         path = self.plan.home / homes.PLAN
         document = json.loads(path.read_text())
         document["plan"]["detached"] = True
@@ -234,7 +237,7 @@ class Supervisor:
 
 
 def tell(**event: object) -> None:
-    """One event for whoever started this process; nobody may be listening any more."""
+    """Tell the starter of this process one event; perhaps nobody listens any more."""
     try:
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
@@ -243,28 +246,22 @@ def tell(**event: object) -> None:
 
 
 def tell_failure(event: str, error: MeshError) -> None:
-    """An event with all that an error says."""
-    tell(
-        event=event,
-        thing=error.thing,
-        step=error.step,
-        detail=error.detail,
-        advice=error.advice,
-        log_tail=error.log_tail,
-    )
+    """Tell an event with everything that an error says."""
+    parts = ("thing", "step", "detail", "advice", "log_tail")
+    tell(event=event, **{part: getattr(error, part) for part in parts})
 
 
 def tell_note(text: str) -> None:
-    """A line of progress."""
+    """Tell a line of progress."""
     tell(event="note", text=text)
 
 
 def main(folder: str) -> int:
-    """Own the lab in ``folder`` until its end; 0 when it was up and went down in good order, 1 when it could not start."""
+    """Own the lab in ``folder`` until its end; 1 where it could not start."""
     home = Path(folder)
     line = sys.stdin.readline()
     if not line.endswith("\n"):
-        return 1  # whoever wanted a lab is gone
+        return 1  # the starter is gone
     document = json.loads(line)
     supervisor = Supervisor(LabPlan.from_dict(document["plan"]), document["within_seconds"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -287,12 +284,8 @@ def main(folder: str) -> int:
         tell_failure("failed", error)
         status = 1
     except Exception:
-        tell(
-            event="failed",
-            thing=f"lab {home.name}",
-            step="starting failed",
-            detail=traceback.format_exc(),
-        )
+        detail = traceback.format_exc()
+        tell(event="failed", thing=f"lab {home.name}", step="starting failed", detail=detail)
         status = 1
     finally:
         supervisor.stop()

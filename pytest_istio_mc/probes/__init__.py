@@ -1,1 +1,1 @@
-"""Probes: small workloads in every cluster that send, answer and report facts; they never judge."""
+"""Probes: small workloads in every cluster, which send, answer and report facts."""

@@ -1,4 +1,7 @@
-"""Flows: requests at a fixed rate from client pods, that go on while clusters' API servers are gone, as one time line."""
+"""Flows: requests at a fixed rate from client pods, as one time line.
+
+They go on while the clusters' API servers are gone.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,29 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from operator import not_
+from typing import Any
 
 from ..errors import MeshError, NotInTime, ObservationError
 from ..eventually import eventually
 from ..observations import Ending, Protocol
 from ..timelines import Flow, Mark, Record, Timeline
 from ..together import for_each
-
-if TYPE_CHECKING:
-    from .traffic import Traffic
+from .traffic import Traffic
 
 _JOBS = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class FlowPlan:
-    """Requests from the client in ``source`` to ``host``, one every ``interval_seconds``, each on a new connection or on kept ones.
+    """Requests from the client in ``source`` to ``host``, one every ``interval_seconds``.
 
-    With ``stream`` it is one long-lived TCP connection with a line out and a line back at every beat.
+    - ``keep_alive``: on kept connections, else each on a new one.
+    - ``stream``: one long-lived TCP connection instead, with a line out and a line back each time.
+    - ``address``: where to connect instead of to where ``host`` resolves to.
     """
 
     source: str
@@ -46,26 +50,22 @@ class FlowPlan:
     @property
     def title(self) -> str:
         """Its name, or what it does in a few words."""
-        way = (
-            "stream"
-            if self.stream
-            else "kept connections"
-            if self.keep_alive
-            else "new connections"
-        )
-        return (
-            self.name or f"{self.source} to {self.host}:{self.port}, {self.protocol.value}, {way}"
-        )
+        way = "kept connections" if self.keep_alive else "new connections"
+        way = "stream" if self.stream else way
+        target = f"{self.host}:{self.port}"
+        return self.name or f"{self.source} to {target}, {self.protocol.value}, {way}"
 
 
 @contextmanager
 def flowing(
     traffic: Traffic, plans: Sequence[FlowPlan], *, at_most_seconds: float
 ) -> Iterator[Running]:
-    """Send what the plans say for as long as the block goes on; afterwards ``timeline`` of what it yields is complete.
+    """Send what the plans say for as long as the block goes on.
 
-    Raises :class:`ObservationError` where sending cannot be started, or its records cannot be had at the end. The senders end by
-    themselves after ``at_most_seconds``, whatever becomes of this process.
+    - After the block ``timeline`` of what it yields is complete.
+    - Raises :class:`ObservationError` where sending cannot be started, or its records cannot be
+      had at the end.
+    - The senders end by themselves after ``at_most_seconds``, even where this process is killed.
     """
     if any(plan.stream and plan.protocol is not Protocol.TCP for plan in plans):
         raise ValueError("a stream is a TCP connection")
@@ -74,9 +74,8 @@ def flowing(
         running.start()
         yield running
     except BaseException:
-        with suppress(
-            MeshError
-        ):  # what went wrong in the block is told; the senders end by themselves if they have to
+        # what went wrong in the block is told; the senders end by themselves if they have to
+        with suppress(MeshError):
             running.finish()
         raise
     running.finish()
@@ -89,21 +88,16 @@ class Running:
         self._traffic = traffic
         self._at_most = at_most_seconds
         self._marks: list[Mark] = []
-        number = next(_JOBS)
-        self._jobs = [
-            _Job(
-                traffic,
-                source,
-                f"{os.getpid()}-{number}",
-                [(place, plan) for place, plan in enumerate(plans) if plan.source == source],
-            )
-            for source in dict.fromkeys(plan.source for plan in plans)
-        ]
+        name = f"{os.getpid()}-{next(_JOBS)}"
+        by_source: dict[str, list[tuple[int, FlowPlan]]] = {}
+        for place, plan in enumerate(plans):
+            by_source.setdefault(plan.source, []).append((place, plan))
+        self._jobs = [_Job(traffic, source, name, some) for source, some in by_source.items()]
         self._complete = False
 
     @contextmanager
     def marked(self, text: str) -> Iterator[None]:
-        """Note that something is done, or broken, while the block goes on."""
+        """Note that something is done or broken while the block goes on."""
         begin = time.time()
         try:
             yield
@@ -117,7 +111,7 @@ class Running:
         return mark
 
     def so_far(self) -> Timeline:
-        """What has been recorded until now; the clusters' API servers must answer for that."""
+        """The record until now; the clusters' API servers must answer for that."""
         self._each(_Job.fetch)
         return self._timeline()
 
@@ -133,24 +127,23 @@ class Running:
         self._each(lambda job: job.start(self._at_most))
 
     def finish(self) -> None:
-        """Stop the senders, fetch the rest of their records and prove that none is missing."""
+        """Stop the senders, fetch the rest of their records and prove them complete."""
         self._each(_Job.finish)
         self._complete = True
 
-    def _each(self, work: Any) -> None:
-        jobs = {job.source: job for job in self._jobs}
-        for_each(lambda source: work(jobs[source]), jobs)
+    def _each(self, work: Callable[[_Job], None]) -> None:
+        for_each(work, self._jobs)
 
     def _timeline(self) -> Timeline:
         now = time.time()
-        found = sorted(entry for job in self._jobs for entry in job.flows(now))
+        found = dict(entry for job in self._jobs for entry in job.flows(now))
         error = max((job.clock_error for job in self._jobs), default=0.0)
         marks = tuple(sorted(self._marks, key=lambda mark: mark.begin))
-        return Timeline(tuple(flow for _, _, flow in found), marks, round(error, 4))
+        return Timeline(tuple(found[place] for place in sorted(found)), marks, round(error, 4))
 
 
 class _Job:
-    """The flows of one client: one process in its pod, one file of records."""
+    """The flows of one client: a process and a file in its pod."""
 
     def __init__(
         self, traffic: Traffic, source: str, name: str, plans: Sequence[tuple[int, FlowPlan]]
@@ -168,11 +161,11 @@ class _Job:
         self._longest = max(plan.timeout_seconds or traffic.timeouts.request for _, plan in plans)
 
     def start(self, at_most_seconds: float) -> None:
+        """Compare the clocks and start the sender."""
         self._clock_offset, self.clock_error = _clock(self._traffic, self.source)
         flows = [_instructions(plan, self._traffic.timeouts.request) for _, plan in self._plans]
-        self._ask(
-            "flow-start", job={"name": self._name, "at_most": at_most_seconds, "flows": flows}
-        )
+        job = {"name": self._name, "at_most": at_most_seconds, "flows": flows}
+        self._ask("flow-start", job=job)
 
     def fetch(self) -> None:
         """Read what has been written since the last time."""
@@ -180,59 +173,47 @@ class _Job:
             raise self._incomplete("the sender has died")
 
     def finish(self) -> None:
-        """Stop, and fetch the rest. Its steps can be repeated, and are, because the connection to the pod may be a broken one."""
-        patience = self._traffic.timeouts.kube_request
+        """Stop, fetch the rest of the records and prove that none is missing.
+
+        Its steps are repeated where they fail: the connection to the pod may be a broken one.
+        """
         try:
-            eventually(
-                self._stop,
-                lambda alive: not alive,
-                within_seconds=patience,
-                what="flows to stop",
-                every_seconds=0.2,
-            )
-            eventually(
-                self._read,
-                lambda alive: not alive,
-                within_seconds=patience,
-                what="flows' records",
-                every_seconds=0.2,
-            )
+            self._until_dead(self._stop, "flows to stop")
+            self._until_dead(self._read, "flows' records")
         except NotInTime as error:
             raise self._incomplete(str(error)) from error
         if not self._end:
             raise self._incomplete("the sender has died")
         if not self._end["asked"]:
-            raise self._incomplete(
-                "the sender ended by itself, before it was told to: it was given too little time"
-            )
-        counts = [len(records) for records in self._records]
-        if counts != self._end["sent"]:
-            raise self._incomplete(
-                f"{self._end['sent']} requests were sent, and {counts} are on record"
-            )
+            why = "the sender ended by itself, before it was told to: it was given too little time"
+            raise self._incomplete(why)
+        sent, counts = self._end["sent"], [len(records) for records in self._records]
+        if counts != sent:
+            raise self._incomplete(f"{sent} requests were sent, and {counts} are on record")
         with suppress(MeshError):
             self._ask("flow-forget")  # the file goes with the pod at the latest
 
-    def flows(self, now: float) -> Iterator[tuple[int, str, Flow]]:
+    def flows(self, now: float) -> Iterator[tuple[int, Flow]]:
         """Each flow with its place among the plans."""
         for (place, plan), records in zip(self._plans, self._records, strict=True):
-            yield (
-                place,
-                plan.title,
-                Flow(
-                    name=plan.title,
-                    source=plan.source,
-                    host=plan.host,
-                    port=plan.port,
-                    protocol=plan.protocol,
-                    keep_alive=plan.keep_alive or plan.stream,
-                    interval_seconds=plan.interval_seconds,
-                    records=tuple(sorted(records, key=lambda record: record.when)),
-                    stream=plan.stream,
-                    began=self._began or now,
-                    ended=self._ended or now,
-                ),
+            flow = Flow(
+                name=plan.title,
+                source=plan.source,
+                host=plan.host,
+                port=plan.port,
+                protocol=plan.protocol,
+                keep_alive=plan.keep_alive or plan.stream,
+                interval_seconds=plan.interval_seconds,
+                records=tuple(sorted(records, key=lambda record: record.when)),
+                stream=plan.stream,
+                began=self._began or now,
+                ended=self._ended or now,
             )
+            yield place, flow
+
+    def _until_dead(self, alive: Callable[[], bool], what: str) -> None:
+        patience = self._traffic.timeouts.kube_request
+        eventually(alive, not_, within_seconds=patience, what=what, every_seconds=0.2)
 
     def _read(self) -> bool:
         """Read what there is; whether more may come."""
@@ -262,11 +243,8 @@ class _Job:
         return self._traffic.ask(self.source, {"op": operation, "name": self._name, **arguments})
 
     def _incomplete(self, why: str) -> ObservationError:
-        return ObservationError(
-            f'cluster "{self.source}"',
-            "requests at a fixed rate",
-            f"their record is not complete: {why}",
-        )
+        step, detail = "requests at a fixed rate", f"their record is not complete: {why}"
+        return ObservationError(f'cluster "{self.source}"', step, detail)
 
 
 def _instructions(plan: FlowPlan, timeout_seconds: float) -> dict[str, Any]:
@@ -286,22 +264,15 @@ def _instructions(plan: FlowPlan, timeout_seconds: float) -> dict[str, Any]:
 
 def _record(entry: Sequence[Any], clock_offset: float) -> Record:
     _, when, seconds, late, ending, status, new, cluster, pod, version, error = entry
-    return Record(
-        when - clock_offset,
-        Ending(ending),
-        status,
-        seconds,
-        bool(new),
-        cluster,
-        pod,
-        version,
-        error,
-        late,
-    )
+    sent, how, is_new = when - clock_offset, Ending(ending), bool(new)
+    return Record(sent, how, status, seconds, is_new, cluster, pod, version, error, late)
 
 
 def _clock(traffic: Traffic, source: str) -> tuple[float, float]:
-    """How far the client's clock is ahead of ours, and by how much that may be wrong: the best of three looks."""
+    """The client's clock ahead of ours, and the possible error, both in seconds.
+
+    The best of three looks.
+    """
     looks = []
     for _ in range(3):
         before = time.time()

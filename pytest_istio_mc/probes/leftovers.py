@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A namespace that some run made, or in which it made something.
+    """A namespace that a run made, or in which it changed something.
 
-    ``owner`` is ``host/pid`` of the process that did, ``started`` seconds since the epoch.
+    ``owner`` is ``host/pid`` of the run's process; ``started`` is in seconds since the epoch.
     """
 
     cluster: str
@@ -31,7 +31,10 @@ class Leftover:
 
     @property
     def owner_is_dead(self) -> bool:
-        """Whether its process ran on this machine and does no more; never true for a run of another machine."""
+        """Whether its process ran on this machine and runs no more.
+
+        Never true for a run of another machine.
+        """
         host, _, pid = self.owner.rpartition("/")
         if host != socket.gethostname() or not pid.isdigit():
             return False
@@ -45,14 +48,13 @@ class Leftover:
 
 
 def leftovers(kube: Kube) -> tuple[Leftover, ...]:
-    """The namespaces in this cluster that runs of this tool made, whether they still go on or not."""
-    return tuple(
-        leftover_of(kube, item) for item in kube.list("Namespace", labels=manifests.RUN_LABEL)
-    )
+    """All namespaces that runs made in a cluster, including runs at work."""
+    found = kube.list("Namespace", labels=manifests.RUN_LABEL)
+    return tuple(leftover_of(kube, item) for item in found)
 
 
 def leftover_of(kube: Kube, item: Mapping[str, Any]) -> Leftover:
-    """What a run's labels and annotations say of an object: of a namespace, or of something in one."""
+    """What the labels and annotations of a namespace or object say of its run."""
     metadata = item["metadata"]
     notes = metadata.get("annotations") or {}
     started = notes.get(manifests.STARTED_ANNOTATION, "0")
@@ -66,7 +68,7 @@ def leftover_of(kube: Kube, item: Mapping[str, Any]) -> Leftover:
 
 
 def ownership() -> dict[str, str]:
-    """The annotations that say that something is this process's, and since when."""
+    """The annotations for objects of this process, with the time of now."""
     return {
         manifests.OWNER_ANNOTATION: f"{socket.gethostname()}/{os.getpid()}",
         manifests.STARTED_ANNOTATION: f"{time.time():.0f}",

@@ -1,4 +1,7 @@
-"""Pulse: whether the machine that runs the tests gets to do what is due. In a lab the clusters are on it, too, and wait as long."""
+"""Pulse: whether the machine that runs the tests keeps up.
+
+In a lab the clusters are on it, too, and wait as long.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ..machine import Machine
 
 
 class Pulse:
-    """A context in which a thread wakes up at a steady rate, and notes by how much it came too late."""
+    """A context in which a thread notes how late it wakes up."""
 
     _BEAT = 0.05
 
@@ -38,5 +41,5 @@ class Pulse:
 
 
 def crowd() -> float:
-    """How many tasks there were to each processor in the last minute."""
+    """How many tasks each processor had in the last minute."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)

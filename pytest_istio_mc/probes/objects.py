@@ -1,49 +1,51 @@
-"""Objects: what a check makes for itself in the run's namespaces, in several clusters at once, and takes away again."""
+"""Objects that checks make for themselves in several clusters, and take away again."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..istio_names import NETWORKING_API, SERVICE_LABEL
 from ..mesh import Mesh, ProbePod
 from ..spec import MeshSpec
-from ..together import for_each
+from ..together import for_each, try_each
 from . import manifests
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
-NETWORKING = "networking.istio.io/v1"
-
 ANYWHERE: Mapping[str, Any] = {"loadBalancer": {"localityLbSetting": {"enabled": False}}}
 """A traffic policy without locality load balancing, which would hide who could answer."""
 
 _CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+_REMOVALS_AT_ONCE = 6
 
 
 @contextmanager
 def present(
     kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]
 ) -> Iterator[None]:
-    """The objects that are ``wanted`` in each cluster, for as long as it takes; gone again at the end, whatever happened."""
+    """The objects that are ``wanted`` in each cluster, until the block ends."""
+
+    def apply(cluster: str) -> None:
+        kubes[cluster].apply(*wanted[cluster], namespace=namespace)
+
     try:
-        for_each(
-            lambda cluster: kubes[cluster].apply(*wanted[cluster], namespace=namespace), wanted
-        )
+        for_each(apply, wanted)
         yield
     finally:
-        for_each(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
+        try_each(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
 
 
 def everywhere(
     mesh: Mesh, services: Sequence[manifests.Manifest], configuration: Sequence[manifests.Manifest]
 ) -> dict[str, list[manifests.Manifest]]:
-    """Services for every cluster with workloads, and Istio's configuration for every cluster in which a control plane reads it.
+    """Services where workloads run, and configuration where it is read.
 
-    A rule with subsets is needed in the target's cluster, too: its gateway has a filter chain for a subset only where its own control
-    plane knows it.
+    A rule with subsets is needed in the target's cluster, too: its gateway has a filter chain for
+    a subset only where its own control plane knows it.
     """
     configured = mesh.spec.config_clusters
     return {
@@ -59,8 +61,12 @@ def unique(name: str) -> str:
 
 
 def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[manifests.Manifest]:
-    """A Service without a selector, and the endpoints that lead it to pods of another namespace, on their HTTP port."""
+    """A Service without a selector, and its endpoints.
+
+    They are the HTTP ports of pods of ``namespace``.
+    """
     ports = [{"name": "http", "port": manifests.HTTP}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}
     endpoints = [
         {
             "addresses": [pod.ip],
@@ -73,25 +79,20 @@ def leading_to(name: str, pods: Iterable[ProbePod], namespace: str) -> list[mani
     slice_of: dict[str, Any] = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "metadata": {"name": name, "labels": {SERVICE_LABEL: name}},
         "addressType": "IPv6" if any(":" in pod.ip for pod in pods) else "IPv4",
         "endpoints": endpoints,
         "ports": ports,
     }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name},
-            "spec": {"ports": ports},
-        },
-        slice_of,
-    ]
+    return [{**service, "spec": {"ports": ports}}, slice_of]
 
 
 def spreading(spec: MeshSpec) -> Mapping[str, Any]:
-    """A traffic policy with which every instance gets its share of requests. Nothing, but where several clusters are behind one east-west
-    gateway: that does not look into connections, and spreads them, not requests; every request has a connection to itself then."""
+    """A traffic policy with which every instance gets its share of requests.
+
+    It is empty, but where several clusters are behind one east-west gateway. That spreads
+    connections, not requests, so that every request then has a connection to itself.
+    """
     return _CONNECTION_EACH if spec.several_behind_a_gateway else {}
 
 
@@ -102,47 +103,32 @@ def destination_rule(
     policy: Mapping[str, Any] = ANYWHERE,
     subsets: Mapping[str, Mapping[str, str]] | None = None,
 ) -> manifests.Manifest:
-    """A rule for a Service of this namespace: its subsets by their labels, a share for every instance, and a traffic policy."""
+    """A rule for a Service here: a traffic policy, and subsets by labels.
+
+    Every instance gets its share of requests (:func:`spreading`).
+    """
     rule: dict[str, Any] = {"host": name, "trafficPolicy": {**policy, **spreading(spec)}}
     if subsets:
-        rule["subsets"] = [
-            {"name": subset, "labels": dict(labels)} for subset, labels in subsets.items()
-        ]
-    return {
-        "apiVersion": NETWORKING,
-        "kind": "DestinationRule",
-        "metadata": {"name": name},
-        "spec": rule,
-    }
+        rule["subsets"] = [{"name": key, "labels": dict(value)} for key, value in subsets.items()]
+    return _configuration("DestinationRule", name, rule)
 
 
 def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests.Manifest:
     """The HTTP routes of a Service of this namespace."""
     spec = {"hosts": [name], "http": [dict(route) for route in routes]}
-    return {
-        "apiVersion": NETWORKING,
-        "kind": "VirtualService",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
+    return _configuration("VirtualService", name, spec)
+
+
+def _configuration(kind: str, name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
+    return {"apiVersion": NETWORKING_API, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -> None:
-    """Delete all of them, the first ones last, side by side; the first error is raised once all were tried."""
+    """Delete all of them, the last ones first, some at a time; an error does not stop the rest."""
 
     def delete(manifest: manifests.Manifest) -> None:
-        group = str(manifest["apiVersion"]).rpartition("/")[0]
-        kube.delete(
-            f"{manifest['kind']}.{group}" if group else manifest["kind"],
-            manifest["metadata"]["name"],
-            namespace,
-        )
+        kind, group = manifest["kind"], str(manifest["apiVersion"]).rpartition("/")[0]
+        name = manifest["metadata"]["name"]
+        kube.delete(f"{kind}.{group}" if group else kind, name, namespace)
 
-    _all(delete, list(reversed(objects)))
-
-
-def _all(work: Callable[[manifests.Manifest], None], objects: Sequence[manifests.Manifest]) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(max_workers=6, thread_name_prefix="objects") as pool:
-        list(pool.map(work, objects))
+    try_each(delete, reversed(objects), _REMOVALS_AT_ONCE)

@@ -1,6 +1,6 @@
-"""Asking: one client's requests one after the other, for as long as something goes on, every one on record.
+"""Polling: one client's requests, one after the other, while something goes on.
 
-Unlike ``flows`` it waits for each answer: on a machine that is too busy to answer it asks more slowly, and does not add to the load.
+Unlike ``flows`` it waits for each answer, so that it adds no load to a machine that is too busy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from ..errors import GivenUp, MeshError, ObservationError
 from ..observations import Protocol, Request
@@ -23,9 +24,10 @@ _BATCH = 4
 
 @contextmanager
 def polling(traffic: Traffic, source: str, host: str, address: str, name: str) -> Iterator[Polling]:
-    """Ask ``host`` from the client in ``source`` for as long as the block goes on, over a new connection each time.
+    """Ask ``host`` from the client in ``source`` until the block ends.
 
-    Raises :class:`ObservationError` at the end where asking itself did not go on.
+    - Each request has a new connection, and is on record.
+    - Raises :class:`ObservationError` at the end where asking itself did not go on.
     """
     running = Polling(traffic, source, host, address, name)
     running.start()
@@ -41,15 +43,7 @@ class Polling:
 
     def __init__(self, traffic: Traffic, source: str, host: str, address: str, name: str) -> None:
         self._traffic, self._address = traffic, address
-        self._flow = Flow(
-            name,
-            source,
-            host,
-            manifests.HTTP,
-            Protocol.HTTP,
-            keep_alive=False,
-            interval_seconds=0.0,
-        )
+        self._flow = Flow(name, source, host, manifests.HTTP, Protocol.HTTP, False, 0.0)
         self._records: list[Record] = []
         self._marks: list[Mark] = []
         self._stopped = threading.Event()
@@ -64,19 +58,15 @@ class Polling:
     def stop(self) -> None:
         """Ask no more; returns when the last answer is there."""
         self._stopped.set()
-        self._thread.join(
-            self._traffic.timeouts.kube_request + _BATCH * self._traffic.timeouts.request
-        )
+        timeouts = self._traffic.timeouts
+        self._thread.join(timeouts.kube_request + _BATCH * timeouts.request)
 
     def check(self) -> None:
         """Raise what kept it from asking on."""
         self.check_error()
         if self._thread.is_alive():
-            raise ObservationError(
-                f'cluster "{self._flow.source}"',
-                f"requests for {self._flow.host}",
-                "the client answers no more",
-            )
+            thing, step = f'cluster "{self._flow.source}"', f"requests for {self._flow.host}"
+            raise ObservationError(thing, step, "the client answers no more")
 
     @contextmanager
     def marked(self, text: str) -> Iterator[None]:
@@ -88,12 +78,12 @@ class Polling:
             self._marks.append(Mark(begin, time.time(), text))
 
     def so_far(self) -> Flow:
-        """What has been recorded until now."""
+        """The record until now."""
         return replace(self._flow, records=tuple(self._records), ended=time.time())
 
     @property
     def is_broken(self) -> bool:
-        """Whether something keeps it from asking on, so that there is nothing to wait for."""
+        """Whether something keeps it from asking on, so that no record will come."""
         return self._error is not None
 
     def check_error(self) -> None:
@@ -103,23 +93,19 @@ class Polling:
 
     @property
     def timeline(self) -> Timeline:
-        """The record as a time line; in our own clock, to within the time that a batch's way to the client takes."""
+        """The record as a time line, by our own clock.
+
+        It is exact to within the time that a batch's way to the client takes.
+        """
         return Timeline((self.so_far(),), tuple(self._marks))
 
     def _work(self) -> None:
+        ask = partial(self._traffic.requests, count=_BATCH, address=self._address)
         try:
             while not self._stopped.is_set():
                 began = time.time()
-                batch = self._traffic.requests(
-                    self._flow.source,
-                    self._flow.host,
-                    manifests.HTTP,
-                    count=_BATCH,
-                    address=self._address,
-                )
-                self._records.extend(
-                    _record(request, began + request.when - batch[0].when) for request in batch
-                )
+                batch = ask(self._flow.source, self._flow.host, manifests.HTTP)
+                self._records += [_record(one, began + one.when - batch[0].when) for one in batch]
                 self._stopped.wait(PAUSE_SECONDS)
         except (MeshError, GivenUp) as error:
             self._error = error
@@ -127,13 +113,9 @@ class Polling:
 
 def _record(request: Request, when: float) -> Record:
     answer = request.answer
-    if (
-        answer is not None and answer.role != "server"
-    ):  # before the sidecar knew the name, whoever has the address
-        answer, request = (
-            None,
-            replace(request, error="answered by a client: the name is not known yet"),
-        )
+    if answer is not None and answer.role != "server":  # a sidecar that does not know the name yet
+        error = "answered by a client: the name is not known yet"
+        answer, request = None, replace(request, error=error)
     return Record(
         when=when,
         ending=request.ending,

@@ -1,4 +1,4 @@
-"""Sampling: many requests for a name from every client, first until they are led as they should be, then once more to be judged."""
+"""Sampling: many requests from every client, sent anew once they are led right."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ def settled(
     headers: Mapping[str, Mapping[str, str]] | None = None,
     within_seconds: float | None = None,
 ) -> Stage:
-    """Send every sample until each has come out as it should, then send all of them anew: these are what is judged. They have ``size``
-    requests, or fewer where all the clusters that should answer have done so before.
+    """Send samples until they come out as they should, then anew to be judged.
 
-    The first ones only find out when configuration is in force everywhere, so that no request is judged that was on its way before,
-    and none that failed is sent again. One of them at least must be such that only the configuration can lead it as it should be:
-    others may be led there anyway. ``headers`` are those of each case. Samples that do not come out as they should within
-    ``config_propagation`` are judged as they are then.
+    - The first ones find out when configuration is in force everywhere: so no request is judged
+      that was on its way before, and none that failed is sent again.
+    - At least one sample must be such that only the configuration leads it as it should be led.
+    - Samples that do not come out so ``within_seconds`` (``config_propagation`` where it is None)
+      are judged all the same.
+    - Those to be judged have ``size`` requests, or fewer where all the clusters that should answer
+      have done so before.
+    - ``headers`` are those of each case.
     """
     budget = traffic.timeouts.config_propagation if within_seconds is None else within_seconds
     began = time.monotonic()
@@ -43,14 +46,9 @@ def settled(
         return taken(traffic, sample, count, (headers or {}).get(sample.case), addresses)
 
     def settle(sample: Sample) -> float | None:
-        some = partial(send, sample, min(size, AT_FIRST))
+        some, what = partial(send, sample, min(size, AT_FIRST)), f"{sample.source}: {sample.case}"
         try:
-            eventually(
-                some,
-                lambda sent: sent.as_expected,
-                within_seconds=budget,
-                what=f"{sample.source}: {sample.case}",
-            )
+            eventually(some, lambda sent: sent.as_expected, within_seconds=budget, what=what)
         except NotInTime:
             return None
         return time.monotonic() - began
@@ -78,7 +76,10 @@ def taken(
     headers: Mapping[str, str] | None = None,
     addresses: Mapping[str, str] | None = None,
 ) -> Sample:
-    """The sample with so many requests, sent now, over new connections, in each cluster to that address under the sample's name."""
+    """The sample with ``size`` requests, sent now, over new connections.
+
+    ``addresses`` are where each cluster's requests go, under the sample's name.
+    """
     sent = traffic.requests(
         sample.source,
         sample.host,
@@ -92,18 +93,17 @@ def taken(
 
 
 def by_name_alone(traffic: Traffic) -> dict[str, str]:
-    """An address in each cluster that leads through the client's sidecar, which goes by the name in the request.
+    """An address in each cluster for requests that a sidecar leads by their name.
 
-    A new name is not looked up: name servers remember for seconds that there was none yet (RFC 2308). Nor is a new Service asked at its
-    own address: a sidecar that does not know it yet connects there itself, and where nobody answers, the kernel remembers that connection
-    for two minutes (nf_conntrack_tcp_timeout_syn_sent). A later one of the client's from the same port is taken for it, and goes past the
-    sidecar.
+    - A new name is not looked up: name servers remember for seconds that there was none yet
+      (RFC 2308).
+    - A new Service is not asked at its own address: a sidecar that does not know it yet connects
+      there itself. Where nobody answers, the kernel remembers that connection for two minutes
+      (nf_conntrack_tcp_timeout_syn_sent). It then takes a later one of the client's from the same
+      port for it, which goes past the sidecar.
     """
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     host = traffic.host(traffic.probes.service)
     found = traffic.from_each(clusters, lambda cluster: traffic.resolve(cluster, host))
-    return {
-        cluster: addresses[0]
-        for cluster, addresses in zip(clusters, found, strict=True)
-        if addresses
-    }
+    resolved = zip(clusters, found, strict=True)
+    return {cluster: addresses[0] for cluster, addresses in resolved if addresses}

@@ -1,4 +1,4 @@
-"""Sessions: one long-lived exec into each client pod, over which any number of operations run at the same time."""
+"""Sessions: one long-lived exec into each client pod, for many operations at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ..errors import GivenUp, MeshError, ObservationError
@@ -20,14 +19,20 @@ class Exec(Protocol):
         """Write one line to the program's standard input."""
 
     def receive(self, timeout_seconds: float) -> str | None:
-        """One line of its standard output, or None when none came in time; raises ``KubeError`` when it has ended."""
+        """One line of its standard output; None where none came in time.
+
+        Raises ``KubeError`` where the program has ended.
+        """
 
     def close(self) -> None:
         """End the program."""
 
 
 class Session:
-    """Operations for one client pod. Opened by the first ``ask``; opened anew by the next one after it broke."""
+    """Operations for one client pod.
+
+    The first ``ask`` opens it, and the next one after it broke opens it anew.
+    """
 
     def __init__(
         self, pod: str, open_exec: Callable[[], Exec], *, open_seconds: float = 20.0
@@ -43,10 +48,12 @@ class Session:
         self._gone: MeshError | None = None
 
     def ask(self, operation: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
-        """Have the probe run the operation and return its result.
+        """Have the probe run the operation, and return its result.
 
-        Raises :class:`ObservationError` when the pod cannot be reached, refuses the operation, or says nothing in time. An operation
-        is never sent twice. Raises :class:`GivenUp` once the pod was given up, within a second.
+        - An operation is never sent twice.
+        - Raises :class:`ObservationError` where the pod cannot be reached, refuses the operation,
+          or says nothing in time.
+        - Raises :class:`GivenUp` within a second of the pod's being given up.
         """
         self._require_hope()
         future: Future[dict[str, Any]] = Future()
@@ -73,17 +80,17 @@ class Session:
         return result
 
     def hello(self) -> Mapping[str, Any]:
-        """What the probe said of itself when the session was opened: ``python``, ``cluster``, DNS ``domain``."""
+        """What the probe said of itself on opening: ``python``, ``cluster``, DNS ``domain``."""
         with self._lock:
             self._opened()
             return self._hello
 
     def give_up(self, why: MeshError) -> None:
-        """The pod will not come back: what waits for it, or asks it from now on, raises :class:`GivenUp`."""
-        self._gone = why  # without the lock, which is held while a session is being opened; the reader sees it
+        """The pod is lost: what waits for it or asks it raises :class:`GivenUp`."""
+        self._gone = why  # without the lock, which an opening session holds; the reader sees it
 
     def close(self) -> None:
-        """End the probe's session, if one is open; operations that still run fail."""
+        """End the probe's session, if one is open; operations under way fail."""
         with self._lock:
             self._drop(self._broken("the session was closed"))
 
@@ -97,14 +104,12 @@ class Session:
             raise self._failed({"op": "session"}, str(error)) from error
         if line is None:
             running.close()
-            raise self._failed(
-                {"op": "session"}, f"the probe did not say hello within {self._open_seconds:g} s"
-            )
+            why = f"the probe did not say hello within {self._open_seconds:g} s"
+            raise self._failed({"op": "session"}, why)
         self._hello = json.loads(line).get("hello", {})
         self._exec = running
-        threading.Thread(
-            target=self._read, args=(running,), name=f"probe {self._pod}", daemon=True
-        ).start()
+        name = f"probe {self._pod}"
+        threading.Thread(target=self._read, args=(running,), name=name, daemon=True).start()
         return running
 
     def _read(self, running: Exec) -> None:
@@ -115,9 +120,8 @@ class Session:
             except (MeshError, GivenUp) as error:
                 with self._lock:
                     if self._exec is running:
-                        self._drop(
-                            error if isinstance(error, GivenUp) else self._broken(str(error))
-                        )
+                        given_up = isinstance(error, GivenUp)
+                        self._drop(error if given_up else self._broken(str(error)))
                 return
             if line is None:
                 continue
@@ -152,7 +156,7 @@ class Session:
 
 
 class Sessions:
-    """The sessions of all client pods, by cluster; a context manager that closes them."""
+    """All sessions, by cluster; a context manager that closes them."""
 
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = dict(sessions)
@@ -160,24 +164,15 @@ class Sessions:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __getitem__(self, cluster: str) -> Session:
         try:
             return self._sessions[cluster]
         except KeyError:
-            known = ", ".join(self._sessions) or "none"
-            raise ObservationError(
-                f'cluster "{cluster}"',
-                "probe session",
-                f"no client pod; clusters with one: {known}",
-            ) from None
+            detail = f"no client pod; clusters with one: {', '.join(self._sessions) or 'none'}"
+            raise ObservationError(f'cluster "{cluster}"', "probe session", detail) from None
 
     def give_up(self, why: MeshError) -> None:
         """Give all of the pods up."""

@@ -1,8 +1,13 @@
-"""Trials: raw connections between clusters, past the client's sidecar, that must get through or must not."""
+"""Trials: raw connections between clusters that must get through, or must not.
+
+They go past the client's sidecar. A twin must get through, so that the refusal of others proves
+something.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ..certificates import make_intermediate, make_leaf, make_root
 from ..mesh import Mesh
@@ -23,7 +28,10 @@ from .traffic import Traffic
 
 
 def mutual_tls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:
-    """For every ordered pair of clusters, a handshake with the mesh certificate and a request to the STRICT port inside it."""
+    """For every ordered pair of clusters, a handshake with the mesh certificate.
+
+    A request to the STRICT port goes inside it.
+    """
 
     def attempt(pair: tuple[str, str]) -> Trial:
         way = path(traffic.mesh, gateways, *pair, manifests.STRICT)
@@ -33,10 +41,12 @@ def mutual_tls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Tr
 
 
 def plaintext(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:
-    """For every ordered pair of clusters, and within each, plaintext and TLS without a certificate to a STRICT port.
+    """Between all clusters, and within each, what a STRICT port must refuse.
 
-    Between networks there is no plain way to a workload; there the plaintext goes to the gateway, and TLS without a certificate
-    through it to the workload. Within a cluster, plaintext to the PERMISSIVE port is a second twin: the client can send it.
+    - Plaintext, and TLS without a certificate.
+    - Between networks plaintext has no way to a workload: it goes to the gateway, and TLS without
+      a certificate through the gateway to the workload.
+    - Within a network the twin is plaintext to the PERMISSIVE port: the client can send it.
     """
     service = traffic.host(traffic.probes.service)
 
@@ -46,7 +56,7 @@ def plaintext(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Tri
             return Trial(*pair, None)
         twins: tuple[TlsHandshake | Plaintext, ...] = _with_mesh_certificate(traffic, way)
         if way.gateway is None:
-            # first in line: it must be the plaintext twin that got through, or the refusal of plaintext proves nothing
+            # with another twin the refusal of plaintext would prove nothing
             twins = (traffic.plaintext(way.source, way.address, manifests.PERMISSIVE, service),)
         forbidden = (
             traffic.plaintext(way.source, way.address, way.port, service),
@@ -58,7 +68,10 @@ def plaintext(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Tri
 
 
 def foreign_certificate(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:
-    """For every ordered pair of clusters, and within each, a client certificate of the right name from a root that is not the mesh's."""
+    """Between all clusters, and within each, a client certificate of a foreign root.
+
+    It has the right name.
+    """
 
     def attempt(pair: tuple[str, str]) -> Trial:
         way = path(traffic.mesh, gateways, *pair, manifests.STRICT)
@@ -66,16 +79,19 @@ def foreign_certificate(traffic: Traffic, gateways: Sequence[GatewayAddress]) ->
             return Trial(*pair, None)
         twins = _with_mesh_certificate(traffic, way)
         foreign = foreign_identity(traffic.mesh, way.source)
-        return Trial(
-            *pair, way, (_handshake(traffic, way, ClientCertificate.FOREIGN, foreign),), twins
-        )
+        forbidden = _handshake(traffic, way, ClientCertificate.FOREIGN, foreign)
+        return Trial(*pair, way, (forbidden,), twins)
 
     return tuple(traffic.from_each(_pairs(traffic.mesh, within=True), attempt))
 
 
 def unknown_names(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[Trial, ...]:
-    """To every gateway from every other network: names that it must not know, no name, and plaintext, beside a name that it must."""
-    service = traffic.host(traffic.probes.service)
+    """To every gateway from every other network, names that it must not know.
+
+    - Also no name, and plaintext.
+    - The twin is a name that it must know.
+    """
+    service, host = traffic.probes.service, traffic.host(traffic.probes.service)
 
     def attempt(crossing: tuple[str, GatewayAddress]) -> Trial:
         source, gateway = crossing
@@ -83,16 +99,15 @@ def unknown_names(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple
         names = (
             traffic.sni(source, "absent", manifests.HTTP),
             "outbound_.443_._.istio-mc.example",
-            traffic.sni(source, traffic.probes.service, 1),
-            traffic.sni(source, traffic.probes.service, manifests.HTTP).split("_._.")[-1],
+            traffic.sni(source, service, 1),
+            traffic.full_name(source, service),
             "",
         )
         twins = _with_mesh_certificate(traffic, way)
-        refused: list[TlsHandshake | Plaintext] = [
-            traffic.tls(source, way.address, way.port, sni=name, host=service) for name in names
-        ]
-        refused.append(traffic.plaintext(source, way.address, way.port, service))
-        return Trial(source, gateway.cluster, way, tuple(refused), twins)
+        ask = partial(traffic.tls, source, way.address, way.port, host=host)
+        refused = [ask(sni=name) for name in names]
+        plain = traffic.plaintext(source, way.address, way.port, host)
+        return Trial(source, gateway.cluster, way, (*refused, plain), twins)
 
     return tuple(traffic.from_each(list(crossings(traffic.mesh.spec, gateways)), attempt))
 
@@ -100,8 +115,8 @@ def unknown_names(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple
 def past_the_gateway(traffic: Traffic) -> tuple[Trial, ...]:
     """For every ordered pair of clusters, plaintext straight to a pod's PERMISSIVE port.
 
-    Within one network it must get through (it is a twin); between networks it must not, while the target's own client, sending the
-    same to the same pod, is the twin.
+    - Within one network it must get through: it is a twin.
+    - Between networks it must not. The twin is the same from the target's own client.
     """
     spec, host = traffic.mesh.spec, traffic.host(traffic.probes.service)
 
@@ -114,21 +129,17 @@ def past_the_gateway(traffic: Traffic) -> tuple[Trial, ...]:
         straight = traffic.plaintext(source, pod.ip, manifests.PERMISSIVE, host)
         if spec.cluster(source).network == spec.cluster(target).network:
             return Trial(source, target, way, twins=(straight,))
-        return Trial(
-            source,
-            target,
-            way,
-            (straight,),
-            (traffic.plaintext(target, pod.ip, manifests.PERMISSIVE, host),),
-        )
+        twin = traffic.plaintext(target, pod.ip, manifests.PERMISSIVE, host)
+        return Trial(source, target, way, (straight,), (twin,))
 
     return tuple(traffic.from_each(_pairs(traffic.mesh), attempt))
 
 
 def named_calls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[NamedCall, ...]:
-    """To every gateway from every other network: the probe services, their ports and subsets, each by the name that sidecars use.
+    """To every gateway from other networks, calls by the sidecars' names.
 
-    Every subset is asked for, those too that have no pod behind this gateway.
+    - Of the probe services, their ports and subsets.
+    - Subsets that have no pod behind a gateway are asked for, too.
     """
     service = traffic.probes.service
     subsets = [f"v{place}" for place, _ in enumerate(traffic.mesh.spec, 1)]
@@ -141,14 +152,9 @@ def named_calls(traffic: Traffic, gateways: Sequence[GatewayAddress]) -> tuple[N
 
     def call(one: tuple[tuple[str, GatewayAddress], tuple[str, int, str]]) -> NamedCall:
         (source, gateway), (name, port, subset) = one
-        sni = traffic.sni(source, name, port, subset)
-        return NamedCall(
-            gateway,
-            name,
-            port,
-            subset,
-            traffic.tls(source, gateway.address, gateway.port, sni=sni, host=traffic.host(name)),
-        )
+        sni, host = traffic.sni(source, name, port, subset), traffic.host(name)
+        handshake = traffic.tls(source, gateway.address, gateway.port, sni=sni, host=host)
+        return NamedCall(gateway, name, port, subset, handshake)
 
     ways = list(crossings(traffic.mesh.spec, gateways))
     return tuple(traffic.from_each([(way, want) for way in ways for want in wanted], call))
@@ -158,20 +164,20 @@ def gateway_connections(
     traffic: Traffic, gateways: Sequence[GatewayAddress]
 ) -> tuple[Connection, ...]:
     """A TCP connection to every gateway address from every other network."""
-    ways = list(crossings(traffic.mesh.spec, gateways))
-    return tuple(
-        traffic.from_each(ways, lambda way: traffic.connect(way[0], way[1].address, way[1].port))
-    )
+
+    def connect(way: tuple[str, GatewayAddress]) -> Connection:
+        source, gateway = way
+        return traffic.connect(source, gateway.address, gateway.port)
+
+    return tuple(traffic.from_each(list(crossings(traffic.mesh.spec, gateways)), connect))
 
 
 def foreign_identity(mesh: Mesh, cluster: str) -> dict[str, str]:
-    """A certificate and key that say what the client's of ``cluster`` say, from a root that nobody knows."""
-    assert mesh.probes is not None
-    account = mesh.probes.client(cluster).service_account
-    name = f"spiffe://{mesh.spec.trust_domain_of(mesh.spec.cluster(cluster))}/ns/{mesh.probes.namespace}/sa/{account}"
-    leaf = make_leaf(
-        make_intermediate(make_root("foreign root"), "foreign intermediate"), spiffe_id=name
-    )
+    """A certificate and key in a client's name, from an unknown root."""
+    probes, domain = mesh.require_probes(), mesh.spec.trust_domain_of(mesh.spec.cluster(cluster))
+    account = probes.client(cluster).service_account
+    authority = make_intermediate(make_root("foreign root"), "foreign intermediate")
+    leaf = make_leaf(authority, spiffe_id=f"spiffe://{domain}/ns/{probes.namespace}/sa/{account}")
     return {"cert_pem": leaf.chain, "key_pem": leaf.key}
 
 
@@ -188,29 +194,20 @@ def _handshake(
 ) -> TlsHandshake:
     """A handshake over ``way`` for the STRICT port, with a request inside."""
     service = traffic.probes.service
-    sni = traffic.sni(way.source, service, manifests.STRICT)
-    host = traffic.host(service)
-    return traffic.tls(
-        way.source,
-        way.address,
-        way.port,
-        sni=sni,
-        certificate=certificate,
-        foreign=foreign,
-        host=host,
-    )
+    sni, host = traffic.sni(way.source, service, manifests.STRICT), traffic.host(service)
+    shake = partial(traffic.tls, way.source, way.address, way.port, sni=sni, host=host)
+    return shake(certificate=certificate, foreign=foreign)
 
 
 def _with_mesh_certificate(traffic: Traffic, way: Path) -> tuple[TlsHandshake, ...]:
-    """Handshakes with the mesh certificate, until the target cluster answers: others of its network may be behind the same gateway."""
+    """Handshakes with the mesh certificate, until the target cluster answers.
+
+    Others of its network may be behind the same gateway.
+    """
     network = traffic.mesh.spec.cluster(way.target).network
-    neighbours = (
-        sum(cluster.network == network for cluster in traffic.mesh.spec.data_planes)
-        if way.gateway
-        else 1
-    )
+    there = [one for one in traffic.mesh.spec.data_planes if one.network == network]
     attempts: list[TlsHandshake] = []
-    for _ in range(sample_size(neighbours)):
+    for _ in range(sample_size(len(there) if way.gateway else 1)):
         attempts.append(_handshake(traffic, way, ClientCertificate.MESH))
         answer = attempts[-1].answer
         if answer is None or answer.cluster == way.target:

@@ -1,30 +1,31 @@
-"""Workloads: the probes of one run put into every cluster side by side, and taken away again."""
+"""Workloads: the probes of one run, put into all clusters and taken away."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import MeshError, ProvisionError
 from ..eventually import Timeouts, eventually
+from ..istio_names import EAST_WEST_PORT, INJECTION_LABEL, REMOTE_SECRETS, REVISION_LABEL
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
 from ..spec import MeshSpec
-from ..together import for_each
+from ..together import for_each, try_each
 from . import manifests
 from .leftovers import ownership
+from .settling import settle
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
-
-T = TypeVar("T")
+_TAG_LABEL = "istio.io/tag"
+_SERVER = re.compile(r"server:\s*[\"']?(https?://\S+?)[\"']?\s")
 
 
 @contextmanager
@@ -37,30 +38,27 @@ def deployed(
     remove: bool = True,
     tell_missing: Callable[[MeshError], None] | None = None,
 ) -> Iterator[Mesh]:
-    """The mesh with probes in every cluster that runs workloads, all of them ready; their namespaces are gone at the end.
+    """The mesh with ready probes in every cluster that runs workloads.
 
-    ``remove=False`` leaves them to whoever ends the clusters. Raises :class:`ProvisionError` or ``KubeError`` naming the cluster, or
-    tells ``tell_missing`` instead, where there is one, as long as the probes came up in some cluster: the mesh then has those.
+    - Their namespaces are gone at the end; ``remove=False`` leaves them to the end of the clusters.
+    - Raises :class:`ProvisionError` or ``KubeError``, naming the cluster.
+    - As long as the probes came up in some cluster, ``tell_missing``, where there is one, is told
+      these errors instead, and the mesh has the probes that came up.
     """
     name = f"istio-mc-{mesh.run_id}"
     spec = mesh.spec
-    versions = [f"v{place}" for place, _ in enumerate(spec, 1)]
-    from .settling import settle  # here, because it needs what this module made
+    versions = {cluster.name: f"v{place}" for place, cluster in enumerate(spec, 1)}
 
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
-        kube = kubes[cluster]
-        version = f"v{[entry.name for entry in spec].index(cluster) + 1}"
-        objects = manifests.workloads(
-            cluster, version, mesh.probe_image, excluded_ports(spec, kubes, cluster)
-        )
+        kube, version = kubes[cluster], versions[cluster]
+        excluded = excluded_ports(spec, kubes, cluster)
+        objects = manifests.workloads(cluster, version, mesh.probe_image, excluded)
         if cluster in spec.config_clusters:
-            objects += manifests.policies(versions)
+            objects += manifests.policies(list(versions.values()))
         kube.apply(run_namespace(kube, name, mesh.run_id))
         kube.apply(*objects, namespace=name)
-        deployments = [
-            ("Deployment", f"{manifests.SERVICE}-{version}"),
-            ("Deployment", manifests.CLIENT),
-        ]
+        names = (f"{manifests.SERVICE}-{version}", manifests.CLIENT)
+        deployments = [("Deployment", one) for one in names]
         kube.wait_available(deployments, name, within_seconds=timeouts.workload_ready)
         return probe_pods(kube, cluster, name)
 
@@ -71,26 +69,16 @@ def deployed(
             return error
 
     clusters = [cluster.name for cluster in spec.data_planes]
+    own = {cluster: kubes[cluster] for cluster in clusters}
     missing: list[MeshError] = []
-    with _removed_at_end(
-        {cluster: kubes[cluster] for cluster in clusters},
-        mesh.run_id,
-        timeouts,
-        progress,
-        remove=remove,
-    ):
+    with _removed_at_end(own, mesh.run_id, timeouts, progress, remove=remove):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
             made = for_each(attempt, clusters)
             missing += (error for error in made if isinstance(error, MeshError))
             if missing and (tell_missing is None or len(missing) == len(made)):
                 raise missing[0]
         found = tuple(pod for pods in made if not isinstance(pods, MeshError) for pod in pods)
-        probed = replace(
-            mesh,
-            probes=Probes(
-                namespace=name, service=manifests.SERVICE, image=mesh.probe_image, pods=found
-            ),
-        )
+        probed = replace(mesh, probes=Probes(name, manifests.SERVICE, mesh.probe_image, found))
         for error in missing:
             assert tell_missing is not None
             tell_missing(error)
@@ -101,29 +89,28 @@ def deployed(
 
 @contextmanager
 def own_namespace(mesh: Mesh, kubes: Mapping[str, Kube], purpose: str) -> Iterator[str]:
-    """An empty namespace of this run for one check, in every cluster with workloads; yields its name.
+    """An empty namespace for one check, in every cluster with workloads.
 
-    Its removal is ordered at the end and not waited for, which takes seconds; :func:`deployed` waits until all of the run's are gone.
+    - Yields its name.
+    - Its removal is ordered at the end and not waited for, which would take seconds;
+      :func:`deployed` waits until all namespaces of the run are gone.
     """
     name = f"istio-mc-{mesh.run_id}-{purpose}"
-    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    own = [kubes[cluster.name] for cluster in mesh.spec.data_planes]
     try:
-        for_each(
-            lambda cluster: kubes[cluster].apply(run_namespace(kubes[cluster], name, mesh.run_id)),
-            clusters,
-        )
+        for_each(lambda kube: kube.apply(run_namespace(kube, name, mesh.run_id)), own)
         yield name
     finally:
-        for_each(lambda cluster: kubes[cluster].delete("Namespace", name), clusters)
+        try_each(lambda kube: kube.delete("Namespace", name), own)
 
 
 @contextmanager
 def _removed_at_end(
     kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts, progress: Progress, *, remove: bool
 ) -> Iterator[None]:
-    """Remove every namespace of the run from all these clusters at the end, whatever happened, and prove that they are gone.
+    """Remove all namespaces of the run at the end, and prove them gone.
 
-    A failure to do so is reported beside the first one.
+    A failure to do so is reported beside an earlier error.
     """
     try:
         yield
@@ -140,7 +127,10 @@ def _removed_at_end(
 
 
 def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
-    """Delete a namespace and wait until it is gone; :class:`~pytest_istio_mc.errors.NotInTime` says what holds it."""
+    """Delete a namespace and wait until it is gone.
+
+    :class:`~pytest_istio_mc.errors.NotInTime` says what holds it.
+    """
     kube.delete("Namespace", namespace)
     eventually(
         lambda: kube.read("Namespace", namespace),
@@ -152,16 +142,17 @@ def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
 
 
 def run_namespace(kube: Kube, name: str, run_id: str) -> manifests.Manifest:
-    """The manifest of a namespace of this run, labelled the way in which this cluster's mesh injects."""
+    """A namespace of this run, with the labels for injection here."""
     return manifests.namespace(name, run_id, injection_labels(kube), ownership())
 
 
 def injection_labels(kube: Kube) -> dict[str, str]:
-    """The namespace labels that ask for sidecars here: ``istio-injection=enabled`` where a webhook heeds it, else a revision.
+    """The namespace labels that ask for sidecars here.
 
-    A tag is preferred to a bare revision, as Istio's "Canary Upgrades" page recommends. Where the webhooks cannot be read, the plain label.
+    - ``istio-injection=enabled`` where a webhook heeds it, or where webhooks cannot be read.
+    - Else a revision, preferably a tag, as Istio's page "Canary Upgrades" recommends.
     """
-    plain = {"istio-injection": "enabled"}
+    plain = {INJECTION_LABEL: "enabled"}
     revisions: list[tuple[bool, str]] = []
     try:
         configurations = kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector")
@@ -171,42 +162,29 @@ def injection_labels(kube: Kube) -> dict[str, str]:
         labels = configuration["metadata"].get("labels") or {}
         for webhook in configuration.get("webhooks") or ():
             rules = (webhook.get("namespaceSelector") or {}).get("matchExpressions") or ()
-            if any(
-                rule["key"] == "istio-injection" and "enabled" in (rule.get("values") or ())
-                for rule in rules
-            ):
+            values = [rule.get("values") or () for rule in rules if rule["key"] == INJECTION_LABEL]
+            if any("enabled" in some for some in values):
                 return plain
-        if labels.get("istio.io/tag") or labels.get("istio.io/rev"):
-            revisions.append(
-                ("istio.io/tag" not in labels, labels.get("istio.io/tag") or labels["istio.io/rev"])
-            )
-    return {"istio.io/rev": min(revisions)[1]} if revisions else plain
+        if revision := labels.get(_TAG_LABEL) or labels.get(REVISION_LABEL):
+            revisions.append((_TAG_LABEL not in labels, revision))
+    return {REVISION_LABEL: min(revisions)[1]} if revisions else plain
 
 
 def excluded_ports(spec: MeshSpec, kubes: Mapping[str, Kube], cluster: str) -> list[int]:
-    """The ports on which this cluster's client bypasses its sidecar: gateways, istiod's and policy ports, and the API servers of other
-    clusters."""
-    ports = {
-        manifests.EAST_WEST,
-        *manifests.CONTROL_PLANE,
-        manifests.PERMISSIVE,
-        manifests.STRICT,
-        443,
-        6443,
-    }
+    """The ports on which this cluster's client bypasses its sidecar.
+
+    Those of gateways, istiods and policies, and of the API servers of other clusters.
+    """
+    ports = {EAST_WEST_PORT, *manifests.CONTROL_PLANE, manifests.PERMISSIVE, manifests.STRICT}
+    ports |= {443, 6443}
     ports |= {port for kube in kubes.values() if (port := urlsplit(kube.server).port)}
-    with contextlib.suppress(
-        MeshError
-    ):  # who may not read secrets cannot use them from the probe either
-        for secret in kubes[cluster].list(
-            "Secret", spec.istio_namespace, labels="istio/multiCluster=true"
-        ):
-            for value in (secret.get("data") or {}).values():
-                for server in re.findall(
-                    r"server:\s*[\"']?(https?://\S+?)[\"']?\s", _decoded(value) + "\n"
-                ):
-                    with contextlib.suppress(ValueError):
-                        ports.add(urlsplit(server).port or 443)
+    secrets: list[dict[str, Any]] = []
+    with suppress(MeshError):  # who may not read secrets cannot use them from the probe either
+        secrets = kubes[cluster].list("Secret", spec.istio_namespace, labels=REMOTE_SECRETS)
+    for value in (value for secret in secrets for value in (secret.get("data") or {}).values()):
+        for server in _SERVER.findall(_decoded(value) + "\n"):
+            with suppress(ValueError):
+                ports.add(urlsplit(server).port or 443)
     return sorted(ports)
 
 
@@ -218,11 +196,8 @@ def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]
         if metadata.get("deletionTimestamp"):
             continue
         if not status.get("podIP"):
-            raise ProvisionError(
-                f'cluster "{cluster}": pod {metadata["name"]}',
-                "has no address",
-                f"phase {status.get('phase')}",
-            )
+            thing = f'cluster "{cluster}": pod {metadata["name"]}'
+            raise ProvisionError(thing, "has no address", f"phase {status.get('phase')}")
         pods.append(
             ProbePod(
                 cluster=cluster,
@@ -238,18 +213,15 @@ def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]
 
 
 def _remove_everywhere(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts) -> None:
-    def remove(cluster: str) -> None:
-        kube = kubes[cluster]
-        names = [
-            item["metadata"]["name"]
-            for item in kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")
-        ]
+    def remove(kube: Kube) -> None:
+        found = kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")
+        names = [item["metadata"]["name"] for item in found]
         for name in names:
             kube.delete("Namespace", name)
         for name in names:
             remove_namespace(kube, name, timeouts.clean_up)
 
-    for_each(remove, kubes)
+    try_each(remove, kubes.values())
 
 
 def _decoded(value: Any) -> str:

@@ -1,18 +1,18 @@
-"""The lab provider: builds real clusters with a real Istio on this machine, without a container engine."""
+"""The lab provider: real clusters and Istio, without a container engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import GivenUp, MeshError, ProvisionError
+from ..errors import GivenUp, MeshError, ProvisionError, UsageProblem
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
 from ..spec import MeshSpec, with_contexts
-from . import ProvisionRequest
+from .provider import ProvisionRequest
 
 if TYPE_CHECKING:
     from ..lab.binaries.toolchain import Toolchain
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from ..topologies import Topology
 
 NOTES = (
-    "lab: the proxies are upstream Envoy, not Istio's build, so Istio's own filters (metadata exchange, ALPN, telemetry) are off",
+    (
+        "lab: the proxies are upstream Envoy, not Istio's build, "
+        "so Istio's own filters (metadata exchange, ALPN, telemetry) are off"
+    ),
     "lab: every cluster has one node, and all of them share this machine's processors",
 )
-"""What differs between the lab and a production mesh; every certificate made in the lab says so."""
+"""How the lab differs from a production mesh; every certificate made in the lab says so."""
 
 
 class LabProvider:
@@ -33,39 +36,41 @@ class LabProvider:
     summary = (
         "builds real Kubernetes clusters and a real Istio on this machine and removes them again"
     )
+    disposable = True
+    on_this_machine = True
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
-        """Build, yield, take down (or, with ``keep``, leave it and say how to remove it)."""
-        name = f"run-{request.run_id}"
-        with bring_up(request.spec, name, request.timeouts, progress) as (lab, mesh):
+        """Build, yield, take down; with ``keep``, leave it and say how to remove it."""
+        name, spec, topology = f"run-{request.run_id}", request.spec, request.topology
+        if topology is None:
+            raise UsageProblem(f'topology "{spec.topology}"', "is not known: nothing can build it")
+        with bring_up(topology, spec, name, request.timeouts, progress) as (lab, mesh):
             lab.when_it_fails(request.tell_failure)
-            yield replace(
-                mesh, run_id=request.run_id, probe_image=request.probe_image or mesh.probe_image
-            )
+            image = request.probe_image or mesh.probe_image
+            yield replace(mesh, run_id=request.run_id, probe_image=image)
             if request.keep:
                 lab.detach()
-                progress.note(
-                    f'kept: lab "{name}"; kubeconfig {lab.kubeconfig}; remove it with: istio-mc lab down --name {name}'
-                )
+                remove = f"istio-mc lab down --name {name}"
+                kept = f'kept: lab "{name}"; kubeconfig {lab.kubeconfig}'
+                progress.note(f"{kept}; remove it with: {remove}")
 
 
 @contextmanager
 def bring_up(
-    spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress
+    topology: Topology, spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress
 ) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
-    At the end the lab is stopped unless it is detached by then; after an error it is stopped always. A lab that lost something while
-    it was in use raises :class:`ProvisionError` at its end: what was found in it since then may be the lab's fault.
+    - At the end the lab is stopped, unless it is detached by then; after an error, always.
+    - A lab that lost something while in use raises :class:`ProvisionError` at its end: later
+      findings may be the lab's fault.
     """
-    from .. import topologies
     from ..lab import doctor, lab
     from ..lab.binaries import images, toolchain
     from ..lab.breakages import BREAKAGES
     from ..lab.leftovers import sweep
 
-    topology = topologies.known()[spec.topology]
     topology.check(spec)
     lab.check_name(name)
     doctor.require(len(spec.clusters))
@@ -73,25 +78,21 @@ def bring_up(
         progress.note(f"swept: {leftover}")
     tools = toolchain.ensure(progress)
     running = lab.start(spec, name, tools, progress, within_seconds=timeouts.cluster_ready)
-    located = with_contexts(
-        spec, {cluster.name: cluster.name for cluster in spec}, str(running.kubeconfig)
+    contexts = {cluster.name: cluster.name for cluster in spec}
+    mesh = Mesh(
+        spec=with_contexts(spec, contexts, str(running.kubeconfig)),
+        run_id=name,
+        provider=LabProvider.name,
+        probe_image=images.PYTHON,
+        capabilities=BREAKAGES,
+        controls=str(running.plan.home),
+        notes=NOTES,
+        versions={cluster.name: dict(tools.versions) for cluster in spec},
     )
     try:
-        _install(topology, located, running, tools, timeouts, progress)
+        _install(topology, mesh.spec, running, tools, timeouts, progress)
         running.wait_ready()
-        yield (
-            running,
-            Mesh(
-                spec=located,
-                run_id=name,
-                provider=LabProvider.name,
-                probe_image=images.PYTHON,
-                capabilities=BREAKAGES,
-                controls=str(running.plan.home),
-                notes=NOTES,
-                versions={cluster.name: dict(tools.versions) for cluster in spec},
-            ),
-        )
+        yield running, mesh
     except BaseException as error:
         failure = running.failure
         running.stop()
@@ -114,7 +115,7 @@ def _install(
     timeouts: Timeouts,
     progress: Progress,
 ) -> None:
-    from ..kube import Kube
+    from ..kube.connecting import connected
     from ..lab.binaries import images
     from ..lab.istio_settings import LAB_SETTINGS
     from ..topologies.access import ClusterAccess
@@ -127,28 +128,24 @@ def _install(
         cache=tools.home.parent / "rendered",
         settings=LAB_SETTINGS,
     )
-    with ExitStack() as closing:
-        clusters = {}
-        for cluster, node in zip(spec, running.plan.nodes, strict=True):
-            kube = Kube(
-                cluster.name,
-                spec.kubeconfig,
-                cluster.context,
-                request_timeout_seconds=timeouts.kube_request,
+    with connected(spec, timeouts) as kubes:
+        config = spec.kubeconfig
+        clusters = {
+            one.name: ClusterAccess(
+                one.name, config, one.context, node.peer_server, kubes[one.name]
             )
-            closing.callback(kube.close)
-            # after an error or Ctrl-C work for other clusters may still be under way; it ends with its next request
-            closing.callback(
-                kube.give_up,
-                ProvisionError(f'cluster "{cluster.name}"', "the installation is over"),
-            )
-            clusters[cluster.name] = ClusterAccess(
-                cluster.name, spec.kubeconfig, cluster.context, node.peer_server, kube
-            )
+            for one, node in zip(spec, running.plan.nodes, strict=True)
+        }
 
         def give_up(failure: MeshError) -> None:
-            for access in clusters.values():
-                access.kube.give_up(failure)
+            for kube in kubes.values():
+                kube.give_up(failure)
 
-        running.when_it_fails(give_up)
-        topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
+        try:
+            running.when_it_fails(give_up)
+            topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
+        finally:
+            # after an error or Ctrl-C work for other clusters ends with its next request
+            for kube in kubes.values():
+                over = ProvisionError(f'cluster "{kube.name}"', "the installation is over")
+                kube.give_up(over)

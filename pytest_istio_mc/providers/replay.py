@@ -13,11 +13,11 @@ from ..settings import REPLAY
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
-    from . import ProvisionRequest
+    from .provider import ProvisionRequest
 
 
 class Replay:
-    """The provider of a run on a recorded snapshot: no cluster, no network."""
+    """``--mesh-replay``: a recorded snapshot, no cluster, no network."""
 
     name = REPLAY
     summary = "reads a recorded snapshot; no cluster, no network"

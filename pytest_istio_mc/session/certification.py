@@ -31,7 +31,7 @@ from .tests import verdict_of
 class Certification:
     """One mesh: provision it, gather the verdicts on it, take it down, write its certificate.
 
-    ``report`` is that certificate, once there is one, and ``problems`` what went wrong besides its verdicts.
+    ``report`` is that certificate, once there is one; ``problems`` went wrong besides its verdicts.
     """
 
     def __init__(
@@ -83,14 +83,15 @@ class Certification:
     def clean_up(self) -> None:
         """Take down what was provisioned; a second call does nothing."""
         with finishing(self._console.line):
-            if self.run.on_this_machine and not self.run.settings.keep:
+            mesh, keep = self.run.mesh, self.run.settings.keep
+            if mesh is not None and mesh.disposable and not keep:
                 self.run.give_up(ProvisionError(f"mesh {self.topology}", "is being taken down"))
             self.run.leave()  # after an interruption observations may still be at work
             self._undo.close()
         self.run.mesh = None
 
     def certify(self, why_not_run: str) -> None:
-        """Build and write the certificate; where the disk refuses it, it goes to the terminal instead of being lost."""
+        """Build and write the certificate; where the disk refuses it, print it instead."""
         settings, gathered = self.run.settings, self.gathered
         self.report = report.build_report(
             settings,
@@ -99,7 +100,7 @@ class Certification:
                 verdicts=gathered.verdicts,
                 durations=gathered.durations,
                 not_run=gathered.why_not_run(why_not_run),
-                convergence=gathered.convergence,
+                convergence=gathered.convergence(),
                 steps=self._progress.steps,
                 began=self._began,
                 seconds=(datetime.now(UTC) - self._began).total_seconds(),
@@ -162,7 +163,7 @@ def own_version() -> str:
 
 
 def _told(error: BaseException) -> list[str]:
-    """What went wrong, oldest first: an error while cleaning up comes after the one that led to it. A defect of ours has its trace."""
+    """What went wrong, oldest first: a clean-up error comes last. Our defects have a trace."""
     earlier = (
         _told(error.__context__)
         if error.__context__ is not None and error.__cause__ is None
@@ -182,7 +183,6 @@ class Gathered:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
-    convergence: list[dict[str, Any]] = field(default_factory=list)
     other_failures: int = 0
     _checks: dict[str, str] = field(default_factory=dict)
 
@@ -193,7 +193,7 @@ class Gathered:
         )
 
     def add(self, report: pytest.TestReport) -> None:
-        """Take in one report: a verdict, a skip with its reason, or a failure of a test that judges no check."""
+        """Take in one report: a verdict, a skip with its reason, or a failure besides checks."""
         check = self.check_of(report)
         if check is None:
             self.other_failures += report.failed
@@ -210,9 +210,16 @@ class Gathered:
         if verdict is not None:
             known = [self.verdicts[check]] if check in self.verdicts else []
             self.verdicts[check] = worst(check, [*known, verdict]) or verdict
-            self.convergence.extend(getattr(report, "mesh_check", {}).get("convergence", ()))
         elif report.skipped:
             self.not_run[check] = _skip_reason(report)
+
+    def convergence(self) -> list[dict[str, Any]]:
+        """How long waits took, an entry each, with the check that waited."""
+        return [
+            {"check": check, **entry.__dict__}
+            for check, verdict in self.verdicts.items()
+            for entry in verdict.convergence
+        ]
 
     def check_of(self, report: pytest.TestReport) -> str | None:
         """The id of the check that the reported test judges."""
@@ -220,7 +227,7 @@ class Gathered:
         return recorded["check"] if recorded else self._checks.get(report.nodeid.partition("@")[0])
 
     def why_not_run(self, otherwise: str) -> dict[str, str]:
-        """Why each check that was to run has no verdict: the reason of its skip, or ``otherwise``."""
+        """Why checks that were to run have no verdict: the reason of a skip, or ``otherwise``."""
         return {
             check: self.not_run.get(check, otherwise)
             for check in self._checks.values()

@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 
 class Losses:
-    """Clusters that the provider lost, as it tells of them from any thread. ``first`` is the one to show, None while all is well;
-    ``tell_first`` is called with it."""
+    """Clusters that the provider lost, as it tells of them from any thread.
+
+    ``first`` is the one to show, None while all is well; ``tell_first`` is called with it.
+    """
 
     def __init__(self, tell_first: Callable[[MeshError], None]) -> None:
         self._tell_first = tell_first
@@ -39,7 +41,7 @@ class Losses:
 
     @contextmanager
     def ends(self, kubes: Iterable[Kube]) -> Iterator[None]:
-        """What is done here ends with the first loss, which is raised, and waits for nothing that cannot come any more."""
+        """End what is done here with the first loss, which is raised."""
         with self._lock:
             if self.first:
                 raise self.first
@@ -58,14 +60,14 @@ class Losses:
 
 
 class Undo:
-    """An exit stack that never lets a clean-up error hide another error, or keep the rest from being cleaned up."""
+    """An exit stack in which clean-up errors neither hide other errors nor stop the clean-up."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self.problems: list[str] = []
 
     def enter(self, what: str, manager: AbstractContextManager[T]) -> T:
-        """Enter ``manager``; when it is left and fails, ``problems`` says so in the name of ``what``."""
+        """Enter ``manager``; where leaving it fails, ``problems`` says so, naming ``what``."""
         value = manager.__enter__()
 
         def leave(
@@ -91,7 +93,7 @@ class Undo:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM (a cancelled CI job) end the run as Ctrl-C does, so that everything is cleaned up."""
+    """Let SIGTERM (a cancelled CI job) end the run as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -108,7 +110,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def finishing(warn: Callable[[str], None]) -> Iterator[None]:
-    """Let clean-up finish: the first Ctrl-C (or SIGTERM) meanwhile only says so, the second one gives up."""
+    """Let clean-up finish: a first Ctrl-C or SIGTERM only warns, a second one gives up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -119,9 +121,8 @@ def finishing(warn: Callable[[str], None]) -> Iterator[None]:
         asked += 1
         if asked > 1:
             raise KeyboardInterrupt
-        warn(
-            "still cleaning up; interrupt once more to leave things behind (istio-mc sweep removes them)"
-        )
+        leave = "interrupt once more to leave things behind (istio-mc sweep removes them)"
+        warn(f"still cleaning up; {leave}")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

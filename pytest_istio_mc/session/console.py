@@ -16,7 +16,7 @@ class Console:
         self._config = config
 
     def line(self, text: str) -> None:
-        """Print a line of progress at once, also while pytest captures output; any thread may call it."""
+        """Print a line at once, also while pytest captures output; any thread may call it."""
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -36,7 +36,7 @@ class Console:
                 reporter.write_line(text)
 
     def _begin_line(self, reporter: pytest.TerminalReporter) -> None:
-        """End a line of dots, also one of pytest-xdist, which the reporter does not know to be unfinished."""
+        """End a line of dots, also one of pytest-xdist, of which the reporter does not know."""
         reporter.ensure_newline()
         if self._config.get_terminal_writer().width_of_current_line:
             reporter.write_line("")

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..checks import catalogue
-from ..checks.catalogue import AREAS, Check, Kind
+from ..checks.catalogue import Check, Kind, area_title
 from ..evidence import terminal
 from ..providers import Provider
-from ..settings import Assignment, Settings
+from ..settings import ATTACH, Assignment, Settings
 
 
 def list_checks() -> str:
-    """Every known check: id, profile, kind, sentence, what it requires, what explains it, and where the demand comes from."""
+    """Every known check with its sentence, needs, explanations and documentation."""
     checks = catalogue.known_checks()
     lines: list[str] = []
     area = ""
     for check in checks.values():
         if check.area != area:
             area = check.area
-            lines += ["", AREAS[area], "-" * len(AREAS[area])]
+            lines += ["", area_title(area), "-" * len(area_title(area))]
         lines += _described(check)
-    kinds = "static: reads a snapshot; live: sends traffic in its own namespaces; fault: breaks something and heals it"
+    kinds = (
+        "static: reads a snapshot; live: sends traffic in its own namespaces; "
+        "fault: breaks something and heals it"
+    )
     lines += ["", f"{len(checks)} checks. {kinds}."]
     return "\n".join(lines[1:] if lines and not lines[0] else lines)
 
@@ -76,13 +79,15 @@ def _steps(settings: Settings) -> list[str]:
     if settings.replay:
         return [f"read the snapshot in {settings.replay}", "judge the static checks"]
     names = ", ".join(cluster.name for cluster in settings.spec)
-    first = {
-        "lab": [
-            f"build the clusters {names} and install Istio on them",
-            f"join them, as in {_documentation(settings.topology)}",
-        ],
-        "attach": [f"read the mesh on {names}; nothing of it is changed"],
-    }.get(settings.provider, [f'let the provider "{settings.provider}" give the clusters {names}'])
+    if settings.disposable:
+        topology = settings.known_topology
+        page = topology.documentation if topology else "its documentation"
+        build = f"build the clusters {names} and install Istio on them"
+        first = [build, f"join them, as in {page}"]
+    elif settings.provider == ATTACH:
+        first = [f"read the mesh on {names}; nothing of it is changed"]
+    else:
+        first = [f'let the provider "{settings.provider}" give the clusters {names}']
     checks = [check for check in catalogue.known_checks().values() if settings.selects(check.id)]
     kinds = {check.kind for check in checks if not settings.standing(check).obstacle}
     live = ", then send traffic for the live ones" if Kind.LIVE in kinds else ""
@@ -90,7 +95,10 @@ def _steps(settings: Settings) -> list[str]:
     return [
         *first,
         "create a namespace of this run with probe workloads in every cluster that runs workloads",
-        "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, certificates; secrets redacted",
+        (
+            "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, "
+            "certificates; secrets redacted"
+        ),
         f"judge the static checks on it{live}{faults}",
         "remove what was made, write the certificate",
     ]
@@ -101,24 +109,14 @@ def _distinct(what: str, values: Iterable[str]) -> str:
     return f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}"
 
 
-def _documentation(topology: str) -> str:
-    """The page that says how a topology is joined; a spec of another provider may be of a topology that nobody documents."""
-    from ..topologies import known
-
-    found = known().get(topology)
-    return found.documentation if found else "its documentation"
-
-
 def _removed(settings: Settings) -> list[str]:
     if settings.replay:
         return ["nothing was made"]
     if settings.keep:
         return ["nothing (--mesh-keep); the run says at its end how to remove it"]
-    return (
-        ["the whole lab"]
-        if settings.provider == "lab"
-        else ["the namespaces of this run; your mesh stays as it was"]
-    )
+    if settings.disposable:
+        return ["the clusters, with everything in them"]
+    return ["the namespaces of this run; your mesh stays as it was"]
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:

@@ -12,8 +12,8 @@ from ..errors import KubeError, MeshError
 from ..kube.connecting import connected
 from ..mesh import Mesh
 from ..progress import Progress
-from ..providers import Recorder
-from ..settings import DEFAULT_PROVIDER, Settings
+from ..providers import Recorder, as_provided
+from ..settings import Settings
 from .cleanup import Losses, Undo
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A mesh that is ready to be judged, and its snapshot. ``no_probes`` says why there are no probes in it; empty where there are."""
+    """A mesh that is ready to be judged, its snapshot, and why it has no probes (else empty)."""
 
     mesh: Mesh
     snapshot: Snapshot
@@ -45,10 +45,10 @@ def prepared_mesh(
     problems: list[str],
     tell_loss: Callable[[MeshError], None] = lambda error: None,
 ) -> Iterator[Prepared]:
-    """Provide the mesh, deploy the probes, record the snapshot into ``folder``; at the end remove what was made.
+    """Provide the mesh, deploy probes, record the snapshot into ``folder``; undo it at the end.
 
-    Clean-up errors are added to ``problems``, whether or not there was another error before them. ``tell_loss`` is called, from any thread,
-    where the provider loses clusters meanwhile.
+    - Clean-up errors are added to ``problems``, whether or not another error came before them.
+    - ``tell_loss`` is called, from any thread, where the provider loses clusters meanwhile.
     """
     from ..providers import ProvisionRequest
 
@@ -61,11 +61,12 @@ def prepared_mesh(
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
         tell_failure=losses.tell,
+        topology=settings.known_topology,
     )
     undo = Undo()
     failed: BaseException | None = None
     try:
-        mesh = undo.enter("the mesh", provider.provide(request, progress))
+        mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
@@ -93,13 +94,13 @@ def _save(snapshot: Snapshot, folder: Path) -> None:
 def _observed(
     mesh: Mesh, settings: Settings, undo: Undo, progress: Progress, losses: Losses
 ) -> Prepared:
-    """The mesh with probes and its snapshot. Where the probes do not come up, the static checks still say why the mesh is broken, with
-    what the probes of the other clusters see of it.
+    """The mesh with probes, and its snapshot.
 
-    Where it is the clusters that broke, there is nothing to look at, and that error is raised.
+    - Where probes do not come up, static checks say why, with what other clusters' probes see.
+    - Where the clusters themselves broke, there is nothing to look at: that error is raised.
     """
-    theirs = mesh.provider != DEFAULT_PROVIDER  # a lab ends with everything in it
-    kubes = undo.enter("the connections", connected(mesh, settings.timeouts))
+    theirs = not mesh.disposable
+    kubes = undo.enter("the connections", connected(mesh.spec, settings.timeouts))
     if theirs:
         sweep_dead_runs(kubes, progress)
     if theirs and settings.keep:
@@ -140,30 +141,28 @@ def _probed(
 
 
 def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
-    """Remove the namespaces of runs of this machine that were killed, and take back what else they did. Where that is not allowed, the
-    checks will say what else is not."""
+    """Clear what killed runs of this machine left in clusters.
+
+    Where that is not allowed, the checks will say what else is not.
+    """
     from ..faults.leftovers import leftover_objects
     from ..probes.leftovers import leftovers
 
     for kube in kubes.values():
+        where = f'in cluster "{kube.name}"'
         with suppress(KubeError):
-            for leftover in leftovers(kube):
-                if leftover.owner_is_dead:
-                    kube.delete("Namespace", leftover.namespace)
-                    progress.note(
-                        f'swept: namespace {leftover.namespace} of dead run {leftover.run_id} in cluster "{kube.name}"'
-                    )
-            for stray in leftover_objects(kube):
-                if stray.left.owner_is_dead:
-                    progress.note(
-                        f'swept: {stray}, which is dead, in cluster "{kube.name}"{_taken_back(stray, kube)}'
-                    )
+            for dead in (one for one in leftovers(kube) if one.owner_is_dead):
+                name = dead.namespace
+                kube.delete("Namespace", name)
+                progress.note(f"swept: namespace {name} of dead run {dead.run_id} {where}")
+            for item in (one for one in leftover_objects(kube) if one.left.owner_is_dead):
+                progress.note(f"swept: {item}, which is dead, {where}{_taken_back(item, kube)}")
 
 
-def _taken_back(stray: LeftoverObject, kube: Kube) -> str:
-    """What is to be said of it, where it was not simply taken back."""
+def _taken_back(item: LeftoverObject, kube: Kube) -> str:
+    """What is to be said where an object was not simply taken back."""
     try:
-        stray.take_back(kube)
+        item.take_back(kube)
     except MeshError as error:
         return f"; {error}"
     return ""
@@ -176,7 +175,10 @@ def _kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> Iterator
 
 
 def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> None:
-    """Give up this run's namespaces, so that no sweep takes them for those of a run that was killed, and say how to remove them."""
+    """Give up this run's namespaces, and say how to remove them.
+
+    Else a sweep would take them for those of a killed run.
+    """
     from ..probes.leftovers import leftovers
     from ..probes.manifests import OWNER_ANNOTATION, RUN_LABEL
 
@@ -192,6 +194,5 @@ def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> N
             )
         if names:
             where = f"--kubeconfig={mesh.spec.kubeconfig} --context={cluster.context}"
-            progress.note(
-                f"kept: {', '.join(names)}; remove with: kubectl {where} delete namespace -l {RUN_LABEL}={mesh.run_id}"
-            )
+            remove = f"kubectl {where} delete namespace -l {RUN_LABEL}={mesh.run_id}"
+            progress.note(f"kept: {', '.join(names)}; remove with: {remove}")

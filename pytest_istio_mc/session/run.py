@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
-from ..checks.catalogue import Check
+from ..checks import catalogue
+from ..checks.catalogue import Check, Observe
+from ..checks.site import Here
 from ..errors import GivenUp, MeshError
 from ..eventually import eventually
 from ..kube.connecting import connected
 from ..mesh import Mesh
-from ..settings import DEFAULT_PROVIDER, Settings
+from ..settings import Settings
 from ..verdicts import Verdict
+from .observing import Observations
 
 if TYPE_CHECKING:
+    from ..faults import Faults
     from ..kube import Kube
+    from ..observations import GatewayAddress
     from ..probes.traffic import Traffic
     from ..snapshot import Snapshot
-
-
-T = TypeVar("T")
-
-
-SEES = "mesh_sees"
-"""The mark of a test that says what it judges: a function that makes the observation on a run."""
 
 
 TOPOLOGY = "topology"
@@ -41,15 +40,15 @@ TOPOLOGY = "topology"
 
 @dataclass
 class Run:
-    """The certification of one mesh, in one process. The process that provisions fills in what it made; workers are told.
+    """The certification of one mesh, in one process; a ``Site`` for observers.
 
-    ``folder`` is shared by all processes of the session, for as long as it goes on. ``problem`` says why there is no mesh, where it
-    could not be provisioned. ``among_others`` says whether the session certifies other topologies, too, so that messages have to name
-    this one.
+    - The process that provisions fills in what it made, workers are told (:meth:`attach`).
+    - ``folder`` is shared by all processes of the session, for as long as it goes on.
+    - ``problem`` says why there is no mesh, where it could not be provisioned.
+    - ``among_others``: the session certifies other topologies, too, so messages name this one.
     """
 
     settings: Settings
-    checks: Mapping[str, Check]
     run_id: str
     folder: Path
     among_others: bool = False
@@ -57,23 +56,30 @@ class Run:
     snapshot_folder: Path | None = None
     no_probes: str = ""
     problem: str = ""
-    _ahead: Observations = field(init=False)
+    _observations: Observations = field(init=False)
     _snapshot: Snapshot | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _kubes: dict[str, Kube] | None = None
     _traffic: Traffic | None = None
+    _gateways: tuple[GatewayAddress, ...] | None = None
     _gone: MeshError | None = None
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._ahead = Observations(len(self.settings.spec.data_planes))
+        self._observations = Observations(len(self.settings.spec.data_planes))
 
     @property
     def topology(self) -> str:
         """The name of its topology."""
         return self.settings.topology
 
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """Every known check, those of test modules collected by now included."""
+        return catalogue.known_checks()
+
     def require_mesh(self) -> Mesh:
-        """The mesh; :class:`MeshError` where none was provisioned, which means that this test was not seen to need one."""
+        """The mesh; :class:`MeshError` where this test was not seen to need one."""
         if self.mesh is None:
             raise MeshError(
                 "mesh",
@@ -85,7 +91,7 @@ class Run:
     @property
     def on_this_machine(self) -> bool:
         """Whether the clusters share the machine that runs the tests."""
-        return self.mesh is not None and self.mesh.provider == DEFAULT_PROVIDER
+        return self.mesh is not None and self.mesh.on_this_machine
 
     def read_snapshot(self) -> Snapshot:
         """The snapshot of the mesh, read once a process."""
@@ -101,7 +107,7 @@ class Run:
         """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`."""
         if self._kubes is None:
             self._kubes = self._open.enter_context(
-                connected(self.require_mesh(), self.settings.timeouts)
+                connected(self.require_mesh().spec, self.settings.timeouts)
             )
             self._pass_on()
         return self._kubes
@@ -117,30 +123,69 @@ class Run:
             self._pass_on()
         return self._traffic
 
-    def once(self, name: str, kind: type[T], observe: Callable[[], T]) -> T:
-        """What ``observe`` gives, a dataclass; in all processes of a run it is called once, unless it fails.
+    @property
+    def here(self) -> Here:
+        """What judges may look at besides observations."""
+        return Here(self.require_mesh(), self.read_snapshot(), self.settings.timeouts)
 
-        Only for the tests of checks that run alone: nobody else comes to it while the first one observes.
+    @property
+    def may_disrupt(self) -> bool:
+        """Whether observers may touch more than namespaces of their own."""
+        return self.settings.may_disrupt
+
+    def faults(self) -> Faults:
+        """What can be broken; contexts that heal, and are undone where this process is killed."""
+        from ..faults import Faults
+
+        return Faults(self.require_mesh(), self.kubes(), self.settings.timeouts)
+
+    def gateways(self) -> tuple[GatewayAddress, ...]:
+        """The addresses of the east-west gateways of all networks, as their Services have them."""
+        from ..probes.paths import gateway_addresses
+
+        with self._asking:
+            if self._gateways is None:
+                self._gateways = gateway_addresses(self.require_mesh().spec, self.kubes())
+            return self._gateways
+
+    def judge(self, check: Check) -> tuple[Verdict, float]:
+        """The verdict of a check, and for how many seconds it was observed before it was asked."""
+        if not check.sees:
+            return check.judge(self.read_snapshot()), 0.0
+        seen, before = [], 0.0
+        for observe in check.sees:
+            began = time.monotonic()
+            observed = self._observations.result(observe, self._observation(observe, check))
+            waited = time.monotonic() - began
+            before += max(0.0, observed.seconds - waited) if observed.ahead else 0.0
+            seen.append(observed.value)
+        return check.judge(self.here, *seen), before
+
+    def look_ahead(self, checks: Iterable[Check]) -> None:
+        """Start making what these checks see, side by side."""
+        for check in checks:
+            for observe in check.sees:
+                self.traffic()  # opened here, in one thread
+                self.read_snapshot()
+                self._observations.begin(observe, self._observation(observe, check))
+
+    def _observation(self, observe: Observe, check: Check) -> Callable[[], Any]:
+        return partial(self._once, observe) if check.alone else partial(observe, self)
+
+    def _once(self, observe: Observe) -> Any:
+        """What an observer gives, made once in all processes of a run unless it fails.
+
+        Only for checks that run alone: nobody else comes to it while the first one observes.
         """
         from ..plain import from_plain, to_plain
 
-        file = self.folder / f"{self.topology}-{name}.json"
+        file = self.folder / f"{self.topology}-{observe.__module__}.{observe.__qualname__}.json"
         if file.exists():
+            kind = get_type_hints(observe)["return"]
             return from_plain(kind, json.loads(file.read_text()))
-        seen = observe()
+        seen = observe(self)
         file.write_text(json.dumps(to_plain(seen)))
         return seen
-
-    def look_ahead(self, observations: Iterable[Callable[[Run], Any]]) -> None:
-        """Start making these observations, side by side."""
-        for observe in observations:
-            self.traffic()  # opened here, in one thread
-            self.read_snapshot()
-            self._ahead.begin(observe, lambda observe=observe: observe(self))  # type: ignore[misc]
-
-    def see(self, observe: Callable[[Run], Any]) -> Observed:
-        """What this observation gives; made now where nobody looked ahead."""
-        return self._ahead.result(observe, lambda: observe(self))
 
     @property
     def lost(self) -> str:
@@ -148,8 +193,10 @@ class Run:
         return str(GivenUp(self._gone)) if self._gone else ""
 
     def give_up(self, why: MeshError) -> None:
-        """The clusters will not come back: whatever waits for them in this process, or asks them from now on, ends with
-        :class:`~pytest_istio_mc.errors.GivenUp`. May be called from any thread."""
+        """End what waits for the clusters in this process, or asks them from now on.
+
+        It ends with :class:`~pytest_istio_mc.errors.GivenUp`. Any thread may call this.
+        """
         self._gone = self._gone or why
         self._pass_on()
 
@@ -162,9 +209,9 @@ class Run:
             self._traffic.give_up(self._gone)
 
     def leave(self) -> None:
-        """Close what this process opened to the mesh: it has no more tests on it. A second call does nothing."""
-        self._ahead.close()
-        self._kubes = self._traffic = self._snapshot = None
+        """Close what this process opened to the mesh; a second call does nothing."""
+        self._observations.close()
+        self._kubes = self._traffic = self._snapshot = self._gateways = None
         self._open.close()
 
     def publish(self) -> None:
@@ -234,12 +281,10 @@ class Runs:
 
 @dataclass
 class Recorded:
-    """What the test of one check recorded while it ran: its verdicts, how long its waits took, and for how long others had been at work
-    for it before."""
+    """What the test of one check recorded: verdicts, and how long it was observed before."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     seconds_before: float = 0.0
-    convergence: list[dict[str, Any]] = field(default_factory=list)
 
 
 RUNS: pytest.StashKey[Runs] = pytest.StashKey()
@@ -257,49 +302,3 @@ RECORDED: pytest.StashKey[Recorded] = pytest.StashKey()
 def new_run_id() -> str:
     """A short id that names everything that this run creates: eight hexadecimal digits."""
     return uuid.uuid4().hex[:8]
-
-
-PAIRS_AT_A_TIME = 16
-"""Between how many pairs of clusters observations send at a time; more would keep the proxies of a small machine from answering in time."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What an observation gave, and the seconds that it took."""
-
-    value: Any
-    seconds: float
-
-
-class Observations:
-    """The observations of one mesh in one process. An observation is made once, however many tests ask for it."""
-
-    def __init__(self, clusters: int) -> None:
-        self._side_by_side = max(1, round(PAIRS_AT_A_TIME / clusters**2))
-        self._pool: ThreadPoolExecutor | None = None
-        self._made: dict[Hashable, Future[Observed]] = {}
-
-    def begin(self, key: Hashable, observe: Callable[[], Any]) -> None:
-        """Start making an observation under a key, after those that were begun before; one that was begun already is left alone."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._side_by_side, thread_name_prefix="ahead")
-        if key not in self._made:
-            self._made[key] = self._pool.submit(_timed, observe)
-
-    def result(self, key: Hashable, observe: Callable[[], Any]) -> Observed:
-        """The observation under this key, made now if it was not begun; raises what it raised."""
-        self.begin(key, observe)
-        return self._made[key].result()
-
-    def close(self) -> None:
-        """Make no more, wait for those at work so that they leave nothing behind, and forget all."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._pool = None
-        self._made.clear()
-
-
-def _timed(observe: Callable[[], Any]) -> Observed:
-    began = time.monotonic()
-    value = observe()
-    return Observed(value, time.monotonic() - began)

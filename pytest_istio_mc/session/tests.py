@@ -1,10 +1,9 @@
-"""Items: how the tests of checks are collected, ordered, run and reported, in every pytest process of a run."""
+"""Tests of checks: made from the catalogue, collected, ordered, run and reported."""
 
 from __future__ import annotations
 
 import fcntl
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,24 +11,54 @@ from typing import Any
 
 import pytest
 
+from ..checks import catalogue
 from ..checks.catalogue import Check, Kind
 from ..errors import GivenUp, Inconclusive, MeshError, NonConformant
 from ..evidence import allure
-from ..options import SUITES, names_suites
+from ..options import SUITES
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
-from .run import CHECK, RECORDED, SEES, TOPOLOGY, Recorded, Run, Runs
+from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
 
 MARKER = "mesh_check"
 
-
-MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "snapshot", "kubes", "traffic"})
+MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "mesh_run", "snapshot", "kubes", "traffic"})
 """A test that uses one of these needs a mesh, whether it is marked or not."""
 
 
 _KINDS = tuple(Kind)
-
-
 _NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
+
+
+def checks_of(*wanted: str | Callable[..., Verdict]) -> Callable[..., None]:
+    """A test for each check of an area, or of judges: ``test_check = checks_of("TRUST")``.
+
+    An area of ours has our own checks only: for one of yours in it, name its judge.
+    """
+    known = catalogue.known_checks().values()
+    chosen = [check for check in known if _is_wanted(check, wanted)]
+    if not chosen:
+        raise pytest.UsageError(f"checks_of{wanted}: no such check; --mesh-list prints every area")
+
+    @pytest.mark.parametrize(
+        "check",
+        [
+            pytest.param(check, id=check.test_id, marks=pytest.mark.mesh_check(check.id))
+            for check in chosen
+        ],
+    )
+    def test_check(
+        check: Check, mesh_run: Run, request: pytest.FixtureRequest, expect: Any
+    ) -> None:
+        verdict, request.node.stash[RECORDED].seconds_before = mesh_run.judge(check)
+        expect(verdict)
+
+    made: Callable[..., None] = test_check
+    return made
+
+
+def _is_wanted(check: Check, wanted: Sequence[str | Callable[..., Verdict]]) -> bool:
+    ours = check.is_ours or check.area not in catalogue.AREAS
+    return check.judge in wanted or (check.area in wanted and ours)
 
 
 class Tests:
@@ -38,11 +67,8 @@ class Tests:
     ``folder`` is one that they all share.
     """
 
-    def __init__(
-        self, runs: Runs, checks: Mapping[str, Check], folder: Path, *, is_worker: bool = False
-    ) -> None:
+    def __init__(self, runs: Runs, folder: Path, *, is_worker: bool = False) -> None:
         self._runs = runs
-        self._checks = checks
         self._lock_file = folder / "faults.lock"
         self._is_worker = is_worker
         self._looked_ahead: list[Run] = []
@@ -51,10 +77,10 @@ class Tests:
     def pytest_pycollect_makemodule(
         self, module_path: Path, parent: pytest.Collector
     ) -> pytest.Module | None:
-        """Give the modules of our suites the id that they have in a checkout: ``suites/trust/test_roots.py``.
+        """Give the modules of our suites the id that they have in a checkout.
 
-        pytest derives ids from the place of the file, so an installed package would have other ones in every environment, and
-        histories, baselines and reruns would not match.
+        It is ``suites/trust/test_trust.py`` wherever the package is installed; pytest would derive
+        another one from each place, and histories, baselines and reruns would not match.
         """
         try:
             inside = module_path.resolve().relative_to(SUITES.resolve())
@@ -65,7 +91,7 @@ class Tests:
         )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test of every test on a mesh for each topology. Where there is only one, its name stays out of the test's id."""
+        """Make every test on a mesh once for each topology; a single one stays out of its id."""
         marked = metafunc.definition.get_closest_marker(MARKER) is not None
         if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
             return
@@ -80,14 +106,12 @@ class Tests:
         marker = item.get_closest_marker(MARKER)
         if marker is None:
             return
-        check = (
-            self._checks.get(str(marker.args[0]))
-            if len(marker.args) == 1 and not marker.kwargs
-            else None
-        )
+        named = str(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
+        check = catalogue.known_checks().get(named)
         if check is None:
+            mark = f"@pytest.mark.{MARKER}{marker.args!r}"
             raise pytest.UsageError(
-                f"{item.nodeid}: @pytest.mark.{MARKER}{marker.args!r} names no known check; --mesh-list prints every id"
+                f"{item.nodeid}: {mark} names no known check; --mesh-list prints every id"
             )
         item.stash[CHECK] = check
         if item.config.pluginmanager.hasplugin("allure_pytest"):
@@ -97,10 +121,10 @@ class Tests:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Demand one test for each check, leave out what ``--mesh-checks`` does not name, put what reads first and what breaks last; all
-        tests of one topology before those of the next."""
-        _demand_one_test_each(items)
-        _demand_all_checks(items, self._checks.values())
+        """Leave out what ``--mesh-checks`` does not name, and sort the rest.
+
+        One topology after the other; in each, what reads comes first and what breaks last.
+        """
         unwanted = [
             item
             for item in items
@@ -112,7 +136,7 @@ class Tests:
         topologies = {run: place for place, run in enumerate(self._runs.topologies)}
         places = {
             id: (_KINDS.index(check.kind), check.alone, place)
-            for place, (id, check) in enumerate(self._checks.items())
+            for place, (id, check) in enumerate(catalogue.known_checks().items())
         }
 
         def place(item: pytest.Item) -> tuple[int, int, bool, int]:
@@ -128,8 +152,10 @@ class Tests:
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Run faults and exclusive checks alone: other live checks hold the lock together, these hold it for themselves. Leave a mesh
-        after the last test on it."""
+        """Run faults and exclusive checks alone, and leave a mesh after the last test on it.
+
+        Other live checks hold the lock together, these hold it for themselves.
+        """
         run = self._runs.of(item)
         if run is not None and self._is_worker and run.mesh is None and not run.problem:
             run.attach()
@@ -141,7 +167,7 @@ class Tests:
             and run not in self._looked_ahead
         ):
             self._looked_ahead.append(run)
-            run.look_ahead(self._observations(run, item.session.items))
+            run.look_ahead(self._observed(run, item.session.items))
         check = item.stash.get(CHECK, None)
         needs_lock = check is not None and check.kind is not Kind.STATIC
         with _held(
@@ -164,24 +190,13 @@ class Tests:
         if obstacle:
             _describe(item, check, Outcome.NOT_APPLICABLE, obstacle)
             pytest.skip(f"not applicable: {obstacle}")
-        if run.problem:
-            raise Inconclusive(
-                f"{run.topology}: {check.id} inconclusive: the mesh could not be provisioned: {run.problem.splitlines()[0]}"
-            )
-        if check.kind is not Kind.STATIC and run.lost:
-            raise Inconclusive(f"{check.id} inconclusive: the clusters were lost: {run.lost}")
-        if check.kind is not Kind.STATIC and run.no_probes:
-            raise Inconclusive(
-                f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}"
-            )
-        lacking = [
-            capability
-            for capability in check.needs
-            if run.mesh is not None and capability not in run.mesh.capabilities
-        ]
+        if why := _why_unknown(run, check):
+            raise Inconclusive(why)
+        capabilities = run.mesh.capabilities if run.mesh is not None else check.needs
+        lacking = [need for need in check.needs if need not in capabilities]
         if lacking:
-            reason = f"this provider cannot do to clusters what it takes ({', '.join(lacking)}); the lab can: --mesh-provider=lab"
-            verdict = not_applicable(reason)
+            what = f"this provider cannot do to clusters what it takes ({', '.join(lacking)})"
+            verdict = not_applicable(f"{what}; the lab can: --mesh-provider=lab")
             item.stash[RECORDED].verdicts.append(replace(verdict, check=check.id))
             pytest.skip(f"not applicable: {verdict.reason}")
 
@@ -210,26 +225,22 @@ class Tests:
                 "check": check.id,
                 "topology": self._run_of(item).topology,
                 "verdicts": [verdict.to_dict() for verdict in recorded.verdicts],
-                "convergence": list(recorded.convergence),
                 "seconds_before": recorded.seconds_before,
             }
             recorded.verdicts.clear()
-            recorded.convergence.clear()
         return report
 
-    def _observations(
-        self, run: Run, items: Iterable[pytest.Item]
-    ) -> Iterator[Callable[[Run], Any]]:
-        """What the tests on this mesh will ask to see. (Workers of xdist do not know which tests they will get, and are several.)"""
+    def _observed(self, run: Run, items: Iterable[pytest.Item]) -> Iterator[Check]:
+        """The checks on this mesh that can be observed before their tests.
+
+        (Workers of xdist do not know which tests they will get, and are several.)
+        """
         for item in items:
-            marker, check = item.get_closest_marker(SEES), item.stash.get(CHECK, None)
-            if (
-                marker is not None
-                and check is not None
-                and self._runs.of(item) is run
-                and not run.settings.standing(check).obstacle
-            ):
-                yield marker.kwargs["observe"]
+            check = item.stash.get(CHECK, None)
+            if check is None or check.alone or self._runs.of(item) is not run:
+                continue
+            if _is_of_catalogue(item) and not run.settings.standing(check).obstacle:
+                yield check
 
     def _run_of(self, item: pytest.Item) -> Run:
         run = self._runs.of(item)
@@ -240,7 +251,7 @@ class Tests:
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport
     ) -> tuple[str, str, str] | None:
-        """Show the verdict's own word with ``-v``, and a question mark where a check could not find out."""
+        """Show the verdict's word with ``-v``, and ``?`` where a check could not find out."""
         if (
             report.when == "setup"
             and report.skipped
@@ -262,8 +273,29 @@ class Tests:
         return None
 
 
+def _why_unknown(run: Run, check: Check) -> str:
+    """Why a check cannot find out, before it is tried; empty where it can be tried."""
+    if run.problem:
+        first = run.problem.splitlines()[0]
+        why = f"the mesh could not be provisioned: {first}"
+        return f"{run.topology}: {check.id} inconclusive: {why}"
+    if check.kind is Kind.STATIC:
+        return ""
+    if run.lost:
+        return f"{check.id} inconclusive: the clusters were lost: {run.lost}"
+    if run.no_probes:
+        return f"{check.id} inconclusive: the probes could not be deployed: {run.no_probes}"
+    return ""
+
+
+def _is_of_catalogue(item: pytest.Item) -> bool:
+    """Whether :func:`checks_of` made the test."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and isinstance(callspec.params.get("check"), Check)
+
+
 def verdict_of(report: Any) -> Verdict | None:
-    """The verdict on a report that :meth:`Items.pytest_runtest_makereport` wrote."""
+    """The verdict on a report that :meth:`Tests.pytest_runtest_makereport` wrote."""
     recorded = getattr(report, "mesh_check", None)
     return (
         worst(recorded["check"], map(Verdict.from_dict, recorded["verdicts"])) if recorded else None
@@ -297,50 +329,10 @@ def _conclude(
 
 
 def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) -> None:
-    """Tell JUnit (and every other reader of user properties) which check this was, and what came out."""
+    """Tell readers of user properties, such as JUnit, the check and what came out."""
     wanted = {"mesh_check": check.id, "mesh_verdict": outcome.value, "mesh_reason": reason}
     kept = [entry for entry in item.user_properties if entry[0] not in wanted]
     item.user_properties[:] = [*kept, *wanted.items()]
-
-
-def _demand_one_test_each(items: Iterable[pytest.Item]) -> None:
-    functions = {
-        (item.stash[CHECK].id, item.nodeid.partition("[")[0])
-        for item in items
-        if CHECK in item.stash
-    }
-    tests = Counter(id for id, _ in functions)
-    twice = {
-        id: [name for other, name in sorted(functions) if other == id]
-        for id, count in tests.items()
-        if count > 1
-    }
-    for id, names in twice.items():
-        raise pytest.UsageError(
-            f"check {id} has {len(names)} tests, it must have one: {', '.join(names)}"
-        )
-
-
-def _demand_all_checks(items: list[pytest.Item], checks: Iterable[Check]) -> None:
-    """When the whole of our suites was asked for, every known check must have its test."""
-    if not items or not _asked_for_all(items[0].config):
-        return
-    tested = {item.stash[CHECK].id for item in items if CHECK in item.stash}
-    missing = [check.id for check in checks if check.id not in tested]
-    if missing:
-        raise pytest.UsageError(
-            f"no test for {', '.join(missing)}: every known check needs one under suites/"
-        )
-
-
-def _asked_for_all(config: pytest.Config) -> bool:
-    if (
-        getattr(config.option, "ignore", None)
-        or getattr(config.option, "ignore_glob", None)
-        or getattr(config.option, "deselect", None)
-    ):
-        return False
-    return names_suites(config, whole=True)
 
 
 def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

@@ -1,4 +1,4 @@
-"""Distribution: the hooks for pytest-xdist. The controller owns the meshes; workers attach to them, and never make one themselves."""
+"""Hooks for pytest-xdist: the controller owns the meshes, workers only attach to them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .meshes import Meshes
+from .owner import Owner
+
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
-
-    from .owner import Owner
 
 
 class Distribution:
     """Registered in the controller, where pytest-xdist is installed."""
 
-    def __init__(self, owner: Owner, folder: Path) -> None:
+    def __init__(self, owner: Owner, meshes: Meshes, folder: Path) -> None:
         self._owner = owner
+        self._meshes = meshes
         self._folder = folder
         self._session: pytest.Session | None = None
         self._is_controller = False
@@ -28,24 +30,24 @@ class Distribution:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_setupnodes(self) -> None:
-        """Provision before any worker is started, after a look at what there is to run: a typing error builds no clusters."""
+        """Provision before any worker starts, once it is known that there is something to run."""
         assert self._session is not None
         self._is_controller = True
         self._owner.begin(_collected(self._session))
 
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Tell a worker, also one that replaces a crashed one, where it will be told of the meshes."""
+        """Tell a worker, also a replacement, in which folder it will be told of the meshes."""
         node.workerinput["mesh_folder"] = str(self._folder)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Go on to the next mesh after the last report on one; workers that have tests on it wait for it meanwhile."""
-        if self._is_controller and self._owner.is_done(report):
+        """Go on to the next mesh after the last report on one; workers wait meanwhile."""
+        if self._is_controller and self._meshes.is_last_on(report):
             self._owner.go_on()
 
 
 def _collected(session: pytest.Session) -> list[pytest.Item]:
-    """What the workers will collect. None where collecting fails: the workers will report why, and nothing will run."""
+    """What the workers will collect; nothing where that fails, which the workers report."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     before = {kind: list(entries) for kind, entries in reporter.stats.items()} if reporter else {}
     session.perform_collect()

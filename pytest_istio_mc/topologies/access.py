@@ -10,7 +10,6 @@ from ..eventually import Timeouts
 if TYPE_CHECKING:
     from ..kube import Kube
 
-
 TIMEOUTS = Timeouts()
 
 
@@ -18,7 +17,7 @@ TIMEOUTS = Timeouts()
 class ClusterAccess:
     """A running cluster that a topology installs into.
 
-    ``peer_server`` is the apiserver's URL as pods of the other clusters reach it (``https://198.18.x.y:6443``).
+    ``peer_server`` is the apiserver's URL for pods of other clusters (``https://198.18.x.y:6443``).
     """
 
     name: str

@@ -1,9 +1,13 @@
 """Federated meshes: https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes
 
-Every cluster is a mesh of its own: its istiod watches no other cluster, its configuration is its own, it has its own mesh id and trust
-domain. The meshes share a root CA and name each other's trust domains as aliases, so that their workloads can speak mutual TLS; a service
-of another mesh is reached under the name that a ServiceEntry gives it, through that mesh's gateway, which passes TLS on unopened. Such
-names are resolved by the sidecars (https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/).
+- Every cluster is a mesh of its own, with its own configuration, mesh id and trust domain. Its
+  istiod watches no other cluster.
+- The meshes share a root CA and name each other's trust domains as aliases: so their workloads can
+  speak mutual TLS.
+- A ServiceEntry names a service of another mesh. Its traffic goes through that mesh's gateway,
+  which passes TLS on unopened.
+- The sidecars resolve such names
+  (https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/).
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
-    """``cluster1`` is ``mesh1`` with the trust domain ``mesh1.lab`` on ``network1``, and so on."""
+    """``cluster1`` is ``mesh1`` of ``mesh1.lab`` on ``network1``, and so on."""
     return (
         replace(
             steps.numbered(one, network=f"network{one}"),
@@ -32,14 +36,14 @@ def _clusters(number: int) -> Iterator[ClusterSpec]:
 
 
 def _problems(spec: MeshSpec) -> Iterator[str]:
-    """Every cluster must be a primary, alone on its network and in its mesh."""
+    """Every cluster must be a primary, alone in its network and mesh."""
     yield from _not_separate(spec)
     yield from steps.not_all_primaries(spec)
     yield from steps.not_a_network_each(spec)
 
 
 def _build(build: steps.Build) -> None:
-    """In the end every gateway has an address and every istiod knows its own cluster, and no other."""
+    """Every gateway then has an address; istiods know their own cluster only."""
     with build.progress.step("CA certificates and control planes"):
         side_by_side(
             lambda cluster: build.start_control_plane(cluster, _federation(build.spec, cluster)),
@@ -53,14 +57,12 @@ def _build(build: steps.Build) -> None:
 
 
 def _federation(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
-    """What a mesh's configuration needs for the others: their trust domains, and sidecars that resolve the names of their services."""
+    """Mesh configuration for the others: trust domains, and DNS in sidecars."""
     own = spec.trust_domain_of(cluster)
-    others = dict.fromkeys(spec.trust_domain_of(other) for other in spec)
-    mesh_config: dict[str, Any] = {
-        "defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}
-    }
-    aliases = [domain for domain in others if domain != own]
-    return mesh_config | ({"trustDomainAliases": aliases} if aliases else {})
+    domains = dict.fromkeys(spec.trust_domain_of(other) for other in spec)
+    aliases = [domain for domain in domains if domain != own]
+    dns_in_sidecars = {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}
+    return {"defaultConfig": dns_in_sidecars} | ({"trustDomainAliases": aliases} if aliases else {})
 
 
 def _expose(build: steps.Build, cluster: ClusterSpec) -> None:
@@ -70,18 +72,23 @@ def _expose(build: steps.Build, cluster: ClusterSpec) -> None:
 
 def _not_separate(spec: MeshSpec) -> Iterator[str]:
     if not spec.federated:
-        yield "federated is not true, so that istiods would be given remote secrets of the other meshes; these share none"
+        yield (
+            "federated is not true, so that istiods would be given remote secrets of the other "
+            "meshes; these share none"
+        )
     for mesh, count in Counter(map(spec.mesh_id_of, spec)).items():
         if count > 1:
-            names = ", ".join(
-                f'"{cluster.name}"' for cluster in spec if spec.mesh_id_of(cluster) == mesh
+            names = ", ".join(f'"{one.name}"' for one in spec if spec.mesh_id_of(one) == mesh)
+            yield (
+                f'clusters {names} carry one mesh id, "{mesh}"; '
+                "here every cluster is a mesh of its own (meshId)"
             )
-            yield f'clusters {names} carry one mesh id, "{mesh}"; here every cluster is a mesh of its own (meshId)'
 
 
 FEDERATED = Topology(
     name="federated",
-    summary="Separate meshes under one root CA; a service of another mesh is reached by ServiceEntry through its gateway.",
+    summary="Separate meshes under one root CA; "
+    "a service of another mesh is reached by ServiceEntry through its gateway.",
     documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes",
     clusters=_clusters,
     problems=_problems,

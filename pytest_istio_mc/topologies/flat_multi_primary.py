@@ -1,7 +1,7 @@
 """Multi-primary on one network: https://istio.io/latest/docs/setup/install/multicluster/multi-primary/
 
-Every cluster has an istiod of its own, which watches all apiservers; pods of all clusters reach each other directly, so there are no
-east-west gateways.
+- Every cluster has its own istiod, which watches all apiservers.
+- Pods of all clusters reach each other directly: there are no east-west gateways.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
 
 
 def _build(build: steps.Build) -> None:
-    """In the end every istiod has synced every other cluster."""
+    """Every istiod then has synced every other cluster."""
     with build.progress.step("CA certificates and control planes"):
         side_by_side(build.start_control_plane, build.everywhere)
     with build.progress.step("remote secrets"):
@@ -43,7 +43,8 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 FLAT_MULTI_PRIMARY = Topology(
     name="flat-multi-primary",
-    summary="Two or more primaries on one network; pods of different clusters reach each other directly.",
+    summary="Two or more primaries on one network; "
+    "pods of different clusters reach each other directly.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/",
     clusters=_clusters,
     problems=_problems,

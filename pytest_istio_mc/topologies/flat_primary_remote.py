@@ -1,7 +1,9 @@
 """Primary-remote on one network: https://istio.io/latest/docs/setup/install/multicluster/primary-remote/
 
-One istiod, in the primary, serves every cluster. Pods of all clusters reach each other directly; only the remotes' way to istiod leads
-through a gateway, the primary's (15012 for configuration and certificates, 15017 for injection).
+- One istiod, in the primary, serves every cluster.
+- Pods of all clusters reach each other directly.
+- Only the remotes' way to istiod leads through a gateway, the primary's (15012 for configuration
+  and certificates, 15017 for injection).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
 
 
 def _build(build: steps.Build) -> None:
-    """In the end the primary's istiod injects in every cluster and has synced every remote."""
+    """The primary's istiod then injects everywhere and has synced every remote."""
     with build.progress.step("control plane in the primary, and what leads to it in the remotes"):
         side_by_side(build.start, build.everywhere)
     with build.progress.step("remote secrets and the control plane's gateway"):
@@ -37,7 +39,10 @@ def _build(build: steps.Build) -> None:
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
-    """The primary exposes its istiod, and no services; a remote hands over its secret, and gets sidecars from then on."""
+    """The primary exposes istiod, no services; a remote gives its secret.
+
+    From then on the remote gets sidecars.
+    """
     build.enable_endpoint_discovery(cluster)
     if cluster.role is Role.PRIMARY:
         build.wait_for_istiod(cluster)
@@ -48,7 +53,8 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 FLAT_PRIMARY_REMOTE = Topology(
     name="flat-primary-remote",
-    summary="A primary whose istiod also serves remote clusters on the same network; pods reach each other directly.",
+    summary="A primary whose istiod also serves remote clusters on the same network; "
+    "pods reach each other directly.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/primary-remote/",
     clusters=_clusters,
     problems=_problems,

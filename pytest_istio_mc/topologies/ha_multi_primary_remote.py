@@ -1,9 +1,13 @@
-"""High availability: a primary with remotes in each of several regions
-(https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes).
+"""High availability: several regions, each with a primary and its remotes.
 
-A region is a network: its primary's istiod serves the region's remotes, whose pods it and they reach directly. Every istiod watches all
-clusters, so that services are shared across regions, through the gateway of the target's region. Losing a primary leaves the other
-regions' control planes untouched.
+See https://istio.io/latest/docs/ops/deployment/deployment-models/, section "Availability with
+multiple control planes".
+
+- A region is a network: within it pods reach each other directly.
+- Its primary's istiod serves the region's remotes.
+- Every istiod watches all clusters: services are shared across regions, through the gateway of the
+  target's region.
+- Losing a primary leaves the other regions' control planes untouched.
 """
 
 from __future__ import annotations
@@ -23,14 +27,17 @@ def _network(region: int, _number: int) -> str:
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
-    """``cluster1`` is the primary of ``region1`` with the next as its remotes; the second half is ``region2``."""
+    """``cluster1`` is the primary of ``region1``, the next are its remotes.
+
+    The second half is ``region2``.
+    """
     half = (number + 1) // 2
     for region, numbers in ((1, range(1, half + 1)), (2, range(half + 1, number + 1))):
         yield from steps.primary_with_remotes(numbers, partial(_network, region), region=region)
 
 
 def _build(build: steps.Build) -> None:
-    """In the end every primary's istiod injects in its region and has synced every other cluster."""
+    """Every istiod then injects in its region and has synced all clusters."""
     with build.progress.step(
         "control planes in the primaries, and what leads to them in their remotes"
     ):
@@ -43,7 +50,10 @@ def _build(build: steps.Build) -> None:
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
-    """A primary opens its region's gateway, to its services and to its istiod; a remote gets sidecars from then on."""
+    """A primary opens its region's gateway to services and istiod.
+
+    From then on a remote gets sidecars.
+    """
     build.enable_endpoint_discovery(cluster)
     if cluster.role is Role.PRIMARY:
         build.wait_for_istiod(cluster)
@@ -55,7 +65,7 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 
 def _problems(spec: MeshSpec) -> Iterator[str]:
-    """Two or more primaries in regions and networks of their own, each with remotes in the same region and network."""
+    """Two or more primaries, each with remotes, a region and a network."""
     primaries = [cluster for cluster in spec if cluster.role is Role.PRIMARY]
     if len(primaries) < 2:
         yield f"{len(primaries)} primary; this topology has two or more, so that one can be lost"
@@ -70,7 +80,8 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
             if what == "region" and not place:
                 yield f"{', '.join(found)}: no region is set; here every primary has one of its own"
             elif len(found) > 1:
-                yield f'primaries {", ".join(found)} are in one {what}, "{place}"; here each has its own'
+                names = ", ".join(found)
+                yield f'primaries {names} are in one {what}, "{place}"; here each has its own'
     for primary in primaries:
         if spec.served_by(primary) == (primary,):
             yield f'primary "{primary.name}" serves no remote'
@@ -78,29 +89,36 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
         if cluster.role is Role.REMOTE:
             yield from _astray(spec, cluster)
         elif cluster.role is not Role.PRIMARY:
-            yield f'cluster "{cluster.name}" is {cluster.role.value}; in this topology clusters are primary or remote'
+            yield steps.neither_primary_nor_remote(cluster)
     yield from steps.not_one_mesh(spec)
 
 
 def _astray(spec: MeshSpec, remote: ClusterSpec) -> Iterator[str]:
-    """A remote belongs to its primary's region and network: the gateway there is the only one."""
+    """A remote belongs where its primary is: there is the only gateway."""
     primary = next((cluster for cluster in spec if cluster.name == remote.control_plane), None)
     if primary is None:
-        yield f'remote "{remote.name}" is served by "{remote.control_plane}", which is not in the spec'
+        plane = remote.control_plane
+        yield f'remote "{remote.name}" is served by "{plane}", which is not in the spec'
         return
     if remote.network != primary.network:
         yield (
-            f'remote "{remote.name}" is on "{remote.network}", its primary "{primary.name}" on "{primary.network}"; here a network has '
-            "one gateway, its primary's"
+            f'remote "{remote.name}" is on "{remote.network}", '
+            f'its primary "{primary.name}" on "{primary.network}"; '
+            "here a network has one gateway, its primary's"
         )
     if remote.locality.region != primary.locality.region:
-        yield f'remote "{remote.name}" is in region "{remote.locality.region}", its primary in "{primary.locality.region}"'
+        yield (
+            f'remote "{remote.name}" is in region "{remote.locality.region}", '
+            f'its primary in "{primary.locality.region}"'
+        )
 
 
 HA_MULTI_PRIMARY_REMOTE = Topology(
     name="ha-multi-primary-remote",
-    summary="Regions with a primary and remotes each; direct traffic within a region, east-west gateways between regions.",
-    documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/#availability-with-multiple-control-planes",
+    summary="Regions with a primary and remotes each; direct traffic within a region, "
+    "east-west gateways between regions.",
+    documentation="https://istio.io/latest/docs/ops/deployment/deployment-models/"
+    "#availability-with-multiple-control-planes",
     clusters=_clusters,
     problems=_problems,
     build=_build,

@@ -1,4 +1,4 @@
-"""Istio: which one is installed, the IstioOperator documents it is installed with, and what unmodified ``istioctl`` makes of them."""
+"""Istio: IstioOperator documents, and what unmodified ``istioctl`` makes of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProvisionError
+from ..istio_names import (
+    EAST_WEST_PORT,
+    ISTIOD_PODS,
+    NETWORK_LABEL,
+    NETWORKING_API,
+    WEBHOOK_PORT,
+    XDS_PORT,
+)
 from ..spec import ClusterSpec, MeshSpec
 
 if TYPE_CHECKING:
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
 
 Manifest = dict[str, Any]
 
-NETWORK_LABEL = "topology.istio.io/network"
 EAST_WEST_GATEWAY = "istio-eastwestgateway"
 ISTIOD_DEBUG_PORT = 8080  # answers on the pod's localhost only, without authentication
 
@@ -33,9 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IstioDistribution:
-    """An Istio to install: its ``istioctl``, its images, and what these need in every IstioOperator's ``spec`` (``settings``).
+    """An Istio to install: its ``istioctl`` and its images.
 
-    ``cache`` is a folder for rendered manifests; any number of runs may share it.
+    - ``settings`` is what the images need in every IstioOperator's ``spec``.
+    - ``cache`` is a folder for rendered manifests; any number of runs may share it.
     """
 
     istioctl: Path
@@ -51,24 +59,24 @@ def control_plane(
     istio: IstioDistribution,
     mesh_config: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The IstioOperator of a primary's istiod, as "Install Multi-Primary on different networks" has it.
+    """The IstioOperator of a primary's istiod.
 
-    Where it serves remote clusters, it gets ``externalIstiod``, as "Install Primary-Remote" has it. ``mesh_config`` is merged over the
-    mesh configuration.
+    - As in "Install Multi-Primary on different networks".
+    - With remote clusters it gets ``externalIstiod``, as in "Install Primary-Remote".
+    - ``mesh_config`` is merged over the mesh configuration.
     """
     serves_others = any(served is not cluster for served in spec.served_by(cluster))
+    of_others = {"externalIstiod": True} if serves_others else {}
     ours = {
         "profile": "minimal",
         "meshConfig": _merged({"trustDomain": spec.trust_domain_of(cluster)}, mesh_config or {}),
-        "values": {
-            "global": identity(spec, cluster) | ({"externalIstiod": True} if serves_others else {})
-        },
+        "values": {"global": identity(spec, cluster) | of_others},
     }
     return operator("istiod", spec, istio, ours)
 
 
 def identity(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
-    """``values.global`` as far as it says which cluster of which mesh this is, and on which network."""
+    """The part of ``values.global`` that names mesh, cluster and network."""
     return {
         "meshID": spec.mesh_id_of(cluster),
         "multiCluster": {"clusterName": cluster.name},
@@ -77,49 +85,46 @@ def identity(spec: MeshSpec, cluster: ClusterSpec) -> dict[str, Any]:
 
 
 def east_west_gateway(spec: MeshSpec, cluster: ClusterSpec, istio: IstioDistribution) -> Manifest:
-    """The IstioOperator of a network's east-west gateway, as Istio's ``samples/multicluster/gen-eastwest-gateway.sh`` writes it."""
-    ports = {"status-port": 15021, "tls": 15443, "tls-istiod": 15012, "tls-webhook": 15017}
+    """The IstioOperator of a network's east-west gateway.
+
+    As Istio's ``samples/multicluster/gen-eastwest-gateway.sh`` writes it.
+    """
+    network = cluster.network
+    numbers = {"status-port": 15021, "tls": EAST_WEST_PORT}
+    numbers |= {"tls-istiod": XDS_PORT, "tls-webhook": WEBHOOK_PORT}
+    ports = [{"name": name, "port": port, "targetPort": port} for name, port in numbers.items()]
     gateway = {
         "name": EAST_WEST_GATEWAY,
         "enabled": True,
-        "label": {
-            "istio": "eastwestgateway",
-            "app": EAST_WEST_GATEWAY,
-            NETWORK_LABEL: cluster.network,
-        },
+        "label": {"istio": "eastwestgateway", "app": EAST_WEST_GATEWAY, NETWORK_LABEL: network},
         "k8s": {
-            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": cluster.network}],
-            "service": {
-                "ports": [
-                    {"name": name, "port": port, "targetPort": port} for name, port in ports.items()
-                ]
-            },
+            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": network}],
+            "service": {"ports": ports},
         },
     }
-    return operator(
-        "eastwest",
-        spec,
-        istio,
-        {
-            "profile": "empty",
-            "components": {"ingressGateways": [gateway]},
-            "values": {
-                "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
-                "global": {"network": cluster.network},
-            },
+    ours = {
+        "profile": "empty",
+        "components": {"ingressGateways": [gateway]},
+        "values": {
+            "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
+            "global": {"network": network},
         },
-    )
+    }
+    return operator("eastwest", spec, istio, ours)
 
 
 def cross_network_gateway(spec: MeshSpec) -> Manifest:
-    """The Gateway that lets other networks in at 15443 without terminating (Istio's ``samples/multicluster/expose-services.yaml``)."""
+    """The Gateway that lets other networks in at 15443 without terminating TLS.
+
+    As in Istio's ``samples/multicluster/expose-services.yaml``.
+    """
     server = {
-        "port": {"number": 15443, "name": "tls", "protocol": "TLS"},
+        "port": {"number": EAST_WEST_PORT, "name": "tls", "protocol": "TLS"},
         "tls": {"mode": "AUTO_PASSTHROUGH"},
         "hosts": ["*.local"],
     }
     return {
-        "apiVersion": "networking.istio.io/v1",
+        "apiVersion": NETWORKING_API,
         "kind": "Gateway",
         "metadata": {"name": "cross-network-gateway", "namespace": spec.istio_namespace},
         "spec": {"selector": {"istio": "eastwestgateway"}, "servers": [server]},
@@ -127,7 +132,7 @@ def cross_network_gateway(spec: MeshSpec) -> Manifest:
 
 
 def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
-    """The manifests that ``istioctl manifest generate`` makes of an IstioOperator document; made once, then read from the cache."""
+    """What ``istioctl manifest generate`` makes of an IstioOperator, kept in the cache."""
     program = istio.istioctl.stat()
     identity = json.dumps(
         [operator, str(istio.istioctl), program.st_size, program.st_mtime_ns], sort_keys=True
@@ -138,13 +143,10 @@ def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
         return cached
     except (FileNotFoundError, ValueError):
         pass  # not made yet, or broken: made anew below
-    name = f'IstioOperator "{operator["metadata"]["name"]}"'
+    name, command = f'IstioOperator "{operator["metadata"]["name"]}"', "manifest generate -f -"
+    document = json.dumps(operator)
     output = run_istioctl(
-        istio,
-        ["manifest", "generate", "-f", "-"],
-        thing=name,
-        stdin=json.dumps(operator),
-        timeout_seconds=_RENDER_SECONDS,
+        istio, command.split(), thing=name, stdin=document, timeout_seconds=_RENDER_SECONDS
     )
     manifests = _documents(output)
     if not manifests:
@@ -156,9 +158,11 @@ def render(istio: IstioDistribution, operator: Manifest) -> list[Manifest]:
 def create_remote_secret(
     istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec
 ) -> list[Manifest]:
-    """The secret with which other clusters' istiods read this one's apiserver, made by ``istioctl create-remote-secret``.
+    """The secret that lets other clusters' istiods read this apiserver.
 
-    The cluster's ``istio-reader-service-account`` must exist. What is returned holds its token: it belongs into clusters only.
+    - ``istioctl create-remote-secret`` makes it.
+    - The cluster's ``istio-reader-service-account`` must exist.
+    - The secret holds that account's token: it belongs into clusters only.
     """
     return _create_secret(istio, access, spec, f"--name={access.name}")
 
@@ -166,9 +170,10 @@ def create_remote_secret(
 def create_config_secret(
     istio: IstioDistribution, access: ClusterAccess, spec: MeshSpec
 ) -> list[Manifest]:
-    """The secret with which an external istiod uses this cluster as its config cluster; the ServiceAccount ``istiod`` must be here.
+    """The secret that makes this cluster an external istiod's config cluster.
 
-    What is returned holds its token: it belongs into clusters only.
+    - The ServiceAccount ``istiod`` must be in this cluster.
+    - The secret holds that account's token: it belongs into clusters only.
     """
     account = ("--service-account=istiod", "--create-service-account=false")
     return _create_secret(
@@ -200,11 +205,13 @@ def run_istioctl(
     stdin: str = "",
     timeout_seconds: float,
 ) -> str:
-    """The stdout of one ``istioctl`` command; :class:`ProvisionError` with its last lines where it fails or takes too long."""
+    """The stdout of one ``istioctl`` command.
+
+    Raises :class:`ProvisionError` with its last lines where it fails or takes too long.
+    """
     command = [str(istio.istioctl), *arguments]
-    step = "istioctl " + " ".join(
-        argument for argument in arguments if not argument.startswith("--kubeconfig=")
-    )
+    told = [argument for argument in arguments if not argument.startswith("--kubeconfig=")]
+    step = " ".join(["istioctl", *told])
     _log.info("run: %s", " ".join(command))
     try:
         done = subprocess.run(
@@ -216,36 +223,34 @@ def run_istioctl(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ProvisionError(
-            thing, step, f"no end after {timeout_seconds:g} s", log_tail=_tail(error.stderr)
-        ) from error
+        late = f"no end after {timeout_seconds:g} s"
+        raise ProvisionError(thing, step, late, log_tail=_tail(error.stderr)) from error
     except OSError as error:
         raise ProvisionError(thing, step, str(error), advice="istio-mc lab build") from error
     for line in done.stderr.splitlines():
         _log.debug("istioctl: %s", line)
     if done.returncode != 0:
-        raise ProvisionError(
-            thing, step, f"exit code {done.returncode}", log_tail=_tail(done.stderr)
-        )
+        code = f"exit code {done.returncode}"
+        raise ProvisionError(thing, step, code, log_tail=_tail(done.stderr))
     return done.stdout
 
 
 def remote_clusters(kube: Kube, istio_namespace: str) -> dict[str, dict[str, str]]:
-    """What each istiod replica says of the clusters that it watches: pod name -> cluster -> ``synced``, ``syncing``, ``timeout``…"""
+    """How each istiod replica has synced the clusters that it watches.
+
+    By pod name and cluster: ``synced``, ``syncing``, ``timeout``…
+    """
     told = {}
-    for pod in kube.list(
-        "Pod", istio_namespace, labels="app=istiod", fields="status.phase=Running"
-    ):
+    running = "status.phase=Running"
+    for pod in kube.list("Pod", istio_namespace, labels=ISTIOD_PODS, fields=running):
         name = pod["metadata"]["name"]
-        answer = json.loads(
-            kube.http_get(istio_namespace, name, ISTIOD_DEBUG_PORT, "/debug/clusterz")
-        )
-        told[name] = {entry["id"]: str(entry["syncStatus"]) for entry in answer}
+        answer = kube.http_get(istio_namespace, name, ISTIOD_DEBUG_PORT, "/debug/clusterz")
+        told[name] = {entry["id"]: str(entry["syncStatus"]) for entry in json.loads(answer)}
     return told
 
 
 def load_balancer_addresses(kube: Kube, namespace: str, service: str) -> list[str]:
-    """The addresses that a Service of type LoadBalancer has been given, host names included; none while there are none."""
+    """A Service's external addresses or host names; empty until it has one."""
     found = kube.read("Service", service, namespace) or {}
     ingress = found.get("status", {}).get("loadBalancer", {}).get("ingress", [])
     return [entry.get("ip") or entry.get("hostname", "") for entry in ingress]
@@ -254,7 +259,7 @@ def load_balancer_addresses(kube: Kube, namespace: str, service: str) -> list[st
 def operator(
     name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]
 ) -> Manifest:
-    """An IstioOperator document: what every one has, over it the distribution's settings, over them ``ours``."""
+    """An IstioOperator: common values; the distribution's overrule them, ``ours`` both."""
     common = {
         "namespace": spec.istio_namespace,
         "hub": istio.hub,
@@ -270,24 +275,22 @@ def operator(
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both mappings in one; where they meet, mappings are merged and else ``above`` wins."""
+    """Both mappings in one, down to the leaves, where ``above`` wins."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = (
-            _merged(old, value)
-            if isinstance(old, Mapping) and isinstance(value, Mapping)
-            else value
-        )
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
 def _documents(text: str) -> list[Manifest]:
     import yaml
 
-    loader = getattr(
-        yaml, "CSafeLoader", yaml.SafeLoader
-    )  # ten times faster, where PyYAML was built with libyaml
+    # ten times faster, where PyYAML was built with libyaml
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [document for document in yaml.load_all(text, loader) if document]
 
 

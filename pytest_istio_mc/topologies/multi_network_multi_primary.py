@@ -1,7 +1,8 @@
 """Multi-primary on different networks: https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
 
-Every cluster has a network and an istiod of its own; every istiod watches all apiservers; traffic between clusters goes through the
-target's east-west gateway, which passes mutual TLS on unopened.
+- Every cluster has its own network and its own istiod. Every istiod watches all apiservers.
+- Traffic between clusters goes through the target's east-west gateway, which passes mutual TLS on
+  unopened.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
 
 
 def _build(build: steps.Build) -> None:
-    """In the end every gateway has an address and every istiod has synced every other cluster."""
+    """Every gateway then has an address; every istiod has synced all clusters."""
     with build.progress.step("CA certificates and control planes"):
         side_by_side(build.start_control_plane, build.everywhere)
     with build.progress.step("remote secrets and east-west gateways"):
@@ -38,7 +39,7 @@ def _build(build: steps.Build) -> None:
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
-    """What connects one cluster with the others, as soon as it can be done."""
+    """Connect one cluster with the others, as soon as possible."""
     build.enable_endpoint_discovery(cluster)
     build.wait_for_istiod(cluster)
     build.install_gateway(cluster, istio.cross_network_gateway(build.spec))
@@ -46,7 +47,8 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 MULTI_NETWORK_MULTI_PRIMARY = Topology(
     name="multi-network-multi-primary",
-    summary="Two or more primaries, each on its own network; traffic between them goes through east-west gateways.",
+    summary="Two or more primaries, each on its own network; "
+    "traffic between them goes through east-west gateways.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/",
     clusters=_clusters,
     problems=_problems,

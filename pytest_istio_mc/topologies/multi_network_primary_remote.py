@@ -1,7 +1,9 @@
 """Primary-remote on different networks: https://istio.io/latest/docs/setup/install/multicluster/primary-remote_multi-network/
 
-One istiod, in the primary, serves every cluster. The remotes reach it at the primary's east-west gateway (15012 for configuration and
-certificates, 15017 for injection), which is also the way to the primary's services; every remote has a gateway for its own.
+- One istiod, in the primary, serves every cluster.
+- The remotes reach it at the primary's east-west gateway (15012 for configuration and certificates,
+  15017 for injection). The same gateway leads to the primary's services.
+- Every remote has a gateway for its own services.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from .topology import Topology
 
 
 def _clusters(number: int) -> Iterator[ClusterSpec]:
-    """``cluster1`` is the primary; the others, each on its own network, are its remotes."""
+    """``cluster1`` is the primary, the others its remotes; a network each."""
     return steps.primary_with_remotes(range(1, number + 1), lambda one: f"network{one}")
 
 
@@ -27,7 +29,7 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
 
 
 def _build(build: steps.Build) -> None:
-    """In the end the primary's istiod injects in every cluster and has synced every remote."""
+    """The primary's istiod then injects everywhere and has synced every remote."""
     with build.progress.step("control plane in the primary, and what leads to it in the remotes"):
         side_by_side(build.start, build.everywhere)
     with build.progress.step("remote secrets and east-west gateways"):
@@ -38,7 +40,10 @@ def _build(build: steps.Build) -> None:
 
 
 def _join(build: steps.Build, cluster: ClusterSpec) -> None:
-    """The primary exposes its istiod and its services; a remote hands over its secret, and can inject its gateway from then on."""
+    """The primary exposes istiod and services; a remote gives its secret.
+
+    From then on the remote's gateway can be injected.
+    """
     build.enable_endpoint_discovery(cluster)
     if cluster.role is Role.PRIMARY:
         build.wait_for_istiod(cluster)
@@ -52,7 +57,8 @@ def _join(build: steps.Build, cluster: ClusterSpec) -> None:
 
 MULTI_NETWORK_PRIMARY_REMOTE = Topology(
     name="multi-network-primary-remote",
-    summary="A primary whose istiod also serves remote clusters on other networks; traffic goes through east-west gateways.",
+    summary="A primary whose istiod also serves remote clusters on other networks; "
+    "traffic goes through east-west gateways.",
     documentation="https://istio.io/latest/docs/setup/install/multicluster/primary-remote_multi-network/",
     clusters=_clusters,
     problems=_problems,

@@ -1,4 +1,4 @@
-"""Shape: what every topology is made of, so that its own module says only what sets it apart."""
+"""Topology: a kind of mesh as a value."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from .access import TIMEOUTS, ClusterAccess
 
 @dataclass(frozen=True)
 class Topology:
-    """A topology: ``clusters`` are those it has by default, at least ``least``; ``problems`` says in sentences why a spec is not of it;
-    ``build`` takes an installation through its steps, and returns when the mesh is in force."""
+    """A kind of mesh: its name, its clusters, and how it is built.
+
+    - ``name`` is what ``--mesh-topology`` takes, ``summary`` one sentence, ``documentation`` the
+      page that describes it (of the topologies here, on istio.io).
+    - ``clusters`` gives the clusters that it has by default, for a number of them.
+    - ``problems`` gives a sentence for each reason why a spec is not of this topology.
+    - ``build`` takes an installation through its steps; it returns when the mesh is in force.
+    - ``least`` is the default number of clusters; where ``needs`` says what these are, fewer are
+      refused.
+    - ``federated`` says that the clusters are separate meshes.
+    """
 
     name: str
     summary: str
@@ -28,14 +37,17 @@ class Topology:
     federated: bool = False
 
     def default_spec(self, clusters: int | None = None) -> MeshSpec:
-        """The spec with so many clusters, or with as few as make sense; :class:`UsageProblem` where those are ``needs`` and too few."""
+        """The spec with so many clusters, or (None) with ``least``.
+
+        Raises :class:`UsageProblem` where they are too few for what the topology ``needs``.
+        """
         number = self.least if clusters is None else clusters
         if self.needs:
             steps.too_few(self.name, number, self.least, self.needs)
         return MeshSpec(self.name, tuple(self.clusters(number)), federated=self.federated)
 
     def check(self, spec: MeshSpec) -> None:
-        """Raise :class:`UsageProblem`, with a sentence for each thing, where the spec is not of this topology."""
+        """Raise :class:`UsageProblem` with every problem of a spec, a sentence each."""
         steps.refuse(self.name, self.problems(spec))
 
     def install(
@@ -47,6 +59,9 @@ class Topology:
         *,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Build the mesh in empty clusters; returns when it is in force, :class:`MeshError` names the cluster that failed."""
+        """Build the mesh in empty clusters; return when it is in force.
+
+        :class:`MeshError` names the cluster that failed.
+        """
         self.check(spec)
         self.build(steps.Build(spec, clusters, istio, progress, timeouts))

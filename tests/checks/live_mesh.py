@@ -1,9 +1,11 @@
-"""A mesh of two networks as its probes see it when all is well, for the tests of live judges to spoil."""
+"""A healthy mesh of two networks as its probes see it, for tests to spoil."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_istio_mc.checks.site import Here
+from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
 from pytest_istio_mc.observations import (
     Answer,
@@ -19,10 +21,15 @@ from pytest_istio_mc.observations import (
     TlsHandshake,
     Trial,
 )
-from pytest_istio_mc.snapshot import ClusterSnapshot, Failure, Snapshot
+from pytest_istio_mc.recorded import Failure
+from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 
 NAMESPACE = "istio-mc-test"
+GATEWAYS = (
+    GatewayAddress("east", "network1", "istio-system/eastwest", "198.19.1.1", 15443),
+    GatewayAddress("west", "network2", "istio-system/eastwest", "198.19.2.1", 15443),
+)
 
 
 def spiffe(account: str, namespace: str = NAMESPACE, domain: str = "cluster.local") -> str:
@@ -35,70 +42,44 @@ def mesh(*clusters: ClusterSpec) -> Mesh:
         ClusterSpec("east", "network1", context="k-east"),
         ClusterSpec("west", "network2", context="k-west"),
     )
-    pods = tuple(
-        pod
-        for place, cluster in enumerate(members, 1)
-        for pod in (
-            ProbePod(
-                cluster.name,
-                "client",
-                f"client-{cluster.name}",
-                f"10.{place}.0.2",
-                version=f"v{place}",
-                service_account="client",
-            ),
-            ProbePod(
-                cluster.name,
-                "server",
-                f"hello-{cluster.name}",
-                f"10.{place}.0.3",
-                version=f"v{place}",
-                service_account="helloworld",
-            ),
+    pods: list[ProbePod] = []
+    for place, cluster in enumerate(members, 1):
+        name, ips = cluster.name, f"10.{place}.0"
+        client = ProbePod(name, "client", f"client-{name}", f"{ips}.2", "", f"v{place}", "client")
+        server = ProbePod(
+            name, "server", f"hello-{name}", f"{ips}.3", "", f"v{place}", "helloworld"
         )
-    )
-    spec = MeshSpec("test", members)
-    return Mesh(
-        spec, "test", "attach", "python", probes=Probes(NAMESPACE, "helloworld", "python", pods)
-    )
+        pods += [client, server]
+    probes = Probes(NAMESPACE, "helloworld", "python", tuple(pods))
+    return Mesh(MeshSpec("test", members), "test", "attach", "python", probes=probes)
 
 
-def unread(here: Mesh) -> Snapshot:
+def here(of: Mesh | None = None, snapshot: Snapshot | None = None) -> Here:
+    """What judges are given of a mesh; without a snapshot one that knows nothing."""
+    of = of or mesh()
+    return Here(of, snapshot or _snapshot(of), Timeouts())
+
+
+def unread(of: Mesh) -> Snapshot:
     """A snapshot of that mesh in which nothing could be read."""
-    clusters = {
-        cluster.name: ClusterSnapshot(
-            cluster.name, failures=(Failure("reach the API server", "timed out"),)
-        )
-        for cluster in here.spec
-    }
-    return Snapshot(here.spec, here.run_id, "2026-01-01T00:00:00+00:00", clusters, here.probes)
+    return _snapshot(of, Failure("reach the API server", "timed out"))
 
 
-GATEWAYS = (
-    GatewayAddress("east", "network1", "istio-system/eastwest", "198.19.1.1", 15443),
-    GatewayAddress("west", "network2", "istio-system/eastwest", "198.19.2.1", 15443),
-)
+def _snapshot(of: Mesh, *failures: Failure) -> Snapshot:
+    clusters = {one.name: ClusterSnapshot(one.name, failures=failures) for one in of.spec}
+    return Snapshot(of.spec, of.run_id, "2026-11-21T09:00:00+00:00", clusters, of.probes)
 
 
 def answer(
-    here: Mesh, cluster: str, source: str = "east", *, role: str = "server", port: int = 5000
+    of: Mesh, cluster: str, source: str = "east", *, role: str = "server", port: int = 5000
 ) -> Answer:
-    assert here.probes is not None
-    pod = next(pod for pod in here.probes.pods if pod.cluster == cluster and pod.role == role)
-    return Answer(
-        cluster,
-        NAMESPACE,
-        pod.name,
-        pod.version,
-        role,
-        port,
-        "HTTP/1.1",
-        spiffe("client"),
-        spiffe(pod.service_account),
-    )
+    probes = of.require_probes()
+    pod = next(pod for pod in probes.pods if pod.cluster == cluster and pod.role == role)
+    accounts = spiffe("client"), spiffe(pod.service_account)
+    return Answer(cluster, NAMESPACE, pod.name, pod.version, role, port, "HTTP/1.1", *accounts)
 
 
-def request(here: Mesh, source: str, target: str, **changes: object) -> Request:
+def request(of: Mesh, source: str, target: str, **changes: object) -> Request:
     """One request from ``source`` that ``target`` answered."""
     good = Request(
         when=1.0,
@@ -109,39 +90,32 @@ def request(here: Mesh, source: str, target: str, **changes: object) -> Request:
         protocol=Protocol.HTTP,
         ending=Ending.ANSWERED,
         status=200,
-        answer=answer(here, target, source),
+        answer=answer(of, target, source),
     )
     return replace(good, **changes)  # type: ignore[arg-type]
 
 
-def failed(here: Mesh, source: str, status: int, body: str) -> Request:
+def failed(of: Mesh, source: str, status: int, body: str) -> Request:
     """One request that the client's own sidecar answered with an error."""
-    return request(here, source, source, status=status, answer=None, error=body)
+    return request(of, source, source, status=status, answer=None, error=body)
 
 
-def requests(here: Mesh, each: int = 10) -> list[Request]:
+def requests(of: Mesh, each: int = 10) -> list[Request]:
     """Every cluster's client is answered by every cluster, evenly."""
-    names = [cluster.name for cluster in here.spec.data_planes]
+    names = [cluster.name for cluster in of.spec.data_planes]
     return [
-        request(here, source, target) for source in names for target in names for _ in range(each)
+        request(of, source, target) for source in names for target in names for _ in range(each)
     ]
 
 
 def certificate(account: str = "helloworld") -> PeerCertificate:
-    uris = (spiffe(account),)
-    return PeerCertificate(
-        uris,
-        tuple(f"URI:{uri}" for uri in uris),
-        "",
-        "O=istio-mc,CN=intermediate",
-        "ab",
-        "2030-01-01T00:00:00+00:00",
-        2,
-    )
+    uris, issuer = (spiffe(account),), "O=istio-mc,CN=intermediate"
+    names = tuple(f"URI:{uri}" for uri in uris)
+    return PeerCertificate(uris, names, "", issuer, "ab", "2030-01-01T00:00:00+00:00", 2)
 
 
 def handshake(
-    here: Mesh,
+    of: Mesh,
     source: str,
     target: str,
     *,
@@ -163,7 +137,7 @@ def handshake(
         version="TLSv1.3",
         peer=certificate(),
         status=200,
-        answer=answer(here, target, source, port=port),
+        answer=answer(of, target, source, port=port),
     )
     return replace(good, **changes)  # type: ignore[arg-type]
 
@@ -180,9 +154,8 @@ def refused(
 
 def closed(source: str, address: str = "198.19.2.1", port: int = 15443) -> Plaintext:
     """Plaintext that was turned away."""
-    return Plaintext(
-        source, address, port, Ending.CLOSED, connected=True, error="closed without a byte"
-    )
+    error = "closed without a byte"
+    return Plaintext(source, address, port, Ending.CLOSED, connected=True, error=error)
 
 
 def way(source: str, target: str) -> Path:
@@ -190,60 +163,54 @@ def way(source: str, target: str) -> Path:
     return Path(source, target, gateway.address if gateway else "10.0.0.3", 15443, gateway)
 
 
-def trials(here: Mesh, certificate: ClientCertificate = ClientCertificate.FOREIGN) -> list[Trial]:
-    """For every ordered pair of clusters, a refused handshake, refused plaintext, and a twin that the target answered."""
+def trials(of: Mesh, certificate: ClientCertificate = ClientCertificate.FOREIGN) -> list[Trial]:
+    """A trial for every ordered pair of clusters.
+
+    A handshake and plaintext that are refused, and a twin that the target answers.
+    """
     found = []
-    for source, target in here.spec.pairs:
-        twin = handshake(here, source.name, target.name)
+    for source, target in of.spec.pairs:
+        twin = handshake(of, source.name, target.name)
         forbidden = (refused(twin, certificate), closed(source.name))
-        found.append(
-            Trial(source.name, target.name, way(source.name, target.name), forbidden, (twin,))
-        )
+        path = way(source.name, target.name)
+        found.append(Trial(source.name, target.name, path, forbidden, (twin,)))
     return found
 
 
-def named_calls(here: Mesh) -> list[NamedCall]:
+def named_calls(of: Mesh) -> list[NamedCall]:
     """Every name at every gateway from the other network, each led where it should."""
     calls = []
-    for source, target in here.spec.pairs:
+    for source, target in of.spec.pairs:
         gateway = next(gateway for gateway in GATEWAYS if gateway.cluster == target.name)
-
-        def call(
-            service: str,
-            port: int,
-            subset: str = "",
-            here: Mesh = here,
-            gateway: GatewayAddress = gateway,
-            source: str = source.name,
-        ) -> NamedCall:
-            role = "client" if service == "client" else "server"
-            seen = answer(here, gateway.cluster, source, role=role, port=port)
-            account = "client" if role == "client" else "helloworld"
-            sni = f"outbound_.{port}_.{subset}_.{service}.{NAMESPACE}.svc.cluster.local"
-            made = handshake(
-                here,
-                source,
-                gateway.cluster,
-                address=gateway.address,
-                sni=sni,
-                answer=seen,
-                peer=certificate(account),
-            )
-            if subset not in ("", seen.version):
-                made = replace(
-                    made,
-                    ending=Ending.CLOSED,
-                    completed=False,
-                    verified=False,
-                    peer=None,
-                    status=0,
-                    answer=None,
-                    error="EOF",
-                )
-            return NamedCall(gateway, service, port, subset, made)
-
-        calls += [call("helloworld", 5000), call("helloworld", 5999), call("client", 5000)]
-        calls += [
-            call("helloworld-subsets", 5000, f"v{place}") for place, _ in enumerate(here.spec, 1)
-        ]
+        names = [("helloworld", 5000, ""), ("helloworld", 5999, ""), ("client", 5000, "")]
+        names += [("helloworld-subsets", 5000, f"v{place}") for place, _ in enumerate(of.spec, 1)]
+        calls += [_named_call(of, source.name, gateway, *name) for name in names]
     return calls
+
+
+def _named_call(
+    of: Mesh, source: str, gateway: GatewayAddress, service: str, port: int, subset: str
+) -> NamedCall:
+    role, account = ("client", "client") if service == "client" else ("server", "helloworld")
+    seen = answer(of, gateway.cluster, source, role=role, port=port)
+    made = handshake(
+        of,
+        source,
+        gateway.cluster,
+        address=gateway.address,
+        sni=f"outbound_.{port}_.{subset}_.{service}.{NAMESPACE}.svc.cluster.local",
+        answer=seen,
+        peer=certificate(account),
+    )
+    if subset not in ("", seen.version):
+        made = replace(
+            made,
+            ending=Ending.CLOSED,
+            completed=False,
+            verified=False,
+            peer=None,
+            status=0,
+            answer=None,
+            error="EOF",
+        )
+    return NamedCall(gateway, service, port, subset, made)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pytest_istio_mc.checks.cluster_local.facts import (
-    ALL,
+    ALL_LOCAL,
     BEFORE,
     CASES,
+    IN_NAMED_NAMESPACE,
     LIFTED,
-    NAMESPACE,
-    ONE,
-    SOLO,
-    SOME,
+    NAMED_ALONE,
+    NAMED_IN_ONE,
+    SOME_LOCAL,
     ClusterLocal,
 )
 from pytest_istio_mc.mesh import Mesh
@@ -25,94 +25,75 @@ EACH = 12
 
 
 def sample(
-    here: Mesh,
+    of: Mesh,
     source: str,
     case: str,
     expected: Sequence[str],
     answered: Sequence[str] | None = None,
     role: str = "",
 ) -> Sample:
-    """A sample in which the ``answered`` clusters answer evenly, those that should where nothing else is said."""
+    """A sample that the ``answered`` clusters answer evenly, by default those that should."""
     goals = expected if answered is None else answered
-    requests = (
-        [request(here, source, goal) for goal in goals for _ in range(EACH // len(goals))]
-        if goals
-        else refusals(here, source)
-    )
+    requests = [request(of, source, goal) for goal in goals for _ in range(EACH // len(goals))]
     if role:
         requests = [
-            replace(one, answer=answer(here, one.answer.cluster, source, role=role))
+            replace(one, answer=answer(of, one.answer.cluster, source, role=role))
             for one in requests
             if one.answer
         ]
+    sent = tuple(requests or refusals(of, source))
     return Sample(
-        source,
-        case,
-        f"{case.replace(' ', '-')}.istio-mc-test",
-        tuple(expected),
-        tuple(requests),
-        role,
+        source, case, f"{case.replace(' ', '-')}.istio-mc-test", tuple(expected), sent, role
     )
 
 
-def refusals(here: Mesh, source: str, count: int = EACH) -> list[Request]:
+def refusals(of: Mesh, source: str, count: int = EACH) -> list[Request]:
     """Requests for which no instance is known."""
-    return [failed(here, source, 503, "no healthy upstream")] * count
+    return [failed(of, source, 503, "no healthy upstream")] * count
 
 
-def unknown_at_gateway(here: Mesh, source: str) -> list[Request]:
+def unknown_at_gateway(of: Mesh, source: str) -> list[Request]:
     """Requests that a gateway has no filter chain for."""
-    return [
-        failed(
-            here,
-            source,
-            503,
-            "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
-        )
-    ] * 5
+    error = "upstream connect error or disconnect/reset before headers. reset reason: "
+    return [failed(of, source, 503, error + "connection termination")] * 5
 
 
 def spoiled(stage: Stage, source: str, case: str, requests: Iterable[Request]) -> Stage:
     """The stage with other requests in one sample."""
-    wanted = [one for one in stage.samples if (one.source, one.case) == (source, case)]
-    assert len(wanted) == 1, (source, case, [(one.source, one.case) for one in stage.samples])
-    samples = tuple(
-        replace(one, requests=tuple(requests)) if one is wanted[0] else one for one in stage.samples
-    )
-    return replace(stage, samples=samples)
+    (wanted,) = (one for one in stage.samples if (one.source, one.case) == (source, case))
+    changed = replace(wanted, requests=tuple(requests))
+    return replace(stage, samples=tuple(changed if one is wanted else one for one in stage.samples))
 
 
-def cluster_local(here: Mesh) -> ClusterLocal:
-    """A healthy pass: one service and one namespace local everywhere, one service in the first control plane, then all, then none."""
-    names = [cluster.name for cluster in here.spec.data_planes]
-    first = here.spec.control_planes[0]
-    told = [cluster.name for cluster in here.spec.served_by(first)]
-    local = {
+def cluster_local(of: Mesh) -> ClusterLocal:
+    """A healthy pass.
+
+    One service and one namespace are local everywhere, one service in the first control plane's
+    clusters; then all services are, then none.
+    """
+    names = [cluster.name for cluster in of.spec.data_planes]
+    first = of.spec.control_planes[0]
+    told = [cluster.name for cluster in of.spec.served_by(first)]
+    some = {NAMED_ALONE: names, IN_NAMED_NAMESPACE: names, NAMED_IN_ONE: told}
+    local: dict[str, dict[str, list[str]]] = {
         BEFORE: {},
-        SOME: {ONE: names, NAMESPACE: names, SOLO: told},
-        ALL: dict.fromkeys(CASES, names),
+        SOME_LOCAL: some,
+        ALL_LOCAL: dict.fromkeys(CASES, names),
         LIFTED: {},
     }
+
+    def got(source: str, case: str, kept: dict[str, list[str]]) -> Sample:
+        return sample(of, source, case, [source] if source in kept.get(case, ()) else names)
+
     stages = tuple(
-        Stage(
-            stage,
-            tuple(
-                sample(here, source, case, [source] if source in kept.get(case, ()) else names)
-                for source in names
-                for case in CASES
-            ),
-            0.5,
-        )
+        Stage(stage, tuple(got(source, case, kept) for source in names for case in CASES), 0.5)
         for stage, kept in local.items()
     )
-    return ClusterLocal(
-        stages, {plane.name: "istio-system/istio" for plane in here.spec.control_planes}, first.name
-    )
+    changed = {plane.name: "istio-system/istio" for plane in of.spec.control_planes}
+    return ClusterLocal(stages, changed, first.name)
 
 
 def with_stage(seen: ClusterLocal, changed: Stage) -> ClusterLocal:
     """The pass with another stage of that name."""
-    return replace(
-        seen,
-        stages=tuple(changed if stage.name == changed.name else stage for stage in seen.stages),
-    )
+    stages = (changed if stage.name == changed.name else stage for stage in seen.stages)
+    return replace(seen, stages=tuple(stages))

@@ -154,9 +154,7 @@ def test_what_is_latent_explains_only_what_is_latent() -> None:
     assert [(cause.check, cause.explains) for cause in causes] == [("A", ("B",)), ("C", ())]
 
 
-def test_what_is_inconclusive_for_want_of_probes_is_explained_by_what_keeps_them_from_starting() -> (
-    None
-):
+def test_what_is_inconclusive_for_want_of_probes_is_explained_by_what_stops_them() -> None:
     detached = failing("MC-CONTROL-007", Finding("the remote is led astray", ("remote",)))
     unseen = [
         replace(inconclusive("no probes"), check=check)

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_istio_mc import certificates
 from pytest_istio_mc.verdicts import Outcome
+from tests.checks.seeding import below_a_policy_ca, endpoint_configs, hand_out
 from tests.fake_clusters import PROBES, SYSTEM, FakeMesh, cacerts, encoded
 from tests.static_checks import STATIC, judge_all
 
@@ -15,7 +16,7 @@ ONE_REPLICA = {"MC-ACCESS-007"}
 """Not applicable where every control plane has one replica."""
 
 OTHER_TOPOLOGIES = {"MC-CONTROL-007", "MC-CONTROL-010", "MC-FEDERATION-002"}
-"""About remote clusters, external control planes and federated meshes, of which a multi-primary mesh has none."""
+"""About remote clusters, external control planes and federated meshes."""
 
 
 @pytest.mark.parametrize("clusters", [2, 3])
@@ -30,12 +31,8 @@ def test_every_static_check_is_conformant_on_a_healthy_mesh(clusters: int) -> No
 
 
 def a_longer_chain_in_one_cluster(mesh: FakeMesh) -> None:
-    middle = certificates._make_authority(
-        "Policy CA", "istio-mc", mesh.root, certificates.DAY * 700, 1
-    )
-    issuing = certificates.make_intermediate(middle, "cluster2")
     mesh[2].remove("Secret", "cacerts", SYSTEM)
-    mesh[2].objects["Secret"].append(cacerts(issuing, mesh.root))
+    mesh[2].objects["Secret"].append(cacerts(below_a_policy_ca(mesh), mesh.root))
 
 
 def another_node_port(mesh: FakeMesh) -> None:
@@ -44,15 +41,10 @@ def another_node_port(mesh: FakeMesh) -> None:
 
 def an_expired_root_that_nobody_uses(mesh: FakeMesh) -> None:
     old = certificates.make_root("Old Root", valid=certificates.DAY / 1440)
+    both = mesh.root.certificate + old.certificate
     for n in (1, 2):
-        both = mesh.root.certificate + old.certificate
         mesh[n].find("Secret", "cacerts", SYSTEM)["data"]["root-cert.pem"] = encoded(both)
-        for item in mesh[n].objects["ConfigMap"]:
-            if item["metadata"]["name"] == "istio-ca-root-cert":
-                item["data"] = {"root-cert.pem": both}
-        for pod in (f"client-{n}", f"server-{n}", f"gateway-{n}"):
-            secrets = mesh[n].dump(pod)["configs"][4]["dynamic_active_secrets"]
-            secrets[1]["secret"]["validation_context"]["trusted_ca"]["inline_bytes"] = encoded(both)
+        hand_out(mesh, n, both)
 
 
 def a_newer_patch_release(mesh: FakeMesh) -> None:
@@ -60,27 +52,19 @@ def a_newer_patch_release(mesh: FakeMesh) -> None:
 
 
 def unhealthy_endpoints_as_istio_1_31_sends_them(mesh: FakeMesh) -> None:
-    entry = mesh[1].dump("client-1")["configs"][2]["dynamic_endpoint_configs"][0][
-        "endpoint_config"
-    ]["endpoints"][0]
-    entry["lb_endpoints"].append(
-        {
-            "endpoint": {
-                "address": {"socket_address": {"address": "10.1.0.99", "port_value": 8080}}
-            },
-            "health_status": "UNHEALTHY",
-        }
+    endpoints = endpoint_configs(mesh, "client-1")[0]["endpoint_config"]["endpoints"][0]
+    address = {"socket_address": {"address": "10.1.0.99", "port_value": 8080}}
+    endpoints["lb_endpoints"].append(
+        {"endpoint": {"address": address}, "health_status": "UNHEALTHY"}
     )
 
 
 def services_of_kubernetes_that_differ(mesh: FakeMesh) -> None:
     for n, port in ((1, 53), (2, 54)):
         for namespace, name in (("kube-system", "kube-dns"), ("default", "kubernetes")):
-            service = {
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": {"ports": [{"name": "a", "port": port}]},
-            }
-            mesh[n].objects["Service"].append(service)
+            metadata = {"name": name, "namespace": namespace}
+            spec = {"ports": [{"name": "a", "port": port}]}
+            mesh[n].objects["Service"].append({"metadata": metadata, "spec": spec})
 
 
 def a_gateway_port_of_another_name(mesh: FakeMesh) -> None:
@@ -93,13 +77,9 @@ def a_newer_push_that_is_not_answered_yet(mesh: FakeMesh) -> None:
 
 
 def an_istio_label_on_another_secret(mesh: FakeMesh) -> None:
-    mesh[1].objects["Secret"].append(
-        {
-            "metadata": {"name": "helm", "namespace": SYSTEM},
-            "type": "helm.sh/release.v1",
-            "data": {},
-        }
-    )
+    metadata = {"name": "helm", "namespace": SYSTEM}
+    secret = {"metadata": metadata, "type": "helm.sh/release.v1", "data": {}}
+    mesh[1].objects["Secret"].append(secret)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +100,7 @@ def test_what_only_looks_wrong_is_not_blamed(control: Callable[[FakeMesh], None]
     mesh = FakeMesh()
     control(mesh)
 
-    verdicts = judge_all(mesh.record())
+    verdicts = judge_all(mesh.record()).values()
 
-    assert [
-        f"{verdict.check}: {verdict.reason}"
-        for verdict in verdicts.values()
-        if verdict.outcome is Outcome.NON_CONFORMANT
-    ] == []
+    wrong = [one for one in verdicts if one.outcome is Outcome.NON_CONFORMANT]
+    assert [f"{one.check}: {one.reason}" for one in wrong] == []

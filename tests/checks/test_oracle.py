@@ -62,7 +62,7 @@ def test_federated_meshes_share_nothing() -> None:
 
 
 def _instances(spec: MeshSpec) -> dict[str, tuple[Instance, ...]]:
-    """Two instances in every cluster with workloads; the second part of an address tells the cluster."""
+    """Two instances in every cluster with workloads; addresses tell the cluster."""
     return {
         cluster.name: tuple(
             Instance(cluster.name, f"pod{pod}", f"10.{number}.0.{pod}", 8080, str(cluster.locality))

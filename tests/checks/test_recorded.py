@@ -1,4 +1,7 @@
-"""The checks on snapshots recorded from real meshes, healthy and broken; ``make record`` records them again."""
+"""The checks on snapshots of real meshes, healthy and broken.
+
+``make record`` records them again.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ from tests.static_checks import judge_all
 from tests.test_snapshot import TOKEN, read_all
 
 RECORDED = Path(__file__).parent.parent / "recorded"
+DEFAULT = "multi-network-multi-primary"
 
 FAULTS = {id: fault for id, fault in faults.known().items() if fault.recorded}
 
-HEALTHY = {"healthy"} | {
-    f"healthy-{name}" for name in known() if name != "multi-network-multi-primary"
-}
+HEALTHY = {"healthy" if name == DEFAULT else f"healthy-{name}" for name in known()}
 
 ROOT_CAUSES: dict[str, set[tuple[str, str]]] = {
-    name: set[tuple[str, str]]() for name in HEALTHY
-} | {id: {(fault.check, fault.name)} for id, fault in FAULTS.items()}
-"""The recorded snapshots by folder: the root causes (check, fault) that they must lead to; none for healthy meshes."""
+    **{name: set() for name in HEALTHY},
+    **{id: {(fault.check, fault.name)} for id, fault in FAULTS.items()},
+}
+"""By folder, the root causes (check, fault) of what was recorded; none for healthy meshes."""
 
 LARGEST = 300_000
 """Bytes that a recorded snapshot may have."""
@@ -47,26 +50,21 @@ def test_a_recorded_mesh_leads_to_its_root_causes(name: str) -> None:
 
     causes = diagnose(verdicts, known_checks())
 
-    shown = "\n".join(
-        f"{verdict.check} {verdict.outcome.value}: {verdict.reason}"
-        for verdict in verdicts.values()
-    )
+    said = verdicts.values()
+    shown = "\n".join(f"{one.check} {one.outcome.value}: {one.reason}" for one in said)
     assert {(cause.check, cause.fault) for cause in causes} == ROOT_CAUSES[name], shown
     if ROOT_CAUSES[name]:
         assert set(causes[0].clusters) == set(FAULTS[name].clusters), shown
     else:
-        assert all(
-            verdict.outcome in (Outcome.CONFORMANT, Outcome.NOT_APPLICABLE)
-            for verdict in verdicts.values()
-        ), shown
+        fine = (Outcome.CONFORMANT, Outcome.NOT_APPLICABLE)
+        assert all(one.outcome in fine for one in said), shown
 
 
 @pytest.mark.parametrize("name", sorted(ROOT_CAUSES))
 def test_a_recorded_snapshot_is_small(name: str) -> None:
-    assert (
-        sum(file.stat().st_size for file in (RECORDED / name).rglob("*") if file.is_file())
-        < LARGEST
-    )
+    files = [file for file in (RECORDED / name).rglob("*") if file.is_file()]
+
+    assert sum(file.stat().st_size for file in files) < LARGEST
 
 
 @pytest.mark.parametrize("name", sorted(ROOT_CAUSES))

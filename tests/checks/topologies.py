@@ -1,7 +1,8 @@
-"""Snapshots of real meshes of the other topologies, recorded healthy, for tests to spoil."""
+"""Healthy snapshots of real meshes of the other topologies, for tests to spoil."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ RECORDED = Path(__file__).parent.parent / "recorded"
 def recorded(topology: str) -> Snapshot:
     """A fresh copy of the healthy mesh of that topology; its objects may be changed in place."""
     return Snapshot.load(RECORDED / f"healthy-{topology}")
+
+
+def changed(snapshot: Snapshot, cluster: str, **changes: Any) -> Snapshot:
+    """The snapshot with fields of one cluster changed."""
+    spoiled = replace(snapshot.clusters[cluster], **changes)
+    return replace(snapshot, clusters={**snapshot.clusters, cluster: spoiled})
 
 
 def found(snapshot: Snapshot, cluster: str, kind: str, name: str) -> dict[str, Any]:

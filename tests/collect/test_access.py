@@ -1,4 +1,4 @@
-"""Rights are read from a rules review, and asked for one by one where an authorizer does not list its rules."""
+"""Rights are read from a rules review, or asked for one by one."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 from pytest_istio_mc.collect.access import granted, probe_access
 from pytest_istio_mc.collect.secrets import Credential
 from pytest_istio_mc.errors import ObservationError
-from pytest_istio_mc.snapshot import KubeconfigFacts
+from pytest_istio_mc.recorded import KubeconfigFacts
 
 FACTS = KubeconfigFacts(server="https://10.0.0.1:6443", ca_pem="CA", auth="token")
 CREDENTIAL = Credential("istio-system", "istio-remote-secret-b", "b", FACTS, "secret-token")
 
 
+RULE = {"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]}
+
+
 @pytest.mark.parametrize(
-    ("rule", "allowed"),
+    ("change", "allowed"),
     [
-        ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]}, True),
+        ({}, True),
         ({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, True),
-        ({"verbs": ["watch"], "apiGroups": [""], "resources": ["pods"]}, False),
-        ({"verbs": ["list"], "apiGroups": ["apps"], "resources": ["pods"]}, False),
-        ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods/log"]}, False),
-        (
-            {"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]},
-            False,
-        ),
+        ({"verbs": ["watch"]}, False),
+        ({"apiGroups": ["apps"]}, False),
+        ({"resources": ["pods/log"]}, False),
+        ({"resourceNames": ["one"]}, False),
     ],
 )
-def test_a_rule_grants_what_it_covers(rule: dict[str, Any], allowed: bool) -> None:
-    assert granted([rule], "list", "", "pods") is allowed
+def test_a_rule_grants_what_it_covers(change: dict[str, Any], allowed: bool) -> None:
+    assert granted([RULE | change], "list", "", "pods") is allowed
 
 
 class Server:
@@ -46,30 +46,23 @@ class Server:
         self.asked.append(operation)
         body = json.loads(operation["body"] or "{}")
         if operation["method"] == "GET":
-            return {
-                "status": self.status,
-                "body": json.dumps({"metadata": {"uid": "u"}, "message": "no"}),
-            }
+            return _answer(self.status, {"metadata": {"uid": "u"}, "message": "no"})
         if body["kind"] == "SelfSubjectRulesReview":
-            return {
-                "status": 201,
-                "body": json.dumps({"status": {"resourceRules": [], "incomplete": True}}),
-            }
+            return _answer(201, {"status": {"resourceRules": [], "incomplete": True}})
         resource = body["spec"]["resourceAttributes"]["resource"]
-        return {
-            "status": 201,
-            "body": json.dumps({"status": {"allowed": resource != self.refused}}),
-        }
+        return _answer(201, {"status": {"allowed": resource != self.refused}})
+
+
+def _answer(status: int, document: dict[str, Any]) -> dict[str, Any]:
+    return {"status": status, "body": json.dumps(document)}
 
 
 def test_single_rights_are_asked_for_where_the_rules_are_incomplete() -> None:
     facts = probe_access("a", CREDENTIAL, Server(refused="nodes"), 5)
 
     assert facts.cluster_uid == "u"
-    assert [str(review) for review in facts.reviews if not review.allowed] == [
-        "list nodes",
-        "watch nodes",
-    ]
+    refused = [str(review) for review in facts.reviews if not review.allowed]
+    assert refused == ["list nodes", "watch nodes"]
 
 
 def test_the_token_is_sent_and_never_recorded() -> None:
@@ -77,9 +70,8 @@ def test_the_token_is_sent_and_never_recorded() -> None:
 
     facts = probe_access("a", CREDENTIAL, server, 5)
 
-    assert all(
-        operation["headers"]["authorization"] == "Bearer secret-token" for operation in server.asked
-    )
+    sent = {operation["headers"]["authorization"] for operation in server.asked}
+    assert sent == {"Bearer secret-token"}
     assert "secret-token" not in repr(facts)
     assert "secret-token" not in repr(CREDENTIAL)
 

@@ -10,30 +10,11 @@ import pytest
 from pytest_istio_mc.collect.istiod import read_debug, read_metrics, reduce_shards
 from pytest_istio_mc.errors import KubeError
 
+PORT = {"EndpointPort": 80, "ServicePortName": "http"}
+A = {"Address": "10.1.0.5", "Network": "n1", **PORT}
+B = {"Addresses": ["10.2.0.5"], "Network": "n2", "TLSMode": "istio", **PORT}
 SHARDS = {
-    "echo.ns.svc.cluster.local": {
-        "ns": {
-            "Shards": {
-                "Kubernetes/b": [
-                    {
-                        "Addresses": ["10.2.0.5"],
-                        "EndpointPort": 80,
-                        "ServicePortName": "http",
-                        "Network": "n2",
-                        "TLSMode": "istio",
-                    }
-                ],
-                "Kubernetes/a": [
-                    {
-                        "Address": "10.1.0.5",
-                        "EndpointPort": 80,
-                        "ServicePortName": "http",
-                        "Network": "n1",
-                    }
-                ],
-            }
-        }
-    }
+    "echo.ns.svc.cluster.local": {"ns": {"Shards": {"Kubernetes/b": [B], "Kubernetes/a": [A]}}}
 }
 
 
@@ -79,9 +60,7 @@ def test_the_last_refusal_is_what_is_reported() -> None:
 
 
 def test_only_metrics_that_matter_are_kept() -> None:
-    text = 'pilot_xds{version="1.31"} 4\ngo_threads 12\nistiod_remote_cluster_sync_status{cluster="b",status="synced"} 1\n'
+    status = 'istiod_remote_cluster_sync_status{cluster="b",status="synced"}'
+    text = f'pilot_xds{{version="1.31"}} 4\ngo_threads 12\n{status} 1\n'
 
-    assert read_metrics(text) == {
-        'pilot_xds{version="1.31"}': 4.0,
-        'istiod_remote_cluster_sync_status{cluster="b",status="synced"}': 1.0,
-    }
+    assert read_metrics(text) == {'pilot_xds{version="1.31"}': 4.0, status: 1.0}

@@ -1,4 +1,4 @@
-"""Allure: what it is told about each check, and that its history holds across processes and places."""
+"""Allure: its view of each check, and a stable history."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def labels(result: dict[str, Any], name: str) -> list[str]:
     return [label["value"] for label in result["labels"] if label["name"] == name]
 
 
+def steps(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Names and endings of steps."""
+    return [(step["name"], step["status"]) for step in found]
+
+
+def attachments(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and types of attachments."""
+    return [(entry["name"], entry["type"]) for entry in result["attachments"]]
+
+
 def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester) -> None:
     write_suite(pytester, BROKEN)
 
@@ -52,24 +62,15 @@ def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester
     ]
     assert secrets["parameters"] == [{"name": "topology", "value": "'fake-topology'"}]
     (finding,) = secrets["steps"]
-    assert (finding["name"], finding["status"]) == (
-        "cluster1 holds no remote secret for cluster2",
-        "failed",
-    )
+    assert steps([finding]) == [("cluster1 holds no remote secret for cluster2", "failed")]
     assert "expected: one secret" in [step["name"] for step in finding["steps"]]
     assert ".py" not in json.dumps(finding)
-    assert [(attachment["name"], attachment["type"]) for attachment in secrets["attachments"]] == [
-        ("secrets.json", "application/json")
-    ]
-    assert found["test_gateway"]["status"] == "broken"
-    assert [(step["name"], step["status"]) for step in found["test_gateway"]["steps"]] == [
-        ("could not find out: no answer within 5 s", "broken")
-    ]
-    assert found["test_root"]["status"] == "passed"
-    assert [step["name"] for step in found["test_root"]["steps"][0]["steps"]] == [
-        "cluster1",
-        "cluster2",
-    ]
+    assert attachments(secrets) == [("secrets.json", "application/json")]
+    gateway, root = found["test_gateway"], found["test_root"]
+    assert gateway["status"] == "broken"
+    assert steps(gateway["steps"]) == [("could not find out: no answer within 5 s", "broken")]
+    assert root["status"] == "passed"
+    assert [step["name"] for step in root["steps"][0]["steps"]] == ["cluster1", "cluster2"]
     flat = found["test_flat"]
     assert flat["status"] == "skipped"
     assert flat["name"] == "MC-DISCOVERY-902 Flat networks only"
@@ -85,18 +86,18 @@ def test_history_is_the_same_with_workers_and_the_controller_writes_the_rest_onc
 
     alone, together = results(pytester.path / "alone"), results(pytester.path / "together")
 
-    assert {name: result["historyId"] for name, result in alone.items()} == {
-        name: result["historyId"] for name, result in together.items()
-    }
-    for folder in ("alone", "together"):
-        environment = (pytester.path / folder / "environment.properties").read_text()
+    before, after = (
+        {name: result["historyId"] for name, result in found.items()} for found in (alone, together)
+    )
+    assert before == after
+    for folder in (pytester.path / "alone", pytester.path / "together"):
+        environment = (folder / "environment.properties").read_text()
         assert "topology=fake-topology\n" in environment
         assert "cluster.cluster1.kubernetes=v1.36.1\n" in environment
         assert "cluster.cluster1=primary,\\ network\\ network1\n" in environment
-        assert json.loads((pytester.path / folder / "categories.json").read_text())[0][
-            "name"
-        ].startswith("MC-ACCESS-901: ")
-        assert (pytester.path / folder / "mesh-report.yaml").exists()
+        first = json.loads((folder / "categories.json").read_text())[0]
+        assert first["name"].startswith("MC-ACCESS-901: ")
+        assert (folder / "mesh-report.yaml").exists()
 
 
 def test_two_topologies_do_not_share_a_history(pytester: pytest.Pytester) -> None:
@@ -106,37 +107,24 @@ def test_two_topologies_do_not_share_a_history(pytester: pytest.Pytester) -> Non
         def __init__(self, name: str, value: str) -> None:
             self.name, self.value, self.excluded = name, value, None
 
-    one, other = ([Parameter("topology", repr(name))] for name in ("flat", "multi"))
-
-    assert get_history_id("suites.trust#test", one, {}) != get_history_id(
-        "suites.trust#test", other, {}
+    one, other = (
+        get_history_id("suites.trust#test", [Parameter("topology", repr(name))], {})
+        for name in ("flat", "multi")
     )
+
+    assert one != other
 
 
 def test_each_root_cause_is_a_category_that_holds_what_it_explains() -> None:
-    report = {
-        "rootCauses": [
-            {
-                "check": "MC-ACCESS-901",
-                "summary": "no secret",
-                "remedy": "create it",
-                "explains": ["MC-DISCOVERY-901"],
-            }
-        ]
-    }
+    cause = {"check": "MC-ACCESS-901", "summary": "no secret", "remedy": "create it"}
 
-    first, *others = categories([report])
+    first, *others = categories([{"rootCauses": [{**cause, "explains": ["MC-DISCOVERY-901"]}]}])
 
-    for message, holds in (
-        ("MC-DISCOVERY-901 non-conformant: x\n  more", True),
-        ("MC-TRUST-901 non-conformant", False),
-    ):
-        assert bool(re.fullmatch(first["messageRegex"], message)) == holds
-    assert [category["name"] for category in others] == [
-        "Could not find out",
-        "Not conformant",
-        "Not applicable",
-    ]
+    explained = "MC-DISCOVERY-901 non-conformant: x\n  more"
+    assert re.fullmatch(first["messageRegex"], explained)
+    assert not re.fullmatch(first["messageRegex"], "MC-TRUST-901 non-conformant")
+    names = [category["name"] for category in others]
+    assert names == ["Could not find out", "Not conformant", "Not applicable"]
 
 
 @pytest.mark.parametrize(
@@ -177,21 +165,16 @@ def test_the_hops_of_a_request_are_steps_up_to_the_first_broken_one(
     pytester.runpytest_subprocess(*CERTIFY, "--alluredir=allure")
 
     result = results(pytester.path / "allure")["test_secrets"]
-    broken, whole = result["steps"][-2:]
-    assert (broken["name"], broken["status"]) == (
-        "from east to west, port 5000: broken at endpoint",
-        "failed",
-    )
-    assert [(step["name"], step["status"]) for step in broken["steps"]] == [
+    assert steps(result["steps"][-2:]) == [
+        ("from east to west, port 5000: broken at endpoint", "failed"),
+        ("from west to east, port 5000: no broken hop is known", "passed"),
+    ]
+    assert steps(result["steps"][-2]["steps"]) == [
         ("DNS: 10.0.0.1", "passed"),
         ("route: not recorded", "broken"),
         ("endpoint: none, expected one", "failed"),
     ]
-    assert (whole["name"], whole["status"]) == (
-        "from west to east, port 5000: no broken hop is known",
-        "passed",
-    )
-    assert [(entry["name"], entry["type"]) for entry in result["attachments"]] == [
+    assert attachments(result) == [
         ("hops from east to west", "application/vnd.istio-mc.hops+json"),
         ("hops from west to east", "application/vnd.istio-mc.hops+json"),
     ]

@@ -11,21 +11,14 @@ from pytest_istio_mc.evidence.compare import Change, compare, worse
 
 def certificate(**verdicts: str) -> dict[str, Any]:
     """The part of a certificate that is compared."""
-    return {
-        "checks": [
-            {"id": id, "verdict": verdict, "reason": "because"} for id, verdict in verdicts.items()
-        ]
-    }
+    checks = [{"id": id, "verdict": word, "reason": "because"} for id, word in verdicts.items()]
+    return {"checks": checks}
 
 
 def test_the_same_verdicts_are_no_difference() -> None:
-    assert (
-        compare(
-            certificate(A="conformant", B="non-conformant"),
-            certificate(B="non-conformant", A="conformant"),
-        )
-        == ()
-    )
+    old = certificate(A="conformant", B="non-conformant")
+
+    assert compare(old, certificate(B="non-conformant", A="conformant")) == ()
 
 
 @pytest.mark.parametrize(
@@ -49,13 +42,9 @@ def test_verdicts_are_worse_or_better(before: str, now: str, change: Change) -> 
 
 
 def test_checks_come_and_go() -> None:
-    differences = compare(
-        certificate(A="conformant", B="conformant"), certificate(B="non-conformant", C="conformant")
-    )
+    old = certificate(A="conformant", B="conformant")
+    differences = compare(old, certificate(B="non-conformant", C="conformant"))
 
-    assert [(entry.check, entry.change) for entry in differences] == [
-        ("B", Change.WORSE),
-        ("A", Change.LOST),
-        ("C", Change.NEW),
-    ]
+    found = [(entry.check, entry.change) for entry in differences]
+    assert found == [("B", Change.WORSE), ("A", Change.LOST), ("C", Change.NEW)]
     assert [entry.check for entry in worse(differences)] == ["B", "A"]

@@ -1,4 +1,4 @@
-"""Exhibits of the recorded meshes: every area has something to look at, and nothing that must stay secret."""
+"""Exhibits of recorded meshes: something to look at, nothing secret."""
 
 from __future__ import annotations
 

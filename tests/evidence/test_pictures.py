@@ -1,4 +1,7 @@
-"""Drawings of time lines: whole, readable by programs and by people who do not see colours, and with nothing from elsewhere in them."""
+"""Drawings of time lines: whole, and readable without colours and by programs.
+
+Nothing in them is from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -17,46 +20,26 @@ BEGAN = 1_700_000_000.0
 
 
 def flow(name: str, *, pods: int = 1, failing: range = range(0), count: int = 100) -> Flow:
-    records = [
-        Record(BEGAN + place / 10, Ending.ANSWERED, 503, 0.01, error="no <healthy> upstream")
-        if place in failing
-        else Record(
-            BEGAN + place / 10,
-            Ending.ANSWERED,
-            200,
-            0.004,
-            True,
-            "east" if place % 2 else "west",
-            f"pod-{place % pods:05}",
-            "v1",
-        )
-        for place in range(count)
-    ]
-    return Flow(
-        name,
-        "east",
-        "hello",
-        5000,
-        Protocol.HTTP,
-        False,
-        0.1,
-        tuple(records),
-        False,
-        BEGAN,
-        BEGAN + count / 10,
-    )
+    def record(place: int) -> Record:
+        when, cluster = BEGAN + place / 10, "east" if place % 2 else "west"
+        if place in failing:
+            return Record(when, Ending.ANSWERED, 503, 0.01, error="no <healthy> upstream")
+        pod = f"pod-{place % pods:05}"
+        return Record(when, Ending.ANSWERED, 200, 0.004, True, cluster, pod, "v1")
+
+    target = (name, "east", "hello", 5000, Protocol.HTTP, False, 0.1)
+    return Flow(*target, tuple(map(record, range(count))), False, BEGAN, BEGAN + count / 10)
 
 
-TIMELINE = Timeline(
-    (
-        flow("east to hello, new connections", failing=range(40, 45)),
-        flow("east to hello, kept connections"),
-    ),
-    (
-        Mark(BEGAN + 3, BEGAN + 6, "API server of west & co stopped"),
-        Mark(BEGAN + 3.1, BEGAN + 3.1, "istiod restarted"),
-    ),
+FLOWS = (
+    flow("east to hello, new connections", failing=range(40, 45)),
+    flow("east to hello, kept connections"),
 )
+MARKS = (
+    Mark(BEGAN + 3, BEGAN + 6, "API server of west & co stopped"),
+    Mark(BEGAN + 3.1, BEGAN + 3.1, "istiod restarted"),
+)
+TIMELINE = Timeline(FLOWS, MARKS)
 
 
 def drawn(timeline: Timeline = TIMELINE, title: str = "lost <west>") -> ET.Element:
@@ -144,10 +127,9 @@ def test_little_to_see_is_drawn_all_the_same(timeline: Timeline) -> None:
 
 
 def test_many_requests_do_not_make_a_large_drawing() -> None:
-    assert (
-        len(picture(Timeline(tuple(flow(f"flow {place}", count=20_000) for place in range(4)))))
-        < 400_000
-    )
+    flows = tuple(flow(f"flow {place}", count=20_000) for place in range(4))
+
+    assert len(picture(Timeline(flows))) < 400_000
 
 
 def test_the_data_is_beside_it() -> None:

@@ -1,4 +1,4 @@
-"""Faults in the shared lab mesh, and processes that hold one and can be killed."""
+"""Faults in the shared lab mesh, and processes that hold one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.kube.connecting import connected
 mesh = Mesh.from_dict(json.loads(sys.stdin.readline()))
-with connected(mesh, Timeouts()) as kubes:
+with connected(mesh.spec, Timeouts()) as kubes:
     with getattr(Faults(mesh, kubes, Timeouts()), sys.argv[1])(*sys.argv[2:]):
         print("broken", flush=True)
         time.sleep(600)
@@ -33,7 +33,7 @@ with connected(mesh, Timeouts()) as kubes:
 @pytest.fixture(scope="session")
 def kubes(lab_mesh: LabMesh) -> Iterator[Mapping[str, Kube]]:
     """Connections to the lab's clusters, impatient enough for a lost API server."""
-    with connected(lab_mesh.mesh, Timeouts(kube_request=5.0)) as kubes:
+    with connected(lab_mesh.mesh.spec, Timeouts(kube_request=5.0)) as kubes:
         yield kubes
 
 
@@ -45,7 +45,7 @@ def faults(lab_mesh: LabMesh, kubes: Mapping[str, Kube]) -> Faults:
 
 @pytest.fixture
 def held(lab_mesh: LabMesh) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a process that breaks something and holds it; returns when it is broken."""
+    """Start processes that break something; each call returns when it is broken."""
     import json
 
     started: list[subprocess.Popen[str]] = []

@@ -1,4 +1,7 @@
-"""Mesh configuration that is changed and restored, on a real API server: exactly, also by others, and never over what somebody wrote."""
+"""Mesh configuration that is changed and restored, on a real API server.
+
+It is restored exactly, also by other processes, and never over what somebody else wrote.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,8 @@ from pytest_istio_mc.faults import mesh_config
 mesh = Mesh.from_dict(json.loads(sys.argv[1]))
 kubes = dict.fromkeys(("east", "west"), Kube("east", mesh.spec.kubeconfig, "east"))
 with mesh_config.changeable(mesh, kubes, 60.0) as configs:
-    configs.set_service_settings({place.cluster: [{"settings": {"clusterLocal": True}, "hosts": ["*"]}] for place in configs.places})
+    setting = {"settings": {"clusterLocal": True}, "hosts": ["*"]}
+    configs.set_service_settings({place.cluster: [setting] for place in configs.places})
     print("changed", flush=True)
     time.sleep(60)
 """
@@ -74,9 +78,8 @@ def mesh(api: KubernetesApi) -> Mesh:
     )
     pods = tuple(ProbePod(cluster.name, "client", "client-east", "") for cluster in clusters)
     spec = MeshSpec("test", clusters, kubeconfig=str(api.kubeconfig))
-    return Mesh(
-        spec, RUN, "attach", "python", probes=Probes("probes", "helloworld", "python", pods)
-    )
+    probes = Probes("probes", "helloworld", "python", pods)
+    return Mesh(spec, RUN, "attach", "python", probes=probes)
 
 
 @pytest.fixture
@@ -85,16 +88,9 @@ def kubes(api: KubernetesApi) -> Iterator[dict[str, Kube]]:
     kube = api.kube()
     kube.delete("ConfigMap", "istio", SYSTEM)
     metadata = {"name": "istio", "labels": {"release": "istio"}}
-    kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata,
-            "data": {"mesh": TEXT, "meshNetworks": "networks: {}"},
-        },
-        namespace=SYSTEM,
-        field_manager="helm",
-    )
+    data = {"mesh": TEXT, "meshNetworks": "networks: {}"}
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    kube.apply(theirs, namespace=SYSTEM, field_manager="helm")
     yield {"east": kube, "west": kube}
     kube.close()
 
@@ -111,6 +107,10 @@ def settings(kubes: Mapping[str, Kube]) -> list[dict[str, Any]]:
     return list(yaml.safe_load(config(kubes)["data"]["mesh"]).get("serviceSettings", []))
 
 
+def hosts(kubes: Mapping[str, Kube]) -> list[list[str]]:
+    return [entry["hosts"] for entry in settings(kubes)]
+
+
 def test_settings_are_added_to_theirs_and_all_is_as_it_was_again_down_to_who_owns_a_field(
     mesh: Mesh, kubes: dict[str, Kube]
 ) -> None:
@@ -121,15 +121,9 @@ def test_settings_are_added_to_theirs_and_all_is_as_it_was_again_down_to_who_own
         configs.set_service_settings(
             {"east": [{"settings": {"clusterLocal": True}, "hosts": ["a.b.svc.cluster.local"]}]}
         )
-        assert [entry["hosts"] for entry in settings(kubes)] == [
-            ["*.legacy.svc.cluster.local"],
-            ["a.b.svc.cluster.local"],
-        ]
+        assert hosts(kubes) == [["*.legacy.svc.cluster.local"], ["a.b.svc.cluster.local"]]
         configs.set_service_settings({"east": [SETTING]})
-        assert [entry["hosts"] for entry in settings(kubes)] == [
-            ["*.legacy.svc.cluster.local"],
-            ["*"],
-        ]
+        assert hosts(kubes) == [["*.legacy.svc.cluster.local"], ["*"]]
         notes = config(kubes)["metadata"]
         assert notes["labels"][manifests.RUN_LABEL] == RUN
         assert json.loads(notes["annotations"][mesh_config.ORIGINAL_ANNOTATION])["mesh"] == TEXT
@@ -170,9 +164,8 @@ def test_what_somebody_else_wrote_meanwhile_is_left_and_told(
         mesh_config.changeable(mesh, kubes, 60.0) as configs,
     ):
         configs.set_service_settings({"east": [SETTING]})
-        kubes["east"].merge(
-            "ConfigMap", "istio", SYSTEM, {"data": {"mesh": "rootNamespace: theirs\n"}}
-        )
+        theirs = {"data": {"mesh": "rootNamespace: theirs\n"}}
+        kubes["east"].merge("ConfigMap", "istio", SYSTEM, theirs)
 
     after = config(kubes)
     assert after["data"]["mesh"] == "rootNamespace: theirs\n"
@@ -203,31 +196,22 @@ def test_the_revision_of_the_sidecars_says_which_configuration_it_is(
     mesh: Mesh, kubes: dict[str, Kube]
 ) -> None:
     kube = kubes["east"]
-    kube.merge(
-        "Pod", "client-east", "probes", {"metadata": {"annotations": {"istio.io/rev": "canary"}}}
-    )
+
+    def serve_by(revision: str) -> None:
+        annotations = {"metadata": {"annotations": {"istio.io/rev": revision}}}
+        kube.merge("Pod", "client-east", "probes", annotations)
+
+    serve_by("canary")
     try:
         with pytest.raises(ObservationError, match="istio-system/istio-canary"):
             mesh_config.places(mesh, kubes)
-        kube.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": "istio-canary"},
-                "data": {"mesh": ""},
-            },
-            namespace=SYSTEM,
-        )
-        assert mesh_config.places(mesh, kubes) == (
-            mesh_config.Place("east", SYSTEM, "istio-canary"),
-        )
+        metadata, data = {"name": "istio-canary"}, {"mesh": ""}
+        canary = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        kube.apply(canary, namespace=SYSTEM)
+        place = mesh_config.Place("east", SYSTEM, "istio-canary")
+        assert mesh_config.places(mesh, kubes) == (place,)
     finally:
-        kube.merge(
-            "Pod",
-            "client-east",
-            "probes",
-            {"metadata": {"annotations": {"istio.io/rev": "default"}}},
-        )
+        serve_by("default")
 
 
 def test_an_external_control_planes_configuration_is_in_its_config_cluster(
@@ -262,12 +246,8 @@ def test_a_killed_run_is_restored_by_its_dead_mans_timer(
     with changed_by_another_process(mesh, kubes) as actor:
         actor.send_signal(number)
 
-    eventually(
-        lambda: config(kubes),
-        lambda now: now == before,
-        within_seconds=30,
-        what="the mesh configuration to be restored",
-    )
+    what = "the mesh configuration to be restored"
+    eventually(lambda: config(kubes), lambda now: now == before, within_seconds=30, what=what)
 
 
 def test_where_the_timer_is_killed_too_the_next_run_restores_it(
@@ -278,19 +258,17 @@ def test_where_the_timer_is_killed_too_the_next_run_restores_it(
         (keeper,) = (int(pid) for pid in _children(actor.pid))
         os.kill(keeper, signal.SIGKILL)
         actor.kill()
-    (stray,) = leftover_objects(kubes["east"])
-    assert str(stray) == f"change of ConfigMap istio-system/istio of run {RUN}"
-    assert stray.left.owner_is_dead
+    change = f"change of ConfigMap istio-system/istio of run {RUN}"
+    (found,) = leftover_objects(kubes["east"])
+    assert str(found) == change
+    assert found.left.owner_is_dead
 
     told: list[str] = []
     sweep_dead_runs(kubes, Progress(told.append))
 
     assert config(kubes) == before
-    assert any(
-        f'swept: change of ConfigMap istio-system/istio of run {RUN}, which is dead, in cluster "east"'
-        in line
-        for line in told
-    ), told
+    swept = f'swept: {change}, which is dead, in cluster "east"'
+    assert any(swept in line for line in told), told
 
 
 def test_a_run_at_work_is_left_alone(mesh: Mesh, kubes: dict[str, Kube]) -> None:
@@ -304,21 +282,13 @@ def test_a_run_at_work_is_left_alone(mesh: Mesh, kubes: dict[str, Kube]) -> None
 def test_what_a_dead_run_left_in_kube_system_is_removed(kubes: dict[str, Kube]) -> None:
     kube = kubes["east"]
     notes = ownership() | {manifests.OWNER_ANNOTATION: f"{os.uname().nodename}/{2**22 + 1}"}
-    metadata = {
-        "name": "istio-mc-local-1",
-        "labels": {manifests.RUN_LABEL: RUN},
-        "annotations": notes,
-    }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {"ports": [{"port": 5000}]},
-    }
+    labels = {manifests.RUN_LABEL: RUN}
+    metadata = {"name": "istio-mc-local-1", "labels": labels, "annotations": notes}
+    ports = {"ports": [{"port": 5000}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": ports}
     kube.apply(service, namespace=KUBE_SYSTEM)
-    assert [str(stray) for stray in leftover_objects(kube)] == [
-        f"Service kube-system/istio-mc-local-1 of run {RUN}"
-    ]
+    (found,) = leftover_objects(kube)
+    assert str(found) == f"Service kube-system/istio-mc-local-1 of run {RUN}"
 
     sweep_dead_runs(kubes, Progress())
 

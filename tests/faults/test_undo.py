@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_istio_mc.faults.undo import (
-    Merge,
-    Remove,
-    RenewToken,
-    Restore,
-    Undo,
-    as_it_was,
-    from_list,
-    to_list,
-)
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+
+from pytest_istio_mc import faults
+from pytest_istio_mc.faults import deadman
+from pytest_istio_mc.faults.mesh_config import RestoreMeshConfig
+from pytest_istio_mc.faults.undo import Merge, Restore, Step, as_it_was, from_list, to_list
 
 SECRET = {
     "apiVersion": "v1",
@@ -22,16 +22,25 @@ SECRET = {
 
 
 def test_every_step_survives_the_way_to_another_process() -> None:
-    steps: list[Undo] = [
+    steps: list[Step] = [
         Restore("east", SECRET),
-        Merge(
-            "east", "Service", "helloworld", "probes", {"spec": {"selector": {"app": "helloworld"}}}
-        ),
-        Remove("west", "Secret", "one", "istio-system"),
-        RenewToken("west", SECRET, (("east", SECRET),)),
+        Merge("east", "Deployment", "istiod", "istio-system", {"spec": {"replicas": 1}}),
+        RestoreMeshConfig("west", "istio-system", "istio"),
     ]
 
-    assert from_list(to_list(steps)) == steps
+    assert from_list(json.loads(json.dumps(to_list(steps)))) == steps
+
+
+def test_the_dead_mans_timer_knows_every_step() -> None:
+    for module in pkgutil.iter_modules(faults.__path__, f"{faults.__name__}."):
+        importlib.import_module(module.name)
+    names = f"import {deadman.PROCESS}, {Step.__module__} as undo; print(*undo.Step.kinds)"
+
+    known = subprocess.run(
+        [sys.executable, "-c", names], capture_output=True, text=True, check=True
+    )
+
+    assert set(known.stdout.split()) == set(Step.kinds)
 
 
 def test_what_only_the_api_server_may_say_is_left_out() -> None:

@@ -1,8 +1,9 @@
-"""What the tests of Kube talk to: a real apiserver without nodes, and one real cluster of the lab for what needs a kubelet."""
+"""Clusters for the tests of Kube: a real apiserver, and a lab."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -35,15 +36,9 @@ def kube(api: KubernetesApi) -> Iterator[Kube]:
 @pytest.fixture
 def namespace(kube: Kube, request: pytest.FixtureRequest) -> str:
     """A namespace for one test alone."""
-    name = (
-        request.node.name.replace("_", "-")
-        .replace("[", "-")
-        .replace("]", "")
-        .lower()[:60]
-        .strip("-")
-    )
+    name = re.sub(r"[_\[]", "-", str(request.node.name)).replace("]", "").lower()[:60].strip("-")
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return str(name)
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +48,8 @@ def node() -> Iterator[Kube]:
     if tools is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
     spec = MeshSpec("single", (ClusterSpec("cluster1", "network1"),))
-    running = lab.start(
-        spec, f"test-kube-{os.getpid()}", tools, Progress(), within_seconds=Timeouts().cluster_ready
-    )
+    name, ready = f"test-kube-{os.getpid()}", Timeouts().cluster_ready
+    running = lab.start(spec, name, tools, Progress(), within_seconds=ready)
     client = Kube("cluster1", str(running.kubeconfig), "cluster1")
     yield client
     client.close()

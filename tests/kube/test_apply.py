@@ -16,6 +16,7 @@ pytestmark = pytest.mark.lab
 
 def _definition(plural: str, kind: str, group: str) -> dict[str, Any]:
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -24,42 +25,28 @@ def _definition(plural: str, kind: str, group: str) -> dict[str, Any]:
             "group": group,
             "scope": "Namespaced",
             "names": {"plural": plural, "singular": plural[:-1], "kind": kind},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema},
-                }
-            ],
+            "versions": [version],
         },
     }
 
 
 def _webhook(name: str, url: str, namespace: str) -> dict[str, Any]:
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    webhook = {
+        "name": "strict.example.org",
+        "clientConfig": {"url": url},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 1,
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [{**rule, "resources": ["configmaps"]}],
+    }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": name},
-        "webhooks": [
-            {
-                "name": "strict.example.org",
-                "clientConfig": {"url": url},
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "admissionReviewVersions": ["v1"],
-                "timeoutSeconds": 1,
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["configmaps"],
-                    }
-                ],
-            }
-        ],
+        "webhooks": [webhook],
     }
 
 
@@ -79,37 +66,24 @@ def test_namespace_definition_and_objects_in_any_order(kube: Kube) -> None:
         for number in range(5)
     ]
 
+    builder = {"name": "builder", "namespace": "order"}
     kube.apply(
         *things,
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "builder", "namespace": "order"},
-        },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": builder},
         _definition("widgets", "Widget", group),
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "order"}},
     )
 
-    assert sorted(entry["spec"]["size"] for entry in kube.list(f"Widget.{group}", "order")) == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    found = kube.list(f"Widget.{group}", "order")
+    assert sorted(entry["spec"]["size"] for entry in found) == [0, 1, 2, 3, 4]
     assert kube.read("ServiceAccount", "builder", "order") is not None
 
 
 def test_a_definition_is_served_when_apply_returns(kube: Kube) -> None:
     kube.apply(_definition("gadgets", "Gadget", "served.example.org"))
 
-    kube.create(
-        {
-            "apiVersion": "served.example.org/v1",
-            "kind": "Gadget",
-            "metadata": {"name": "first", "namespace": "default"},
-        }
-    )
+    named = {"name": "first", "namespace": "default"}
+    kube.create({"apiVersion": "served.example.org/v1", "kind": "Gadget", "metadata": named})
 
 
 def test_a_second_definition_in_a_known_group_is_found(kube: Kube) -> None:
@@ -133,9 +107,8 @@ def test_what_is_applied_again_without_a_field_loses_it(kube: Kube, namespace: s
 
 
 def test_fields_of_other_managers_are_taken_over(kube: Kube, namespace: str) -> None:
-    kube.apply(
-        _config_map("settings", one="theirs"), namespace=namespace, field_manager="somebody-else"
-    )
+    theirs = _config_map("settings", one="theirs")
+    kube.apply(theirs, namespace=namespace, field_manager="somebody-else")
     kube.apply(_config_map("settings", one="ours"), namespace=namespace)
 
     assert (kube.read("ConfigMap", "settings", namespace) or {})["data"] == {"one": "ours"}
@@ -158,24 +131,20 @@ def test_a_webhook_that_never_answers_ends_our_patience(kube: Kube, namespace: s
     kube.apply(_webhook(f"strict-{namespace}", "https://127.0.0.1:1/", namespace))
     _until_in_force(kube, namespace)
 
-    with pytest.raises(
-        KubeError,
-        match=r"ConfigMap settings is accepted .*not so within 0\.3 s.*strict\.example\.org",
-    ):
+    told = r"ConfigMap settings is accepted .*not so within 0\.3 s.*strict\.example\.org"
+    with pytest.raises(KubeError, match=told):
         kube.apply(_config_map("settings"), namespace=namespace, patience_seconds=0.3)
 
     kube.delete("ValidatingWebhookConfiguration", f"strict-{namespace}")
 
 
 def _until_in_force(kube: Kube, namespace: str) -> None:
-    """A webhook configuration is seen by the apiserver's own watch, a moment after it was accepted."""
+    """The apiserver's own watch sees a webhook configuration a moment later."""
+    trial = {**_config_map("trial"), "metadata": {"name": "trial", "namespace": namespace}}
 
     def refused() -> bool:
         try:
-            kube.create(
-                {**_config_map("trial"), "metadata": {"name": "trial", "namespace": namespace}},
-                dry_run=True,
-            )
+            kube.create(trial, dry_run=True)
         except KubeError as error:
             return "failed calling webhook" in error.detail
         return False
@@ -186,10 +155,9 @@ def _until_in_force(kube: Kube, namespace: str) -> None:
 def test_a_refusal_for_good_is_raised_at_once_and_the_others_are_counted(
     kube: Kube, namespace: str
 ) -> None:
+    wanted = map(_config_map, ("bad_one", "good", "bad_two"))
     with pytest.raises(KubeError, match=r"bad_one.*1 other objects were refused, too") as refused:
-        kube.apply(
-            _config_map("bad_one"), _config_map("good"), _config_map("bad_two"), namespace=namespace
-        )
+        kube.apply(*wanted, namespace=namespace)
 
     assert refused.value.status == 422
     assert kube.read("ConfigMap", "good", namespace) is not None

@@ -1,4 +1,4 @@
-"""Waiting for Deployments; the tests play the controllers, whose writes a bare apiserver takes from anyone."""
+"""Waiting for Deployments; the tests play their controllers against a bare apiserver."""
 
 from __future__ import annotations
 
@@ -36,28 +36,19 @@ def _deployment(name: str) -> dict[str, Any]:
 
 def _pod(name: str) -> dict[str, Any]:
     pod = _deployment(name)["spec"]["template"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        **pod,
-        "metadata": {"name": f"{name}-1", **pod["metadata"]},
-    }
+    metadata = {"name": f"{name}-1", **pod["metadata"]}
+    return {"apiVersion": "v1", "kind": "Pod", **pod, "metadata": metadata}
 
 
 def test_returns_when_the_last_one_becomes_available(kube: Kube, namespace: str) -> None:
     kube.apply(_deployment("first"), _deployment("second"), namespace=namespace)
     kube.merge("Deployment", "first", namespace, {"status": _AVAILABLE}, subresource="status")
-    controller = threading.Timer(
-        0.3,
-        kube.merge,
-        ("Deployment", "second", namespace, {"status": _AVAILABLE}),
-        {"subresource": "status"},
-    )
+    change = ("Deployment", "second", namespace, {"status": _AVAILABLE})
+    controller = threading.Timer(0.3, kube.merge, change, {"subresource": "status"})
     controller.start()
 
-    kube.wait_available(
-        [("Deployment", "first"), ("Deployment", "second")], namespace, within_seconds=10
-    )
+    both = [("Deployment", "first"), ("Deployment", "second")]
+    kube.wait_available(both, namespace, within_seconds=10)
 
     controller.join()
     assert (kube.read("Deployment", "second", namespace) or {})["status"]["availableReplicas"] == 1
@@ -82,13 +73,8 @@ def test_the_error_says_which_pod_waits_for_what(kube: Kube, namespace: str) -> 
         "imageID": "",
         "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}},
     }
-    kube.merge(
-        "Pod",
-        "app-1",
-        namespace,
-        {"status": {"phase": "Pending", "containerStatuses": [state]}},
-        subresource="status",
-    )
+    status = {"status": {"phase": "Pending", "containerStatuses": [state]}}
+    kube.merge("Pod", "app-1", namespace, status, subresource="status")
     kube.create(
         {
             "apiVersion": "v1",
@@ -105,10 +91,8 @@ def test_the_error_says_which_pod_waits_for_what(kube: Kube, namespace: str) -> 
         kube.wait_available([("Deployment", "app")], namespace, within_seconds=1)
 
     assert 'cluster "cluster1": app in namespace' in str(late.value)
-    assert (
-        "pod app-1 is Pending; container main waiting (ErrImagePull, no such image)"
-        in late.value.detail
-    )
+    waits = "pod app-1 is Pending; container main waiting (ErrImagePull, no such image)"
+    assert waits in late.value.detail
     assert "last event: Failed: pulling did not work" in late.value.detail
     assert late.value.advice == f"kubectl --context=cluster1 -n {namespace} describe pods"
 

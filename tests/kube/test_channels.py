@@ -44,20 +44,18 @@ def test_frames_are_put_together_from_any_pieces(
         for message in frames.feed(stream[at : at + piece])
     ]
 
-    assert [payload for code, payload in read if code == ABNF.OPCODE_BINARY] == [
-        payload for payload, _ in messages
-    ]
+    binary = [payload for code, payload in read if code == ABNF.OPCODE_BINARY]
+    assert binary == [payload for payload, _ in messages]
     assert sum(code == ABNF.OPCODE_PING for code, _ in read) == len(messages)
 
 
 def _server_message(payload: bytes, fragments: int) -> bytes:
     size = max(1, -(-len(payload) // fragments))
     parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    codes = [ABNF.OPCODE_BINARY] + [ABNF.OPCODE_CONT] * (len(parts) - 1)
     return b"".join(
-        _server_frame(
-            ABNF.OPCODE_CONT if number else ABNF.OPCODE_BINARY, part, number == len(parts) - 1
-        )
-        for number, part in enumerate(parts)
+        _server_frame(code, part, number == len(parts))
+        for number, (code, part) in enumerate(zip(codes, parts, strict=True), 1)
     )
 
 

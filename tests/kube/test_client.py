@@ -9,18 +9,19 @@ import pytest
 
 from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.kube.objects import Json
 from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
 pytestmark = pytest.mark.lab
 
 
 def _config_map(name: str, namespace: str, **data: str) -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": namespace},
-        "data": data,
-    }
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _names(objects: list[Json]) -> list[str]:
+    return [entry["metadata"]["name"] for entry in objects]
 
 
 def test_version_and_server_are_the_apiservers(api: KubernetesApi, kube: Kube) -> None:
@@ -30,32 +31,25 @@ def test_version_and_server_are_the_apiservers(api: KubernetesApi, kube: Kube) -
 
 def test_get_path_gives_json_or_text(kube: Kube) -> None:
     assert kube.get_path("/readyz") == "ok"
-    assert (
-        kube.get_path("/api/v1/namespaces", labelSelector="kubernetes.io/metadata.name=default")[
-            "items"
-        ][0]["metadata"]["name"]
-        == "default"
-    )
+    selector = "kubernetes.io/metadata.name=default"
+    assert _names(kube.get_path("/api/v1/namespaces", labelSelector=selector)["items"]) == [
+        "default"
+    ]
 
 
 def test_objects_are_created_read_merged_listed_and_deleted(kube: Kube, namespace: str) -> None:
-    made = kube.create(
-        {
-            **_config_map("greeting", namespace, word="hello"),
-            "metadata": {"name": "greeting", "namespace": namespace, "labels": {"a": "b"}},
-        }
-    )
+    labelled = {"name": "greeting", "namespace": namespace, "labels": {"a": "b"}}
+    greeting = _config_map("greeting", namespace, word="hello")
+    made = kube.create({**greeting, "metadata": labelled})
     assert made["metadata"]["uid"]
 
     merged = kube.merge("ConfigMap", "greeting", namespace, {"data": {"word": None, "mark": "!"}})
     assert merged["data"] == {"mark": "!"}
     assert (kube.read("ConfigMap", "greeting", namespace) or {})["data"] == {"mark": "!"}
-    assert [
-        entry["metadata"]["name"] for entry in kube.list("ConfigMap", namespace, labels="a=b")
-    ] == ["greeting"]
+    assert _names(kube.list("ConfigMap", namespace, labels="a=b")) == ["greeting"]
     assert kube.list("ConfigMap", namespace, labels="a=c") == []
     assert kube.list("ConfigMap", namespace, fields="metadata.name=other") == []
-    assert "greeting" in {entry["metadata"]["name"] for entry in kube.list("ConfigMap")}
+    assert "greeting" in _names(kube.list("ConfigMap"))
 
     kube.delete("ConfigMap", "greeting", namespace)
     assert kube.read("ConfigMap", "greeting", namespace) is None
@@ -82,12 +76,8 @@ def test_kinds_that_the_cluster_does_not_serve_have_no_objects(kube: Kube, kind:
 
 
 def test_kinds_that_are_not_in_the_table_are_discovered(kube: Kube) -> None:
-    assert "system-node-critical" in {
-        entry["metadata"]["name"] for entry in kube.list("PriorityClass")
-    }
-    assert "exempt" in {
-        entry["metadata"]["name"] for entry in kube.list("FlowSchema.flowcontrol.apiserver.k8s.io")
-    }
+    assert "system-node-critical" in _names(kube.list("PriorityClass"))
+    assert "exempt" in _names(kube.list("FlowSchema.flowcontrol.apiserver.k8s.io"))
 
 
 def test_a_refusal_carries_the_status_and_the_apiservers_own_words(
@@ -101,10 +91,9 @@ def test_a_refusal_carries_the_status_and_the_apiservers_own_words(
 
 
 def test_an_object_of_an_unknown_kind_cannot_be_made(kube: Kube) -> None:
+    nonsense = {"apiVersion": "example.org/v1", "kind": "Nonsense", "metadata": {"name": "any"}}
     with pytest.raises(KubeError, match="does not serve it") as refused:
-        kube.create(
-            {"apiVersion": "example.org/v1", "kind": "Nonsense", "metadata": {"name": "any"}}
-        )
+        kube.create(nonsense)
 
     assert refused.value.status == 404
 

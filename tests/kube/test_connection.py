@@ -1,4 +1,4 @@
-"""Ways into a cluster: whatever a kubeconfig says, against a real apiserver."""
+"""Ways into a cluster by kubeconfig, against a real apiserver."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import stat
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from pytest_istio_mc.errors import GivenUp, KubeError, ProvisionError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.together import for_each
 from tests.kubernetes_api import TOKEN, KubernetesApi
 
 pytestmark = pytest.mark.lab
@@ -37,22 +37,14 @@ def _kube(
 
 def _plugin(folder: Path, expires: str) -> dict[str, Any]:
     """A credential plugin (client.authentication.k8s.io) that counts how often it is asked."""
-    credential = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "kind": "ExecCredential",
-        "status": {"token": TOKEN, "expirationTimestamp": expires},
-    }
+    version = "client.authentication.k8s.io/v1"
+    status = {"token": TOKEN, "expirationTimestamp": expires}
+    credential = {"apiVersion": version, "kind": "ExecCredential", "status": status}
     (folder / "credential.json").write_text(json.dumps(credential))
     script = folder / "plugin"
     script.write_text(f"#!/bin/sh\necho asked >> {folder}/asked\ncat {folder}/credential.json\n")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": str(script),
-            "interactiveMode": "Never",
-        }
-    }
+    return {"exec": {"apiVersion": version, "command": str(script), "interactiveMode": "Never"}}
 
 
 def test_a_credential_plugin_is_asked_once(api: KubernetesApi, tmp_path: Path) -> None:
@@ -100,10 +92,9 @@ def test_a_certificate_of_another_authority_is_not_trusted(
 ) -> None:
     from pytest_istio_mc.certificates import make_root
 
-    (tmp_path / "ca.pem").write_text(make_root("Foreign").certificate)
-    kube = _kube(
-        api, tmp_path, {"token": TOKEN}, {"certificate-authority": str(tmp_path / "ca.pem")}
-    )
+    authority = tmp_path / "ca.pem"
+    authority.write_text(make_root("Foreign").certificate)
+    kube = _kube(api, tmp_path, {"token": TOKEN}, {"certificate-authority": str(authority)})
 
     with pytest.raises(KubeError, match="certificate verify failed"):
         kube.list("Namespace")
@@ -126,20 +117,14 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_many_threads_share_one_client(kube: Kube) -> None:
-    with ThreadPoolExecutor(24) as pool:
-        names = list(
-            pool.map(
-                lambda _: kube.list("Namespace", fields="metadata.name=default")[0]["metadata"][
-                    "name"
-                ],
-                range(240),
-            )
-        )
+    def name(_: int) -> str:
+        (found,) = kube.list("Namespace", fields="metadata.name=default")
+        return str(found["metadata"]["name"])
 
-    assert names == ["default"] * 240
+    assert for_each(name, range(240), at_once=24) == ["default"] * 240
 
 
-def test_whatever_waits_for_a_cluster_that_is_given_up_ends_at_once(
+def test_waiting_for_a_cluster_that_is_given_up_ends_at_once(
     api: KubernetesApi, tmp_path: Path
 ) -> None:
     kube = _kube(api, tmp_path, {"token": TOKEN})

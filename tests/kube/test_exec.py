@@ -1,4 +1,4 @@
-"""Exec through a real kubelet: lines, big and many, both ways, and every way in which a process ends."""
+"""Exec through a real kubelet: lines both ways, every end of a process."""
 
 from __future__ import annotations
 
@@ -21,20 +21,18 @@ _BIG = json.dumps({"text": "é" * 500_000}, ensure_ascii=False)
 @pytest.fixture
 def echo(node: Kube, python_pod: str) -> Iterator[ExecSession]:
     """A process that sends every line back."""
-    with closing(
-        node.open_exec("default", python_pod, "python", ["python3", "-c", _ECHO])
-    ) as session:
+    with closing(_open(node, python_pod, _ECHO)) as session:
         yield session
 
 
+def _open(node: Kube, pod: str, program: str) -> ExecSession:
+    return node.open_exec("default", pod, "python", ["python3", "-c", program])
+
+
 def _run(node: Kube, pod: str, program: str, stdin: str = "", timeout_seconds: float = 20) -> str:
+    command = ["python3", "-c", program]
     return node.exec(
-        "default",
-        pod,
-        "python",
-        ["python3", "-c", program],
-        stdin=stdin,
-        timeout_seconds=timeout_seconds,
+        "default", pod, "python", command, stdin=stdin, timeout_seconds=timeout_seconds
     )
 
 
@@ -43,16 +41,13 @@ def test_stdout_comes_back_whole(node: Kube, python_pod: str) -> None:
 
 
 def test_stdin_is_sent_and_ended(node: Kube, python_pod: str) -> None:
-    assert (
-        _run(node, python_pod, "import sys; print(len(sys.stdin.read()))", stdin="é" * 700_000)
-        == "700000\n"
-    )
+    count = "import sys; print(len(sys.stdin.read()))"
+    assert _run(node, python_pod, count, stdin="é" * 700_000) == "700000\n"
 
 
 def test_a_failure_has_the_exit_code_and_stderr(node: Kube, python_pod: str) -> None:
-    with pytest.raises(
-        KubeError, match=r"pod default/python: run python3 .*exit code 3; stderr: too bad"
-    ):
+    told = r"pod default/python: run python3 .*exit code 3; stderr: too bad"
+    with pytest.raises(KubeError, match=told):
         _run(node, python_pod, "import sys; sys.stderr.write('too bad'); sys.exit(3)")
 
 
@@ -103,9 +98,7 @@ def test_no_line_in_time_is_none(echo: ExecSession) -> None:
 
 def test_the_end_of_the_process_is_told_after_its_last_line(node: Kube, python_pod: str) -> None:
     program = "import sys; print('last words'); sys.stderr.write('no more'); sys.exit(7)"
-    with closing(
-        node.open_exec("default", python_pod, "python", ["python3", "-c", program])
-    ) as session:
+    with closing(_open(node, python_pod, program)) as session:
         assert session.receive(10) == "last words"
         for _ in range(2):
             with pytest.raises(KubeError, match="exit code 7; stderr: no more"):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.together import for_each
 
 pytestmark = pytest.mark.lab
 
-# Listens on the pod's localhost only: what arrives has come from inside. Paths: /<bytes>, /once (says "Connection: close"), /hang.
+# Listens on the pod's localhost only: what arrives has come from inside.
+# Paths: /<bytes>, /once (says "Connection: close"), /hang.
 _SERVER = """
 import http.server, sys, threading
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,10 +45,9 @@ server.serve_forever()
 def ports(node: Kube, python_pod: str) -> Iterator[dict[str, int]]:
     """Ports of servers in the pod, by the HTTP version that they speak."""
     found = {"1.0": 7010, "1.1": 7011}
+    program = ["python3", "-c", _SERVER]
     sessions = [
-        node.open_exec(
-            "default", python_pod, "python", ["python3", "-c", _SERVER, str(port), version]
-        )
+        node.open_exec("default", python_pod, "python", [*program, str(port), version])
         for version, port in found.items()
     ]
     for session in sessions:
@@ -62,12 +62,10 @@ def test_big_answers_are_intact(
     node: Kube, python_pod: str, ports: dict[str, int], version: str
 ) -> None:
     size = 8_000_000
+    whole = hashlib.sha256(b"0123456789abcdef" * (size // 16)).digest()
     for _ in range(3):
         body = node.http_get("default", python_pod, ports[version], f"/{size}")
-        assert (
-            hashlib.sha256(body).digest()
-            == hashlib.sha256(b"0123456789abcdef" * (size // 16)).digest()
-        )
+        assert hashlib.sha256(body).digest() == whole
 
 
 def test_an_answer_that_ends_with_its_connection(
@@ -91,14 +89,11 @@ def test_connections_are_kept_between_requests(
 
 def test_side_by_side(node: Kube, python_pod: str, ports: dict[str, int]) -> None:
     sizes = [16 * number for number in range(1, 65)]
-    with ThreadPoolExecutor(16) as pool:
-        bodies = list(
-            pool.map(
-                lambda size: node.http_get("default", python_pod, ports["1.1"], f"/{size}"), sizes
-            )
-        )
 
-    assert [len(body) for body in bodies] == sizes
+    def length(size: int) -> int:
+        return len(node.http_get("default", python_pod, ports["1.1"], f"/{size}"))
+
+    assert for_each(length, sizes, at_once=16) == sizes
 
 
 def test_a_refusal_has_its_status(node: Kube, python_pod: str, ports: dict[str, int]) -> None:
@@ -121,13 +116,8 @@ def test_an_answer_that_does_not_come(node: Kube, python_pod: str, ports: dict[s
 
 
 def test_a_server_that_was_restarted_is_reached_again(node: Kube, python_pod: str) -> None:
-    command = [
-        "python3",
-        "-c",
-        "import socket; socket.setdefaulttimeout(None)" + _SERVER,
-        "7012",
-        "1.1",
-    ]
+    patient = "import socket; socket.setdefaulttimeout(None)" + _SERVER
+    command = ["python3", "-c", patient, "7012", "1.1"]
     for _ in range(2):
         with closing(node.open_exec("default", python_pod, "python", command)) as session:
             assert session.receive(20) == "ready"

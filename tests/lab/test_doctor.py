@@ -1,4 +1,4 @@
-"""Doctor: it really examines this machine, and says what to do."""
+"""Doctor: it examines this very machine, and says what to do."""
 
 from __future__ import annotations
 
@@ -13,22 +13,9 @@ from pytest_istio_mc.lab import doctor, host, kernel
 from pytest_istio_mc.lab.host import GIB, Examined
 
 NAMES = {
-    "root",
-    "python",
-    "architecture",
-    "runc",
-    "iptables",
-    "programs",
-    "go",
-    "namespaces",
-    "veth",
-    "bridge",
-    "iptables rules",
-    "overlayfs",
-    "cgroups",
-    "memory",
-    "inotify",
-    "disk",
+    *("root", "python", "architecture", "runc", "iptables", "programs", "go"),
+    *("namespaces", "veth", "bridge", "iptables rules", "overlayfs", "cgroups"),
+    *("memory", "inotify", "disk"),
 }
 
 
@@ -64,22 +51,13 @@ def test_the_examination_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path))
 
-    def left() -> list[object]:
-        links = subprocess.run(
-            ["ip", "-brief", "link"], capture_output=True, text=True, check=True
-        ).stdout
-        rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
-        groups = [str(path) for path in kernel.CGROUPS.glob("**/istio-mc-examined-*")]
-        mounts = [
-            line
-            for line in Path("/proc/self/mountinfo").read_text().splitlines()
-            if str(tmp_path) in line
-        ]
-        return ["examined" in links, "EXAMINED" in rules, groups, mounts, list(tmp_path.iterdir())]
-
     doctor.examine()
 
-    assert left() == [False, False, [], [], []]
+    assert "examined" not in subprocess.check_output(["ip", "-brief", "link"], text=True)
+    assert "EXAMINED" not in subprocess.check_output(["iptables-save"], text=True)
+    assert list(kernel.CGROUPS.glob("**/istio-mc-examined-*")) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_programs_are_named_with_the_package_to_install(
@@ -108,9 +86,8 @@ def test_what_cannot_be_tried_is_not_blamed(
     no_programs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untried = by_name(tuple(kernel.examine(Path("/"))))
-    assert [name for name, found in untried.items() if not found.good] == ["namespaces"], (
-        "unshare is missing"
-    )
+    bad = [name for name, found in untried.items() if not found.good]
+    assert bad == ["namespaces"], "unshare is missing"
 
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     as_nobody = kernel.examine(Path("/"))
@@ -192,10 +169,8 @@ def test_disk_space_is_added_up_by_file_system(tmp_path: Path) -> None:
     assert host.space({tmp_path / "a": each}).good
     both = host.space({tmp_path / "a": each, tmp_path / "b" / "c": each})
     assert not both.good
-    assert (
-        f"{2 * each / GIB:.1f} GiB needed for {tmp_path / 'a'} and {tmp_path / 'b' / 'c'}"
-        in both.seen
-    )
+    needed = f"{2 * each / GIB:.1f} GiB needed"
+    assert f"{needed} for {tmp_path / 'a'} and {tmp_path / 'b' / 'c'}" in both.seen
 
 
 def test_a_folder_that_cannot_carry_overlayfs_is_found_out() -> None:

@@ -1,4 +1,4 @@
-"""The journal and the supervisor's lock: what survives a kill."""
+"""The journal and the supervisor's lock, which survive a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills at any moment: whatever dies, nothing of the lab stays, or the next sweep takes it."""
+"""Kills at any moment: nothing stays, or the next sweep takes it."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ pytestmark = pytest.mark.lab
 
 OWNER = """
 import sys, time
-from pytest_istio_mc.lab import lab, toolchain
+from pytest_istio_mc.lab import lab
+from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
-running = lab.start(spec, sys.argv[1], toolchain.cached(), Progress(), within_seconds=60)
+running = lab.start(ONE_CLUSTER, sys.argv[1], toolchain.cached(), Progress(), within_seconds=60)
 print("answering", flush=True)
 running.wait_ready()
 print("ready", flush=True)
 time.sleep(600)
 """
+ONE_CLUSTER = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
 
 
 @pytest.fixture
 def name() -> str:
-    """The name of a lab that nobody else has."""
+    """A name that no other lab has."""
     require_toolchain()
     return f"kill-{secrets.token_hex(4)}"
 
@@ -52,7 +54,7 @@ def started(name: str) -> subprocess.Popen[str]:
 
 @contextmanager
 def installing(name: str) -> Iterator[subprocess.Popen[str]]:
-    """``istio-mc lab up`` on its way; killed at the end if it still runs."""
+    """``istio-mc lab up`` on its way, killed at the end of the block."""
     command = [sys.executable, "-m", "pytest_istio_mc.cli", "lab", "up", "--name", name]
     owner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -60,6 +62,15 @@ def installing(name: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         owner.kill()
         owner.wait()
+
+
+def nothing_is_left_of(home: Path, within_seconds: float) -> None:
+    eventually(
+        lambda: left_of(home),
+        lambda left: not left,
+        within_seconds=within_seconds,
+        what="nothing of the lab is left",
+    )
 
 
 def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
@@ -72,25 +83,18 @@ def after(line: str) -> Callable[[subprocess.Popen[str], Path], None]:
 
 def as_soon_as(file: str) -> Callable[[subprocess.Popen[str], Path], None]:
     def wait(owner: subprocess.Popen[str], home: Path) -> None:
-        eventually(
-            (home / file).exists,
-            bool,
-            within_seconds=30,
-            what=f"{file} is there",
-            every_seconds=0.002,
-        )
+        soon((home / file).exists, f"{file} is there")
 
     return wait
 
 
 def as_soon_as_launched(owner: subprocess.Popen[str], home: Path) -> None:
-    eventually(
-        lambda: _supervisors_of(home),
-        bool,
-        within_seconds=30,
-        what="a supervisor runs",
-        every_seconds=0.002,
-    )
+    soon(lambda: _supervisors_of(home), "a supervisor runs")
+
+
+def soon(observe: Callable[[], object], what: str) -> None:
+    """Wait for a moment that soon passes."""
+    eventually(observe, bool, within_seconds=30, what=what, every_seconds=0.002)
 
 
 MOMENTS = {
@@ -120,12 +124,7 @@ def test_the_end_of_the_owner_is_the_end_of_the_lab(
     finally:
         owner.kill()
 
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=20,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=20)
 
 
 def test_the_remains_of_a_killed_lab_are_not_taken_for_ones_own(name: str) -> None:
@@ -138,18 +137,12 @@ def test_the_remains_of_a_killed_lab_are_not_taken_for_ones_own(name: str) -> No
         owner.kill()
         owner.wait()
     os.kill(_supervisor_of(home), signal.SIGKILL)
-    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
     with pytest.raises(UsageProblem, match=r"exists already\n  next: .* istio-mc sweep"):
-        lab.start(spec, name, require_toolchain(), Progress(), within_seconds=1)
+        lab.start(ONE_CLUSTER, name, require_toolchain(), Progress(), within_seconds=1)
     assert left_of(home)
 
     sweep()
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=10,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=10)
 
 
 @pytest.mark.parametrize("moment", ["first-namespace", "etcd-started", "ready"])
@@ -175,22 +168,13 @@ def test_what_a_killed_supervisor_leaves_is_cleared_by_its_owner_or_swept(
         owner.wait()
 
     sweep()
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=10,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=10)
 
 
 def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -> None:
     home = homes.labs_folder() / name
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, pipe = [sys.executable, "-c", OWNER, name], subprocess.PIPE
+    owner = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     try:
         as_soon_as("cluster1/log/etcd.log")(owner, home)
         os.kill(_supervisor_of(home), signal.SIGKILL)
@@ -200,20 +184,16 @@ def test_an_owner_whose_supervisor_dies_early_says_so_and_clears_up(name: str) -
         owner.wait()
 
     assert "its supervisor ended before the clusters were ready (exit code -9)" in said
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=10,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=10)
 
 
 def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_not(
     name: str,
 ) -> None:
     said: list[str] = []
-    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
-    running = lab.start(spec, name, require_toolchain(), Progress(said.append), within_seconds=60)
+    running = lab.start(
+        ONE_CLUSTER, name, require_toolchain(), Progress(said.append), within_seconds=60
+    )
     try:
         running.wait_ready()
         running.order("signal", cluster="cluster1", component="kube-proxy", signal="SIGKILL")
@@ -231,16 +211,18 @@ def test_a_component_that_ends_by_itself_is_told_and_one_that_was_ordered_to_is_
     assert str(failure).startswith(
         'cluster "cluster1": kube-scheduler ended with signal SIGKILL\n  last log lines:'
     )
+    ended = 'cluster "cluster1": kube-scheduler ended with signal SIGKILL'
     assert [line.partition("s  ")[2] for line in said if "goes down" in line] == [
-        'the lab goes down: cluster "cluster1": kube-scheduler ended with signal SIGKILL; nothing in it can be judged any more'
+        f"the lab goes down: {ended}; nothing in it can be judged any more"
     ]
     assert left_of(running.plan.home) == []
 
 
 def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(name: str) -> None:
     said: list[str] = []
-    spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
-    running = lab.start(spec, name, require_toolchain(), Progress(said.append), within_seconds=60)
+    running = lab.start(
+        ONE_CLUSTER, name, require_toolchain(), Progress(said.append), within_seconds=60
+    )
     try:
         running.wait_ready()
         os.kill(_supervisor_of(running.plan.home), signal.SIGKILL)
@@ -255,12 +237,7 @@ def test_a_lab_whose_supervisor_dies_while_it_is_used_says_so_and_is_cleared(nam
 
     assert "its supervisor ended while it was in use (exit code -9)" in str(failure)
     assert any("the lab is gone" in line for line in said)
-    eventually(
-        lambda: left_of(running.plan.home),
-        lambda left: not left,
-        within_seconds=10,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(running.plan.home, within_seconds=10)
 
 
 def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -> None:
@@ -268,12 +245,7 @@ def test_a_mesh_on_its_way_up_goes_with_the_command_that_was_killed(name: str) -
     with installing(name) as owner:
         as_soon_as("cluster1/log/kubelet.log")(owner, home)
 
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=20,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=20)
 
 
 def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
@@ -288,7 +260,7 @@ def test_ctrl_c_ends_an_installation_at_once(name: str) -> None:
 
 
 def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
-    """It does not wait for what cannot come any more; and who waited in vain does not keep the process from ending."""
+    """It neither waits for a node that cannot come, nor for threads that do."""
     home = homes.labs_folder() / name
     with installing(name) as owner:
         as_soon_as("cluster2/log/kubelet.log")(owner, home)
@@ -303,25 +275,14 @@ def test_an_installation_ends_soon_when_a_node_dies_under_it(name: str) -> None:
 
     assert 'cluster "cluster2": kubelet ended with' in said
     assert owner.returncode == 3, "the mesh could not be provisioned"
-    eventually(
-        lambda: left_of(home),
-        lambda left: not left,
-        within_seconds=20,
-        what="nothing of the lab is left",
-    )
+    nothing_is_left_of(home, within_seconds=20)
 
 
 def test_a_certification_ends_soon_when_a_node_dies_under_it(tmp_path: Path) -> None:
-    """What was found before stands; what comes after is not the mesh's fault, and is not asked any more."""
+    """Earlier findings stand; later ones are not sought: not the mesh's fault."""
     require_toolchain()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--pyargs",
-        "pytest_istio_mc.suites",
-        "--mesh-topology=flat-multi-primary",
-    ]
+    command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_istio_mc.suites"]
+    command += ["--mesh-topology=flat-multi-primary"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
@@ -330,9 +291,8 @@ def test_a_certification_ends_soon_when_a_node_dies_under_it(tmp_path: Path) -> 
             lines = iter(run.stdout)
             run_id = next(line.split()[-1] for line in lines if line.startswith("mesh: "))
             assert any("snapshot of 2 clusters" in line for line in lines), "the checks never began"
-            os.kill(
-                lab.find(f"run-{run_id}").order("status")["cluster2"]["kubelet"], signal.SIGKILL
-            )
+            pids = lab.find(f"run-{run_id}").order("status")
+            os.kill(pids["cluster2"]["kubelet"], signal.SIGKILL)
             said = run.communicate(timeout=60)[0]
         finally:
             run.kill()

@@ -1,4 +1,4 @@
-"""A running lab: what its networks let through, what it leaves alone, and that it obeys."""
+"""A running lab: its networks, its traces on the host, and its orders."""
 
 from __future__ import annotations
 
@@ -33,19 +33,10 @@ except OSError as error:
 
 
 def connect_from(lab_mesh: LabMesh, cluster: str, address: str, port: int) -> str:
-    """What a connection from that cluster's node to an address comes to."""
-    pid = lab_mesh.lab.order("status")[cluster]["etcd"]
-    command = [
-        "nsenter",
-        "-t",
-        str(pid),
-        "--net",
-        sys.executable,
-        "-c",
-        CONNECT,
-        address,
-        str(port),
-    ]
+    """The outcome of a connection from that cluster's node to an address."""
+    pid = str(lab_mesh.lab.order("status")[cluster]["etcd"])
+    program = [sys.executable, "-c", CONNECT, address, str(port)]
+    command = ["nsenter", "-t", pid, "--net", *program]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -61,6 +52,7 @@ def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(
     pods = with_pod.list("Pod", "istio-system", labels="app=istiod")
     with_pod.close()
     pod_address = pods[0]["status"]["podIP"]
+    refused = "Network is unreachable"
 
     assert connect_from(lab_mesh, "cluster1", second.node_address, 6443) == "connected"
     eventually(
@@ -69,17 +61,12 @@ def test_other_networks_reach_apiservers_and_load_balancers_and_nothing_else(
         within_seconds=20,
         what="the gateway takes connections",
     )
-    assert connect_from(lab_mesh, "cluster2", pod_address, 15012) == "connected", (
-        "the pod answers in its own cluster"
-    )
-    assert connect_from(lab_mesh, "cluster1", pod_address, 15012) == "Network is unreachable"
-    assert (
-        connect_from(lab_mesh, "cluster1", second.node_address, 10250) == "Network is unreachable"
-    ), "the kubelet"
-    assert (
-        connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443)
-        == "Network is unreachable"
-    )
+    in_its_own_cluster = connect_from(lab_mesh, "cluster2", pod_address, 15012)
+    assert in_its_own_cluster == "connected"
+    assert connect_from(lab_mesh, "cluster1", pod_address, 15012) == refused
+    kubelet = connect_from(lab_mesh, "cluster1", second.node_address, 10250)
+    assert kubelet == refused
+    assert connect_from(lab_mesh, "cluster1", f"{second.service_prefix}.1", 443) == refused
 
 
 def test_the_hosts_network_mounts_and_folders_are_as_before(lab_mesh: LabMesh) -> None:
@@ -92,36 +79,26 @@ def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own
     kube = kube_of(lab_mesh, "cluster1")
 
     def service(name: str, **more: object) -> dict[str, object]:
+        metadata = {"name": name, "namespace": "default"}
         spec = {"type": "LoadBalancer", "ports": [{"port": 80}]} | more
-        return {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": spec,
-        }
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
     def address(name: str) -> str:
-        found = kube.read("Service", name, "default")
-        return str(
-            ((found or {}).get("status", {}).get("loadBalancer", {}).get("ingress") or [{}])[0].get(
-                "ip", ""
-            )
-        )
+        found = kube.read("Service", name, "default") or {}
+        ingress = found.get("status", {}).get("loadBalancer", {}).get("ingress") or [{}]
+        return str(ingress[0].get("ip", ""))
+
+    def given_to(name: str) -> str:
+        what = f"the Service {name} has an address"
+        return eventually(lambda: address(name), bool, within_seconds=10, what=what).value
 
     try:
         kube.create(service("theirs", loadBalancerClass="example.com/x"))
         kube.create(service("ours"))
-        given = eventually(
-            lambda: address("ours"), bool, within_seconds=10, what="the Service has an address"
-        ).value
+        given = given_to("ours")
         kube.delete("Service", "ours", "default")
         kube.create(service("ours"))
-        again = eventually(
-            lambda: address("ours"),
-            bool,
-            within_seconds=10,
-            what="the Service has an address again",
-        ).value
+        again = given_to("ours")
 
         assert given.startswith(lab_mesh.lab.plan.nodes[0].load_balancer_prefix)
         assert again == given
@@ -133,20 +110,16 @@ def test_load_balancer_addresses_are_given_to_those_without_a_class_of_their_own
 
 
 def test_a_stopped_apiserver_is_silent_until_it_continues(lab_mesh: LabMesh) -> None:
-    impatient = Kube(
-        "cluster2", str(lab_mesh.lab.kubeconfig), "cluster2", request_timeout_seconds=1
-    )
+    running = lab_mesh.lab
+    impatient = Kube("cluster2", str(running.kubeconfig), "cluster2", request_timeout_seconds=1)
+    apiserver = {"cluster": "cluster2", "component": "kube-apiserver"}
     try:
-        lab_mesh.lab.order(
-            "signal", cluster="cluster2", component="kube-apiserver", signal="SIGSTOP"
-        )
+        running.order("signal", **apiserver, signal="SIGSTOP")
         try:
             with pytest.raises(Exception, match="cluster2"):
                 impatient.version()
         finally:
-            lab_mesh.lab.order(
-                "signal", cluster="cluster2", component="kube-apiserver", signal="SIGCONT"
-            )
+            running.order("signal", **apiserver, signal="SIGCONT")
         eventually(impatient.version, bool, within_seconds=30, what="the apiserver answers again")
     finally:
         impatient.close()
@@ -170,20 +143,11 @@ def test_an_unknown_order_is_refused(lab_mesh: LabMesh) -> None:
 
 
 def test_orphans_in_a_cluster_are_reaped(lab_mesh: LabMesh) -> None:
-    """Every pod's shim is an orphan when it ends; process 1 of the cluster must not keep it as a zombie."""
+    """Every pod's shim ends as an orphan; process 1 must not keep zombies."""
     etcd = lab_mesh.lab.order("status")["cluster1"]["etcd"]
     namespace = Path(f"/proc/{etcd}/ns/pid").readlink()
-    orphan = [
-        "nsenter",
-        "-t",
-        str(etcd),
-        "--pid",
-        "--mount",
-        "sh",
-        "-c",
-        "sh -c 'exec sleep 0.1' & exit 0",
-    ]
-    subprocess.run(orphan, check=True)
+    inside = ["nsenter", "-t", str(etcd), "--pid", "--mount"]
+    subprocess.run([*inside, "sh", "-c", "sh -c 'exec sleep 0.1' & exit 0"], check=True)
 
     init = next(pid for pid in _pids_in(namespace) if _number_inside(pid) == 1)
 

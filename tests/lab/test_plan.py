@@ -12,6 +12,8 @@ from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.lab.plan import MOST_CLUSTERS, LabPlan, plan_nodes
 from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec
 
+PATHS = (Path("/home"), Path("/bin"), Path("/cni"), Path("/containerd"))
+
 
 def mesh_of(count: int, networks: int) -> MeshSpec:
     clusters = (
@@ -23,37 +25,23 @@ def mesh_of(count: int, networks: int) -> MeshSpec:
 
 def test_no_two_ranges_of_a_lab_overlap() -> None:
     nodes = plan_nodes(mesh_of(MOST_CLUSTERS, 2))
-    ranges = [
-        ipaddress.ip_network(text)
-        for node in nodes
-        for text in (
-            node.pod_range,
-            node.service_range,
-            node.load_balancer_range,
-            f"198.18.{node.number}.0/24",
-        )
-    ]
+    texts = [text for node in nodes for text in (node.pod_range, node.service_range)]
+    texts += [node.load_balancer_range for node in nodes]
+    texts += [f"198.18.{node.number}.0/24" for node in nodes]
+    ranges = [ipaddress.ip_network(text) for text in texts]
 
     assert not [(a, b) for a, b in combinations(ranges, 2) if a.overlaps(b)]
 
 
 def test_neighbours_share_a_network() -> None:
     nodes = plan_nodes(mesh_of(4, 2))
-    plan = LabPlan("x", Path("/x"), Path("/b"), Path("/c"), Path("/r"), nodes)
+    plan = LabPlan("x", *PATHS, nodes)
 
     assert [other.name for other in plan.neighbours(nodes[0])] == ["c3"]
 
 
 def test_a_plan_survives_the_way_to_its_supervisor() -> None:
-    plan = LabPlan(
-        "x",
-        Path("/x"),
-        Path("/b"),
-        Path("/c"),
-        Path("/r"),
-        plan_nodes(mesh_of(2, 2)),
-        detached=True,
-    )
+    plan = LabPlan("x", *PATHS, plan_nodes(mesh_of(2, 2)), detached=True)
 
     assert LabPlan.from_dict(plan.to_dict()) == plan
 

@@ -1,4 +1,4 @@
-"""Components: what they leave in their log, and what is said when they die."""
+"""Components: their logs, and the errors at their end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,8 @@ from pytest_istio_mc.lab.process import Component, child_of, start_time_of, tail
 
 def test_a_component_that_dies_says_how_with_its_last_log_lines(tmp_path: Path) -> None:
     program = "import sys; print('listening'); sys.exit('address already in use')"
-    component = Component(
-        "east",
-        "kube-apiserver",
-        [sys.executable, "-c", program],
-        tmp_path / "log" / "kube-apiserver.log",
-    )
+    log = tmp_path / "log" / "kube-apiserver.log"
+    component = Component("east", "kube-apiserver", [sys.executable, "-c", program], log)
 
     component.start()
     component.wait(10)

@@ -30,7 +30,7 @@ SERVER_ID = "spiffe://cluster.local/ns/istio-mc-test/sa/helloworld"
 
 @dataclass(frozen=True)
 class Agent:
-    """The agent's program: how it is started in a pod, and the environment of its container."""
+    """How a pod starts the agent, and its container's environment."""
 
     command: tuple[str, ...]
     environment: dict[str, str]
@@ -38,7 +38,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Authorities:
-    """The root and intermediate of a mesh, and the folder with a client's certificate as the sidecar writes it."""
+    """A mesh's root and intermediate, and a client's certificate in the sidecar's folder."""
 
     root: Authority
     intermediate: Authority
@@ -52,18 +52,18 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     intermediate = make_intermediate(root, "mesh intermediate")
     home = tmp_path_factory.mktemp("istio-output-certs")
     client = make_leaf(intermediate, spiffe_id=CLIENT_ID)
-    for name, text in (
-        ("cert-chain.pem", client.chain),
-        ("key.pem", client.key),
-        ("root-cert.pem", root.certificate),
-    ):
-        (home / name).write_text(text)
+    (home / "cert-chain.pem").write_text(client.chain)
+    (home / "key.pem").write_text(client.key)
+    (home / "root-cert.pem").write_text(root.certificate)
     return Authorities(root, intermediate, home)
 
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) -> Agent:
-    """The one file of the probe in a folder of its own, as the ConfigMap mounts it, with nothing of this environment to help it."""
+    """The one file of the probe, in a folder as the ConfigMap mounts it.
+
+    Nothing of this environment helps it.
+    """
     home = tmp_path_factory.mktemp("agent")
     (home / program.NAME).write_text(program.program())
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(home), **IDENTITY}
@@ -75,9 +75,8 @@ def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) ->
 def server(agent: Agent) -> Iterator[dict[str, int]]:
     """A serving agent: its ports by protocol."""
     command = [*agent.command, "serve", "0=http", "0=tcp", "0=http2"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=agent.environment
-    ) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, text=True, env=agent.environment) as process:
         assert process.stdout is not None
         ports = {}
         for _ in range(3):
@@ -96,9 +95,8 @@ def opened() -> list[LocalExec]:
 @pytest.fixture
 def session(agent: Agent) -> Iterator[Session]:
     """A session with an agent of its own."""
-    session = Session(
-        "pod client", lambda: LocalExec([*agent.command, "session"], agent.environment)
-    )
+    command = [*agent.command, "session"]
+    session = Session("pod client", lambda: LocalExec(command, agent.environment))
     yield session
     session.close()
 

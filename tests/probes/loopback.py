@@ -1,4 +1,4 @@
-"""An exec on loopback: the agent's session as a child process, behind the interface of ``kube.ExecSession``."""
+"""The agent's session as a child process, with the interface of ``kube.ExecSession``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests at a fixed rate for real: the agent's own process, sockets on loopback, and servers that fail on purpose."""
+"""Requests at a fixed rate, by the agent's own process, to servers that fail."""
 
 from __future__ import annotations
 
@@ -39,22 +39,21 @@ def scratch(tmp_path: Path) -> Path:
 def traffic(agent: Agent, scratch: Path, opened: list[LocalExec]) -> Iterator[Traffic]:
     """Traffic from one cluster, whose client pod is a process here."""
 
+    environment = {**agent.environment, "TMPDIR": str(scratch)}
+
     def open_exec() -> LocalExec:
-        opened.append(
-            LocalExec([*agent.command, "session"], {**agent.environment, "TMPDIR": str(scratch)})
-        )
+        opened.append(LocalExec([*agent.command, "session"], environment))
         return opened[-1]
 
     session = Session("pod client", open_exec)
-    yield Traffic(
-        mesh(), Sessions({HERE: session}), replace(Timeouts(), request=2.0, kube_request=5.0)
-    )
+    timeouts = replace(Timeouts(), request=2.0, kube_request=5.0)
+    yield Traffic(mesh(), Sessions({HERE: session}), timeouts)
     session.close()
 
 
 @contextmanager
 def stubborn_server(handle: Callable[[socket.socket, int], None]) -> Iterator[int]:
-    """A server whose connections, numbered from 0, are dealt with by ``handle`` in a thread each; its port."""
+    """A server that hands each connection, with its number, to ``handle``; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -83,11 +82,13 @@ def _quietly(
 
 
 def a_line(sock: socket.socket) -> bool:
-    """Read what came, a line unless this machine is slow, and answer each line as a probe does; whether there was one."""
+    """Answer the lines that came as a probe does; whether there were any.
+
+    There is one, unless this machine is slow.
+    """
     lines = sock.recv(4096).count(b"\n")
-    sock.sendall(
-        lines * (json.dumps({"pod": "p", "cluster": "east", "version": "v1"}).encode() + b"\n")
-    )
+    answer = json.dumps({"pod": "p", "cluster": "east", "version": "v1"})
+    sock.sendall(lines * f"{answer}\n".encode())
     return lines > 0
 
 
@@ -101,9 +102,7 @@ def until(running: Running, holds: Callable[[Timeline], bool], what: str = "reco
 
 def sent(running: Running, count: int) -> Timeline:
     """Wait until every flow has so many records."""
-    return until(
-        running, lambda timeline: all(len(flow.records) >= count for flow in timeline.flows)
-    )
+    return until(running, lambda seen: all(len(flow.records) >= count for flow in seen.flows))
 
 
 @pytest.mark.parametrize("protocol", list(Protocol), ids=lambda protocol: protocol.value)
@@ -111,9 +110,8 @@ def sent(running: Running, count: int) -> Timeline:
 def test_every_request_is_on_record_with_who_answered(
     traffic: Traffic, server: dict[str, int], scratch: Path, protocol: Protocol, keep_alive: bool
 ) -> None:
-    with flowing(
-        traffic, [plan(server[protocol.value], protocol, keep_alive=keep_alive)], at_most_seconds=30
-    ) as running:
+    here = plan(server[protocol.value], protocol, keep_alive=keep_alive)
+    with flowing(traffic, [here], at_most_seconds=30) as running:
         with running.marked("watched"):
             sent(running, 15)
         with pytest.raises(RuntimeError, match="so_far"):
@@ -171,11 +169,8 @@ def test_requests_that_cannot_be_sent_any_more_are_failures(traffic: Traffic) ->
         stubborn_server(handle) as port,
         flowing(traffic, [replace(here, port=port)], at_most_seconds=30) as running,
     ):
-        until(
-            running,
-            lambda timeline: any(record.ending is Ending.SKIPPED for record in timeline.failures),
-            "a skipped request",
-        )
+        skip = Ending.SKIPPED
+        until(running, lambda seen: any(one.ending is skip for one in seen.failures), "a skip")
         released.set()
 
     (flow,) = running.timeline.flows
@@ -221,12 +216,8 @@ def test_the_senders_end_by_themselves(
         pytest.raises(ObservationError, match="it was given too little time"),
         flowing(traffic, [plan(server["tcp"])], at_most_seconds=0.3),
     ):
-        eventually(
-            lambda: '"ended"' in _written(scratch),
-            bool,
-            within_seconds=10,
-            what="the sender to end",
-        )
+        what = "the sender to end"
+        eventually(lambda: '"ended"' in _written(scratch), bool, within_seconds=10, what=what)
 
 
 def _written(scratch: Path) -> str:
@@ -365,18 +356,8 @@ def test_a_stream_of_requests_makes_no_sense(traffic: Traffic, server: dict[str,
 def test_a_record_takes_no_more_than_it_may(tmp_path: Path) -> None:
     log = Log(str(tmp_path / "log"), 1)
     answer = {"cluster": "c" * 63, "pod": "p" * 63, "version": "v" * 63}
-    log.record(
-        0,
-        time.time(),
-        1.0,
-        {
-            "ending": "answered",
-            "status": 200,
-            "seconds": 1.0,
-            "answer": answer,
-            "error": "\\" * 1000,
-        },
-    )
+    seen = {"ending": "answered", "status": 200, "seconds": 1.0, "answer": answer}
+    log.record(0, time.time(), 1.0, {**seen, "error": "\\" * 1000})
 
     assert len((tmp_path / "log").read_bytes()) <= 2 * RECORD_BYTES
 

@@ -1,8 +1,8 @@
-"""Asking for as long as something goes on: the agent's own process, until it is broken or given up."""
+"""Polling with the agent's own process, until it is broken or given up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,7 +23,7 @@ NOBODY = "127.0.0.1"  # where no server listens on the port of the probes
 
 @pytest.fixture
 def traffic(agent: Agent, opened: list[LocalExec]) -> Iterator[Traffic]:
-    """Traffic from one cluster, whose client pod is a process here that can be started once."""
+    """Traffic from one client pod, a process here that can be started once."""
 
     def open_exec() -> LocalExec:
         if opened:
@@ -31,30 +31,21 @@ def traffic(agent: Agent, opened: list[LocalExec]) -> Iterator[Traffic]:
         opened.append(LocalExec([*agent.command, "session"], agent.environment))
         return opened[-1]
 
-    with Traffic(
-        mesh(), Sessions({HERE: Session("pod client", open_exec)}), replace(Timeouts(), request=2.0)
-    ) as traffic:
+    sessions = Sessions({HERE: Session("pod client", open_exec)})
+    with Traffic(mesh(), sessions, replace(Timeouts(), request=2.0)) as traffic:
         yield traffic
 
 
+def until(observe: Callable[[], object], what: str) -> None:
+    eventually(observe, bool, within_seconds=10, what=what, every_seconds=0.02)
+
+
 def broken(running: Polling) -> None:
-    eventually(
-        lambda: running.is_broken,
-        bool,
-        within_seconds=10,
-        what="asking has ended",
-        every_seconds=0.02,
-    )
+    until(lambda: running.is_broken, "asking has ended")
 
 
 def asked(running: Polling) -> None:
-    eventually(
-        lambda: running.so_far().records,
-        bool,
-        within_seconds=10,
-        what="a request",
-        every_seconds=0.02,
-    )
+    until(lambda: running.so_far().records, "a request")
 
 
 def test_every_request_is_on_record_until_the_block_ends(traffic: Traffic) -> None:

@@ -26,9 +26,14 @@ def session(agent: Agent, opened: list[LocalExec]) -> Iterator[Session]:
 
 
 def dns(session: Session, timeout_seconds: float = 10) -> object:
-    return session.ask({"op": "dns", "name": "127.0.0.1"}, timeout_seconds=timeout_seconds)[
-        "addresses"
-    ]
+    asked = session.ask({"op": "dns", "name": "127.0.0.1"}, timeout_seconds=timeout_seconds)
+    return asked["addresses"]
+
+
+def ask_in_vain(session: Session, port: int, timeout_seconds: float = 30) -> None:
+    """Ask for a request to a port that never answers."""
+    operation = {"op": "http", "host": "127.0.0.1", "port": port, "timeout": 30}
+    session.ask(operation, timeout_seconds=timeout_seconds)
 
 
 def test_one_exec_serves_any_number_of_threads(session: Session, opened: list[LocalExec]) -> None:
@@ -56,10 +61,7 @@ def test_a_broken_session_fails_what_runs_and_is_opened_anew_by_the_next(
 
     def ask() -> None:
         try:
-            session.ask(
-                {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
-                timeout_seconds=30,
-            )
+            ask_in_vain(session, silent_port)
         except ObservationError as error:
             failures.append(error)
 
@@ -82,10 +84,7 @@ def test_what_waits_for_a_pod_that_is_given_up_ends(
     threading.Timer(0.2, session.give_up, [why]).start()
 
     with pytest.raises(GivenUp, match="kubelet ended"):
-        session.ask(
-            {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
-            timeout_seconds=30,
-        )
+        ask_in_vain(session, silent_port)
     with pytest.raises(GivenUp):
         dns(session)
     assert len(opened) == 1
@@ -94,10 +93,7 @@ def test_what_waits_for_a_pod_that_is_given_up_ends(
 def test_silence_is_an_observation_error(session: Session, silent_port: int) -> None:
     dns(session)
     with pytest.raises(ObservationError, match="no result within"):
-        session.ask(
-            {"op": "http", "host": "127.0.0.1", "port": silent_port, "timeout": 30},
-            timeout_seconds=0.2,
-        )
+        ask_in_vain(session, silent_port, timeout_seconds=0.2)
 
     assert dns(session) == ["127.0.0.1"]
 
@@ -111,11 +107,11 @@ def test_a_pod_that_cannot_be_reached_is_an_observation_error() -> None:
 
 
 def test_an_image_without_a_probe_in_it_is_an_observation_error(agent: Agent) -> None:
-    session = Session(
-        "pod client", lambda: LocalExec(["sleep", "30"], agent.environment), open_seconds=0.2
-    )
+    def sleep() -> LocalExec:
+        return LocalExec(["sleep", "30"], agent.environment)
+
     with pytest.raises(ObservationError, match="hello"):
-        dns(session)
+        dns(Session("pod client", sleep, open_seconds=0.2))
     with pytest.raises(ObservationError, match="ended"):
         dns(Session("pod client", lambda: LocalExec(["false"], agent.environment)))
 

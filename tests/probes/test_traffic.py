@@ -1,45 +1,60 @@
-"""How many requests it takes to see every cluster."""
+"""Traffic from one cluster, whose client pod is the agent's own process."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
 
-from pytest_istio_mc.spec import ClusterSpec, MeshSpec
-from pytest_istio_mc.statistics import least_share, sample_size
-from tests.specs import meshes
+from pytest_istio_mc.errors import ObservationError
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.observations import ClientCertificate, Ending, Protocol
+from pytest_istio_mc.probes.sessions import Session, Sessions
+from pytest_istio_mc.probes.traffic import Traffic, open_traffic
+from tests.checks.live_mesh import mesh
+from tests.probes.conftest import IDENTITY
 
-
-@pytest.mark.parametrize(
-    ("networks", "share"),
-    [("ab", 2), ("aa", 2), ("abc", 3), ("aaa", 3), ("aabb", 6), ("abb", 4)],
-    ids=["two-networks", "flat", "three-networks", "three-flat", "two-regions", "one-and-two"],
-)
-def test_a_gateway_gets_one_share_for_all_the_clusters_behind_it(networks: str, share: int) -> None:
-    clusters = tuple(
-        ClusterSpec(f"cluster{number}", f"network-{name}") for number, name in enumerate(networks)
-    )
-
-    assert least_share(MeshSpec("any", clusters)) == share
+HERE, ADDRESS = "east", "127.0.0.1"
+POD = IDENTITY["ISTIO_MC_POD"]
 
 
-@given(meshes())
-def test_no_cluster_has_a_smaller_share_than_that(spec: MeshSpec) -> None:
-    networks = [cluster.network for cluster in spec.data_planes]
-    others = len(set(networks)) - 1
-    for source in spec.data_planes:
-        ways = networks.count(source.network) + others
-        shares = [
-            ways * (1 if cluster.network == source.network else networks.count(cluster.network))
-            for cluster in spec.data_planes
-        ]
-        assert max(shares) <= least_share(spec)
+@pytest.fixture
+def traffic(session: Session) -> Traffic:
+    """Traffic over a session."""
+    return Traffic(mesh(), Sessions({HERE: session}), replace(Timeouts(), request=2.0))
 
 
-def test_a_sample_misses_none_of_its_instances_but_for_the_stated_probability() -> None:
-    assert sample_size(1) == 1
-    for instances in (2, 3, 6):
-        for miss in (1e-2, 1e-6):
-            number = sample_size(instances, miss)
-            missed = instances * (1 - 1 / instances) ** number
-            assert missed <= miss < instances * (1 - 1 / instances) ** (number - 1)
+@pytest.mark.parametrize("protocol", list(Protocol), ids=lambda protocol: protocol.value)
+def test_requests_say_who_answered(
+    traffic: Traffic, server: dict[str, int], protocol: Protocol
+) -> None:
+    sent = traffic.requests(HERE, ADDRESS, server[protocol.value], protocol, count=3)
+
+    assert [(one.ending, one.source, one.protocol) for one in sent] == [
+        (Ending.ANSWERED, HERE, protocol)
+    ] * 3
+    assert {one.answer.pod for one in sent if one.answer} == {POD}
+
+
+def test_what_goes_past_the_sidecar_says_how_it_ended(
+    traffic: Traffic, server: dict[str, int]
+) -> None:
+    plaintext = traffic.plaintext(HERE, ADDRESS, server["http"], "any")
+    none = ClientCertificate.NONE
+    handshake = traffic.tls(HERE, ADDRESS, server["http2"], sni="any", certificate=none)
+    connection = traffic.connect(HERE, ADDRESS, server["tcp"])
+
+    assert plaintext.answer is not None
+    assert plaintext.answer.pod == POD
+    assert (handshake.connected, handshake.completed) == (True, False)
+    assert connection.ending is Ending.ANSWERED
+    assert traffic.resolve(HERE, ADDRESS) == (ADDRESS,)
+
+
+def test_a_mesh_without_probes_cannot_be_asked() -> None:
+    with pytest.raises(ObservationError, match="need probe workloads"):
+        open_traffic(replace(mesh(), probes=None), {}, Timeouts())
+
+
+def test_a_client_is_named_as_istioctl_names_pods() -> None:
+    assert mesh().require_probes().client_pod(HERE) == f"client-{HERE}.istio-mc-test"

@@ -1,4 +1,7 @@
-"""A TLS server on loopback that demands a client certificate and says who came, as a workload's sidecar does."""
+"""A TLS server on loopback that demands client certificates, as sidecars do.
+
+It says who came.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from pytest_istio_mc.certificates import Authority, Leaf, facts
 
 @dataclass
 class TlsPeer:
-    """The server's port, and what it saw of each client: the name asked for, the agreed protocol, the failure."""
+    """The server's port, the names that clients asked for, and failures."""
 
     port: int
     names: list[str | None] = field(default_factory=list)
@@ -71,12 +74,6 @@ def _answer(connection: ssl.SSLSocket) -> None:
             return
         received += piece
     shown = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
-    body = json.dumps(
-        {
-            "cluster": "west",
-            "pod": "helloworld-v2",
-            "port": 5999,
-            "xfcc": f"URI={facts(shown).spiffe_ids[0]}",
-        }
-    ).encode()
+    said = {"cluster": "west", "pod": "helloworld-v2", "port": 5999}
+    body = json.dumps({**said, "xfcc": f"URI={facts(shown).spiffe_ids[0]}"}).encode()
     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)

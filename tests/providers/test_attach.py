@@ -1,4 +1,7 @@
-"""Attaching to clusters that cannot be adopted, against a real kube-apiserver: who is at fault is named, with the command to try."""
+"""Attaching to clusters that cannot be adopted, against a real kube-apiserver.
+
+Who is at fault is named, with the command to try.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 from pytest_istio_mc import cli
 from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.probes.leftovers import leftovers
 from pytest_istio_mc.probes.manifests import OWNER_ANNOTATION, RUN_LABEL
@@ -39,20 +44,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
 def kubeconfig(
     folder: Path, servers: Sequence[str], user: dict[str, Any], authority: Path | None = None
 ) -> Path:
-    """A kubeconfig with a context for each server, ``one``, ``two``…, all with the same user."""
+    """A kubeconfig with contexts ``one``, ``two``… for servers, and one user."""
     names = ["one", "two", "three"][: len(servers)]
     trusted = {"certificate-authority": str(authority)} if authority else {}
+    clusters = [{"server": server} | trusted for server in servers]
+    contexts = [{"cluster": name, "user": "user"} for name in names]
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "users": [{"name": "user", "user": user}],
-        "clusters": [
-            {"name": name, "cluster": {"server": server} | trusted}
-            for name, server in zip(names, servers, strict=True)
-        ],
-        "contexts": [
-            {"name": name, "context": {"cluster": name, "user": "user"}} for name in names
-        ],
+        "clusters": [{"name": n, "cluster": c} for n, c in zip(names, clusters, strict=True)],
+        "contexts": [{"name": n, "context": c} for n, c in zip(names, contexts, strict=True)],
     }
     path = folder / "kubeconfig"
     path.write_text(json.dumps(document))
@@ -88,9 +90,8 @@ def test_every_cluster_that_does_not_answer_is_named_with_the_command_to_try(
 
     assert error.thing == 'cluster "east" (context "one"); cluster "west" (context "two")'
     assert "Connection refused" in error.detail
-    assert (
-        f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system" in error.advice
-    )
+    command = f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system"
+    assert command in error.advice
 
 
 def test_a_cluster_without_istio_says_so(api: KubernetesApi, tmp_path: Path) -> None:
@@ -111,9 +112,9 @@ def test_credentials_that_are_missing_or_refused_are_told_apart_from_a_silent_cl
 def test_an_account_without_permissions_is_told_what_it_needs(
     api: KubernetesApi, tmp_path: Path
 ) -> None:
-    error = refused(
-        kubeconfig(tmp_path, [api.url] * 2, {"token": account(api, "nobody", [])}, authority(api))
-    )
+    user = {"token": account(api, "nobody", [])}
+
+    error = refused(kubeconfig(tmp_path, [api.url] * 2, user, authority(api)))
 
     assert "leave to read" in error.advice
     assert 'cannot list resource "deployments"' in error.detail
@@ -123,16 +124,11 @@ def test_an_account_that_may_read_only_deployments_is_enough_to_be_adopted(
     api: KubernetesApi, tmp_path: Path
 ) -> None:
     reader = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}
-    path = kubeconfig(
-        tmp_path, [api.url], {"token": account(api, "reader", [reader])}, authority(api)
-    )
-    from pytest_istio_mc.kube import Kube
+    user = {"token": account(api, "reader", [reader])}
+    path = kubeconfig(tmp_path, [api.url], user, authority(api))
 
-    kube = Kube("east", str(path), "one")
-    try:
+    with closing(Kube("east", str(path), "one")) as kube:
         found = look(kube, "istio-system")
-    finally:
-        kube.close()
 
     assert found.kubernetes.startswith("v1.")
     assert (found.network, found.mesh_id, found.local_image) == ("", "", "")
@@ -140,43 +136,21 @@ def test_an_account_that_may_read_only_deployments_is_enough_to_be_adopted(
 
 def account(api: KubernetesApi, name: str, rules: list[dict[str, Any]]) -> str:
     """The token of a new service account that may do that, everywhere."""
-    kube = api.kube()
-    try:
+    group, where = "rbac.authorization.k8s.io", {"name": name, "namespace": "default"}
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}}
+    binding = role | {
+        "kind": "ClusterRoleBinding",
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", **where}],
+    }
+    with closing(api.kube()) as kube:
         kube.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "ServiceAccount",
-                "metadata": {"name": name, "namespace": "default"},
-            },
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": name},
-                "rules": rules,
-            },
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": name},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": name,
-                },
-                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
-            },
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": where},
+            role | {"rules": rules},
+            binding,
         )
-    finally:
-        kube.close()
-    command = [
-        str(programs() / "kubectl"),
-        f"--kubeconfig={api.kubeconfig}",
-        "-n",
-        "default",
-        "create",
-        "token",
-        name,
-    ]
+    kubectl = [str(programs() / "kubectl"), f"--kubeconfig={api.kubeconfig}", "-n", "default"]
+    command = [*kubectl, "create", "token", name]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -192,48 +166,29 @@ def test_only_namespaces_of_dead_runs_are_swept(
         "elsewhere": f"other-{host}/{dead.pid}",
         "mine": f"{host}/{os.getpid()}",
     }
-    kube = api.kube()
-    try:
+    one = MeshSpec(TOPOLOGY, (ClusterSpec(api.name, "network1"),))
+    spec = with_contexts(one, {api.name: api.name}, str(api.kubeconfig))
+    said: list[str] = []
+    with closing(api.kube()) as kube:
         for name, owner in owners.items():
-            metadata = {
-                "name": f"sweep-{name}",
-                "labels": {RUN_LABEL: name},
-                "annotations": {OWNER_ANNOTATION: owner},
-            }
+            labels, annotations = {RUN_LABEL: name}, {OWNER_ANNOTATION: owner}
+            metadata = {"name": f"sweep-{name}", "labels": labels, "annotations": annotations}
             kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        spec = with_contexts(
-            MeshSpec(TOPOLOGY, (ClusterSpec(api.name, "network1"),)),
-            {api.name: api.name},
-            str(api.kubeconfig),
-        )
-        said: list[str] = []
 
         release_kept(Mesh(spec, "mine", "attach", "image"), {api.name: kube}, Progress(said.append))
-        assert (
-            f"kubectl --kubeconfig={api.kubeconfig} --context={api.name} delete namespace -l {RUN_LABEL}=mine"
-            in said[-1]
-        )
+        kubectl = f"kubectl --kubeconfig={api.kubeconfig} --context={api.name}"
+        assert f"{kubectl} delete namespace -l {RUN_LABEL}=mine" in said[-1]
 
         assert cli.main(["sweep", "--dry-run", f"--kubeconfig={api.kubeconfig}"]) == cli.GOOD
         told = capsys.readouterr().out
         assert "would remove: namespace sweep-dead of run dead" in told
-        assert [
-            line.split()[3] for line in told.splitlines() if line.startswith("left alone: ")
-        ] == [
-            "sweep-elsewhere",
-            "sweep-living",
-            "sweep-mine",
-        ]
+        alone = [line.split()[3] for line in told.splitlines() if line.startswith("left alone: ")]
+        assert alone == ["sweep-elsewhere", "sweep-living", "sweep-mine"]
         sweep_dead_runs({api.name: kube}, Progress(said.append))
         assert "swept: namespace sweep-dead of dead run dead" in said[-1]
-        left = {
-            entry.namespace
-            for entry in leftovers(kube)
-            if not _is_going(kube.read("Namespace", entry.namespace))
-        }
+        found = [entry.namespace for entry in leftovers(kube)]
+        left = {name for name in found if not _is_going(kube.read("Namespace", name))}
         assert left == {"sweep-living", "sweep-elsewhere", "sweep-mine"}
-    finally:
-        kube.close()
 
 
 def _is_going(namespace: dict[str, Any] | None) -> bool:

@@ -17,7 +17,10 @@ from pytest_istio_mc.kube import Kube
 SYSTEM = "istio-system"
 GATEWAY = "istio-eastwestgateway"
 GATEWAY_LABEL = "istio=eastwestgateway"
+GATEWAY_KIND = "Gateway.networking.istio.io"
 CROSS_NETWORK = "cross-network-gateway"
+NETWORK_LABEL = "topology.istio.io/network"
+READER = f"istio-reader-clusterrole-{SYSTEM}"
 Json = dict[str, Any]
 
 
@@ -26,6 +29,13 @@ def remote_secret(kube: Kube, cluster: str) -> Json:
     secret = kube.read("Secret", f"istio-remote-secret-{cluster}", SYSTEM)
     assert secret is not None, f"{kube.name} has no remote secret for {cluster}"
     return secret
+
+
+def secret_for(cluster: str, like: Json, kubeconfig: str) -> Json:
+    """A remote secret for another cluster, made from one that exists; ``kubeconfig`` is encoded."""
+    annotations = {"networking.istio.io/cluster": cluster}
+    renamed = bare(like, name=f"istio-remote-secret-{cluster}", annotations=annotations)
+    return renamed | {"data": {cluster: kubeconfig}}
 
 
 def encoded(text: str | bytes) -> str:
@@ -38,58 +48,44 @@ def change_kubeconfig(kube: Kube, change: Callable[[Json], object]) -> None:
     secret = remote_secret(kube, "cluster2")
     kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
     change(kubeconfig)
-    kube.merge(
-        "Secret",
-        secret["metadata"]["name"],
-        SYSTEM,
-        {"data": {"cluster2": encoded(yaml.safe_dump(kubeconfig))}},
-    )
+    data = {"cluster2": encoded(yaml.safe_dump(kubeconfig))}
+    kube.merge("Secret", secret["metadata"]["name"], SYSTEM, {"data": data})
 
 
 def change_gateway(kube: Kube, change: Callable[[Json], object]) -> None:
     """Change the Gateway that exposes a cluster's services."""
-    gateway = kube.read("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM)
+    gateway = kube.read(GATEWAY_KIND, CROSS_NETWORK, SYSTEM)
     assert gateway is not None
     spec = copy.deepcopy(gateway["spec"])
     change(spec)
     # a merge patch keeps the keys of maps that it does not name
-    kube.merge(
-        "Gateway.networking.istio.io",
-        CROSS_NETWORK,
-        SYSTEM,
-        {"spec": {"selector": None, "servers": None}},
-    )
-    kube.merge("Gateway.networking.istio.io", CROSS_NETWORK, SYSTEM, {"spec": spec})
+    kube.merge(GATEWAY_KIND, CROSS_NETWORK, SYSTEM, {"spec": {"selector": None, "servers": None}})
+    kube.merge(GATEWAY_KIND, CROSS_NETWORK, SYSTEM, {"spec": spec})
 
 
 def bare(manifest: Json, **metadata: Any) -> Json:
-    """The object without what the apiserver added, so that it can be made anew."""
-    kept = {
-        key: value
-        for key, value in manifest["metadata"].items()
-        if key in ("name", "namespace", "labels", "annotations")
-    }
-    return {key: value for key, value in manifest.items() if key != "status"} | {
-        "metadata": kept | metadata
-    }
+    """The object without the fields that the API server added, to create it anew."""
+    ours = ("name", "namespace", "labels", "annotations")
+    kept = {key: value for key, value in manifest["metadata"].items() if key in ours}
+    rest = {key: value for key, value in manifest.items() if key != "status"}
+    return rest | {"metadata": kept | metadata}
 
 
 def restart(kube: Kube, *selectors: str) -> None:
-    """Replace the pods of these labels in the system namespace; returns when the new ones are ready and the old ones gone."""
+    """Replace the pods with these labels in the system namespace.
+
+    Returns when the new ones are ready and the old ones gone.
+    """
     for selector in selectors:
         old = pod_names(kube, selector)
         for name in old:
             kube.delete("Pod", name, SYSTEM)
         what = f"the pods with {selector} of {kube.name} are replaced"
-        eventually(
-            partial(pod_names, kube, selector), partial(replaced, old), within_seconds=90, what=what
-        )
+        now = partial(pod_names, kube, selector)
+        eventually(now, partial(replaced, old), within_seconds=90, what=what)
         deployments = kube.list("Deployment", SYSTEM, labels=selector)
-        kube.wait_available(
-            [("Deployment", item["metadata"]["name"]) for item in deployments],
-            SYSTEM,
-            within_seconds=90,
-        )
+        wanted = [("Deployment", item["metadata"]["name"]) for item in deployments]
+        kube.wait_available(wanted, SYSTEM, within_seconds=90)
 
 
 def pod_names(kube: Kube, selector: str) -> set[str]:
@@ -103,16 +99,16 @@ def replaced(old: set[str], now: set[str]) -> bool:
 
 
 def plug_in(kube: Kube, root: certificates.Authority) -> None:
-    """Replace ``cacerts`` with an intermediate of another root; istiod takes it at its next start."""
-    files = certificates.cacerts_files(
-        certificates.make_intermediate(root, f"Intermediate CA of {kube.name}"), root
-    )
-    kube.merge(
-        "Secret",
-        "cacerts",
-        SYSTEM,
-        {"data": {name: encoded(content) for name, content in files.items()}},
-    )
+    """Replace ``cacerts`` with an intermediate of another root; istiod reads it when it starts."""
+    intermediate = certificates.make_intermediate(root, f"Intermediate CA of {kube.name}")
+    files = certificates.cacerts_files(intermediate, root)
+    data = {name: encoded(content) for name, content in files.items()}
+    kube.merge("Secret", "cacerts", SYSTEM, {"data": data})
+
+
+def set_network(kube: Kube, network: str | None) -> None:
+    """Set, or remove, the network label of a cluster's system namespace."""
+    kube.merge("Namespace", SYSTEM, None, {"metadata": {"labels": {NETWORK_LABEL: network}}})
 
 
 def set_mesh_config(kube: Kube, **settings: Any) -> None:
@@ -127,15 +123,21 @@ def set_environment(kube: Kube, deployment: str, **values: str | None) -> None:
     """Set variables of a Deployment's containers; None removes one."""
     item = kube.read("Deployment", deployment, SYSTEM)
     assert item is not None
+    wanted = [{"name": name, "value": value} for name, value in values.items() if value is not None]
     containers = copy.deepcopy(item["spec"]["template"]["spec"]["containers"])
     for container in containers:
         kept = [one for one in container.get("env", ()) if one["name"] not in values]
-        container["env"] = kept + [
-            {"name": name, "value": value} for name, value in values.items() if value is not None
-        ]
-    kube.merge(
-        "Deployment",
-        deployment,
-        SYSTEM,
-        {"spec": {"template": {"spec": {"containers": containers}}}},
-    )
+        container["env"] = kept + wanted
+    template = {"spec": {"containers": containers}}
+    kube.merge("Deployment", deployment, SYSTEM, {"spec": {"template": template}})
+
+
+def turn_mutual_tls_off(kube: Kube) -> None:
+    """Give a cluster's root namespace a PeerAuthentication that holds for the whole mesh."""
+    policy: Json = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": SYSTEM},
+        "spec": {"mtls": {"mode": "DISABLE"}},
+    }
+    kube.create(policy)

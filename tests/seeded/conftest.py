@@ -15,7 +15,10 @@ from tests.seeded.mesh import SeededMesh
 def mesh(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SeededMesh]:
-    """A lab mesh of one topology that all its faults share; a test that does not see it healed makes it anew."""
+    """One lab mesh for all faults of a topology.
+
+    A test that does not see it healed makes it anew.
+    """
     if toolchain.cached() is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
     topology: str = request.param

@@ -1,9 +1,9 @@
-"""Seeded faults: real mistakes that users make with real meshes, each with the check that must be named as their root cause.
+"""Seeded faults: real mistakes in real meshes, each with the check that its root cause must name.
 
-A fault changes a healthy mesh; what heals it is the remedy that the certificate prints. The names are those of the findings
-(``Finding.fault``); they never change, because users search for them.
-
-What a docstring says was *seen* was seen with Istio 1.31, and is not what its documentation or older releases lead one to expect.
+- A fault changes a healthy mesh; the remedy that the certificate prints heals it.
+- The names are those of the findings (``Finding.fault``). They never change: users search for them.
+- A docstring says what is wrong. What follows its "Seen:" was seen with Istio 1.31, against what
+  Istio's documentation or older releases lead one to expect.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ COMMON = "multi-network-multi-primary"
 
 @dataclass(frozen=True)
 class SeededFault:
-    """A fault: its stable name, the topology of its mesh, how to seed it, and the check and clusters that its root cause must name.
+    """A fault, how to seed it, and what its root cause must name.
 
-    ``heal`` does what no command to a cluster can: the remedy then says what that is. ``recorded`` is whether its snapshot is kept,
-    ``starts`` whether pods with sidecars still start everywhere, so that it makes sense to wait for them.
+    - ``name`` is stable; ``check`` and ``clusters`` are those of the root cause.
+    - ``heal`` does what no command to a cluster can; the remedy then says what that is.
+    - ``recorded``: its snapshot is kept for the tests that need no mesh.
+    - ``starts``: pods with sidecars still start everywhere, so it makes sense to wait for them.
     """
 
     name: str
@@ -38,12 +40,12 @@ class SeededFault:
 
     @property
     def id(self) -> str:
-        """What tests and recorded snapshots are called."""
+        """The name of its test and of its recorded snapshot."""
         return self.name if self.topology == COMMON else f"{self.topology}-{self.name}"
 
     @property
     def group(self) -> str:
-        """The part of the mesh that is broken: ``trust``, ``rs`` (remote secrets), ``ew`` (east-west gateway), ``cp``…"""
+        """The broken part of the mesh: ``trust``, ``rs`` (remote secrets), ``ew`` (gateways)…"""
         return self.name.partition("-")[0]
 
 
@@ -60,19 +62,11 @@ def fault(
     recorded: bool | None = None,
     starts: bool = True,
 ) -> Callable[[Seed], Seed]:
-    """Register a seed. Where nothing else is said, those of the common topology are recorded."""
+    """Register a seed; ``recorded`` is by default whether the topology is the common one."""
+    kept = topology == COMMON if recorded is None else recorded
 
     def register(seed: Seed) -> Seed:
-        made = SeededFault(
-            name,
-            check,
-            clusters,
-            seed,
-            topology,
-            heal,
-            topology == COMMON if recorded is None else recorded,
-            starts,
-        )
+        made = SeededFault(name, check, clusters, seed, topology, heal, kept, starts)
         assert made.id not in _KNOWN, f"{made.id} is there twice"
         _KNOWN[made.id] = made
         return seed

@@ -9,21 +9,21 @@ from tests.seeded.faults import fault
 from tests.seeded.mesh import SeededMesh
 
 _fed = partial(fault, topology="federated")
+BOTH = ("cluster1", "cluster2")
 
 
-@_fed("trust-domain-mismatch", check="MC-TRUST-006", clusters=("cluster1", "cluster2"))
+@_fed("trust-domain-mismatch", check="MC-TRUST-006", clusters=BOTH)
 def no_aliases(mesh: SeededMesh) -> None:
     """cluster2 was not told the trust domain of cluster1."""
     set_mesh_config(mesh.kubes["cluster2"], trustDomainAliases=[])
 
 
-@_fed(
-    "fed-remote-secret", check="MC-FEDERATION-002", clusters=("cluster1", "cluster2"), recorded=True
-)
+@_fed("fed-remote-secret", check="MC-FEDERATION-002", clusters=BOTH, recorded=True)
 def a_remote_secret(mesh: SeededMesh) -> None:
-    """Somebody followed the guide for one mesh, too, and gave cluster1 access to cluster2."""
+    """Somebody gave cluster1 access to cluster2, as the guide for one mesh says."""
+    server = mesh.server_of("cluster2")
     mesh.shell(
-        f"istioctl create-remote-secret --context=cluster2 --name=cluster2 --server={mesh.server_of('cluster2')}"
+        f"istioctl create-remote-secret --context=cluster2 --name=cluster2 --server={server}"
         " | kubectl --context=cluster1 apply -f -"
     )
 
@@ -31,9 +31,8 @@ def a_remote_secret(mesh: SeededMesh) -> None:
 @_fed("ew-hosts", check="MC-EASTWEST-002", clusters=("cluster2",))
 def gateway_for_other_hosts(mesh: SeededMesh) -> None:
     """The gateway of cluster2 passes *.global only, as federated meshes of older releases did."""
-    change_gateway(
-        mesh.kubes["cluster2"], lambda spec: spec["servers"][0].update(hosts=["*.global"])
-    )
+    kube = mesh.kubes["cluster2"]
+    change_gateway(kube, lambda spec: spec["servers"][0].update(hosts=["*.global"]))
 
 
 @_fed("fed-dns-capture-off", check="MC-FEDERATION-001", clusters=("cluster1",))

@@ -1,4 +1,7 @@
-"""A real lab mesh for seeding faults: certified by real pytest runs that attach to it, mended by typing remedies into a shell."""
+"""A real lab mesh for seeding faults.
+
+Real pytest runs attach to it and certify it; remedies typed into a shell mend it.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers.lab import bring_up
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import MeshSpec
+from pytest_istio_mc.spec_file import document_of
 
 CHECKOUT = Path(__file__).parents[2]
 Json = dict[str, Any]
@@ -31,8 +35,9 @@ Json = dict[str, Any]
 
 @dataclass
 class SeededMesh:
-    """One lab mesh, which ends with this process. ``folder`` gets what its runs write, and the CA files that the mesh was built with,
-    by cluster.
+    """One lab mesh, which ends with this process.
+
+    ``folder`` gets the files of its runs, and by cluster the CA files that the mesh was built with.
     """
 
     name: str
@@ -46,12 +51,11 @@ class SeededMesh:
     def build(self) -> None:
         """Make the mesh, or make it anew where there is one."""
         self.remove()
-        wanted = topologies.known()[self.topology].default_spec()
-        self._lab, mesh = self._built.enter_context(
-            bring_up(wanted, self.name, Timeouts(), Progress())
-        )
+        topology = topologies.known()[self.topology]
+        built = bring_up(topology, topology.default_spec(), self.name, Timeouts(), Progress())
+        self._lab, mesh = self._built.enter_context(built)
         self.spec = mesh.spec
-        self._spec_file.write_text(yaml.safe_dump(self.spec.to_dict()))
+        self._spec_file.write_text(yaml.safe_dump(document_of(self.spec)))
         kubes = [Kube(cluster.name, self.spec.kubeconfig, cluster.context) for cluster in self.spec]
         self.kubes = {kube.name: self._built.enter_context(closing(kube)) for kube in kubes}
         for cluster in self.kubes:
@@ -62,33 +66,19 @@ class SeededMesh:
         self._built.close()
 
     def certify(self, name: str, *options: str) -> Json:
-        """The certificate of a pytest run that attaches to the mesh; ``name`` is that of its files in ``folder``."""
-        report = self.folder / f"{name}.yaml"
-        certify = (
-            "--mesh-provider=attach",
-            f"--mesh-spec={self._spec_file}",
-            f"--mesh-report={report}",
-        )
-        run = (
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            f"--mesh-topology={self.spec.topology}",
-            *certify,
-            *options,
-        )
+        """The certificate of a pytest run that attaches; ``name`` is that of its files."""
+        report, environment = self.folder / f"{name}.yaml", self._environment()
+        pytest_here = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+        mesh = (f"--mesh-topology={self.spec.topology}", f"--mesh-spec={self._spec_file}")
+        run = (*pytest_here, *mesh, "--mesh-provider=attach", f"--mesh-report={report}", *options)
         with (self.folder / f"{name}.log").open("wb") as log:
-            code = subprocess.run(
-                run, cwd=CHECKOUT, env=self._environment(), stdout=log, stderr=log
-            ).returncode
-        assert code in (0, 1), f"pytest ended with {code}, see {log.name}"
+            done = subprocess.run(run, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
+        assert done.returncode in (0, 1), f"pytest ended with {done.returncode}, see {log.name}"
         certificate: Json = yaml.safe_load(report.read_text())
         return certificate
 
     def type_in(self, remedy: str, cluster: str) -> str:
-        """Run a remedy as it was printed, where the CA files of ``cluster`` are; what it said. It must end with 0."""
+        """Run a remedy as it was printed, in the folder with the CA files of ``cluster``."""
         return self.shell(remedy, self.folder / cluster)
 
     def server_of(self, cluster: str) -> str:
@@ -96,7 +86,7 @@ class SeededMesh:
         return next(node.peer_server for node in self._lab.plan.nodes if node.name == cluster)
 
     def shell(self, command: str, folder: Path | None = None) -> str:
-        """Run what an administrator types; what it said. It must end with 0."""
+        """Run a command line and return what it said; it must end with 0."""
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder or self.folder,
@@ -116,12 +106,8 @@ class SeededMesh:
     def on_node(self, cluster: str, *command: str) -> None:
         """Run a command in the network of a cluster's node, as its administrator can."""
         kubelet = self._lab.order("status")[cluster]["kubelet"]
-        subprocess.run(
-            ["nsenter", "-t", str(kubelet), "-n", *command],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        inside = ["nsenter", "-t", str(kubelet), "-n", *command]
+        subprocess.run(inside, check=True, capture_output=True, text=True)
 
     def signal(self, cluster: str, component: str, name: str) -> None:
         """Send a signal to a component of a cluster's node."""
@@ -144,19 +130,16 @@ class SeededMesh:
             (home / name).write_bytes(base64.b64decode(content))
 
     def _environment(self) -> dict[str, str]:
-        """That of somebody who has Istio's and Kubernetes' tools on the PATH and the lab's kubeconfig as the default one."""
+        """Istio's and Kubernetes' tools on the PATH, the lab's kubeconfig as the default one."""
         tools = toolchain.cached()
         assert tools is not None
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("MESH_", "PYTEST_", "COV_"))
-        }
+        ours = ("MESH_", "PYTEST_", "COV_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self.spec.kubeconfig}
 
 
 def record(snapshot: Path, folder: Path) -> None:
-    """Keep a snapshot as the tests read it: compressed, without the paths of the machine that recorded it."""
+    """Keep a snapshot as the tests read it: compressed, without paths of the recording machine."""
     found = Snapshot.load(snapshot)
     for file in folder.rglob("*.json*"):
         file.unlink()
@@ -164,5 +147,5 @@ def record(snapshot: Path, folder: Path) -> None:
 
 
 def on(topology: str, *values: object, id: str = "") -> Any:
-    """The parameters of a test on a mesh of that topology, under an id by which ``-k`` finds it."""
+    """The parameters of a test on a mesh of a topology, under an id by which ``-k`` finds it."""
     return pytest.param(topology, *values, id="-".join(filter(None, (topology, id))))

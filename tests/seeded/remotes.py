@@ -1,4 +1,4 @@
-"""Faults of primary-remote meshes: on the way from a cluster without an istiod to the one that serves it."""
+"""Faults of primary-remote meshes, between a remote cluster and the istiod that serves it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import copy
 from functools import partial
 
 from pytest_istio_mc.kube import Kube
-from tests.seeded.changes import GATEWAY, SYSTEM, Json, restart, set_environment
+from tests.seeded.changes import (
+    GATEWAY,
+    GATEWAY_KIND,
+    READER,
+    SYSTEM,
+    Json,
+    restart,
+    set_environment,
+)
 from tests.seeded.faults import fault
 from tests.seeded.mesh import SeededMesh
 
-MULTI_NETWORK, FLAT = "multi-network-primary-remote", "flat-primary-remote"
 ANNOTATION = "topology.istio.io/controlPlaneClusters"
-_pr = partial(fault, check="MC-CONTROL-007", clusters=("cluster1", "cluster2"))
+_remote = partial(fault, clusters=("cluster1", "cluster2"), starts=False)
+_networks = partial(_remote, topology="multi-network-primary-remote")
+_flat = partial(_remote, topology="flat-primary-remote")
 
 
 def change_webhooks(kube: Kube, **client: Json | str) -> None:
-    """Change what the injection webhooks of a cluster ask: keys of ``clientConfig``, those of its Service by ``service``."""
-    for item in kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector"):
+    """Change keys of ``clientConfig`` in a cluster's injection webhooks.
+
+    The keys of its Service are given by ``service``.
+    """
+    kind = "MutatingWebhookConfiguration"
+    for item in kube.list(kind, labels="app=sidecar-injector"):
         webhooks = copy.deepcopy(item["webhooks"])
         for webhook in webhooks:
+            config = webhook["clientConfig"]
             for key, value in client.items():
-                webhook["clientConfig"][key] = (
-                    webhook["clientConfig"].get(key, {}) | value
-                    if isinstance(value, dict)
-                    else value
-                )
-        kube.merge(
-            "MutatingWebhookConfiguration", item["metadata"]["name"], None, {"webhooks": webhooks}
-        )
+                config[key] = config.get(key, {}) | value if isinstance(value, dict) else value
+        kube.merge(kind, item["metadata"]["name"], None, {"webhooks": webhooks})
 
 
 def annotate(kube: Kube, value: str | None) -> None:
@@ -43,15 +51,20 @@ def lead_to(kube: Kube, address: str) -> None:
         kube.merge("EndpointSlice", item["metadata"]["name"], SYSTEM, {"endpoints": endpoints})
 
 
-@_pr("pr-injection-path", topology=MULTI_NETWORK, starts=False, recorded=True)
+@_networks("pr-injection-path", check="MC-CONTROL-007", recorded=True)
 def injection_without_a_path(mesh: SeededMesh) -> None:
-    """The remote was installed without istiodRemote.injectionPath, so its pods are taken for the primary's."""
+    """The remote was installed without istiodRemote.injectionPath.
+
+    Its pods are taken for the primary's.
+    """
     change_webhooks(mesh.kubes["cluster2"], service={"path": "/inject"})
 
 
-@_pr("pr-control-plane-annotation", topology=MULTI_NETWORK, starts=False)
+@_networks("pr-control-plane-annotation", check="MC-CONTROL-007")
 def never_annotated(mesh: SeededMesh) -> None:
-    """The remote does not name its control plane, so nobody ever wrote a CA bundle into its webhooks.
+    """The remote does not name its control plane.
+
+    Nobody ever wrote a CA bundle into its webhooks.
 
     Seen: an istiod that manages a cluster goes on with that until it restarts.
     """
@@ -60,14 +73,14 @@ def never_annotated(mesh: SeededMesh) -> None:
     change_webhooks(mesh.kubes["cluster2"], caBundle="")
 
 
-@_pr("pr-istiod-not-exposed", topology=MULTI_NETWORK, starts=False, recorded=True)
+@_networks("pr-istiod-not-exposed", check="MC-CONTROL-007", recorded=True)
 def istiod_not_exposed(mesh: SeededMesh) -> None:
     """expose-istiod.yaml was forgotten in the primary."""
-    mesh.kubes["cluster1"].delete("Gateway.networking.istio.io", "istiod-gateway", SYSTEM)
+    mesh.kubes["cluster1"].delete(GATEWAY_KIND, "istiod-gateway", SYSTEM)
     mesh.kubes["cluster1"].delete("VirtualService.networking.istio.io", "istiod-vs", SYSTEM)
 
 
-@_pr("pr-istiod-not-exposed", topology=FLAT, starts=False)
+@_flat("pr-istiod-not-exposed", check="MC-CONTROL-007")
 def gateway_without_the_control_ports(mesh: SeededMesh) -> None:
     """The gateway of the primary was installed as between primaries: without 15012 and 15017."""
     service = mesh.kubes["cluster1"].read("Service", GATEWAY, SYSTEM)
@@ -76,42 +89,35 @@ def gateway_without_the_control_ports(mesh: SeededMesh) -> None:
     mesh.kubes["cluster1"].merge("Service", GATEWAY, SYSTEM, {"spec": {"ports": ports}})
 
 
-@_pr("pr-remote-address-wrong", topology=FLAT, starts=False)
+@_flat("pr-remote-address-wrong", check="MC-CONTROL-007")
 def another_address(mesh: SeededMesh) -> None:
     """The remote was installed with an address at which nobody answers."""
     lead_to(mesh.kubes["cluster2"], "198.19.77.1")
 
 
-@_pr("pr-external-istiod-off", topology=FLAT, starts=False)
+@_flat("pr-external-istiod-off", check="MC-CONTROL-007")
 def primary_that_manages_no_remotes(mesh: SeededMesh) -> None:
-    """The primary was installed without externalIstiod; the remote's webhooks still have the CA bundle of a former primary."""
+    """The primary was installed without externalIstiod.
+
+    The remote's webhooks still have the CA bundle of a former primary.
+    """
     set_environment(mesh.kubes["cluster1"], "istiod", EXTERNAL_ISTIOD=None)
     restart(mesh.kubes["cluster1"], "app=istiod")
 
 
-@fault(
-    "pr-tokenreview",
-    check="MC-ACCESS-005",
-    clusters=("cluster1", "cluster2"),
-    topology=FLAT,
-    starts=False,
-)
+@_flat("pr-tokenreview", check="MC-ACCESS-005")
 def reader_may_not_review_tokens(mesh: SeededMesh) -> None:
     """The reader in the remote may read everything, but not check the tokens of proxies."""
-    name = f"istio-reader-clusterrole-{SYSTEM}"
-    role = mesh.kubes["cluster2"].read("ClusterRole", name)
+    role = mesh.kubes["cluster2"].read("ClusterRole", READER)
     assert role is not None
     rules = [rule for rule in role["rules"] if "tokenreviews" not in rule.get("resources", ())]
-    mesh.kubes["cluster2"].merge("ClusterRole", name, None, {"rules": rules})
+    mesh.kubes["cluster2"].merge("ClusterRole", READER, None, {"rules": rules})
 
 
-@fault(
-    "rs-missing",
-    check="MC-ACCESS-001",
-    clusters=("cluster1", "cluster2"),
-    topology=MULTI_NETWORK,
-    starts=False,
-)
+@_networks("rs-missing", check="MC-ACCESS-001")
 def remote_secret_missing(mesh: SeededMesh) -> None:
-    """The primary was never given access to the remote: it cannot check the tokens of the proxies there, which never start."""
+    """The primary was never given access to the remote.
+
+    It cannot check the tokens of the proxies there, which never start.
+    """
     mesh.kubes["cluster1"].delete("Secret", "istio-remote-secret-cluster2", SYSTEM)

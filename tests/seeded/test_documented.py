@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.seeded.faults import COMMON, known
+from pytest_istio_mc.topologies import known as topologies
+from tests.seeded.faults import COMMON, SeededFault, known
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "seeded-faults.md"
+
+
+def row(fault: SeededFault) -> str:
+    """The row of a fault: what its docstring says is wrong, up to what was seen."""
+    wrong = " ".join((fault.seed.__doc__ or "").partition("Seen:")[0].split())
+    return f"| {fault.topology} | `{fault.name}` | {fault.check} | {wrong} |"
 
 
 def test_every_fault_of_a_topology_is_documented() -> None:
     documented = {line for line in DOCUMENT.read_text().splitlines() if "| MC-" in line}
 
-    def row(topology: str, name: str, check: str, said: str) -> str:
-        return f"| {topology} | `{name}` | {check} | {said} |"
+    assert documented == {row(fault) for fault in known().values() if fault.topology != COMMON}
 
-    wanted = {
-        row(
-            fault.topology,
-            fault.name,
-            fault.check,
-            (fault.seed.__doc__ or "").strip().splitlines()[0],
-        )
-        for fault in known().values()
-        if fault.topology != COMMON
-    }
-    assert documented == wanted
+
+def test_the_example_is_one_of_them() -> None:
+    (example,) = re.findall(r"(?ms)^```python\n(.*?)^```$", DOCUMENT.read_text())
+
+    assert any(example in module.read_text() for module in Path(__file__).parent.glob("*.py"))
 
 
 def test_every_other_topology_has_three_faults_of_its_own() -> None:
-    from pytest_istio_mc.topologies import known as topologies
-
     for topology in topologies():
         assert sum(fault.topology == topology for fault in known().values()) >= 3, topology

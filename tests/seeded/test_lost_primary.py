@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,9 +33,8 @@ def without_istiod(mesh: SeededMesh) -> Iterator[None]:
     """The istiod of the first region is scaled to nothing."""
     kube = mesh.kubes[LOST]
     kube.merge("Deployment", "istiod", SYSTEM, {"spec": {"replicas": 0}})
-    eventually(
-        lambda: istiods(kube), lambda found: not found, within_seconds=60, what="the istiod is gone"
-    )
+    seen = partial(istiods, kube)
+    eventually(seen, lambda found: not found, within_seconds=60, what="the istiod is gone")
     try:
         yield
     finally:
@@ -44,7 +44,7 @@ def without_istiod(mesh: SeededMesh) -> Iterator[None]:
 
 @contextmanager
 def without_apiserver(mesh: SeededMesh) -> Iterator[None]:
-    """The API server of the first region's primary is killed, so that no new request to it is answered."""
+    """The API server of the first region's primary is killed; it answers no new request."""
     mesh.signal(LOST, "kube-apiserver", "SIGKILL")
     try:
         with pytest.raises(MeshError):
@@ -52,9 +52,8 @@ def without_apiserver(mesh: SeededMesh) -> Iterator[None]:
         yield
     finally:
         mesh.start(LOST, "kube-apiserver")
-        eventually(
-            mesh.kubes[LOST].version, bool, within_seconds=60, what="the API server is there again"
-        )
+        what = "the API server is there again"
+        eventually(mesh.kubes[LOST].version, bool, within_seconds=60, what=what)
 
 
 @pytest.mark.parametrize(
@@ -79,40 +78,28 @@ def test_the_other_region_injects_pushes_and_stays_in_sync(
         injected = time.monotonic()
         (pod,) = [item["metadata"]["name"] for item in remote.list("Pod", name)]
         with configured(primary, name) as host:
-            pushed = eventually(
-                lambda: hosts(remote, name, pod),
-                lambda seen: host in seen,
-                within_seconds=20,
-                what=f"{host} in {pod}",
-            )
+            seen, what = partial(hosts, remote, name, pod), f"{host} in {pod}"
+            pushed = eventually(seen, lambda text: host in text, within_seconds=20, what=what)
 
-        rows = [row for istiod in istiods(primary) for row in synced(primary, istiod)]
+        rows = synced(primary)
 
         assert {PRIMARY, REMOTE} <= {row["cluster_id"] for row in rows}
         assert f"{pod}.{name}" in {row["proxy"] for row in rows}
-        eventually(
-            lambda: [
-                row for istiod in istiods(primary) for row in synced(primary, istiod) if behind(row)
-            ],
-            lambda late: not late,
-            within_seconds=20,
-            what="every proxy of the other region is in sync",
-        )
+
+        def late() -> list[Json]:
+            return [row for row in synced(primary) if behind(row)]
+
+        what = "every proxy of the other region is in sync"
+        eventually(late, lambda rows: not rows, within_seconds=20, what=what)
         assert dict.fromkeys(istiods(primary)) == before, "the other region's istiod was restarted"
-        print(
-            f"{name}: a pod was injected and ready after {injected - began:.1f} s, a push arrived after {pushed.first_seconds:.1f} s"
-        )
+        ready, push = injected - began, pushed.first_seconds
+        print(f"{name}: injected and ready after {ready:.1f} s, a push arrived after {push:.1f} s")
 
 
 @contextmanager
 def a_namespace(kube: Kube, name: str) -> Iterator[None]:
-    kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": {"istio-injection": "enabled"}},
-        }
-    )
+    metadata = {"name": name, "labels": {"istio-injection": "enabled"}}
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     try:
         yield
     finally:
@@ -121,14 +108,13 @@ def a_namespace(kube: Kube, name: str) -> Iterator[None]:
 
 @contextmanager
 def configured(kube: Kube, name: str) -> Iterator[str]:
-    """A host that the mesh knows because of configuration in this cluster, for as long as the context lasts."""
+    """A host that the mesh knows from configuration in this cluster, within the context."""
     host = f"{name}.example.com"
-    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
     spec = {
         "hosts": [host],
         "location": "MESH_EXTERNAL",
         "resolution": "STATIC",
-        "ports": ports,
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
         "endpoints": [{"address": "192.0.2.1"}],
     }
     manifest = {
@@ -150,21 +136,14 @@ def workload() -> Json:
         "name": "sleeper",
         "image": images.PYTHON,
         "command": ["python3", "-c", "import signal; signal.pause()"],
+        "imagePullPolicy": "IfNotPresent",
     }
-    template = {
-        "metadata": {"labels": {"app": "sleeper"}},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [container | {"imagePullPolicy": "IfNotPresent"}],
-        },
-    }
-    spec = {"selector": {"matchLabels": {"app": "sleeper"}}, "template": template}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "sleeper"},
-        "spec": spec,
-    }
+    labels = {"app": "sleeper"}
+    pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    about = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "sleeper"}}
+    return about | {"spec": spec}
 
 
 def istiods(kube: Kube) -> list[str]:
@@ -172,21 +151,19 @@ def istiods(kube: Kube) -> list[str]:
 
 
 def hosts(kube: Kube, namespace: str, pod: str) -> str:
-    """The Envoy clusters of a pod."""
+    """The Envoy clusters of a pod, as text."""
     return kube.http_get(namespace, pod, ADMIN_PORT, "/clusters").decode()
 
 
-def synced(kube: Kube, istiod: str) -> list[Json]:
-    """What an istiod says of its proxies."""
-    rows: list[Json] = read_debug(
-        lambda port, path: kube.http_get(SYSTEM, istiod, port, path), "syncz"
-    )
+def synced(kube: Kube) -> list[Json]:
+    """The entries of ``syncz`` in a cluster's istiods, one for each proxy."""
+    rows: list[Json] = []
+    for istiod in istiods(kube):
+        rows += read_debug(partial(kube.http_get, SYSTEM, istiod), "syncz")
     return rows
 
 
 def behind(row: Json) -> bool:
     """Whether a proxy has rejected, or not yet taken, what it was sent last."""
-    return any(
-        one.get("lastError") or one.get("sent") != one.get("acked")
-        for one in row["resources"].values()
-    )
+    resources = row["resources"].values()
+    return any(one.get("lastError") or one.get("sent") != one.get("acked") for one in resources)

@@ -1,7 +1,7 @@
-"""Every seeded fault is the one root cause of its certificate, with a remedy that works when it is typed in.
+"""Every seeded fault is the one root cause of its certificate, and its printed remedy works.
 
-``make faults`` runs them, ``make faults TOPOLOGY=federated`` those of one topology; ``make record`` also keeps the snapshots in
-``tests/recorded``, for the tests that need no mesh.
+- ``make faults`` runs them, ``make faults TOPOLOGY=federated`` those of one topology.
+- ``make record`` also keeps the snapshots in ``tests/recorded``, for the tests without a mesh.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ SPARED = {
 }
 """By group of faults, the areas whose static checks such a fault must not touch."""
 
+WRONG = ("non-conformant", "inconclusive")
 Json = dict[str, Any]
 
 
@@ -63,14 +64,10 @@ def shown(certificate: Json) -> str:
     return "\n".join((certificate["result"], *causes, *checks))
 
 
-WRONG = ("non-conformant", "inconclusive")
-
-
 @pytest.mark.parametrize("mesh", [on(topology) for topology in TOPOLOGIES], indirect=True)
 def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
-    certificate = mesh.certify(
-        "healthy", "--mesh-disruptive", f"--mesh-snapshot={mesh.folder / 'healthy.snapshot'}"
-    )
+    snapshot = mesh.folder / "healthy.snapshot"
+    certificate = mesh.certify("healthy", "--mesh-disruptive", f"--mesh-snapshot={snapshot}")
 
     assert certificate["result"] == "success", shown(certificate)
     assert certificate["rootCauses"] == []
@@ -86,16 +83,16 @@ def test_a_seeded_fault_is_named_and_its_remedy_works(fault: SeededFault, mesh: 
     seeded_and_mended(mesh, fault.id, fault)
 
 
+PAIRS = (
+    ("rs-missing", "ew-passthrough-mode"),
+    ("dr-tls-disable", "svc-port-number"),
+    ("rs-stale", "cp-ns-network-missing"),
+)
+
+
 @pytest.mark.parametrize(
     ("mesh", "names"),
-    [
-        on(COMMON, names, id="+".join(names))
-        for names in (
-            ("rs-missing", "ew-passthrough-mode"),
-            ("dr-tls-disable", "svc-port-number"),
-            ("rs-stale", "cp-ns-network-missing"),
-        )
-    ],
+    [on(COMMON, names, id="+".join(names)) for names in PAIRS],
     indirect=["mesh"],
 )
 def test_of_two_faults_neither_hides_the_other(names: tuple[str, ...], mesh: SeededMesh) -> None:
@@ -103,17 +100,16 @@ def test_of_two_faults_neither_hides_the_other(names: tuple[str, ...], mesh: See
 
 
 def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None:
-    """Seed the faults, see them named, type in every printed remedy, and see that nothing is wrong any more."""
+    """Seed the faults, see them named, type in every remedy, and see that all is well again."""
     began = time.monotonic()
     healed = False
     try:
         for fault in faults:
             fault.seed(mesh)
         patience = () if all(fault.starts for fault in faults) else ("--mesh-timeout-factor=0.5",)
-        broken = mesh.certify(
-            name, f"--mesh-snapshot={mesh.folder / f'{name}.snapshot'}", *patience
-        )
-        found = time.monotonic()
+        snapshot = mesh.folder / f"{name}.snapshot"
+        broken = mesh.certify(name, f"--mesh-snapshot={snapshot}", *patience)
+        found = time.monotonic() - began
         assert_named(faults, broken)
         if len(faults) == 1 and faults[0].recorded:
             keep(mesh, name, name)
@@ -124,29 +120,27 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
                 fault.heal(mesh)
         wrong = [entry["id"] for entry in broken["checks"] if entry["verdict"] in WRONG]
         areas = {fault.check.rpartition("-")[0] for fault in faults}
-        mended = mesh.certify(
-            f"{name}-mended", f"--mesh-checks={','.join((*sorted(areas), *wrong))}"
-        )
-        assert {entry["verdict"] for entry in mended["checks"] if entry["ran"]} <= {
-            "conformant",
-            "not-applicable",
-        }, shown(mended)
+        again = ",".join((*sorted(areas), *wrong))
+        mended = mesh.certify(f"{name}-mended", f"--mesh-checks={again}")
+        verdicts = {entry["verdict"] for entry in mended["checks"] if entry["ran"]}
+        assert verdicts <= {"conformant", "not-applicable"}, shown(mended)
         healed = True
-        print(
-            f"{name}: named after {found - began:.0f} s, mended after {time.monotonic() - began:.0f} s"
-        )
+        took = time.monotonic() - began
+        print(f"{name}: named after {found:.0f} s, mended after {took:.0f} s")
     finally:
         if not healed:
             mesh.build()
 
 
 def assert_named(faults: Sequence[SeededFault], certificate: Json) -> None:
-    """The faults are the only root causes, explain all that is wrong, and what has nothing to do with them is conformant."""
+    """The faults are the only root causes, and explain everything that is wrong.
+
+    Static checks of the areas in ``SPARED`` are conformant, except those that they can explain.
+    """
     causes = certificate["rootCauses"]
     named = {(cause["check"], cause["fault"], frozenset(cause["clusters"])) for cause in causes}
-    assert named == {(fault.check, fault.name, frozenset(fault.clusters)) for fault in faults}, (
-        shown(certificate)
-    )
+    wanted = {(fault.check, fault.name, frozenset(fault.clusters)) for fault in faults}
+    assert named == wanted, shown(certificate)
     assert len(causes) == len(faults), shown(certificate)
     wrong = {entry["id"]: entry for entry in certificate["checks"] if entry["verdict"] in WRONG}
     explained = {id for cause in causes for id in (cause["check"], *cause["explains"])}

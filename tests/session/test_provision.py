@@ -20,12 +20,12 @@ from pytest_istio_mc.session.cleanup import Losses, Undo, finishing, interruptib
 from pytest_istio_mc.session.provision import prepared_mesh
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.snapshot import Snapshot
-from tests.fake_mesh import FakeProvider, FakeTopology
+from tests.fake_mesh import FakeProvider, fake_topology
 
 if TYPE_CHECKING:
     from pytest_istio_mc.kube import Kube
 
-SETTINGS = Settings("fake-topology", "fake", FakeTopology("fake-topology").default_spec(2))
+SETTINGS = Settings("fake-topology", "fake", fake_topology("fake-topology").default_spec(2))
 
 
 @contextmanager

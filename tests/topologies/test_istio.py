@@ -1,4 +1,7 @@
-"""What istioctl makes of our documents, and what is said when it fails. Real istioctl, except where a failing one is needed."""
+"""What istioctl makes of our documents, and how it fails.
+
+It is the real istioctl, except where a failing one is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.errors import ProvisionError
+from pytest_istio_mc.istio_names import NETWORK_LABEL
 from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
 from pytest_istio_mc.topologies import istio, known
 from pytest_istio_mc.topologies.istio import IstioDistribution
@@ -29,7 +33,7 @@ def real(tmp_path: Path) -> IstioDistribution:
 
 @pytest.fixture
 def fake(tmp_path: Path) -> IstioDistribution:
-    """A distribution whose istioctl is a script that the test writes to ``tmp_path / "istioctl"``."""
+    """A distribution with a script of the test as its istioctl."""
     return IstioDistribution(tmp_path / "istioctl", "hub", "tag", tmp_path / "cache")
 
 
@@ -39,41 +43,32 @@ def _script(distribution: IstioDistribution, body: str) -> None:
 
 
 def _one(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    return next(
-        manifest
-        for manifest in manifests
-        if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
-    )
+    of_kind = [manifest for manifest in manifests if manifest["kind"] == kind]
+    return next(manifest for manifest in of_kind if manifest["metadata"]["name"] == name)
+
+
+def _container(deployment: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+    return container
 
 
 def _environment(deployment: dict[str, Any]) -> dict[str, str]:
-    return {
-        entry["name"]: entry.get("value", "")
-        for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    }
+    return {entry["name"]: entry.get("value", "") for entry in _container(deployment)["env"]}
 
 
 def test_istiod_is_rendered_with_mesh_cluster_and_network(real: IstioDistribution) -> None:
-    manifests = istio.render(
-        real,
-        istio.control_plane(
-            dataclasses.replace(SPEC, mesh_id="mesh9", trust_domain="mesh9.test"), EAST, real
-        ),
-    )
+    spec = dataclasses.replace(SPEC, mesh_id="mesh9", trust_domain="mesh9.test")
+
+    manifests = istio.render(real, istio.control_plane(spec, EAST, real))
 
     istiod = _one(manifests, "Deployment", "istiod")
-    assert (
-        istiod["spec"]["template"]["spec"]["containers"][0]["image"]
-        == "registry.test/istio/pilot:v1"
-    )
+    assert _container(istiod)["image"] == "registry.test/istio/pilot:v1"
     assert _environment(istiod)["CLUSTER_ID"] == "cluster1"
     mesh = _one(manifests, "ConfigMap", "istio")["data"]["mesh"]
     assert "meshId: mesh9" in mesh
     assert "trustDomain: mesh9.test" in mesh
-    assert (
-        '"network": "network1"'
-        in _one(manifests, "ConfigMap", "istio-sidecar-injector")["data"]["values"]
-    )
+    injector = _one(manifests, "ConfigMap", "istio-sidecar-injector")["data"]
+    assert '"network": "network1"' in injector["values"]
 
 
 def test_the_distributions_settings_reach_istiod(real: IstioDistribution) -> None:
@@ -81,9 +76,7 @@ def test_the_distributions_settings_reach_istiod(real: IstioDistribution) -> Non
 
     istiod = _one(manifests, "Deployment", "istiod")
     assert _environment(istiod)["PILOT_ENABLE_ALPN_FILTER"] == "false"
-    assert (
-        istiod["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] == 1
-    )
+    assert _container(istiod)["readinessProbe"]["periodSeconds"] == 1
     assert "accessLogFile: /dev/stdout" in _one(manifests, "ConfigMap", "istio")["data"]["mesh"]
     assert not [manifest for manifest in manifests if manifest["kind"] == "HorizontalPodAutoscaler"]
 
@@ -101,7 +94,7 @@ def test_the_east_west_gateway_is_as_istios_sample_makes_it(real: IstioDistribut
     manifests = istio.render(real, istio.east_west_gateway(SPEC, EAST, real))
 
     service = _one(manifests, "Service", istio.EAST_WEST_GATEWAY)
-    assert service["metadata"]["labels"][istio.NETWORK_LABEL] == "network1"
+    assert service["metadata"]["labels"][NETWORK_LABEL] == "network1"
     assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == {
         "status-port": 15021,
         "tls": 15443,
@@ -110,33 +103,25 @@ def test_the_east_west_gateway_is_as_istios_sample_makes_it(real: IstioDistribut
     }
     deployment = _one(manifests, "Deployment", istio.EAST_WEST_GATEWAY)
     assert _environment(deployment)["ISTIO_META_REQUESTED_NETWORK_VIEW"] == "network1"
-    assert (
-        deployment["spec"]["template"]["metadata"]["annotations"]["inject.istio.io/templates"]
-        == "gateway"
-    )
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["inject.istio.io/templates"] == "gateway"
     assert not [manifest for manifest in manifests if "istiod" in manifest["metadata"]["name"]]
 
 
 def test_another_system_namespace_is_used_throughout(real: IstioDistribution) -> None:
     spec = dataclasses.replace(SPEC, istio_namespace="mesh-system")
 
-    for document in (
-        istio.control_plane(spec, EAST, real),
-        istio.east_west_gateway(spec, EAST, real),
-    ):
-        namespaces = {
-            manifest["metadata"].get("namespace") for manifest in istio.render(real, document)
-        }
+    for make in (istio.control_plane, istio.east_west_gateway):
+        manifests = istio.render(real, make(spec, EAST, real))
+        namespaces = {manifest["metadata"].get("namespace") for manifest in manifests}
         assert namespaces <= {None, "mesh-system"}
 
 
 def test_what_was_rendered_once_is_not_rendered_again(
     fake: IstioDistribution, tmp_path: Path
 ) -> None:
-    _script(
-        fake,
-        f"echo ran >> {tmp_path}/runs\ncat > /dev/null\necho 'kind: A'\necho ---\necho 'kind: B'",
-    )
+    two = "echo 'kind: A'\necho ---\necho 'kind: B'"
+    _script(fake, f"echo ran >> {tmp_path}/runs\ncat > /dev/null\n{two}")
     document = istio.control_plane(SPEC, EAST, fake)
 
     first, second = istio.render(fake, document), istio.render(fake, document)
@@ -175,7 +160,8 @@ def test_a_failing_istioctl_is_quoted(fake: IstioDistribution) -> None:
         istio.render(fake, istio.control_plane(SPEC, EAST, fake))
 
     assert str(failed.value) == (
-        'IstioOperator "istiod": istioctl manifest generate -f - (exit code 3)\n  last log lines:\n    Error: unknown profile'
+        'IstioOperator "istiod": istioctl manifest generate -f - (exit code 3)\n'
+        "  last log lines:\n    Error: unknown profile"
     )
     assert not fake.cache.exists()
 

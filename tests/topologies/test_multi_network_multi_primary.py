@@ -1,4 +1,4 @@
-"""The topology as a spec, and as a mesh that really runs."""
+"""The mesh of multi-network-multi-primary, as it really runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_istio_mc import certificates
-from pytest_istio_mc.errors import KubeError, UsageProblem
+from pytest_istio_mc.certificate_chains import verify_chain
+from pytest_istio_mc.errors import KubeError
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.lab import lab
@@ -19,59 +20,12 @@ from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.lab.binaries.images import ISTIO_HUB, ISTIO_TAG
 from pytest_istio_mc.lab.istio_settings import LAB_SETTINGS
 from pytest_istio_mc.progress import Progress
-from pytest_istio_mc.spec import ClusterSpec, MeshSpec, Role
 from pytest_istio_mc.topologies import istio, known
 from pytest_istio_mc.topologies.access import ClusterAccess
 from pytest_istio_mc.topologies.istio import IstioDistribution
 from tests.kubernetes_api import kubernetes_api, programs
 
 TOPOLOGY = known()["multi-network-multi-primary"]
-
-
-def _spec(*clusters: ClusterSpec, federated: bool = False) -> MeshSpec:
-    return MeshSpec(TOPOLOGY.name, clusters, federated=federated)
-
-
-@pytest.mark.parametrize("clusters", [2, 3, 20])
-def test_the_default_spec_is_valid_for_any_number_of_clusters(clusters: int) -> None:
-    spec = TOPOLOGY.default_spec(clusters).validated()
-
-    TOPOLOGY.check(spec)
-    assert len(spec.clusters) == len(spec.networks) == clusters
-    assert [str(cluster.locality) for cluster in spec][:2] == [
-        "region1/zone1/cluster1",
-        "region2/zone2/cluster2",
-    ]
-    assert [(cluster.name, cluster.network) for cluster in spec][:2] == [
-        ("cluster1", "network1"),
-        ("cluster2", "network2"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("spec", "sentence"),
-    [
-        (
-            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")),
-            "1 network; this topology needs two or more",
-        ),
-        (
-            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "n")),
-            'clusters "a", "b" are on one network, "n"',
-        ),
-        (
-            _spec(ClusterSpec("a", "n"), ClusterSpec("b", "m", Role.REMOTE, "a")),
-            'cluster "b" is remote; in this topology every',
-        ),
-        (_spec(ClusterSpec("a", "n"), ClusterSpec("b", "m"), federated=True), "federated is true"),
-    ],
-    ids=["one-network", "shared-network", "remote", "federated"],
-)
-def test_a_spec_of_another_shape_is_refused_with_a_sentence(spec: MeshSpec, sentence: str) -> None:
-    with pytest.raises(UsageProblem) as refused:
-        TOPOLOGY.check(spec)
-
-    assert sentence in str(refused.value)
 
 
 @pytest.mark.lab
@@ -94,33 +48,23 @@ def test_the_cluster_that_fails_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kube]]:
-    """The default mesh, installed in a lab of its own: a client for each cluster."""
+    """A client for each cluster of the default mesh, in its own lab."""
     tools = toolchain.cached()
     if tools is None or os.geteuid() != 0:
         pytest.skip("a lab needs root and the toolchain: istio-mc lab build")
     spec = TOPOLOGY.default_spec()
-    running = lab.start(
-        spec,
-        f"test-topology-{os.getpid()}",
-        tools,
-        Progress(),
-        within_seconds=Timeouts().cluster_ready,
-    )
+    name, wait = f"test-topology-{os.getpid()}", Timeouts().cluster_ready
+    running = lab.start(spec, name, tools, Progress(), within_seconds=wait)
     try:
         config = str(running.kubeconfig)
-        accesses = {
-            node.name: ClusterAccess(
-                node.name, config, node.name, node.peer_server, Kube(node.name, config, node.name)
-            )
-            for node in running.plan.nodes
-        }
-        cache = tmp_path_factory.mktemp("cache")
-        TOPOLOGY.install(
-            spec,
-            accesses,
-            IstioDistribution(tools.bin / "istioctl", ISTIO_HUB, ISTIO_TAG, cache, LAB_SETTINGS),
-            Progress(),
-        )
+        accesses = {}
+        for node in running.plan.nodes:
+            kube = Kube(node.name, config, node.name)
+            access = ClusterAccess(node.name, config, node.name, node.peer_server, kube)
+            accesses[node.name] = access
+        istioctl, cache = tools.bin / "istioctl", tmp_path_factory.mktemp("cache")
+        distribution = IstioDistribution(istioctl, ISTIO_HUB, ISTIO_TAG, cache, LAB_SETTINGS)
+        TOPOLOGY.install(spec, accesses, distribution, Progress())
         yield {name: access.kube for name, access in accesses.items()}
     finally:
         running.stop()
@@ -153,15 +97,10 @@ def test_every_istiod_signs_with_its_own_intermediate_of_one_root(mesh: dict[str
     for kube in mesh.values():
         secret = kube.read("Secret", "cacerts", "istio-system")
         assert secret is not None
-        files = {
-            name: base64.b64decode(content).decode() for name, content in secret["data"].items()
-        }
-        assert (
-            certificates.verify_chain(
-                files["cert-chain.pem"], files["root-cert.pem"], dt.datetime.now(dt.UTC)
-            )
-            is None
-        )
+        data = secret["data"].items()
+        files = {name: base64.b64decode(content).decode() for name, content in data}
+        chain, root = files["cert-chain.pem"], files["root-cert.pem"]
+        assert verify_chain(chain, root, dt.datetime.now(dt.UTC)) is None
         roots.add(certificates.facts(files["root-cert.pem"]).sha256)
         intermediates.add(certificates.facts(files["ca-cert.pem"]).sha256)
         published = kube.read("ConfigMap", "istio-ca-root-cert", "default")

@@ -12,17 +12,14 @@ EXTERNAL = known()["external-control-plane"].default_spec()
 PRIMARY_REMOTE = known()["multi-network-primary-remote"].default_spec()
 
 
-def test_a_remote_asks_the_address_of_its_control_plane_for_sidecars_of_its_own_name_and_network() -> (
-    None
-):
-    spec = operators.remote(
-        PRIMARY_REMOTE, PRIMARY_REMOTE.cluster("cluster2"), ISTIO, "203.0.113.1"
-    )["spec"]
+def test_a_remote_asks_its_control_plane_for_sidecars_of_its_own_name_and_network() -> None:
+    cluster = PRIMARY_REMOTE.cluster("cluster2")
+
+    spec = operators.remote(PRIMARY_REMOTE, cluster, ISTIO, "203.0.113.1")["spec"]
 
     assert spec["profile"] == "remote"
-    assert (
-        spec["values"]["istiodRemote"]["injectionPath"] == "/inject/cluster/cluster2/net/network2"
-    )
+    path = spec["values"]["istiodRemote"]["injectionPath"]
+    assert path == "/inject/cluster/cluster2/net/network2"
     assert spec["values"]["global"]["remotePilotAddress"] == "203.0.113.1"
     assert "configCluster" not in spec["values"]["global"]
 
@@ -47,20 +44,13 @@ def test_an_external_istiod_carries_the_name_of_its_config_cluster() -> None:
 def test_istiod_is_exposed_on_both_ports_without_terminating_tls() -> None:
     gateway, routes = operators.expose_istiod(PRIMARY_REMOTE)
 
-    assert [
-        (server["port"]["number"], server["tls"]["mode"]) for server in gateway["spec"]["servers"]
-    ] == [
-        (15012, "PASSTHROUGH"),
-        (15017, "PASSTHROUGH"),
-    ]
-    assert [
-        route["route"][0]["destination"]["port"]["number"] for route in routes["spec"]["tls"]
-    ] == [15012, 443]
+    opened = [(one["port"]["number"], one["tls"]["mode"]) for one in gateway["spec"]["servers"]]
+    assert opened == [(15012, "PASSTHROUGH"), (15017, "PASSTHROUGH")]
+    targets = [route["route"][0]["destination"] for route in routes["spec"]["tls"]]
+    assert [target["port"]["number"] for target in targets] == [15012, 443]
 
 
 def test_control_planes_elsewhere_are_reached_at_a_gateway_or_at_istiod_itself() -> None:
-    assert (
-        operators.service_of_control_plane(PRIMARY_REMOTE.cluster("cluster1"))
-        == "istio-eastwestgateway"
-    )
-    assert operators.service_of_control_plane(EXTERNAL.cluster("cluster1")) == "istiod"
+    service_of = operators.service_of_control_plane
+    assert service_of(PRIMARY_REMOTE.cluster("cluster1")) == "istio-eastwestgateway"
+    assert service_of(EXTERNAL.cluster("cluster1")) == "istiod"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ...istio_names import MULTI_CLUSTER_LABEL
-from ...snapshot import AccessFacts, Snapshot
+from ...istio_names import MULTI_CLUSTER_LABEL, REMOTE_SECRET_PREFIX, REMOTE_SECRETS
+from ...recorded import AccessFacts, SecretFacts
+from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -14,18 +15,22 @@ from ..judging import Found, each, verdict_from
 from ..links import Link, active, held, links
 from ..remedies import Commands
 
-REMOTE_SECRETS = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#enable-endpoint-discovery"
+REMOTE_SECRETS_GUIDE = (
+    "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/"
+    "#enable-endpoint-discovery"
+)
 
 
 @check(
     "MC-ACCESS-001",
-    "Every control plane holds exactly one usable remote secret for each other member, under that member's name.",
-    spec_url=REMOTE_SECRETS,
+    "Every control plane holds exactly one usable remote secret for each other member, under that "
+    "member's name.",
+    spec_url=REMOTE_SECRETS_GUIDE,
     requires=(Feature.SHARED_SERVICES,),
     explained_by=("MC-CONTROL-002",),
 )
 def remote_secrets(snapshot: Snapshot) -> Verdict:
-    """Looks in istiod's namespace for the label ``istio/multiCluster=true`` and a data key equal to the cluster's name."""
+    """A secret in istiod's namespace has the label for it and a cluster's name as its data key."""
     needed = links(snapshot)
     return verdict_from(
         each(needed, lambda link: _unusable_secret(snapshot, link)),
@@ -35,154 +40,120 @@ def remote_secrets(snapshot: Snapshot) -> Verdict:
 
 
 def _unusable_secret(snapshot: Snapshot, link: Link) -> Iterator[Found]:
-    commands = Commands(snapshot)
-    namespace = snapshot.spec.istio_namespace
-    create = commands.create_remote_secret(link.holder, link.target)
-    expected = f"a secret in {namespace} of {link.holder} with label {MULTI_CLUSTER_LABEL}=true and the key {link.target}"
     found = held(snapshot, link)
+    create = Commands(snapshot).create_remote_secret(link.holder, link.target)
     for item in found:
-        if item.kubeconfig.problem:
-            yield Finding(
-                f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder} {item.kubeconfig.problem}",
-                link.scope,
-                "a kubeconfig",
-                item.kubeconfig.problem,
-                create,
-                "rs-malformed",
-            )
-        elif item.kubeconfig.auth in ("exec", "auth-provider", "file") and not _insecure_allowed(
-            snapshot, link.plane
-        ):
-            yield Finding(
-                f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder} authenticates by "
-                f"{item.kubeconfig.auth}, which istiod refuses",
-                link.scope,
-                "a bearer token or an embedded client certificate",
-                item.kubeconfig.auth,
-                create,
-                "rs-exec-auth",
-            )
-    if found:
-        return
-    yield _absent_secret(snapshot, link, expected, create)
+        what = f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder}"
+        problem, auth = item.kubeconfig.problem, item.kubeconfig.auth
+        if problem:
+            summary, expected = f"{what} {problem}", "a kubeconfig"
+            yield Finding(summary, link.scope, expected, problem, create, "rs-malformed")
+        elif auth in ("exec", "auth-provider", "file") and not _allows_insecure(snapshot, link):
+            summary = f"{what} authenticates by {auth}, which istiod refuses"
+            expected = "a bearer token or an embedded client certificate"
+            yield Finding(summary, link.scope, expected, auth, create, "rs-exec-auth")
+    if not found:
+        yield _absent_secret(snapshot, link, create)
 
 
-def _absent_secret(snapshot: Snapshot, link: Link, expected: str, create: str) -> Finding:
-    """Which of the ways in which a remote secret can be there and yet not be: another namespace, no label, another key."""
-    commands = Commands(snapshot)
-    namespace = snapshot.spec.istio_namespace
-    every = snapshot.clusters[link.holder].all_secrets()
-    for secret in every:
-        if (
-            link.target in secret.kubeconfigs
-            and secret.namespace != namespace
-            and secret.labels.get(MULTI_CLUSTER_LABEL) == "true"
-        ):
-            delete = commands.kubectl(link.holder, f"delete secret {secret.name}", secret.namespace)
-            return Finding(
-                f"the remote secret for {link.target} in {link.holder} is in namespace {secret.namespace}; istiod watches {namespace}",
-                link.scope,
-                expected,
+def _absent_secret(snapshot: Snapshot, link: Link, create: str) -> Finding:
+    """In which way a remote secret is there and yet is not, or that it is not there at all.
+
+    It can be in another namespace or cluster, have no label, or have another key.
+    """
+    commands, namespace = Commands(snapshot), snapshot.spec.istio_namespace
+    holder, target = link.holder, link.target
+    every = snapshot.clusters[holder].all_secrets()
+    keyed = [secret for secret in every if target in secret.kubeconfigs]
+
+    def finding(summary: str, seen: str, remedy: str, fault: str) -> Finding:
+        expected = (
+            f"a secret in {namespace} of {holder} with label {REMOTE_SECRETS} and the key {target}"
+        )
+        return Finding(summary, link.scope, expected, seen, remedy, fault)
+
+    for secret in keyed:
+        if secret.namespace != namespace and _label_of(secret) == "true":
+            delete = commands.kubectl(holder, f"delete secret {secret.name}", secret.namespace)
+            return finding(
+                f"the remote secret for {target} in {holder} is in namespace {secret.namespace}; "
+                f"istiod watches {namespace}",
                 f"{secret.namespace}/{secret.name}",
                 f"{create} && {delete}",
                 "rs-wrong-namespace",
             )
-    for secret in every:
-        if link.target in secret.kubeconfigs and secret.namespace == namespace:
-            value = secret.labels.get(MULTI_CLUSTER_LABEL)
-            return Finding(
-                f"the remote secret for {link.target} in {link.holder} lacks the label {MULTI_CLUSTER_LABEL}=true, so istiod does not see it",
-                link.scope,
-                expected,
-                f"{secret.name} with {MULTI_CLUSTER_LABEL}={value}"
-                if value
-                else f"{secret.name} without the label",
-                commands.istio(
-                    link.holder,
-                    f"label secret {secret.name} {MULTI_CLUSTER_LABEL}=true --overwrite",
-                ),
+    for secret in keyed:
+        if secret.namespace == namespace:
+            value = _label_of(secret)
+            labelled = f"with {MULTI_CLUSTER_LABEL}={value}" if value else "without the label"
+            return finding(
+                f"the remote secret for {target} in {holder} lacks the label {REMOTE_SECRETS}, so "
+                "istiod does not see it",
+                f"{secret.name} {labelled}",
+                commands.istio(holder, f"label secret {secret.name} {REMOTE_SECRETS} --overwrite"),
                 "rs-unlabelled",
             )
-    beside = [
-        secret
-        for secret in snapshot.clusters[link.plane].all_secrets()
-        if link.target in secret.kubeconfigs
-    ]
-    if link.plane != link.holder and beside:
-        delete = commands.istio(link.plane, f"delete secret {beside[0].name}")
-        return Finding(
-            f"the remote secret for {link.target} is in {link.plane}, where istiod runs; it reads them in its config cluster {link.holder}",
-            link.scope,
-            expected,
-            f"{beside[0].name} in {link.plane}",
-            f"{create} && {delete}",
-            "xc-remote-secret-misplaced",
-        )
+    beside = snapshot.clusters[link.plane].all_secrets() if link.plane != holder else ()
+    for secret in beside:
+        if target in secret.kubeconfigs:
+            delete = commands.istio(link.plane, f"delete secret {secret.name}")
+            return finding(
+                f"the remote secret for {target} is in {link.plane}, where istiod runs; it reads "
+                f"them in its config cluster {holder}",
+                f"{secret.name} in {link.plane}",
+                f"{create} && {delete}",
+                "xc-remote-secret-misplaced",
+            )
     misnamed = _leads_to(snapshot, link)
     if misnamed is not None:
-        delete = commands.istio(link.holder, f"delete secret {misnamed.secret}")
-        return Finding(
-            f"the secret {misnamed.secret} in {link.holder} calls the cluster {misnamed.key}; it calls itself {link.target}",
-            link.scope,
-            expected,
-            f"key {misnamed.key}, leading to {link.target}",
+        delete = commands.istio(holder, f"delete secret {misnamed.secret}")
+        return finding(
+            f"the secret {misnamed.secret} in {holder} calls the cluster {misnamed.key}; it calls "
+            f"itself {target}",
+            f"key {misnamed.key}, leading to {target}",
             f"{delete} && {create}",
             "cp-cluster-id-vs-secret",
         )
-    return Finding(
-        f"{link.holder} has no remote secret for {link.target}",
-        link.scope,
-        expected,
-        ", ".join(
-            f"{secret.name} (keys {', '.join(secret.keys)})"
-            for secret in every
-            if secret.kubeconfigs
-        )
-        or "none",
-        create,
-        "rs-missing",
-    )
+    others = [f"{one.name} (keys {', '.join(one.keys)})" for one in every if one.kubeconfigs]
+    summary = f"{holder} has no remote secret for {target}"
+    return finding(summary, ", ".join(others) or "none", create, "rs-missing")
+
+
+def _label_of(secret: SecretFacts) -> str | None:
+    return secret.labels.get(MULTI_CLUSTER_LABEL)
 
 
 def _leads_to(snapshot: Snapshot, link: Link) -> AccessFacts | None:
     uid = snapshot.clusters[link.target].uid
-    return next(
-        (
-            access
-            for access in snapshot.clusters[link.holder].access
-            if uid and access.cluster_uid == uid
-        ),
-        None,
-    )
+    used = snapshot.clusters[link.holder].access if uid else ()
+    return next((access for access in used if access.cluster_uid == uid), None)
 
 
-def _insecure_allowed(snapshot: Snapshot, plane: str) -> bool:
-    return any(
-        istiod.environment.get("PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS")
-        for istiod in snapshot.clusters[plane].istiods
-    )
+def _allows_insecure(snapshot: Snapshot, link: Link) -> bool:
+    variable = "PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS"
+    return any(one.environment.get(variable) for one in snapshot.clusters[link.plane].istiods)
 
 
 @check(
     "MC-ACCESS-008",
-    "No remote secret is left for a cluster that is not in the mesh, and none leads to a cluster that another one leads to already.",
-    spec_url=REMOTE_SECRETS,
+    "No remote secret is left for a cluster that is not in the mesh, and none leads to a cluster "
+    "that another one leads to already.",
+    spec_url=REMOTE_SECRETS_GUIDE,
     requires=(Feature.SHARED_SERVICES,),
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002"),
 )
 def no_stale_secrets(snapshot: Snapshot) -> Verdict:
-    """Two secrets for one cluster make replicas disagree or double its endpoints; one for a cluster that is gone delays every start."""
-    spec = snapshot.spec
-    holders = spec.config_clusters
-    counted = sum(
-        len(secret.kubeconfigs)
-        for name in holders
-        for secret in snapshot.clusters[name].secrets
-        if secret.kubeconfigs
-    )
+    """Every remote secret leads to another member, and no two to the same one.
+
+    - Two for one cluster make replicas disagree or double its endpoints.
+    - One for a cluster that is gone delays every start of istiod.
+    """
+    holders = snapshot.spec.config_clusters
+    secrets = [secret for name in holders for secret in snapshot.clusters[name].secrets]
     return verdict_from(
         each(holders, lambda holder: _superfluous(snapshot, holder)),
-        f"{counted} remote secrets, each for another member",
+        f"{sum(len(secret.kubeconfigs) for secret in secrets)} remote secrets, each for another "
+        "member",
     )
 
 
@@ -200,38 +171,35 @@ def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
     }
     for key, secrets in by_key.items():
         if len(secrets) > 1:
+            superfluous = " ".join(one for one in secrets if one != f"{REMOTE_SECRET_PREFIX}{key}")
             yield Finding(
-                f"{holder} has {len(secrets)} remote secrets for {key}; which one istiod uses depends on which it saw first",
+                f"{holder} has {len(secrets)} remote secrets for {key}; which one istiod uses "
+                "depends on which it saw first",
                 (holder, key) if key in members else (holder,),
                 expected=f"one secret with the key {key}",
                 seen=", ".join(secrets),
-                remedy=commands.istio(
-                    holder,
-                    f"delete secret {' '.join(name for name in secrets if name != f'istio-remote-secret-{key}')}",
-                ),
+                remedy=commands.istio(holder, f"delete secret {superfluous}"),
                 fault="rs-duplicate",
             )
-        uid = next((reached[(secret, key)] for secret in secrets if (secret, key) in reached), "")
         if key in members:
             continue
+        uid = next((reached[(secret, key)] for secret in secrets if (secret, key) in reached), "")
         leads_to = next((cluster.name for cluster in snapshot if uid and cluster.uid == uid), "")
-        if leads_to and leads_to != holder and leads_to not in by_key:
+        own = leads_to == holder
+        if leads_to and not own and leads_to not in by_key:
             # the member under a wrong name: MC-ACCESS-001 says so
             continue
-        meaning = (
-            f"it leads to {leads_to}"
-            + (" itself" if leads_to == holder else ", which has a secret of its own")
-            if leads_to
-            else ""
-        )
+        meaning = ""
+        if leads_to:
+            detail = " itself" if own else ", which has a secret of its own"
+            meaning = f"; it leads to {leads_to}{detail}"
         yield Finding(
-            f"{holder} has a remote secret for {key}, which is not a member of the mesh"
-            + (f"; {meaning}" if meaning else ""),
-            tuple(dict.fromkeys((holder, *((leads_to,) if leads_to else ())))),
+            f"{holder} has a remote secret for {key}, which is not a member of the mesh{meaning}",
+            tuple(dict.fromkeys((holder, leads_to or holder))),
             expected=f"remote secrets for {', '.join(sorted(members - {holder}))} only",
             seen=", ".join(secrets),
             remedy=commands.istio(holder, f"delete secret {' '.join(secrets)}"),
-            fault=("rs-self" if leads_to == holder else "rs-duplicate") if leads_to else "rs-stale",
+            fault="rs-self" if own else "rs-duplicate" if leads_to else "rs-stale",
             # it costs time at the start of istiod, and no request
             latent=not leads_to,
         )

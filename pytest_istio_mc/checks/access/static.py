@@ -1,10 +1,12 @@
-"""Remote access: every control plane holds working credentials for every other cluster, and really uses them."""
+"""Remote access: the credentials of every control plane for every other cluster work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from ...snapshot import AccessFacts, Snapshot, name_of
+from ...recorded import AccessFacts, Review
+from ...snapshot import Snapshot, name_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -14,21 +16,21 @@ from ..links import Link, accessed, held, is_verification, links
 from ..remedies import Commands, is_loopback
 from ..trust.expiry import left, margin, token_end, token_lifetime
 
-TROUBLESHOOTING = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
+DIAGNOSTICS = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
 
-_SHARED = (Feature.SHARED_SERVICES,)
+access_check = partial(
+    check, spec_url=DIAGNOSTICS, requires=(Feature.SHARED_SERVICES,), probed=True
+)
 
 
-@check(
+@access_check(
     "MC-ACCESS-002",
-    "The API server named in each remote secret is reachable from the control plane's cluster, and is that of the right cluster.",
-    spec_url=TROUBLESHOOTING,
-    requires=_SHARED,
+    "The API server named in each remote secret is reachable from the control plane's cluster, and "
+    "is that of the right cluster.",
     explained_by=("MC-ACCESS-001",),
-    probed=True,
 )
 def reachable_servers(snapshot: Snapshot) -> Verdict:
-    """Connects from a pod beside istiod, so loopback addresses, firewalls and dead API servers show."""
+    """A pod beside istiod connects: loopback addresses, firewalls, dead API servers show."""
     needed = links(snapshot)
     return verdict_from(
         each(needed, lambda link: _unreachable(snapshot, link)),
@@ -38,17 +40,17 @@ def reachable_servers(snapshot: Snapshot) -> Verdict:
 
 
 def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
-    commands = Commands(snapshot)
-    create = commands.create_remote_secret(link.holder, link.target)
+    create = Commands(snapshot).create_remote_secret(link.holder, link.target)
+    what = f"the remote secret for {link.target} in {link.holder} names"
     for item in held(snapshot, link):
         server = item.kubeconfig.server
         if item.kubeconfig.problem:
             return
         if is_loopback(server):
             yield Finding(
-                f"the remote secret for {link.target} in {link.holder} names {server}, which is istiod's own pod",
+                f"{what} {server}, which is istiod's own pod",
                 link.scope,
-                "an address that pods in " + link.holder + " reach",
+                f"an address that pods in {link.holder} reach",
                 server,
                 _with_server(create),
                 "rs-localhost",
@@ -56,7 +58,7 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             return
         if not server.startswith("https://"):
             yield Finding(
-                f"the remote secret for {link.target} in {link.holder} names {server}, not an https:// address",
+                f"{what} {server}, not an https:// address",
                 link.scope,
                 "https://HOST:PORT",
                 server,
@@ -70,10 +72,8 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     if access.unprobed:
         yield Gap(f"access from {link.holder} to {link.target} was not tried: {access.unprobed}")
         return
-    error = access.connect_error or (
-        access.tls_error if not is_verification(access.tls_error) else ""
-    )
-    if error:
+    tls_error = "" if is_verification(access.tls_error) else access.tls_error
+    if error := access.connect_error or tls_error:
         yield _cut_off(snapshot, link, access, error)
         return
     yield from _wrong_cluster(snapshot, link, access, create)
@@ -83,21 +83,25 @@ def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) ->
     commands = Commands(snapshot)
     here = snapshot.clusters[link.target].unreachable
     if here:
+        ready = commands.kubectl(link.target, "get --raw=/readyz")
         return Finding(
-            f"the API server of {link.target} does not answer anybody: what {link.plane} knows of {link.target} is frozen",
+            f"the API server of {link.target} does not answer anybody: what {link.plane} knows of "
+            f"{link.target} is frozen",
             (link.target,),
             f"{access.server} answers",
             f"from {link.holder}: {error}; from here: {here}",
-            f"{commands.kubectl(link.target, 'get --raw=/readyz')}  # start the API server of {link.target} until this says ok",
+            f"{ready}  # start the API server of {link.target} until this says ok",
             "res-api-lost-later",
         )
+    create = _with_server(commands.create_remote_secret(link.holder, link.target))
     return Finding(
-        f"pods in {link.holder} cannot connect to the API server of {link.target} at {access.server}",
+        f"pods in {link.holder} cannot connect to the API server of {link.target} at "
+        f"{access.server}",
         link.scope,
         f"{access.server} answers",
         error,
-        f"{_with_server(commands.create_remote_secret(link.holder, link.target))}  # with an address that {link.holder} reaches, or "
-        f"open {access.server} for it (firewall, authorised networks, private endpoint)",
+        f"{create}  # with an address that {link.holder} reaches, or open {access.server} for it "
+        "(firewall, authorised networks, private endpoint)",
         "rs-unreachable",
     )
 
@@ -110,9 +114,9 @@ def _wrong_cluster(
         return
     other = next((cluster.name for cluster in snapshot if cluster.uid == access.cluster_uid), "")
     own = other == link.holder
+    leads_to = f"{other} itself" if own else other or "another cluster"
     yield Finding(
-        f"the remote secret for {link.target} in {link.holder} leads to "
-        + (f"{other} itself" if own else other or "another cluster"),
+        f"the remote secret for {link.target} in {link.holder} leads to {leads_to}",
         tuple(dict.fromkeys((*link.scope, *((other,) if other else ())))),
         expected=f"kube-system with uid {expected}",
         seen=f"uid {access.cluster_uid} at {access.server}",
@@ -127,13 +131,10 @@ def _with_server(create: str) -> str:
     return create.replace(" | kubectl", " --server=https://ADDRESS:PORT | kubectl", 1)
 
 
-@check(
+@access_check(
     "MC-ACCESS-003",
     "The CA in each remote secret is the one that issued the API server's certificate.",
-    spec_url=TROUBLESHOOTING,
-    requires=_SHARED,
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002"),
-    probed=True,
 )
 def verified_servers(snapshot: Snapshot) -> Verdict:
     """A real TLS handshake with the server, verified against the CA in the secret."""
@@ -149,13 +150,13 @@ def _unverified(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     access = accessed(snapshot, link)
     if access is None:
         return
-    if access.unprobed or access.connect_error:
-        yield Gap(
-            f"access from {link.holder} to {link.target} was not tried: {access.unprobed or access.connect_error}"
-        )
+    what = f"access from {link.holder} to {link.target}"
+    if untried := access.unprobed or access.connect_error:
+        yield Gap(f"{what} was not tried: {untried}")
     elif is_verification(access.tls_error):
         yield Finding(
-            f"the CA in the remote secret for {link.target} in {link.holder} did not issue the certificate of {access.server}",
+            f"the CA in the remote secret for {link.target} in {link.holder} did not issue the "
+            f"certificate of {access.server}",
             link.scope,
             "a certificate of the CA in the secret, for that address",
             access.tls_error,
@@ -163,19 +164,19 @@ def _unverified(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             "rs-ca-mismatch",
         )
     elif access.tls_error:
-        yield Gap(f"access from {link.holder} to {link.target}: {access.tls_error}")
+        yield Gap(f"{what}: {access.tls_error}")
 
 
-@check(
+@access_check(
     "MC-ACCESS-004",
     "The token in each remote secret is accepted by the API server and not about to expire.",
-    spec_url=TROUBLESHOOTING,
-    requires=_SHARED,
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003"),
-    probed=True,
 )
 def accepted_tokens(snapshot: Snapshot) -> Verdict:
-    """One authenticated request with the very token; clusterz goes on saying ``synced`` when a token has lapsed."""
+    """One authenticated request with the very token.
+
+    ``clusterz`` goes on saying ``synced`` when a token has lapsed.
+    """
     needed = links(snapshot)
     return verdict_from(
         each(needed, lambda link: _refused_token(snapshot, link)),
@@ -186,16 +187,16 @@ def accepted_tokens(snapshot: Snapshot) -> Verdict:
 
 def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     create = Commands(snapshot).create_remote_secret(link.holder, link.target)
-    found = held(snapshot, link)
+    credentials = held(snapshot, link)
     access = accessed(snapshot, link)
-    if not found or access is None:
+    if not credentials or access is None:
         return
-    token = found[0].kubeconfig.token
+    moment, token = snapshot.moment, credentials[0].kubeconfig.token
     end = token_end(token) if token else None
-    who = f"the credential with which {link.holder} reads {link.target}"
-    if found[0].kubeconfig.auth == "none":
+    what = f"with which {link.holder} reads {link.target}"
+    if credentials[0].kubeconfig.auth == "none":
         yield Finding(
-            f"{who} is empty",
+            f"the credential {what} is empty",
             link.scope,
             "a bearer token",
             "no token, no certificate",
@@ -203,9 +204,9 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             "rs-token-empty",
         )
         return
-    if token and end and end <= snapshot.moment:
+    if end and end <= moment:
         yield Finding(
-            f"the token with which {link.holder} reads {link.target} {left(end, snapshot.moment)}",
+            f"the token {what} {left(end, moment)}",
             link.scope,
             "a valid token",
             f"ended {end.isoformat()}; HTTP {access.status}: {access.message}",
@@ -215,8 +216,8 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
         return
     if access.status == 401:
         yield Finding(
-            f"{link.target} refuses the token with which {link.holder} reads it, though it has not expired: its ServiceAccount or "
-            "token Secret is gone, or the signing key was changed",
+            f"{link.target} refuses the token with which {link.holder} reads it, though it has not "
+            "expired: its ServiceAccount or token Secret is gone, or the signing key was changed",
             link.scope,
             "HTTP 200",
             f"HTTP 401: {access.message}",
@@ -224,31 +225,29 @@ def _refused_token(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             "rs-token-revoked",
         )
         return
-    if token and end and end - snapshot.moment <= margin(token_lifetime(token)):
+    needed = margin(token_lifetime(token)) if token else None
+    if end and needed and end - moment <= needed:
         yield Finding(
-            f"the token with which {link.holder} reads {link.target} {left(end, snapshot.moment)}",
+            f"the token {what} {left(end, moment)}",
             link.scope,
-            f"valid for another {margin(token_lifetime(token))} at least",
+            f"valid for another {needed} at least",
             f"ends {end.isoformat()}",
             create,
             "rs-token-expires-soon",
             latent=True,
         )
-    if access.unprobed or access.connect_error or access.tls_error:
-        reason = access.unprobed or access.connect_error or access.tls_error
-        yield Gap(f"the token with which {link.holder} reads {link.target} was not tried: {reason}")
+    if reason := access.unprobed or access.connect_error or access.tls_error:
+        yield Gap(f"the token {what} was not tried: {reason}")
 
 
-@check(
+@access_check(
     "MC-ACCESS-005",
-    "The credential in each remote secret may list and watch everything that istiod reads in a remote cluster.",
-    spec_url=TROUBLESHOOTING,
-    requires=_SHARED,
+    "The credential in each remote secret may list and watch everything that istiod reads in a "
+    "remote cluster.",
     explained_by=("MC-ACCESS-001", "MC-ACCESS-002", "MC-ACCESS-003", "MC-ACCESS-004"),
-    probed=True,
 )
 def sufficient_rights(snapshot: Snapshot) -> Verdict:
-    """Asks the remote API server itself, with the credential, what it may do."""
+    """The remote API server itself says what the credential may do."""
     needed = links(snapshot)
     reviews = sum(len(access.reviews) for cluster in snapshot for access in cluster.access)
     return verdict_from(
@@ -263,83 +262,77 @@ def _lacking_rights(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     if access is None:
         return
     if not access.reviews:
-        reason = (
-            access.unprobed or access.connect_error or access.tls_error or f"HTTP {access.status}"
-        )
+        error = access.unprobed or access.connect_error or access.tls_error
         yield Gap(
-            f"the rights with which {link.plane} reads {link.target} could not be asked for: {reason}"
+            f"the rights with which {link.plane} reads {link.target} could not be asked for: "
+            f"{error or f'HTTP {access.status}'}"
         )
         return
-    lacking = [
-        review
-        for review in access.reviews
-        if not review.allowed and _applies(snapshot, link, review.need)
-    ]
+    refused = [review for review in access.reviews if not review.allowed]
+    lacking = [review for review in refused if _applies(snapshot, link, review.need)]
     if not lacking:
         return
-    commands = Commands(snapshot)
-    account = _account(snapshot, link)
-    role = f"istio-reader-clusterrole-{snapshot.spec.istio_namespace}"
     services = any(review.resource == "services" for review in lacking)
     tokens = [review.resource for review in lacking] == ["tokenreviews"]
-    bind = commands.kubectl(
-        link.target,
-        f"create clusterrolebinding {role} --clusterrole={role} --serviceaccount={account}",
-    )
-    rules = ",".join(
-        dict.fromkeys(
-            f"{review.resource}.{review.group}" if review.group else review.resource
-            for review in lacking
-        )
-    )
-    verbs = ",".join(dict.fromkeys(review.verb for review in lacking))
-    fix = "istio-reader-missing-rights"
-    create = commands.kubectl(
-        link.target, f"create clusterrole {fix} --verb={verbs} --resource={rules}"
-    )
-    add = f"{create} && " + commands.kubectl(
-        link.target,
-        f"create clusterrolebinding {fix} --clusterrole={fix} --serviceaccount={account}",
-    )
-    target = snapshot.clusters[link.target]
-    exists = any(name_of(item) == role for item in target.objects.get("ClusterRole", ()))
     yield Finding(
-        f"the credential with which {link.plane} reads {link.target} may not {names(map(str, lacking))}",
+        f"the credential with which {link.plane} reads {link.target} may not "
+        f"{names(map(str, lacking))}",
         link.scope,
         expected=f"all {len(access.reviews)} rights of istio-reader-clusterrole",
         seen=f"{len(lacking)} refused: {', '.join(map(str, lacking))}",
-        remedy=bind if services and exists else add,
+        remedy=_give_rights(snapshot, link, lacking, whole=services),
         fault="rs-rbac-lost" if services else "pr-tokenreview" if tokens else "rs-rbac-partial",
     )
 
 
+def _give_rights(snapshot: Snapshot, link: Link, lacking: list[Review], *, whole: bool) -> str:
+    """Bind the account to Istio's own role, where that is there and the ``whole`` of it lacks.
+
+    Else to a role of the rights that lack.
+    """
+    commands, account = Commands(snapshot), _account(snapshot, link)
+
+    def bind(role: str) -> str:
+        binding = f"clusterrolebinding {role} --clusterrole={role} --serviceaccount={account}"
+        return commands.kubectl(link.target, f"create {binding}")
+
+    readers = f"istio-reader-clusterrole-{snapshot.spec.istio_namespace}"
+    roles = snapshot.clusters[link.target].objects.get("ClusterRole", ())
+    if whole and any(name_of(item) == readers for item in roles):
+        return bind(readers)
+    kinds = [f"{one.resource}.{one.group}" if one.group else one.resource for one in lacking]
+    resources = ",".join(dict.fromkeys(kinds))
+    verbs = ",".join(dict.fromkeys(review.verb for review in lacking))
+    role = "istio-reader-missing-rights"
+    create = f"create clusterrole {role} --verb={verbs} --resource={resources}"
+    return f"{commands.kubectl(link.target, create)} && {bind(role)}"
+
+
 def _applies(snapshot: Snapshot, link: Link, need: str) -> bool:
     """Whether this control plane really needs a right, in this mesh."""
-    target = snapshot.clusters[link.target]
-    environments = [istiod.environment for istiod in snapshot.clusters[link.plane].istiods]
+    groups = snapshot.clusters[link.target].api_groups
+    istiods = snapshot.clusters[link.plane].istiods
     if need == "gateway-api":
-        return "gateway.networking.k8s.io" in target.api_groups
+        return "gateway.networking.k8s.io" in groups
     if need == "workload-entries":
-        return "networking.istio.io" in target.api_groups
+        return "networking.istio.io" in groups
     if need == "credentials":
-        return not any(
-            env.get("PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER", "").lower() == "false"
-            for env in environments
-        )
+        variable = "PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER"
+        return all(one.environment.get(variable, "").lower() != "false" for one in istiods)
     if need == "serves-proxies":
         plane = snapshot.spec.cluster(link.plane)
         return any(cluster.name == link.target for cluster in snapshot.spec.served_by(plane))
     if need == "mesh-config":
-        versions = [minor_of(istiod.version) for istiod in snapshot.clusters[link.plane].istiods]
+        versions = [minor_of(istiod.version) for istiod in istiods]
         # istiod reads the remote mesh configuration since 1.29
         return any(version is None or version >= (1, 29) for version in versions)
     return True
 
 
 def _account(snapshot: Snapshot, link: Link) -> str:
-    found = held(snapshot, link)
-    subject = found[0].kubeconfig.token.subject if found and found[0].kubeconfig.token else ""
-    parts = subject.split(":")
+    credentials = held(snapshot, link)
+    token = credentials[0].kubeconfig.token if credentials else None
+    parts = token.subject.split(":") if token else []
     # system:serviceaccount:NAMESPACE:NAME
     if len(parts) == 4 and parts[:2] == ["system", "serviceaccount"]:
         return f"{parts[2]}:{parts[3]}"

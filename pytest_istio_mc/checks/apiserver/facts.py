@@ -1,4 +1,4 @@
-"""Outages: what was seen while an API server, a control plane or a gateway was lost and after it was back, as frozen values."""
+"""Facts of losses: what was seen while an API server was lost, and after it was back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ...timelines import Flow, Timeline
 STEADY = 20
 """So many requests answered in a row mean that a flow has got over a loss."""
 
-
 STARTING_SECONDS = 30.0
-"""How long an istiod may take to start, besides the time that it waits for clusters that do not answer."""
-
+"""How long an istiod may take to start, besides its wait for clusters that do not answer."""
 
 BACK_OFF_SECONDS = 60.0
-"""How late a control plane may try again to watch a cluster that is back: client-go's pauses double from 0.8 s to 30 s, and chance makes
-each of them up to twice as long (k8s.io/client-go, tools/cache/reflector.go)."""
+"""How late a control plane may try again to watch a cluster that is back.
+
+client-go's pauses double from 0.8 s to 30 s, and chance makes each of them up to twice as long
+(k8s.io/client-go, tools/cache/reflector.go).
+"""
 
 
 class How(Enum):
@@ -31,20 +32,23 @@ class How(Enum):
 
 
 class Purpose(Enum):
-    """What a flow is sent for; what fails in it means something else each time."""
+    """What a flow is sent for; its failures mean something else each time."""
 
     PLAIN = "plain"  # the probe service: nothing may fail
     PUSHED = "pushed"  # a service that is given a new route meanwhile
     DYING = "dying"  # a service whose endpoint in the cluster dies meanwhile
     LATE = "late"  # a service that gets an endpoint in the cluster after the loss
     ONLY = "one way"  # a service behind one gateway
-    RETRIED = "one way, retried"  # the same, with leave for proxies to send a request again whose connection was reset
+    RETRIED = "one way, retried"  # the same; proxies may send again what a reset connection lost
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Something by which a loss could be told: ``kind`` is status, metric or log; ``lost_cluster`` says that it was in a cluster whose API
-    server was lost, so that nobody could have read it there through Kubernetes."""
+    """Something that tells of a loss.
+
+    - ``kind`` is status, metric or log.
+    - ``lost_cluster``: it was in the lost cluster, where nobody could have read it by Kubernetes.
+    """
 
     kind: str
     istiod: str
@@ -55,7 +59,10 @@ class Sign:
 
 @dataclass(frozen=True)
 class Push:
-    """A route that was applied in ``config_cluster`` during a loss; from then on only that cluster is to answer ``sources``."""
+    """A route that was applied in ``config_cluster`` during a loss.
+
+    From then on only that cluster is to answer ``sources``.
+    """
 
     config_cluster: str
     host: str
@@ -64,22 +71,30 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Return:
-    """How long after the loss was mended a source was answered by an endpoint that the lost cluster got only then, and how long after
-    that endpoint was there; None where that did not come about."""
+class Delay:
+    """How long a source had to wait for a change; None where it did not come about.
+
+    - ``seconds`` count from what was done: a loss mended, a secret removed or added.
+    - ``after_endpoint_seconds`` count from when a new endpoint was there.
+    """
 
     source: str
     seconds: float | None
-    after_endpoint_seconds: float | None
+    after_endpoint_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss of the API server of a cluster, ``lost``; times are seconds since the epoch, by the test process's clock.
+    """One loss of the API server of the cluster ``lost``.
 
-    ``ended`` is when its end was ordered, ``healed`` when it was proven. ``planes`` are the control planes elsewhere that watch the
-    cluster. ``statuses`` is what they said of it last before the end, ``restarted`` the istiod pods that are others than before.
-    ``machine`` is how the machine that runs the tests fared meanwhile.
+    - Times are seconds since the epoch, by the test process's clock.
+    - ``ended`` is when its end was ordered, ``healed`` when it was proven.
+    - ``planes`` are the control planes elsewhere that watch the cluster.
+    - ``statuses`` is what they said of it last before the end.
+    - ``restarted`` are the istiod pods that are others than before.
+    - ``returns``: how long until a source was answered by an endpoint that came after the loss.
+    - ``died`` is when the endpoint of the dying service died; 0 where none did.
+    - ``machine`` is how the machine that runs the tests fared meanwhile.
     """
 
     lost: str
@@ -93,7 +108,7 @@ class Loss:
     signs: tuple[Sign, ...] = ()
     pushes: tuple[Push, ...] = ()
     restarted: tuple[str, ...] = ()
-    returns: tuple[Return, ...] = ()
+    returns: tuple[Delay, ...] = ()
     died: float = 0.0
     restart: Restart | None = None
     machine: Machine = UNMEASURED
@@ -106,10 +121,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Restart:
-    """A control plane restarted while a cluster was lost. ``ready_seconds`` is None where it did not become ready in time.
+    """A control plane restarted while a cluster was lost.
 
-    ``timeout_seconds`` is the ``PILOT_REMOTE_CLUSTER_TIMEOUT`` that it has; ``status`` and ``metrics`` are what it said of the lost cluster
-    once it was ready, ``last_answer_seconds`` is when that cluster last answered its proxies.
+    - ``ready_seconds`` is None where it did not become ready in time.
+    - ``timeout_seconds`` is its ``PILOT_REMOTE_CLUSTER_TIMEOUT``.
+    - ``status`` and ``metrics`` are what it said of the lost cluster once it was ready.
+    - ``last_answer_seconds`` is when that cluster last answered its proxies.
     """
 
     plane: str
@@ -125,29 +142,16 @@ class Restart:
 class Isolation:
     """A cluster taken out of the mesh by removing its remote secrets, and brought back.
 
-    The figures are by source: seconds until the cluster answered no more, and until it did again; None where that did not come about.
+    - ``drained``: how long the cluster went on answering each source.
+    - ``returns``: how long until it answered again.
     """
 
     cluster: str
     began: float
     ended: float
     timeline: Timeline
-    drained: tuple[Return, ...] = ()
-    returns: tuple[Return, ...] = ()
-    machine: Machine = UNMEASURED
-
-
-@dataclass(frozen=True)
-class GatewayLoss:
-    """One pod of the gateway of ``network`` lost, out of ``replicas``; flows came through it from other networks. ``timeline`` has nothing
-    else. ``whole_seconds`` is how long it took until the gateway had as many ready pods as before."""
-
-    network: str
-    cluster: str
-    replicas: int
-    began: float
-    whole_seconds: float
-    timeline: Timeline
+    drained: tuple[Delay, ...] = ()
+    returns: tuple[Delay, ...] = ()
     machine: Machine = UNMEASURED
 
 
@@ -159,15 +163,13 @@ def title(source: str, purpose: Purpose, detail: str = "") -> str:
 def flows(timeline: Timeline, purpose: Purpose, source: str = "") -> Iterator[Flow]:
     """The flows that were sent for a purpose, by all sources or one."""
     for flow in timeline.flows:
-        if flow.name.partition(" (")[0] == title(flow.source, purpose) and source in (
-            "",
-            flow.source,
-        ):
+        meant = flow.name.partition(" (")[0] == title(flow.source, purpose)
+        if meant and source in ("", flow.source):
             yield flow
 
 
 def ends_steady(flow: Flow) -> bool:
-    """Whether its last requests were answered, so that it has got over whatever there was."""
+    """Whether its last requests were answered, so that it has got over a loss."""
     last = flow.records[-STEADY:]
     return len(last) == STEADY and all(record.succeeded for record in last)
 
@@ -177,22 +179,20 @@ def _requests(timeline: Timeline, purpose: Purpose, source: str) -> Iterator[Flo
     return (flow for flow in flows(timeline, purpose, source) if not flow.stream)
 
 
-def answered(
+def first_answered(
     timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float
 ) -> float | None:
-    """When a cluster's answer first came to a source after a moment, on a connection of its own; None if it never did.
+    """When a cluster's answer first came to a source after a moment; None if it never did.
 
     A stream says nothing: it stays where it is.
     """
     sent = _requests(timeline, purpose, source)
-    return min(
-        (record.answered_at for flow in sent if (record := flow.first_answer(cluster, since))),
-        default=None,
-    )
+    found = [record.answered_at for flow in sent if (record := flow.first_answer(cluster, since))]
+    return min(found, default=None)
 
 
-def drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
-    """Whether a cluster has not answered the last requests of a source; streams stay where they are, and do not count."""
+def is_drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool:
+    """Whether a cluster has answered none of a source's last requests; streams do not count."""
     for flow in _requests(timeline, Purpose.PLAIN, source):
         last = [record for record in flow.records if record.when > since][-STEADY:]
         if len(last) < STEADY or any(record.cluster == cluster for record in last):
@@ -202,48 +202,48 @@ def drained(timeline: Timeline, source: str, cluster: str, since: float) -> bool
 
 def drained_after(
     timeline: Timeline, source: str, cluster: str, began: float, ended: float
-) -> Return:
-    """How long after ``began`` a cluster answered a source for the last time, if it then did not until ``ended``."""
-    if not drained(timeline.between(timeline.began, ended), source, cluster, began):
-        return Return(source, None, None)
-    inside = [
-        flow.between(flow.began, ended) for flow in _requests(timeline, Purpose.PLAIN, source)
-    ]
+) -> Delay:
+    """How long after ``began`` a cluster last answered a source, if then not until ``ended``."""
+    if not is_drained(timeline.between(timeline.began, ended), source, cluster, began):
+        return Delay(source, None)
+    sent = _requests(timeline, Purpose.PLAIN, source)
+    inside = [flow.between(flow.began, ended) for flow in sent]
     last = [record.when - began for flow in inside if (record := flow.last_answer(cluster))]
-    return Return(source, max(0.0, *last) if last else 0.0, None)
+    return Delay(source, max(0.0, *last) if last else 0.0)
 
 
-def returns(timeline: Timeline, lost: str, ended: float, endpoint_at: float) -> Iterator[Return]:
-    """How long it took every source to be answered by the endpoint that the lost cluster got after the loss."""
+def returned_after(
+    timeline: Timeline, lost: str, ended: float, endpoint_at: float
+) -> Iterator[Delay]:
+    """How long every source waited for the endpoint that the lost cluster got after the loss."""
     for source in dict.fromkeys(flow.source for flow in timeline.flows):
-        first = answered(timeline, Purpose.LATE, source, lost, ended)
-        yield Return(
-            source,
-            first - ended if first else None,
-            max(0.0, first - endpoint_at) if first else None,
-        )
+        first = first_answered(timeline, Purpose.LATE, source, lost, ended)
+        if first:
+            yield Delay(source, first - ended, max(0.0, first - endpoint_at))
+        else:
+            yield Delay(source, None)
 
 
 def with_last_answer(restart: Restart, timeline: Timeline, spec: MeshSpec, lost: str) -> Restart:
-    """When the lost cluster last answered those whose control plane was restarted, before it came back."""
+    """The restart with when the lost cluster last answered that control plane's proxies."""
     mark = timeline.mark(f"istiod of {restart.plane} restarted")
-    served = [
-        cluster.name
-        for cluster in spec.served_by(spec.cluster(restart.plane))
-        if cluster.name != lost
-    ]
+    during = timeline.between(mark.begin, mark.end)
     last = [
         record.when - restart.began
-        for source in served
-        for flow in _requests(timeline.between(mark.begin, mark.end), Purpose.PLAIN, source)
+        for served in spec.served_by(spec.cluster(restart.plane))
+        if served.name != lost
+        for flow in _requests(during, Purpose.PLAIN, served.name)
         if (record := flow.last_answer(lost))
     ]
     return replace(restart, last_answer_seconds=max(last, default=0.0))
 
 
 def cluster_to_lose(spec: MeshSpec) -> ClusterSpec | None:
-    """The cluster whose API server is lost: one that control planes elsewhere watch, rather a remote one, and never the one in which a
-    control plane has its own configuration if there is another. None where nobody is watched."""
+    """The cluster whose API server is lost; None where no cluster is watched from elsewhere.
+
+    - Control planes elsewhere watch it; a remote one is preferred.
+    - It holds no control plane's own configuration if there is another one.
+    """
     watched = [cluster for cluster in spec.data_planes if watchers(spec, cluster)]
     remotes = [cluster for cluster in watched if cluster.role is Role.REMOTE]
     return next(reversed(remotes or watched), None)
@@ -255,7 +255,7 @@ def watchers(spec: MeshSpec, cluster: ClusterSpec) -> tuple[ClusterSpec, ...]:
 
 
 def primary_to_lose(spec: MeshSpec) -> ClusterSpec | None:
-    """The cluster in which a control plane that serves remote clusters has its configuration."""
+    """The config cluster of a control plane that serves remote clusters; None without any."""
     for plane in spec.control_planes:
         if any(cluster.role is Role.REMOTE for cluster in spec.served_by(plane)):
             return spec.config_cluster(plane)

@@ -1,22 +1,37 @@
-"""What judges of losses share: what the requests that went on suffered, what of it is not the mesh's fault, and figures in words."""
+"""Shared by the loss checks: judge request flows, pushes and returns, and put figures in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ...eventually import Timeouts
 from ...machine import Machine
-from ...mesh import Mesh
 from ...timelines import Flow, Record
-from ...verdicts import Finding
-from ..judging import Found, Gap, names
-from ..replies import failures, starved
-from .facts import BACK_OFF_SECONDS, How, Loss, Purpose, Push, flows
+from ...verdicts import Finding, Verdict
+from ..excuses import fair, starved
+from ..judging import Found, Gap, names, pair_names, verdict_from
+from ..remedies import Commands
+from ..replies import failures
+from ..site import Here
+from .facts import BACK_OFF_SECONDS, Delay, How, Loss, Purpose, Push, flows
 
 
-def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
-    """What the plain flows have suffered from the loss's beginning to the end of the record; ``go_on`` demands that every cluster that
-    answered a client before goes on to answer it during the loss."""
+def judged_loss(here: Here, loss: Loss, found: Iterable[Found], passed: str) -> Verdict:
+    """The verdict on what was found of one loss, with its time line."""
+    verdict = verdict_from(fair(found, loss.machine), passed, pairs=pair_names(here.mesh))
+    return with_time_line(verdict, loss)
+
+
+def with_time_line(verdict: Verdict, loss: Loss) -> Verdict:
+    """The verdict with the time line of a loss."""
+    told = f"time line, API server of {loss.lost} {loss.how.value}"
+    return verdict.with_timeline(told, loss.timeline)
+
+
+def untouched(here: Here, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
+    """What plain flows suffered from the loss's beginning to the end of the record.
+
+    ``go_on`` demands answers during the loss from every cluster that answered a client before.
+    """
     what = f"the API server of {loss.lost} was lost"
     sent: dict[str, list[Flow]] = {}
     for flow in flows(loss.timeline, Purpose.PLAIN):
@@ -24,150 +39,175 @@ def untouched(mesh: Mesh, loss: Loss, *, go_on: bool = True) -> Iterator[Found]:
         if before.failures:
             yield Gap(f"{flow.name}: {failed_as(before.failures)}, before anything was broken")
             continue
-        yield from failed_requests(mesh, after, what, (flow.source, loss.lost), loss.machine)
+        yield from failed_requests(here, after, what, (flow.source, loss.lost), loss.machine)
         if not flow.stream:
             sent.setdefault(flow.source, []).append(flow)
     if not sent:
         yield Gap("nothing was sent during the loss")
     for source, mine in sent.items() if go_on else ():
-        yield from _silent(mesh, loss, source, mine, what)
+        yield from _silent(here, loss, source, mine, what)
 
 
 def _silent(
-    mesh: Mesh, loss: Loss, source: str, sent: Sequence[Flow], what: str
+    here: Here, loss: Loss, source: str, sent: Sequence[Flow], what: str
 ) -> Iterator[Finding]:
-    """Clusters that answered a source before the loss, and did not in its second half: what a loss takes away may take a moment to go."""
-    before = {
-        cluster for flow in sent for cluster in flow.between(flow.began, loss.began).answered_by()
-    }
+    """Clusters that answered a source before the loss, and not in its second half.
+
+    What a loss takes away may take a moment to go.
+    """
+    earlier = [flow.between(flow.began, loss.began) for flow in sent]
     later = [flow.between(loss.began + loss.seconds / 2, loss.ended) for flow in sent]
+    before = {cluster for flow in earlier for cluster in flow.answered_by()}
     silent = sorted(before - {cluster for flow in later for cluster in flow.answered_by()})
     if silent:
+        count = sum(len(flow.records) for flow in later)
         yield Finding(
             f"{source} was not answered by {names(silent)} any more while {what}",
             clusters=tuple(dict.fromkeys((source, *silent))),
             expected=f"answers from {names(sorted(before))}, as before",
-            seen=f"none from there among {sum(len(flow.records) for flow in later)} requests in the second half of the loss",
-            remedy=_endpoints(mesh, source),
+            seen=f"none from there among {count} requests in the second half of the loss",
+            remedy=_show_endpoints(here, source),
             fault="loss-takes-endpoints",
         )
 
 
-def _endpoints(mesh: Mesh, source: str) -> str:
-    namespace = mesh.probes.namespace if mesh.probes else "default"
-    return f"istioctl --context={mesh.spec.cluster(source).context} proxy-config endpoints deployment/client.{namespace}"
-
-
 def failed_requests(
-    mesh: Mesh, flow: Flow, what: str, clusters: tuple[str, ...], machine: Machine
+    here: Here, flow: Flow, what: str, clusters: tuple[str, ...], machine: Machine
 ) -> Iterator[Found]:
+    """A finding where requests of a flow failed; a gap where the machine can be why."""
     if not flow.failures:
         return
     if reason := starved(flow, machine):
         yield Gap(reason)
         return
+    counts = f"{len(flow.failures)} of {len(flow.records)} requests failed"
+    gap = f"longest time without an answer {flow.longest_gap_seconds:.1f} s"
     yield Finding(
-        f"{flow.source}: {len(flow.failures)} of {len(flow.records)} requests failed while {what} ({flow.name.partition(' (')[2][:-1]})",
+        f"{flow.source}: {counts} while {what} ({flow.name.partition(' (')[2][:-1]})",
         clusters=tuple(dict.fromkeys(clusters)),
         expected="no failed request: proxies keep their endpoints and certificates",
-        seen=f"{failed_as(flow.failures)}; longest time without an answer {flow.longest_gap_seconds:.1f} s",
-        remedy=_endpoints(mesh, flow.source),
+        seen=f"{failed_as(flow.failures)}; {gap}",
+        remedy=_show_endpoints(here, flow.source),
         fault="requests-fail-during-loss",
     )
 
 
+def _show_endpoints(here: Here, source: str) -> str:
+    client = f"deployment/client.{here.mesh.require_probes().namespace}"
+    return Commands(here.snapshot).istioctl(source, f"proxy-config endpoints {client}")
+
+
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
-    """How long it took until only the cluster of the pushed route answered a source; None where that did not come about in the loss."""
-    for flow in flows(loss.timeline, Purpose.PUSHED, source):
-        if flow.host == push.host:
-            first = flow.steady_from(
-                10, lambda record: record.cluster == push.config_cluster, push.when
-            )
-            return first.when - push.when if first and first.when < loss.ended else None
+    """How long until only the pushed route's cluster answered a source; None if not in the loss."""
+    for flow in _pushed(loss, push, source):
+        first = flow.steady_from(
+            10, lambda record: record.cluster == push.config_cluster, push.when
+        )
+        return first.when - push.when if first and first.when < loss.ended else None
     return None
 
 
-def judged_pushes(
-    mesh: Mesh, loss: Loss, timeouts: Timeouts
-) -> tuple[list[Found], Mapping[str, float]]:
-    found: list[Found] = []
-    taken: dict[str, float] = {}
+def _pushed(loss: Loss, push: Push, source: str) -> Iterator[Flow]:
+    """The flows of a source to the service of a pushed route."""
+    sent = flows(loss.timeline, Purpose.PUSHED, source)
+    return (flow for flow in sent if flow.host == push.host)
+
+
+def _sources(loss: Loss) -> list[tuple[Push, str]]:
+    """Every pushed route with each source in which it is to be in force."""
+    return [(push, source) for push in loss.pushes for source in push.sources]
+
+
+def not_pushed(here: Here, loss: Loss) -> Iterator[Found]:
+    """A finding for each source in which a pushed route was not in force in time."""
+    within = here.timeouts.config_propagation
     if not loss.pushes:
-        found.append(
-            Gap("no control plane has its configuration in another cluster than the lost one")
-        )
-    for push in loss.pushes:
-        for source in push.sources:
-            sent = [
-                flow
-                for flow in flows(loss.timeline, Purpose.PUSHED, source)
-                if flow.host == push.host
-            ]
-            before = [flow.between(flow.began, push.when) for flow in sent]
-            if not before or set(before[0].answered_by()) <= {push.config_cluster}:
-                found.append(
-                    Gap(
-                        f"{source}: only {push.config_cluster} answered before the route was pushed, so that it shows nothing"
-                    )
-                )
-                continue
-            seconds = push_seconds(loss, push, source)
-            if seconds is not None and seconds <= timeouts.config_propagation:
-                taken[source] = seconds
-                continue
-            found.append(
-                Finding(
-                    f"a route applied in {push.config_cluster} while {loss.lost} was lost is not in force in {source}",
-                    clusters=(push.config_cluster, source, loss.lost),
-                    expected=f"in force within {timeouts.config_propagation:g} s",
-                    seen="not in force when the loss ended"
-                    if seconds is None
-                    else f"{seconds:.1f} s",
-                    remedy=f"istioctl --context={mesh.spec.cluster(push.config_cluster).context} proxy-status",
-                    fault="no-pushes-during-loss",
-                )
+        yield Gap("no control plane has its configuration in another cluster than the lost one")
+    for push, source in _sources(loss):
+        config = push.config_cluster
+        before = [flow.between(flow.began, push.when) for flow in _pushed(loss, push, source)]
+        if not before or set(before[0].answered_by()) <= {config}:
+            yield Gap(
+                f"{source}: only {config} answered before the route was pushed, "
+                "so that it shows nothing"
             )
-    return found, taken
+            continue
+        seconds = push_seconds(loss, push, source)
+        if seconds is None or seconds > within:
+            yield Finding(
+                f"a route applied in {config} while {loss.lost} was lost "
+                f"is not in force in {source}",
+                clusters=(config, source, loss.lost),
+                expected=f"in force within {within:g} s",
+                seen="not in force when the loss ended" if seconds is None else f"{seconds:.1f} s",
+                remedy=Commands(here.snapshot).istioctl(config, "proxy-status"),
+                fault="no-pushes-during-loss",
+            )
 
 
-def not_returned(mesh: Mesh, loss: Loss, timeouts: Timeouts) -> Iterator[Found]:
+def pushes_in_words(loss: Loss) -> str:
+    """How long the pushed routes took to be in force, by source."""
+    taken = {source: push_seconds(loss, push, source) for push, source in _sources(loss)}
+    return _in_words(taken)
+
+
+def with_pushes(verdict: Verdict, loss: Loss) -> Verdict:
+    """The verdict with how long each pushed route took to be in force."""
+    meanwhile = f"while the API server of {loss.lost} is {loss.how.value}"
+    for push, source in _sources(loss):
+        what = f"a route is in force in {source} {meanwhile}"
+        verdict = verdict.with_convergence(what, push_seconds(loss, push, source))
+    return verdict
+
+
+def not_returned(here: Here, loss: Loss) -> Iterator[Found]:
+    """A finding for each source that did not see the new endpoint in time."""
     if not loss.returns:
         yield Gap("nothing was sent after the loss")
-    within = timeouts.remote_sync + BACK_OFF_SECONDS
+    within = here.timeouts.remote_sync + BACK_OFF_SECONDS
     for entry in loss.returns:
-        if (
-            entry.seconds is None
-            or entry.after_endpoint_seconds is None
-            or entry.after_endpoint_seconds > within
-        ):
+        late = entry.after_endpoint_seconds
+        if entry.seconds is None or late is None or late > within:
             yield Finding(
-                f"an endpoint that {loss.lost} got after the loss of its API server is not seen by {entry.source}",
+                f"an endpoint that {loss.lost} got after the loss of its API server "
+                f"is not seen by {entry.source}",
                 clusters=(entry.source, loss.lost),
-                expected=f"an answer from it within {within:g} s: control planes watch it again after pauses of up to a minute",
-                seen="none"
-                if entry.after_endpoint_seconds is None
-                else f"after {entry.after_endpoint_seconds:.1f} s",
-                remedy=f"istioctl --context={mesh.spec.cluster(entry.source).context} remote-clusters",
+                expected=f"an answer from it within {within:g} s: "
+                "control planes watch it again after pauses of up to a minute",
+                seen="none" if late is None else f"after {late:.1f} s",
+                remedy=Commands(here.snapshot).istioctl(entry.source, "remote-clusters"),
                 fault="endpoints-stay-stale-after-loss",
             )
 
 
 def loss_in_words(loss: Loss) -> str:
+    """Whose API server was lost, how, and for how long."""
     how = "refused connections" if loss.how is How.REFUSED else "hung"
     return f"the API server of {loss.lost} {how} for {loss.seconds:.0f} s"
 
 
 def traffic_in_words(loss: Loss) -> str:
+    """What became of the plain requests from the loss's beginning on."""
     plain = [flow.between(loss.began, flow.ended) for flow in flows(loss.timeline, Purpose.PLAIN)]
     gap = max((flow.longest_gap_seconds for flow in plain if not flow.stream), default=0.0)
     sent = sum(len(flow.records) for flow in plain)
     lacking = sum(len(flow.failures) for flow in plain)
     streams = sum(flow.stream for flow in plain)
-    return f"{lacking} of {sent} requests failed, longest time without an answer {gap:.1f} s, {streams} streams whole"
+    return (
+        f"{lacking} of {sent} requests failed, longest time without an answer {gap:.1f} s, "
+        f"{streams} streams whole"
+    )
 
 
-def seconds_in_words(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{source} {taken:.1f} s" for source, taken in seconds.items()) or "none"
+def delays_in_words(delays: Iterable[Delay]) -> str:
+    """How long each source waited, where the change came about."""
+    return _in_words({entry.source: entry.seconds for entry in delays})
+
+
+def _in_words(seconds: Mapping[str, float | None]) -> str:
+    """The times that there are: ``east 0.4 s, west 1.2 s``."""
+    known = (f"{source} {taken:.1f} s" for source, taken in seconds.items() if taken is not None)
+    return ", ".join(known) or "none"
 
 
 def failed_as(records: Iterable[Record]) -> str:

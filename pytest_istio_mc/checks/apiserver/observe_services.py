@@ -1,4 +1,4 @@
-"""Services for outages: of their own for each purpose, leading to the probe servers, with what Istio is told about them."""
+"""Services for losses: of their own for each purpose, leading to the probe servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...eventually import eventually
-from ...mesh import Mesh
+from ...istio_names import CLUSTER_LABEL, SERVICE_LABEL
+from ...mesh import Mesh, ProbePod
 from ...observations import Request
 from ...probes import manifests, objects
 from ...probes.client_proxy import CLUSTERS, ROUTES, dumped
@@ -19,12 +20,19 @@ from ...spec import MeshSpec
 from ...statistics import least_share, sample_size
 from ...timelines import answered_in
 from ...together import for_each
+from ..site import Site
 
 if TYPE_CHECKING:
     from ...kube import Kube
 
 MORTAL = 5003
-"""The port of the program that dies meanwhile; it runs beside the probe server in its container."""
+"""The port of the program that dies meanwhile; it runs beside the probe server."""
+
+RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset,reset-before-request"
+"""Istio's default lacks the last two.
+
+A request that was on its way when its connection went is the user's to send again.
+"""
 
 _MORTAL_SECONDS = 300
 _OUTLIERS = {
@@ -34,10 +42,6 @@ _OUTLIERS = {
     "maxEjectionPercent": 100,
 }
 _NOBODY = "nobody"
-
-RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,reset,reset-before-request"
-"""Istio's default does not have the last two: a request that was on its way when its connection went is the user's to send again."""
-
 _DETACHED = (
     "import os, signal, sys\n"
     "os.fork() and os._exit(0)\n"
@@ -47,15 +51,19 @@ _DETACHED = (
     "signal.alarm(int(sys.argv[1]))\n"
     "os.execvp(sys.argv[2], sys.argv[2:])\n"
 )
-"""Run a program on, when the exec that started it has ended, for so many seconds at most: an alarm outlives execve(2)."""
+"""Run a program on after its exec has ended, for so many seconds at most.
+
+An alarm outlives execve(2).
+"""
 
 
 @dataclass(frozen=True)
 class Services:
-    """The names of the services of one outage. ``pushed`` are by config cluster.
+    """The names of the services of one loss; ``pushed`` are by config cluster.
 
-    ``addresses`` are, by client, those to which requests for them are sent: the probe service's, which leads through the sidecar as well
-    as any. The DNS of a cluster that has just lost its API server knows new names only when it tries again, after half a minute.
+    ``addresses`` are those to which each client sends requests for them: the probe service's, which
+    leads through the sidecar as well as any. The DNS of a cluster that has just lost its API server
+    knows new names only when it tries again, after half a minute.
     """
 
     addresses: Mapping[str, str]
@@ -71,24 +79,21 @@ class Services:
 
 
 @contextmanager
-def installed(
-    traffic: Traffic, kubes: Mapping[str, Kube], lost: str, config_clusters: list[str]
-) -> Iterator[Services]:
-    """Services for the loss of a cluster's API server, known and answered everywhere; gone at the end. Routes are pushed in
-    ``config_clusters``."""
-    spec = traffic.mesh.spec
+def installed(site: Site, lost: str, config_clusters: list[str]) -> Iterator[Services]:
+    """Services for the loss of a cluster's API server, answered everywhere; gone at the end.
+
+    Routes are pushed in ``config_clusters``.
+    """
+    traffic, kubes = site.traffic(), site.kubes()
+    spec, namespace = traffic.mesh.spec, traffic.probes.namespace
     tag = uuid.uuid4().hex[:6]
     pushed = {name: f"pushed-{place}-{tag}" for place, name in enumerate(config_clusters)}
-    services = Services(
-        by_name_alone(traffic),
-        pushed,
-        *(f"{purpose}-{tag}" for purpose in ("late", "dying", "killer")),
-    )
+    others = (f"{purpose}-{tag}" for purpose in ("late", "dying", "killer"))
+    services = Services(by_name_alone(traffic), pushed, *others)
     clusters = [cluster.name for cluster in spec.data_planes]
-    namespace = traffic.probes.namespace
 
     def install(cluster: str) -> None:
-        _serve_mortally(traffic, kubes, cluster, mortal=cluster == lost)
+        _serve_mortally(traffic, kubes[cluster], cluster, mortal=cluster == lost)
         kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
         if cluster in spec.config_clusters:
             kubes[cluster].apply(*_rules(spec, services), namespace=namespace)
@@ -102,17 +107,16 @@ def installed(
             kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
         kubes[cluster].delete("EndpointSlice", services.late, namespace)
 
+    def eject(cluster: str) -> None:
+        policy = {"outlierDetection": _OUTLIERS, **objects.ANYWHERE}
+        rule = objects.destination_rule(spec, services.dying, policy=policy)
+        kubes[cluster].apply(rule, namespace=namespace)
+
     try:
         for_each(install, clusters)
         _wait_answered(traffic, services, lost)
-        # Not before: an endpoint that is not ready yet would be ejected.
-        ejecting = objects.destination_rule(
-            spec, services.dying, policy={"outlierDetection": _OUTLIERS, **objects.ANYWHERE}
-        )
-        for_each(
-            lambda cluster: kubes[cluster].apply(ejecting, namespace=namespace),
-            spec.config_clusters,
-        )
+        # not before: an endpoint that is not ready yet would be ejected
+        for_each(eject, spec.config_clusters)
         _wait_in_force(traffic, kubes, services.dying, "max_ejection_percent")
         wait_settled(traffic)
         yield services
@@ -121,9 +125,13 @@ def installed(
 
 
 @contextmanager
-def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
-    """Every request for the probe service has a connection of its own, where several clusters are behind one gateway: that spreads
-    connections, and those that proxies keep would go on leading to the same cluster. Elsewhere nothing is changed."""
+def connections_spread(site: Site) -> Iterator[None]:
+    """Every request for the probe service has its own connection, where a gateway is shared.
+
+    A gateway before several clusters spreads connections, and those that proxies keep would go on
+    leading to the same cluster. Elsewhere nothing is changed.
+    """
+    traffic, kubes = site.traffic(), site.kubes()
     spec, namespace, service = traffic.mesh.spec, traffic.probes.namespace, traffic.probes.service
     if not spec.several_behind_a_gateway:
         yield
@@ -135,25 +143,27 @@ def spread(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[None]:
 
 
 @contextmanager
-def only_way(
-    traffic: Traffic, kubes: Mapping[str, Kube], network: str
-) -> Iterator[tuple[str, str]]:
-    """Two services that are known everywhere and have endpoints in one network only, so that all others reach them through that network's
-    gateway; yields their names once they do. Requests to the second are sent again by the proxies where a connection was reset. Both are
-    gone at the end."""
+def only_in(site: Site, network: str) -> Iterator[tuple[str, str]]:
+    """Two services known everywhere with endpoints in one network only; gone at the end.
+
+    - All other networks reach them through that network's gateway.
+    - Yields their names once they are answered so.
+    - Proxies send requests to the second one again where a connection was reset.
+    """
+    traffic, kubes = site.traffic(), site.kubes()
     spec, namespace = traffic.mesh.spec, traffic.probes.namespace
     tag = uuid.uuid4().hex[:6]
     plain, retried = f"one-way-{tag}", f"one-way-retried-{tag}"
     inside = {cluster.name for cluster in spec.data_planes if cluster.network == network}
     clusters = [cluster.name for cluster in spec.data_planes]
     outside = [cluster for cluster in clusters if cluster not in inside]
+    cells = [(source, name) for source in outside for name in (plain, retried)]
     addresses = by_name_alone(traffic)
 
     def install(cluster: str) -> None:
         app = traffic.probes.service if cluster in inside else _NOBODY
-        kubes[cluster].apply(
-            *(manifests.extra_service(name, app) for name in (plain, retried)), namespace=namespace
-        )
+        services = [manifests.extra_service(name, app) for name in (plain, retried)]
+        kubes[cluster].apply(*services, namespace=namespace)
         if cluster in spec.config_clusters:
             http = {
                 "route": [{"destination": {"host": retried}}],
@@ -169,14 +179,11 @@ def only_way(
 
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell
-        return traffic.requests(
-            source, traffic.host(name), manifests.HTTP, count=5, address=addresses.get(source, "")
-        )
+        host, address = traffic.host(name), addresses.get(source, "")
+        return traffic.requests(source, host, manifests.HTTP, count=5, address=address)
 
     def answered() -> bool:
-        sent = traffic.from_each(
-            [(source, name) for source in outside for name in (plain, retried)], ask
-        )
+        sent = traffic.from_each(cells, ask)
         return all(answered_in(request) in inside for requests in sent for request in requests)
 
     def retries(source: str) -> bool:
@@ -186,79 +193,66 @@ def only_way(
     try:
         for_each(install, clusters)
         within = traffic.timeouts.endpoint_propagation
-        eventually(
-            answered,
-            bool,
-            within_seconds=within,
-            what=f"services answered through the gateway of {network}",
-            times=2,
-        )
-        eventually(
-            lambda: all(map(retries, outside)),
-            bool,
-            within_seconds=within,
-            what=f"retries of {retried} in force",
-        )
+        what = f"services answered through the gateway of {network}"
+        eventually(answered, bool, within_seconds=within, what=what, times=2)
+        what = f"retries of {retried} in force"
+        eventually(lambda: all(map(retries, outside)), bool, within_seconds=within, what=what)
         yield plain, retried
     finally:
         for_each(remove, clusters)
 
 
 def pin(service: str) -> manifests.Manifest:
-    """The route that is pushed: to the endpoints of the cluster in which it is applied, which the subset names."""
+    """The route that is pushed: to the endpoints of the cluster in which it is applied."""
     return objects.virtual_service(
         service, [{"route": [{"destination": {"host": service, "subset": "here"}}]}]
     )
 
 
-def late_endpoint(service: str, ip: str, pod: str, node: str, namespace: str) -> manifests.Manifest:
-    """An endpoint written by hand, so that no controller of a cluster that just came back is in the way of what is measured."""
-    target = {"kind": "Pod", "name": pod, "namespace": namespace}
+def late_endpoint(service: str, pod: ProbePod, namespace: str) -> manifests.Manifest:
+    """A probe server as an endpoint of a service, written by hand.
+
+    No controller of a cluster that just came back is in the way of what is measured.
+    """
+    endpoint = {
+        "addresses": [pod.ip],
+        "conditions": {"ready": True},
+        "targetRef": {"kind": "Pod", "name": pod.name, "namespace": namespace},
+    }
+    if pod.node:
+        endpoint["nodeName"] = pod.node
+    labels = {
+        SERVICE_LABEL: service,
+        "endpointslice.kubernetes.io/managed-by": "istio-mc",
+    }
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {
-            "name": service,
-            "labels": {
-                "kubernetes.io/service-name": service,
-                "endpointslice.kubernetes.io/managed-by": "istio-mc",
-            },
-        },
+        "metadata": {"name": service, "labels": labels},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": manifests.HTTP, "protocol": "TCP"}],
-        "endpoints": [
-            {
-                "addresses": [ip],
-                "conditions": {"ready": True},
-                "targetRef": target,
-                **({"nodeName": node} if node else {}),
-            }
-        ],
+        "endpoints": [endpoint],
     }
 
 
-def _serve_mortally(
-    traffic: Traffic, kubes: Mapping[str, Kube], cluster: str, *, mortal: bool
-) -> None:
-    """Start the program that answers on the port of the dying services, in every probe server of a cluster."""
+def _serve_mortally(traffic: Traffic, kube: Kube, cluster: str, *, mortal: bool) -> None:
+    """Start the program behind the dying services in every probe server of a cluster."""
     words = [*manifests.AGENT, "serve", f"{MORTAL}={'mortal' if mortal else 'http'}"]
+    command = [manifests.AGENT[0], "-S", "-c", _DETACHED, str(_MORTAL_SECONDS), *words]
     for pod in traffic.probes.servers(cluster):
-        command = [manifests.AGENT[0], "-S", "-c", _DETACHED, str(_MORTAL_SECONDS), *words]
-        kubes[cluster].exec(traffic.probes.namespace, pod.name, manifests.CONTAINER, command)
+        kube.exec(traffic.probes.namespace, pod.name, manifests.CONTAINER, command)
 
 
 def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[manifests.Manifest]:
-    assert mesh.probes is not None
-    app = mesh.probes.service
+    app = mesh.require_probes().service
     made = [manifests.extra_service(name, app) for name in services.pushed.values()]
     late = manifests.extra_service(services.late, app)
     if cluster == lost:
         del late["spec"]["selector"]
     made.append(late)
-    for name in (services.dying, services.killer):
-        service = manifests.extra_service(
-            name, app if name != services.killer or cluster == lost else _NOBODY
-        )
+    killed = app if cluster == lost else _NOBODY
+    for name, behind in ((services.dying, app), (services.killer, killed)):
+        service = manifests.extra_service(name, behind)
         service["spec"]["ports"][0]["targetPort"] = MORTAL
         made.append(service)
     return made
@@ -266,20 +260,16 @@ def _objects(mesh: Mesh, services: Services, lost: str, cluster: str) -> list[ma
 
 def _rules(spec: MeshSpec, services: Services) -> list[manifests.Manifest]:
     """A share for every instance, and the subsets of the services that are given a route."""
-    made = [
-        objects.destination_rule(spec, name, policy={}) for name in (services.late, services.dying)
-    ]
+    plain = (services.late, services.dying)
+    made = [objects.destination_rule(spec, name, policy={}) for name in plain]
     for cluster, name in services.pushed.items():
-        made.append(
-            objects.destination_rule(
-                spec, name, policy={}, subsets={"here": {"topology.istio.io/cluster": cluster}}
-            )
-        )
+        subsets = {"here": {CLUSTER_LABEL: cluster}}
+        made.append(objects.destination_rule(spec, name, policy={}, subsets=subsets))
     return made
 
 
 def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
-    """Until every service is answered from everywhere by every cluster that has endpoints of it."""
+    """Wait until every service is answered from everywhere by every cluster with endpoints."""
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     wanted = {name: set(clusters) for name in (*services.pushed.values(), services.dying)}
     wanted[services.late] = set(clusters) - {lost}
@@ -289,80 +279,60 @@ def _wait_answered(traffic: Traffic, services: Services, lost: str) -> None:
 
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell
-        address = services.addresses.get(source, "")
+        host, address = traffic.host(name), services.addresses.get(source, "")
         return traffic.requests(
-            source, traffic.host(name), manifests.HTTP, count=count, concurrency=4, address=address
+            source, host, manifests.HTTP, count=count, concurrency=4, address=address
         )
 
     def missing() -> list[str]:
         problems = []
         for (source, name), requests in zip(cells, traffic.from_each(cells, ask), strict=True):
-            seen = {
-                request.answer.cluster
-                for request in requests
-                if request.succeeded and request.answer
-            }
+            good = [request.answer for request in requests if request.succeeded]
+            seen = {answer.cluster for answer in good if answer}
             failed = [request.failure for request in requests if not request.succeeded]
             if seen != wanted[name] or failed:
-                problems.append(
-                    f"{source} to {name}: answered by {sorted(seen)}; {len(failed)} failed: {failed[:1]}"
-                )
+                first = f"{len(failed)} failed: {failed[:1]}"
+                problems.append(f"{source} to {name}: answered by {sorted(seen)}; {first}")
         return problems
 
-    eventually(
-        missing,
-        lambda left: not left,
-        within_seconds=2 * traffic.timeouts.endpoint_propagation,
-        what="services for the outage answered",
-    )
+    within = 2 * traffic.timeouts.endpoint_propagation
+    what = "services for the outage answered"
+    eventually(missing, lambda left: not left, within_seconds=within, what=what)
 
 
 def _wait_in_force(traffic: Traffic, kubes: Mapping[str, Kube], service: str, sign: str) -> None:
-    """Until every client's proxy has what its configuration of a service shows by ``sign``."""
+    """Wait until every client's proxy has what its configuration of a service shows by ``sign``."""
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
 
-    def missing() -> list[str]:
-        def has(cluster: str) -> bool:
-            return sign in str(
-                dumped(traffic.mesh, kubes[cluster], cluster, CLUSTERS, f"{service}.")
-            )
+    def has(cluster: str) -> bool:
+        found = dumped(traffic.mesh, kubes[cluster], cluster, CLUSTERS, f"{service}.")
+        return sign in str(found)
 
-        return [
-            cluster
-            for cluster, there in zip(clusters, for_each(has, clusters), strict=True)
-            if not there
-        ]
+    def missing() -> list[str]:
+        held = for_each(has, clusters)
+        return [cluster for cluster, there in zip(clusters, held, strict=True) if not there]
 
     within = traffic.timeouts.config_propagation
-    eventually(
-        missing,
-        lambda left: not left,
-        within_seconds=within,
-        what=f"the DestinationRule of {service} in force",
-    )
+    what = f"the DestinationRule of {service} in force"
+    eventually(missing, lambda left: not left, within_seconds=within, what=what)
 
 
 def wait_settled(traffic: Traffic) -> None:
-    """Until the probe service is answered without a failure, three times in a row.
+    """Wait until the probe service is answered without a failure, three times in a row.
 
-    One more Service for a pod changes the inbound listener of its sidecar, which then ends the connections that it had (Envoy's draining);
-    a request that meets such an end fails.
+    One more Service for a pod changes the inbound listener of its sidecar, which then ends the
+    connections that it had (Envoy's draining); a request that meets such an end fails.
     """
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     host = traffic.host(traffic.probes.service)
 
-    def failures() -> int:
-        sent = traffic.from_each(
-            clusters,
-            lambda source: traffic.requests(source, host, manifests.HTTP, count=40, concurrency=4),
-        )
+    def ask(source: str) -> tuple[Request, ...]:
+        return traffic.requests(source, host, manifests.HTTP, count=40, concurrency=4)
+
+    def failed() -> int:
+        sent = traffic.from_each(clusters, ask)
         return sum(not request.succeeded for requests in sent for request in requests)
 
     within = traffic.timeouts.endpoint_propagation
-    eventually(
-        failures,
-        lambda count: not count,
-        within_seconds=within,
-        what="the probe service answered without a failure",
-        times=3,
-    )
+    what = "the probe service answered without a failure"
+    eventually(failed, lambda count: not count, within_seconds=within, what=what, times=3)

@@ -1,4 +1,4 @@
-"""Signs: what the control planes of a mesh say about a cluster while its API server is lost, in statuses, metrics and logs."""
+"""Signs: what control planes say of a cluster while its API server is lost."""
 
 from __future__ import annotations
 
@@ -10,15 +10,30 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ...errors import GivenUp, MeshError
-from ...faults import Faults, Scene, istiods
+from ...faults import Scene, istiods
 from .facts import Sign
+
+_TELLING = re.compile(
+    "^(istiod_remote_cluster_sync_status"
+    "|remote_cluster_sync_timeouts_total"
+    "|controller_sync_errors_total)"
+)
+_NOTICED = re.compile(
+    "watch ended with error|error retrieving resource lock|failed to renew lease"
+    "|connection refused|i/o timeout|TLS handshake timeout|failed to sync|timed out"
+    "|failed to list|leader election lock lost",
+    re.IGNORECASE,
+)
 
 
 class Ears:
-    """Asks the control planes elsewhere over and over what they say of a lost cluster; notes what changes, and when."""
+    """Asks the control planes elsewhere over and over what they say of a lost cluster.
 
-    def __init__(self, faults: Faults, planes: list[str], lost: str) -> None:
-        self._scene = faults.scene
+    Notes what changes, and when.
+    """
+
+    def __init__(self, scene: Scene, planes: list[str], lost: str) -> None:
+        self._scene = scene
         self._planes = planes
         self._lost = lost
         self._ended = threading.Event()
@@ -46,9 +61,7 @@ class Ears:
         """What has changed since the loss began, and what the logs say of it."""
         found = [replace(sign, after_seconds=round(when - began, 1)) for when, sign in self._heard]
         for plane in self._planes:
-            found += _log_signs(
-                self._scene, plane, began, time.time(), self._lost, in_lost_cluster=False
-            )
+            found += _log_signs(self._scene, plane, began, time.time())
         return found
 
     def _listen(self) -> None:
@@ -59,14 +72,9 @@ class Ears:
         for plane in self._planes:
             try:
                 for pod in istiods.replicas(self._scene, plane):
-                    self._hear(
-                        plane,
-                        "status",
-                        istiods.sync_status(self._scene, plane, pod, self._lost),
-                        first=first,
-                    )
-                    samples = istiods.metrics(self._scene, plane, pod)
-                    for name, value in samples.items():
+                    status = istiods.sync_status(self._scene, plane, pod, self._lost)
+                    self._hear(plane, "status", status, first=first)
+                    for name, value in istiods.metrics(self._scene, plane, pod).items():
                         if _TELLING.search(name) and self._lost in name:
                             self._hear(plane, name, f"{value:g}", first=first)
             except (MeshError, GivenUp):
@@ -75,29 +83,19 @@ class Ears:
     def _hear(self, plane: str, what: str, said: str, *, first: bool) -> None:
         before = self._said.get((plane, what))
         self._said[plane, what] = said
-        if not first and said != before and not (before is None and said in ("", "0")):
-            kind = "status" if what == "status" else "metric"
-            text = (
-                f"{before or 'nothing'} → {said or 'nothing'}"
-                if kind == "status"
-                else f"{what} {said}"
-            )
-            self._heard.append((time.time(), Sign(kind, plane, text, 0.0)))
-
-
-_TELLING = re.compile(
-    r"^(istiod_remote_cluster_sync_status|remote_cluster_sync_timeouts_total|controller_sync_errors_total)"
-)
-_NOTICED = re.compile(
-    r"watch ended with error|error retrieving resource lock|failed to renew lease|connection refused|i/o timeout|TLS handshake timeout"
-    r"|failed to sync|timed out|failed to list|leader election lock lost",
-    re.IGNORECASE,
-)
+        if first or said == before or (before is None and said in ("", "0")):
+            return
+        if what == "status":
+            sign = Sign("status", plane, f"{before or 'nothing'} → {said or 'nothing'}", 0.0)
+        else:
+            sign = Sign("metric", plane, f"{what} {said}", 0.0)
+        self._heard.append((time.time(), sign))
 
 
 @contextmanager
-def listening(faults: Faults, planes: list[str], lost: str) -> Iterator[Ears]:
-    ears = Ears(faults, planes, lost)
+def listening(scene: Scene, planes: list[str], lost: str) -> Iterator[Ears]:
+    """Listen for as long as the block goes on."""
+    ears = Ears(scene, planes, lost)
     ears.start()
     try:
         yield ears
@@ -105,18 +103,16 @@ def listening(faults: Faults, planes: list[str], lost: str) -> Iterator[Ears]:
         ears.stop()
 
 
-def own_signs(faults: Faults, planes: list[str], began: float, ended: float) -> list[Sign]:
-    """What the control plane of the lost cluster itself has written meanwhile; only readable now."""
+def own_signs(scene: Scene, planes: list[str], began: float, ended: float) -> list[Sign]:
+    """What the lost cluster's own control plane wrote meanwhile; only readable afterwards."""
     return [
-        sign
+        replace(sign, lost_cluster=True)
         for plane in planes
-        for sign in _log_signs(faults.scene, plane, began, ended, "", in_lost_cluster=True)
+        for sign in _log_signs(scene, plane, began, ended)
     ]
 
 
-def _log_signs(
-    scene: Scene, plane: str, began: float, ended: float, lost: str, *, in_lost_cluster: bool
-) -> list[Sign]:
+def _log_signs(scene: Scene, plane: str, began: float, ended: float) -> list[Sign]:
     """The first log line of each kind that tells of the loss."""
     found: dict[str, Sign] = {}
     try:
@@ -125,9 +121,7 @@ def _log_signs(
                 matched = _NOTICED.search(line)
                 if matched and began <= when <= ended and matched[0].lower() not in found:
                     text = " ".join(line.split("\t")[1:] or [line])[:200]
-                    found[matched[0].lower()] = Sign(
-                        "log", plane, text, round(when - began, 1), in_lost_cluster
-                    )
+                    found[matched[0].lower()] = Sign("log", plane, text, round(when - began, 1))
     except MeshError:
         pass  # its log cannot be read: then it is no sign to anybody
     return list(found.values())

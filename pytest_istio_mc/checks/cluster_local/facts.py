@@ -7,25 +7,26 @@ from dataclasses import dataclass, field
 
 from ...samples import Stage
 
-BEFORE, SOME, ALL, LIFTED = "before", "some", "all", "lifted"
-"""The states of a mesh configuration: without cluster-local settings of ours, with some, with one for every host, without them again."""
+BEFORE, SOME_LOCAL, ALL_LOCAL, LIFTED = "before", "some", "all", "lifted"
+"""Mesh configuration without settings of ours, with some, with one for every host, and restored."""
 
+IN_KUBE_SYSTEM, IN_ANOTHER_NAMESPACE = "in kube-system", "in another namespace"
 
-SYSTEM, ELSEWHERE = "in kube-system", "in another namespace"
-
-
-CASES = ONE, NAMESPACE, SOLO, OTHER = (
+CASES = NAMED_ALONE, IN_NAMED_NAMESPACE, NAMED_IN_ONE, NEVER_NAMED = (
     "named alone",
     "in a named namespace",
     "named in one control plane",
     "never named",
 )
-"""The services that are asked for, by what makes them cluster-local."""
+"""The services, by what makes them cluster-local."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """The endpoints that the client's proxy in ``source`` has for a service, and those that its own cluster has for it."""
+class ServiceEndpoints:
+    """The endpoints of a service that the client's proxy in ``source`` has.
+
+    ``own`` are those that its cluster itself has for the service.
+    """
 
     source: str
     service: str
@@ -41,22 +42,25 @@ class Held:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What proxies have of services that Istio keeps local unasked, and requests for one of them and for its like elsewhere.
+    """What became of services that Istio keeps local unasked.
 
-    ``twins`` are the endpoints of the probe service, which cross over. ``stage`` is None where no such service may be made.
+    - ``held``: their endpoints in the clients' proxies.
+    - ``twins``: the endpoints of the probe service, which is not kept local.
+    - ``stage``: requests for a service of ours in kube-system and for its twin in the probe
+      namespace; None where we may not make one.
     """
 
-    held: tuple[Held, ...]
-    twins: tuple[Held, ...]
+    held: tuple[ServiceEndpoints, ...]
+    twins: tuple[ServiceEndpoints, ...]
     stage: Stage | None = None
 
 
 @dataclass(frozen=True)
 class ClusterLocal:
-    """What cluster-local settings did to traffic: before any, with some, with all services local, and lifted again.
+    """Traffic under cluster-local settings: before any, with some, with all, and lifted again.
 
-    ``changed`` are the ConfigMaps that were changed, ``cluster: namespace/name``, and ``only_in`` the control plane that alone was told
-    about the service of case ``SOLO``.
+    - ``changed``: the ConfigMaps that were changed, ``cluster: namespace/name``.
+    - ``only_in``: the one control plane that the settings of case ``NAMED_IN_ONE`` are for.
     """
 
     stages: tuple[Stage, ...]

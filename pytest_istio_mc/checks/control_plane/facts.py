@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...spec import MeshSpec
+
 
 @dataclass(frozen=True)
 class Injection:
-    """What became of a pod that was asked for: ``way`` is ``admitted`` (a dry run through the webhooks), ``running`` or ``opted-out``.
+    """What became of a pod that was asked for, and what its sidecar was given.
 
-    The other fields are what the sidecar was given; ``error`` is the API server's refusal.
+    - ``way``: ``admitted`` (a dry run through the webhooks), ``running`` or ``opted-out``.
+    - ``error`` is the API server's refusal.
     """
 
     cluster: str
@@ -25,9 +28,10 @@ class Injection:
 
 @dataclass(frozen=True)
 class ConfigInForce:
-    """Whether a piece of configuration that was applied in ``config_cluster`` is in force in the client's proxy in ``source``.
+    """Whether configuration of ``config_cluster`` is in force in the client's proxy in ``source``.
 
-    ``seen`` is what the client got; ``None`` in ``in_force`` means that it got neither of the two answers that would tell.
+    - ``seen`` is what the client got.
+    - ``in_force`` is None where it got neither of the two answers that would tell.
     """
 
     source: str
@@ -35,3 +39,13 @@ class ConfigInForce:
     in_force: bool | None
     seen: str
     seconds: float = 0.0
+
+
+def read_for(spec: MeshSpec, cluster: str) -> str:
+    """The cluster of which the control plane of that cluster's proxies reads configuration."""
+    return spec.config_cluster(spec.control_plane_of(cluster)).name
+
+
+def is_istiod(name: str) -> bool:
+    """Whether a Service of that name leads to an istiod: ``istiod``, ``istiod-REVISION``."""
+    return name.partition("-")[0] == "istiod"

@@ -6,87 +6,78 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import KubeError, MeshError, NotInTime, ObservationError
-from ...eventually import Converged, eventually
-from ...mesh import Mesh
+from ...eventually import eventually
+from ...istio_names import ISTIOD_PODS, NETWORK_LABEL, NETWORKING_API, REVISION_LABEL
 from ...observations import Ending, Request
-from ...probes import manifests
+from ...probes import manifests, workloads
 from ...probes.traffic import Traffic
 from ...together import for_each
-from .facts import ConfigInForce, Injection
+from ..site import Site
+from .facts import ConfigInForce, Injection, read_for
 
 if TYPE_CHECKING:
     from ...kube import Kube
 
-
 WATCH_SECONDS = 0.5
-"""How long at least to go on watching for configuration in the wrong place, once it is in the right one: five times as long as istiod
-gathers changes before it pushes them (PILOT_DEBOUNCE_AFTER), and as long as it took to get to the right place, if that is longer."""
+"""How long at least to watch for configuration in the wrong place, once it is in the right one.
+
+- Five times as long as istiod gathers changes before it pushes them (PILOT_DEBOUNCE_AFTER).
+- As long as it took to get to the right place, if that is longer.
+"""
 
 
-def reads_from(mesh: Mesh, cluster: str) -> str:
-    """The cluster from which the control plane of ``cluster``'s proxies reads configuration."""
-    spec = mesh.spec
-    served = spec.cluster(cluster)
-    return spec.config_cluster(spec.cluster(served.control_plane or served.name)).name
+def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None]:
+    """In whose proxies a route of each cluster is in force, and the seconds until that was right.
 
-
-def config_in_force(
-    traffic: Traffic, kubes: Mapping[str, Kube], namespace: str
-) -> tuple[tuple[ConfigInForce, ...], Converged[Any] | None]:
-    """Apply in every cluster, in ``namespace``, a route of its own that answers for a service without pods, and ask for all of them
-    from everywhere until each is in force where it should be; then watch for it elsewhere.
-
-    Where it is not in force, the proxy says 503 (it knows the service, which has no endpoints). The second value is how long it took,
-    None where it did not come about within ``config_propagation``.
+    - Every cluster gets a route of its own, which answers for a service without pods. All clients
+      ask for all routes until each is in force where it should be, and for a while after that.
+    - Where it is not in force, the proxy says 503: it knows the service, which has no endpoints.
+    - The seconds are None where it did not come about within ``config_propagation``.
     """
-    mesh, budget = traffic.mesh, traffic.timeouts.config_propagation
-    clusters = [cluster.name for cluster in mesh.spec.data_planes]
+    traffic, kubes = site.traffic(), site.kubes()
+    clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
+    with workloads.own_namespace(traffic.mesh, kubes, "config") as namespace:
 
-    def install(cluster: str) -> None:
-        services = [_service(other) for other in clusters]
-        kubes[cluster].apply(*services, _route(cluster, namespace), namespace=namespace)
+        def install(cluster: str) -> None:
+            services = [_service(other) for other in clusters]
+            kubes[cluster].apply(*services, _route(cluster, namespace), namespace=namespace)
 
-    for_each(install, clusters)
+        for_each(install, clusters)
+        return _in_place(traffic, namespace)
+
+
+def _in_place(traffic: Traffic, namespace: str) -> tuple[tuple[ConfigInForce, ...], float | None]:
+    spec, budget = traffic.mesh.spec, traffic.timeouts.config_propagation
+    clusters = [cluster.name for cluster in spec.data_planes]
     cells = [(source, config) for source in clusters for config in clusters]
 
     def observe() -> tuple[ConfigInForce, ...]:
         return tuple(traffic.from_each(cells, lambda cell: _ask_for(traffic, namespace, *cell)))
 
-    def settled(seen: tuple[ConfigInForce, ...]) -> bool:
+    def is_right(seen: tuple[ConfigInForce, ...]) -> bool:
         return all(
-            cell.in_force is (reads_from(mesh, cell.source) == cell.config_cluster) for cell in seen
+            one.in_force is (read_for(spec, one.source) == one.config_cluster) for one in seen
         )
 
+    what = "configuration in force where it is read"
     try:
-        converged = eventually(
-            observe, settled, within_seconds=budget, what="configuration in force where it is read"
-        )
+        converged = eventually(observe, is_right, within_seconds=budget, what=what)
     except NotInTime:
         return observe(), None
-    watch = max(WATCH_SECONDS, converged.first_seconds)
+    seconds = converged.first_seconds
+    watch, what = max(WATCH_SECONDS, seconds), "configuration elsewhere"
     try:
-        eventually(
-            observe,
-            lambda seen: not settled(seen),
-            within_seconds=watch,
-            what="configuration elsewhere",
-        )
+        eventually(observe, lambda seen: not is_right(seen), within_seconds=watch, what=what)
     except NotInTime:  # as it should be: for all that time it stayed where it belongs
-        return converged.value, converged
-    return observe(), converged
+        return converged.value, seconds
+    return observe(), seconds
 
 
 def _ask_for(traffic: Traffic, namespace: str, source: str, config_cluster: str) -> ConfigInForce:
-    request = traffic.requests(
-        source, traffic.host(f"config-{config_cluster}", namespace), manifests.HTTP
-    )[0]
-    return ConfigInForce(
-        source,
-        config_cluster,
-        _in_force(request, config_cluster),
-        request.failure,
-        request.latency_seconds,
-    )
+    host = traffic.host(f"config-{config_cluster}", namespace)
+    request = traffic.requests(source, host, manifests.HTTP)[0]
+    in_force = _in_force(request, config_cluster)
+    return ConfigInForce(source, config_cluster, in_force, request.failure, request.latency_seconds)
 
 
 def _in_force(request: Request, config_cluster: str) -> bool | None:
@@ -102,113 +93,86 @@ def _mark(cluster: str) -> str:
 
 
 def _service(cluster: str) -> manifests.Manifest:
-    ports = [{"name": "http", "port": manifests.HTTP}]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": f"config-{cluster}"},
-        "spec": {"ports": ports},
+        "spec": {"ports": [{"name": "http", "port": manifests.HTTP}]},
     }
 
 
 def _route(cluster: str, namespace: str) -> manifests.Manifest:
+    host = f"config-{cluster}.{namespace}.svc.cluster.local"
     answer = {"status": 200, "body": {"string": _mark(cluster)}}
     return {
-        "apiVersion": "networking.istio.io/v1",
+        "apiVersion": NETWORKING_API,
         "kind": "VirtualService",
         "metadata": {"name": f"config-{cluster}"},
-        "spec": {
-            "hosts": [f"config-{cluster}.{namespace}.svc.cluster.local"],
-            "http": [{"directResponse": answer}],
-        },
+        "spec": {"hosts": [host], "http": [{"directResponse": answer}]},
     }
 
 
-def injections(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Injection, ...]:
-    """In every cluster with workloads: a pod admitted in a dry run, one that opts out, and the running probe pods.
+def injections(site: Site) -> tuple[Injection, ...]:
+    """In every cluster: a pod admitted in a dry run, one that opts out, and the probe pods.
 
-    A dry run goes through the admission webhooks and leaves nothing behind (Kubernetes API Concepts, "Dry-run").
+    A dry run goes through the admission webhooks and leaves nothing behind (Kubernetes API
+    Concepts, "Dry-run").
     """
-    if mesh.probes is None:
-        raise ObservationError("injection", "needs the probe namespace", "the mesh has no probes")
-    namespace, image = mesh.probes.namespace, mesh.probes.image
+    mesh, kubes = site.here.mesh, site.kubes()
+    namespace, image = mesh.require_probes().namespace, mesh.require_probes().image
+    asked = {
+        "admitted": {"app": "admitted"},
+        "opted-out": {"app": "admitted", "sidecar.istio.io/inject": "false"},
+    }
 
     def observe(cluster: str) -> list[Injection]:
         kube = kubes[cluster]
-        labels = {"app": "admitted"}
         found = [
-            _admitted(
-                kube,
-                cluster,
-                "admitted",
-                namespace,
-                manifests.bare_pod("admitted", image, labels=labels),
-            ),
-            _admitted(
-                kube,
-                cluster,
-                "opted-out",
-                namespace,
-                manifests.bare_pod(
-                    "opted-out", image, labels={**labels, "sidecar.istio.io/inject": "false"}
-                ),
-            ),
+            _admitted(kube, cluster, namespace, manifests.bare_pod(way, image, labels=labels))
+            for way, labels in asked.items()
         ]
         running = kube.list("Pod", namespace, labels=manifests.ROLE_LABEL)
-        return found + [_read(cluster, "running", pod) for pod in running]
+        return found + [_injection(cluster, "running", pod) for pod in running]
 
     found = for_each(observe, [cluster.name for cluster in mesh.spec.data_planes])
     return tuple(injection for cluster in found for injection in cluster)
 
 
-def revisions(mesh: Mesh, kubes: Mapping[str, Kube]) -> dict[str, tuple[str, ...]]:
+def revisions(site: Site) -> Mapping[str, tuple[str, ...]]:
     """The revisions of the istiods in each cluster that runs one."""
+    kubes = site.kubes()
 
     def observe(cluster: str) -> tuple[str, ...]:
-        found = kubes[cluster].list("Deployment", labels="app=istiod")
-        return tuple(
-            sorted(
-                {
-                    (item["metadata"].get("labels") or {}).get("istio.io/rev", "default")
-                    for item in found
-                }
-            )
-        )
+        istiods = kubes[cluster].list("Deployment", labels=ISTIOD_PODS)
+        labels = [istiod["metadata"].get("labels") or {} for istiod in istiods]
+        return tuple(sorted({found.get(REVISION_LABEL, "default") for found in labels}))
 
-    clusters = [cluster.name for cluster in mesh.spec.control_planes]
+    clusters = [cluster.name for cluster in site.here.mesh.spec.control_planes]
     return dict(zip(clusters, for_each(observe, clusters), strict=True))
 
 
-def _admitted(
-    kube: Kube, cluster: str, way: str, namespace: str, pod: manifests.Manifest
-) -> Injection:
+def _admitted(kube: Kube, cluster: str, namespace: str, pod: manifests.Manifest) -> Injection:
+    """What becomes of a pod in a dry run; its name says in which way it was asked for."""
+    way = pod["metadata"]["name"]
     pod["metadata"]["namespace"] = namespace
     pod["spec"]["serviceAccountName"] = manifests.CLIENT
     try:
-        return _read(cluster, way, kube.create(pod, dry_run=True))
+        return _injection(cluster, way, kube.create(pod, dry_run=True))
     except KubeError as error:
-        if error.status in (
-            0,
-            401,
-            403,
-        ):  # we may not ask; a refusing webhook says 500 (or 400 with its own reason)
+        # we may not ask; a refusing webhook says 500 (or 400 with its own reason)
+        if error.status in (0, 401, 403):
             raise
-        return Injection(cluster, way, pod["metadata"]["name"], error=error.detail)
+        return Injection(cluster, way, way, error=error.detail)
     except MeshError as error:
-        raise ObservationError(
-            f'cluster "{cluster}"', "admit a pod in a dry run", str(error)
-        ) from error
+        where = f'cluster "{cluster}"'
+        raise ObservationError(where, "admit a pod in a dry run", str(error)) from error
 
 
-def _read(cluster: str, way: str, pod: Mapping[str, Any]) -> Injection:
+def _injection(cluster: str, way: str, pod: Mapping[str, Any]) -> Injection:
     metadata, spec = pod["metadata"], pod.get("spec") or {}
-    containers = [
-        *(spec.get("containers") or ()),
-        *(spec.get("initContainers") or ()),
-    ]  # native sidecars are init containers
-    proxy = next(
-        (container for container in containers if container["name"] == "istio-proxy"), None
-    )
+    # native sidecars are init containers
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    proxy = next((one for one in containers if one["name"] == "istio-proxy"), None)
     if proxy is None:
         return Injection(cluster, way, metadata["name"])
     environment = {entry["name"]: entry.get("value", "") for entry in proxy.get("env") or ()}
@@ -219,8 +183,7 @@ def _read(cluster: str, way: str, pod: Mapping[str, Any]) -> Injection:
         pod=metadata["name"],
         injected=True,
         cluster_id=environment.get("ISTIO_META_CLUSTER_ID", ""),
-        network=environment.get("ISTIO_META_NETWORK", "")
-        or labels.get("topology.istio.io/network", ""),
+        network=environment.get("ISTIO_META_NETWORK", "") or labels.get(NETWORK_LABEL, ""),
         mesh_id=environment.get("ISTIO_META_MESH_ID", ""),
-        revision=notes.get("istio.io/rev", "") or labels.get("istio.io/rev", ""),
+        revision=notes.get(REVISION_LABEL, "") or labels.get(REVISION_LABEL, ""),
     )

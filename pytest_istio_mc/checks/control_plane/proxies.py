@@ -1,4 +1,4 @@
-"""Proxies in sync: MC-CONTROL-005, which asks every istiod replica what it sent and what its proxies said to it."""
+"""Proxies in sync: MC-CONTROL-005, what every istiod replica sent to proxies and heard of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from ...snapshot import ClusterSnapshot, IstiodFacts, ProxyFacts, Snapshot, name_of, namespace_of
+from ...istio_names import ISTIOD_PODS
+from ...recorded import IstiodFacts, ProxyFacts
+from ...snapshot import ClusterSnapshot, Snapshot, labels_of, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..eastwest.passthrough import duplicate_gateways
 from ..judging import Found, Gap, each, verdict_from
 from ..remedies import Commands
-from ..trust.authority import serving
 
 STALE = timedelta(seconds=30)
-"""A configuration that a proxy has neither accepted nor refused for this long is stuck; proxies answer within milliseconds."""
+"""A configuration without an answer for this long is stuck; proxies answer within milliseconds."""
 
 _TYPES = {
     "Cluster": "clusters",
@@ -28,7 +29,8 @@ _TYPES = {
 
 @check(
     "MC-CONTROL-005",
-    "Every proxy is connected to an istiod of its own control plane and has accepted its latest configuration.",
+    "Every proxy is connected to an istiod of its own control plane and has accepted its latest "
+    "configuration.",
     spec_url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/",
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=(
@@ -41,12 +43,15 @@ _TYPES = {
     probed=True,
 )
 def proxies_in_sync(snapshot: Snapshot) -> Verdict:
-    """``syncz`` of every replica: rejections (NACK) and pushes without an answer, for all proxies, and presence for ours."""
+    """``syncz`` of every replica.
+
+    - Rejections (NACK) and pushes without an answer, of all proxies.
+    - Presence, of ours.
+    """
     planes = [snapshot.clusters[plane.name] for plane in snapshot.spec.control_planes]
     clusters = [snapshot.clusters[cluster.name] for cluster in snapshot.spec.data_planes]
-    count = sum(
-        len(istiod.debug.get("syncz") or ()) for plane in planes for istiod in plane.istiods
-    )
+    istiods = [istiod for plane in planes for istiod in plane.istiods]
+    count = sum(len(istiod.debug.get("syncz") or ()) for istiod in istiods)
 
     def everything() -> Iterator[Found]:
         yield from each(planes, lambda plane: _rejections(snapshot, plane))
@@ -57,26 +62,28 @@ def proxies_in_sync(snapshot: Snapshot) -> Verdict:
 
 def _rejections(snapshot: Snapshot, plane: ClusterSnapshot) -> Iterator[Found]:
     if not plane.istiods:
-        commands = Commands(snapshot)
-        served = [
-            cluster.name for cluster in snapshot.spec.served_by(snapshot.spec.cluster(plane.name))
-        ]
-        pods = [
-            item
-            for item in plane.listed("Pod", snapshot.spec.istio_namespace)
-            if item["metadata"].get("labels", {}).get("app") == "istiod"
-        ]
-        yield Finding(
-            f"no istiod runs in {plane.name}: its proxies keep what they have, nothing new reaches them",
-            tuple(dict.fromkeys((plane.name, *served))),
-            expected="a ready istiod",
-            seen=", ".join(f"{name_of(pod)}: {pod['status'].get('phase')}" for pod in pods)
-            or "no istiod pod",
-            remedy=f"{commands.istio(plane.name, 'scale deployment -l app=istiod --replicas=1')}; "
-            + commands.istio(plane.name, "logs -l app=istiod --tail=50"),
-            fault="res-istiod-down",
-        )
+        yield _no_istiod(snapshot, plane)
     yield from each(plane.istiods, lambda istiod: _rejected_by(snapshot, plane, istiod))
+
+
+def _no_istiod(snapshot: Snapshot, plane: ClusterSnapshot) -> Finding:
+    spec, commands = snapshot.spec, Commands(snapshot)
+    served = [cluster.name for cluster in spec.served_by(spec.cluster(plane.name))]
+    phases = [
+        f"{name_of(pod)}: {pod['status'].get('phase')}"
+        for pod in plane.listed("Pod", spec.istio_namespace)
+        if labels_of(pod).get("app") == "istiod"
+    ]
+    scale = commands.istio(plane.name, f"scale deployment -l {ISTIOD_PODS} --replicas=1")
+    return Finding(
+        f"no istiod runs in {plane.name}: its proxies keep what they have, nothing new reaches "
+        "them",
+        tuple(dict.fromkeys((plane.name, *served))),
+        expected="a ready istiod",
+        seen=", ".join(phases) or "no istiod pod",
+        remedy=f"{scale}; {commands.istio(plane.name, f'logs -l {ISTIOD_PODS} --tail=50')}",
+        fault="res-istiod-down",
+    )
 
 
 def _rejected_by(
@@ -84,23 +91,23 @@ def _rejected_by(
 ) -> Iterator[Found]:
     for row in istiod.debugged("syncz"):
         cluster = row.get("cluster_id", "")
-        scope = tuple(
-            dict.fromkeys(((cluster,) if cluster in snapshot.clusters else ()) + (plane.name,))
-        )
+        known = (cluster,) if cluster in snapshot.clusters else ()
+        scope = tuple(dict.fromkeys((*known, plane.name)))
         for url, resource in sorted((row.get("resources") or {}).items()):
             kind = _TYPES.get(url.rpartition(".")[2], url.rpartition(".")[2])
             if resource.get("lastError"):
                 yield _rejection(snapshot, plane, row, kind, resource["lastError"], scope)
             elif _is_stale(snapshot, resource):
                 pod, _, namespace = row["proxy"].rpartition(".")
+                delete = f"delete pod {pod}"
+                remedy = Commands(snapshot).kubectl(cluster, delete, namespace) if known else ""
                 yield Finding(
-                    f"proxy {row['proxy']} in {cluster} has not answered the {kind} that istiod sent it",
+                    f"proxy {row['proxy']} in {cluster} has not answered the {kind} that istiod "
+                    "sent it",
                     scope,
                     expected=f"an answer within {STALE}",
                     seen=f"sent {resource.get('sentTime')}, nothing since",
-                    remedy=Commands(snapshot).kubectl(cluster, f"delete pod {pod}", namespace)
-                    if cluster in snapshot.clusters
-                    else "",
+                    remedy=remedy,
                     fault="proxy-stale",
                 )
 
@@ -123,12 +130,10 @@ def _rejection(
     error: str,
     scope: tuple[str, ...],
 ) -> Finding:
-    cluster = row.get("cluster_id", "")
-    pod = row["proxy"].rpartition(".")[0]
+    commands = Commands(snapshot)
     config = snapshot.spec.config_cluster(snapshot.spec.cluster(plane.name)).name
     culprits = duplicate_gateways(snapshot.clusters[config])
     router = row.get("proxy_type") == "router" and kind == "listeners"
-    commands = Commands(snapshot)
     if router and culprits:
         # the first is the one to keep
         remedy = " && ".join(
@@ -137,12 +142,15 @@ def _rejection(
             )
             for one in culprits[1:]
         )
-        why = f": gateways {', '.join(name_of(one) for one in culprits)} open the same port for the same hosts"
+        gateways = ", ".join(name_of(one) for one in culprits)
+        why = f": gateways {gateways} open the same port for the same hosts"
     else:
         why = ""
-        remedy = f"{commands.istio(plane.name, 'logs -l app=istiod --tail=500')} | grep {pod}  # names the configuration to correct"
+        logs = commands.istio(plane.name, f"logs -l {ISTIOD_PODS} --tail=500")
+        pod = row["proxy"].rpartition(".")[0]
+        remedy = f"{logs} | grep {pod}  # names the configuration to correct"
     return Finding(
-        f"proxy {row['proxy']} in {cluster} rejects its {kind}{why}",
+        f"proxy {row['proxy']} in {row.get('cluster_id', '')} rejects its {kind}{why}",
         scope,
         expected="accepted (ACK)",
         seen=error[:500],
@@ -152,37 +160,26 @@ def _rejection(
 
 
 def _disconnected(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]:
-    plane = serving(snapshot, cluster.name)
-    home = snapshot.clusters[plane.name]
-    if not home.istiods:
+    plane = snapshot.spec.control_plane_of(cluster.name).name
+    istiods = snapshot.clusters[plane].istiods
+    if not istiods:
         return
-    for istiod in home.istiods:
-        istiod.debugged("syncz")
-    connected = {
-        row["proxy"]
-        for istiod in home.istiods
-        for row in istiod.debugged("syncz")
-        if row.get("cluster_id") == cluster.name
-    }
+    rows = [row for istiod in istiods for row in istiod.debugged("syncz")]
+    connected = {row["proxy"] for row in rows if row.get("cluster_id") == cluster.name}
     elsewhere = {
         row["proxy"]: other.name
         for other in snapshot
-        if other.name != plane.name
+        if other.name != plane
         for istiod in other.istiods
         for row in istiod.debug.get("syncz") or ()
         if row.get("cluster_id") == cluster.name
     }
-    ours = [proxy for proxy in cluster.proxies if f"{proxy.pod}.{proxy.namespace}" not in connected]
     if not cluster.proxies:
         yield Gap(f'cluster "{cluster.name}": no proxy was recorded')
-    for proxy in ours:
-        yield _lost(
-            snapshot,
-            cluster.name,
-            plane.name,
-            proxy,
-            elsewhere.get(f"{proxy.pod}.{proxy.namespace}", ""),
-        )
+    for proxy in cluster.proxies:
+        name = f"{proxy.pod}.{proxy.namespace}"
+        if name not in connected:
+            yield _lost(snapshot, cluster.name, plane, proxy, elsewhere.get(name, ""))
 
 
 def _lost(
@@ -190,13 +187,13 @@ def _lost(
 ) -> Finding:
     commands = Commands(snapshot)
     logs = commands.kubectl(cluster, f"logs {proxy.pod} -c istio-proxy --tail=50", proxy.namespace)
+    delete = commands.kubectl(cluster, f"delete pod {proxy.pod}", proxy.namespace)
+    istiod = f"the istiod of {elsewhere}" if elsewhere else f"no istiod of {plane}"
     return Finding(
-        f"proxy {proxy.pod} of {cluster} is connected to the istiod of {elsewhere}"
-        if elsewhere
-        else f"proxy {proxy.pod} of {cluster} is connected to no istiod of {plane}",
+        f"proxy {proxy.pod} of {cluster} is connected to {istiod}",
         tuple(dict.fromkeys((cluster, plane))),
         expected=f"connected to an istiod of {plane} under the cluster id {cluster}",
         seen=elsewhere or "in no replica's syncz",
-        remedy=f"{logs}; {commands.kubectl(cluster, f'delete pod {proxy.pod}', proxy.namespace)}",
+        remedy=f"{logs}; {delete}",
         fault="proxy-wrong-istiod" if elsewhere else "proxy-disconnected",
     )

@@ -11,27 +11,30 @@ from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, Gap, each, verdict_from
 from ..remedies import Commands
-from ..trust.authority import serving
 
 Minor = tuple[int, int]
 
 PRIMARY_SKEW = 1
-"""Minor versions by which primaries may differ: what a mesh upgraded cluster by cluster passes through."""
+"""Minor versions by which primaries may differ: a mesh that is upgraded cluster by cluster."""
 PROXY_SKEW = 2
-"""Minor versions by which a proxy may be older than its control plane (Istio's supported-releases page); never newer."""
+"""Minor versions by which a proxy may be older than its control plane; it may never be newer.
+
+From Istio's supported-releases page.
+"""
 
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.|$|-)")
 
 
 def minor_of(version: str) -> Minor | None:
-    """Major and minor version of ``1.31.0-eed52ebb66ad-Clean``; None where the text is no version."""
+    """Major and minor of ``1.31.0-eed52ebb66ad-Clean``; None where the text is no version."""
     match = _VERSION.match(version)
     return (int(match[1]), int(match[2])) if match else None
 
 
 @check(
     "MC-CONTROL-006",
-    "Control planes are within one minor version of each other, and no proxy is newer or more than two minors older than its istiod.",
+    "Control planes are within one minor version of each other, and no proxy is newer or more than "
+    "two minors older than its istiod.",
     spec_url="https://istio.io/latest/docs/releases/supported-releases/#control-planedata-plane-skew",
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-CONTROL-010",),
@@ -49,7 +52,8 @@ def supported_skew(snapshot: Snapshot) -> Verdict:
 
     return verdict_from(
         everything(),
-        f"istiod {', '.join(versions)} in {len(planes)} clusters serves {proxies} proxies within the supported skew",
+        f"istiod {', '.join(versions)} in {len(planes)} clusters serves {proxies} proxies within "
+        "the supported skew",
     )
 
 
@@ -57,16 +61,13 @@ def _unknown(plane: ClusterSnapshot) -> Iterator[Found]:
     if not plane.istiods:
         yield Gap(f'cluster "{plane.name}": no istiod runs, so its version is not known')
     for istiod in plane.istiods:
+        where = f'istiod {istiod.pod} in "{plane.name}"'
         if not istiod.version:
-            reason = next(
-                (failure.error for failure in istiod.failures if failure.what == "metrics"),
-                "it answered nothing",
-            )
-            yield Gap(f'istiod {istiod.pod} in "{plane.name}" does not say its version: {reason}')
+            errors = [one.error for one in istiod.failures if one.what == "metrics"]
+            reason = errors[0] if errors else "it answered nothing"
+            yield Gap(f"{where} does not say its version: {reason}")
         elif minor_of(istiod.version) is None:
-            yield Gap(
-                f'istiod {istiod.pod} in "{plane.name}" reports the version {istiod.version!r}, which is no release'
-            )
+            yield Gap(f"{where} reports the version {istiod.version!r}, which is no release")
 
 
 def _minors(plane: ClusterSnapshot) -> list[Minor]:
@@ -78,14 +79,17 @@ def _primaries(snapshot: Snapshot, planes: list[ClusterSnapshot]) -> Iterator[Fo
     if len(known) < 2:
         return
     newest = max(known, key=lambda name: max(known[name]))
+    most = _text(max(known[newest]))
     for name, minors in known.items():
         if _apart(max(known[newest]), min(minors)) > PRIMARY_SKEW:
+            least = _text(min(minors))
+            context = Commands(snapshot).context(name)
             yield Finding(
-                f"{newest} runs Istio {_text(max(known[newest]))} and {name} {_text(min(minors))}: outside the tested skew",
+                f"{newest} runs Istio {most} and {name} {least}: outside the tested skew",
                 (name, newest),
                 expected=f"at most {PRIMARY_SKEW} minor version apart",
-                seen=f"{name} {_text(min(minors))}, {newest} {_text(max(known[newest]))}",
-                remedy=f"istioctl upgrade --context={Commands(snapshot).context(name)}  # one minor version at a time",
+                seen=f"{name} {least}, {newest} {most}",
+                remedy=f"istioctl upgrade --context={context}  # one minor version at a time",
                 fault="up-primaries-skew",
             )
 
@@ -94,32 +98,28 @@ def _proxies(snapshot: Snapshot, plane: ClusterSnapshot) -> Iterator[Found]:
     minors = _minors(plane)
     if not minors:
         return
+    most = max(minors)
     newer: dict[str, list[str]] = {}
     older: dict[str, list[str]] = {}
     for row in _synced(plane):
-        minor = minor_of(row.get("istio_version", ""))
-        cluster = row.get("cluster_id", "")
+        minor, cluster = minor_of(row.get("istio_version", "")), row.get("cluster_id", "")
         if minor is None:
             continue
-        if minor > max(minors):
+        if minor > most:
             newer.setdefault(cluster, []).append(row["proxy"])
-        elif _apart(max(minors), minor) > PROXY_SKEW:
+        elif _apart(most, minor) > PROXY_SKEW:
             older.setdefault(cluster, []).append(row["proxy"])
-    known = {
-        cluster.name
-        for cluster in snapshot.spec
-        if serving(snapshot, cluster.name).name == plane.name
-    }
-    commands = Commands(snapshot)
+    spec, commands = snapshot.spec, Commands(snapshot)
+    served = {one.name for one in spec if spec.control_plane_of(one.name).name == plane.name}
     for word, found in (("newer", newer), ("more than two minors older", older)):
         for cluster, proxies in found.items():
-            if cluster not in known:
+            if cluster not in served:
                 continue
             namespaces = sorted({proxy.rpartition(".")[2] for proxy in proxies})
             yield Finding(
-                f"{len(proxies)} proxies in {cluster} are {word} than their istiod {_text(max(minors))}",
+                f"{len(proxies)} proxies in {cluster} are {word} than their istiod {_text(most)}",
                 tuple(dict.fromkeys((cluster, plane.name))),
-                expected=f"{_text(max(minors))} or up to {PROXY_SKEW} minor versions older",
+                expected=f"{_text(most)} or up to {PROXY_SKEW} minor versions older",
                 seen=", ".join(sorted(proxies)[:5]),
                 remedy=" && ".join(
                     commands.kubectl(cluster, "rollout restart deployment", namespace)

@@ -10,9 +10,11 @@ from ...timelines import Timeline
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A request from ``source`` for a service that exists in ``target`` only. ``addresses`` are what its name resolves to for the client.
+    """A request from ``source`` for a service that exists in ``target`` only.
 
-    Where it has none, the request went to another service's address under the name, which is all that the sidecar looks at.
+    - ``addresses`` are what its name resolves to for the client.
+    - Without any, the request went to another service's address under the name: the sidecar looks
+      at nothing else.
     """
 
     source: str
@@ -21,10 +23,16 @@ class Elsewhere:
     addresses: tuple[str, ...]
     request: Request
 
+    @property
+    def answered_there(self) -> bool:
+        """Whether the only cluster with the service answered."""
+        answer = self.request.answer
+        return self.request.succeeded and answer is not None and answer.cluster == self.target
+
 
 @dataclass(frozen=True)
 class HeadlessCall:
-    """Requests from ``source`` under the name of a headless service to the address of one of its pods, over HTTP and over TCP."""
+    """Requests from ``source`` under a headless service's name to the address of one pod."""
 
     source: str
     target: str
@@ -36,9 +44,10 @@ class HeadlessCall:
 
 @dataclass(frozen=True)
 class HeadlessName:
-    """What the name of a headless service resolves to for the client in ``source``, and which calls were made under it.
+    """A headless service's name for the client in ``source``: its addresses, and calls under it.
 
-    ``captured`` says that the client's sidecar answers DNS queries, with what its control plane knows; else the cluster's DNS does.
+    ``captured``: the client's sidecar answers DNS queries with what its control plane knows; else
+    the cluster's DNS does.
     """
 
     source: str
@@ -50,7 +59,7 @@ class HeadlessName:
 
 @dataclass(frozen=True)
 class EndpointChange:
-    """The moment at which the EndpointSlices of ``target`` were seen to have endpoints for ``host``, or to have none any more."""
+    """When the EndpointSlices of ``target`` had endpoints for ``host``, or had none any more."""
 
     target: str
     host: str
@@ -59,8 +68,11 @@ class EndpointChange:
 
 @dataclass(frozen=True)
 class Unready:
-    """What was not so before anything was changed, so that nothing was: ``source`` had no answer from ``target``, or did not know the
-    service of ``target``; and what was seen instead. No ``target`` means that all answered, and that other requests failed."""
+    """What was not so at the start, so that nothing was changed, and what was seen instead.
+
+    - ``source`` had no answer from ``target``, or did not know the service of ``target``.
+    - No ``target``: all answered, and other requests failed.
+    """
 
     source: str
     target: str
@@ -69,10 +81,11 @@ class Unready:
 
 @dataclass(frozen=True)
 class EndpointChanges:
-    """Endpoints that came or went, each the only one of its cluster for its host, and what clients everywhere saw of it.
+    """Endpoints that came or went, and what clients everywhere saw of it.
 
-    ``enough`` is how many requests in a row settle it. ``idle`` are pairs (source, target) in which the target answers nobody as long
-    as nearer instances do.
+    - Each endpoint is the only one of its cluster for its host.
+    - ``enough`` is how many requests in a row settle it.
+    - ``idle`` are pairs (source, target) whose target answers nobody while nearer instances do.
     """
 
     timeline: Timeline

@@ -1,65 +1,70 @@
-"""Observes headless services and services that exist in one cluster."""
+"""Observes reach over every protocol, headless services and services in one cluster only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import NotInTime
-from ...eventually import Converged, eventually
+from ...eventually import eventually
 from ...mesh import ProbePod
-from ...observations import Protocol
+from ...observations import Protocol, Request
 from ...probes import manifests
 from ...probes.traffic import Traffic
 from ...together import for_each
+from ..site import Site
 from .facts import Elsewhere, HeadlessCall, HeadlessName
 from .observe_changes import growing_patience, has_endpoints
 
 if TYPE_CHECKING:
     from ...kube import Kube
 
+T = TypeVar("T")
 
 SERVICE = "headless"
 
 
-Cell = tuple[str, ProbePod]
+def instances(site: Site) -> tuple[Request, ...]:
+    """Requests from every cluster for a service that all have, until all have answered.
 
-
-def headless_calls(
-    traffic: Traffic, kubes: Mapping[str, Kube]
-) -> tuple[tuple[HeadlessName, ...], Converged[Any] | None]:
-    """A headless service with the servers of every cluster, the same in all of them; requests to every instance on the client's own
-    network, until all answer, and then what the name resolves to.
-
-    The second value is how long that took, None where it did not come about within ``endpoint_propagation``. It is gone at the end.
+    TCP connections besides HTTP, where several clusters are behind one gateway.
     """
+    return site.traffic().reach_instances()
+
+
+def protocols(site: Site) -> Mapping[Protocol, tuple[Request, ...]]:
+    """TCP connections and HTTP/2 requests from every cluster, until all have answered."""
+    traffic = site.traffic()
+    return {protocol: traffic.reach(protocol) for protocol in (Protocol.TCP, Protocol.HTTP2)}
+
+
+def headless_calls(site: Site) -> tuple[tuple[HeadlessName, ...], float | None]:
+    """Requests to every instance of a headless service on the client's own network.
+
+    - The service has the servers of every cluster, and is the same in all of them.
+    - They are sent until all answer; then it is asked what the name resolves to.
+    - The second value is the seconds that took, None if longer than ``endpoint_propagation``.
+    """
+    traffic, kubes = site.traffic(), site.kubes()
     mesh, probes = traffic.mesh, traffic.probes
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    networks = {cluster.name: cluster.network for cluster in mesh.spec.data_planes}
-    budget = traffic.timeouts.endpoint_propagation
     cells = [
-        (source, pod)
-        for source in clusters
-        for target in clusters
-        if networks[source] == networks[target]
-        for pod in probes.servers(target)
+        (source.name, pod)
+        for source in mesh.spec.data_planes
+        for target in mesh.spec.data_planes
+        if source.network == target.network
+        for pod in probes.servers(target.name)
     ]
+    budget = traffic.timeouts.endpoint_propagation
+    host, patiences = traffic.host(SERVICE), growing_patience(traffic)
 
-    def observe(timeout_seconds: float | None = None) -> tuple[HeadlessCall, ...]:
-        return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell, timeout_seconds)))
-
-    def settled(calls: tuple[HeadlessCall, ...]) -> bool:
-        # a sidecar that does not know the service yet passes requests on without mutual TLS: who answers then does not know the caller
-        answers = [(call, call.http.answer, call.tcp.answer) for call in calls]
-        return all(
-            http and http.caller and http.pod == call.pod and tcp and tcp.pod == call.pod
-            for call, http, tcp in answers
-        )
+    def call(patience: float) -> tuple[HeadlessCall, ...]:
+        return tuple(traffic.from_each(cells, lambda cell: _call(traffic, *cell, patience)))
 
     def install(cluster: str) -> None:
-        kubes[cluster].apply(
-            manifests.headless_service(SERVICE, probes.service), namespace=probes.namespace
-        )
+        service = manifests.headless_service(SERVICE, probes.service)
+        kubes[cluster].apply(service, namespace=probes.namespace)
         eventually(
             lambda: has_endpoints(kubes[cluster], SERVICE, probes.namespace),
             bool,
@@ -70,125 +75,114 @@ def headless_calls(
 
     def name(source: str) -> HeadlessName:
         # asked for last: a cluster's DNS server remembers for seconds that a name had no address
-        addresses = traffic.resolve(source, traffic.host(SERVICE))
+        addresses = traffic.resolve(source, host)
+        captured = _captured(traffic, kubes[source], source)
         mine = tuple(call for call in calls if call.source == source)
-        return HeadlessName(
-            source,
-            traffic.host(SERVICE),
-            addresses,
-            _captured(traffic, kubes[source], source),
-            mine,
-        )
+        return HeadlessName(source, host, addresses, captured, mine)
 
-    try:
+    with _gone_at_the_end(traffic, kubes, dict.fromkeys(clusters, SERVICE)):
         for_each(install, clusters)
-        patiences = growing_patience(traffic)
-        converged: Converged[Any] | None
-        try:
-            converged = eventually(
-                lambda: observe(next(patiences)),
-                settled,
-                within_seconds=budget,
-                what="a headless service's instances to answer",
-            )
-            calls = converged.value
-        except NotInTime:
-            converged, calls = None, observe()
-        return tuple(for_each(name, clusters)), converged
-    finally:
-        for_each(
-            lambda cluster: kubes[cluster].delete("Service", SERVICE, probes.namespace), clusters
+        calls, seconds = _until(
+            lambda: call(next(patiences)),
+            _all_reached,
+            budget,
+            "a headless service's instances to answer",
         )
+        return tuple(for_each(name, clusters)), seconds
 
 
-def _call(
-    traffic: Traffic, source: str, pod: ProbePod, timeout_seconds: float | None
-) -> HeadlessCall:
-    host = traffic.host(SERVICE)
-    http = traffic.requests(
-        source, host, manifests.HTTP, address=pod.ip, timeout_seconds=timeout_seconds
-    )[0]
-    tcp = traffic.requests(
-        source, host, manifests.TCP, Protocol.TCP, address=pod.ip, timeout_seconds=timeout_seconds
-    )[0]
+def _all_reached(calls: tuple[HeadlessCall, ...]) -> bool:
+    # a sidecar that does not know the service yet passes requests on without mutual TLS:
+    # who answers then does not know the caller
+    answers = [(call.pod, call.http.answer, call.tcp.answer) for call in calls]
+    return all(
+        http and http.caller and http.pod == pod and tcp and tcp.pod == pod
+        for pod, http, tcp in answers
+    )
+
+
+def _call(traffic: Traffic, source: str, pod: ProbePod, patience: float) -> HeadlessCall:
+    def ask(port: int, protocol: Protocol) -> Request:
+        host = traffic.host(SERVICE)
+        return traffic.requests(
+            source, host, port, protocol, address=pod.ip, timeout_seconds=patience
+        )[0]
+
+    http, tcp = ask(manifests.HTTP, Protocol.HTTP), ask(manifests.TCP, Protocol.TCP)
     return HeadlessCall(source, pod.cluster, pod.name, pod.ip, http, tcp)
 
 
 def _captured(traffic: Traffic, kube: Kube, source: str) -> bool:
-    pod = kube.read("Pod", traffic.probes.client(source).name, traffic.probes.namespace) or {
-        "spec": {}
-    }
-    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
+    """Whether the sidecar of a client answers its DNS queries."""
+    pod = kube.read("Pod", traffic.probes.client(source).name, traffic.probes.namespace) or {}
+    spec = pod.get("spec", {})
     settings = {
         entry["name"]: entry.get("value", "")
-        for container in containers
+        for container in (*spec.get("initContainers", ()), *spec.get("containers", ()))
         for entry in container.get("env", ())
     }
     return str(settings.get("ISTIO_META_DNS_CAPTURE", "")).lower() == "true"
 
 
-def services_elsewhere(
-    traffic: Traffic, kubes: Mapping[str, Kube]
-) -> tuple[tuple[Elsewhere, ...], Converged[Any] | None]:
-    """In every cluster a Service of its own, that leads to its servers and exists nowhere else; a request for each from all others.
+def services_elsewhere(site: Site) -> tuple[tuple[Elsewhere, ...], float | None]:
+    """Requests from every cluster for services that exist in one other cluster only.
 
-    They are asked for until all answer. The second value is how long that took, None where it did not come about within
-    ``endpoint_propagation``. The Services are gone at the end.
+    - Each cluster has one, which leads to its servers.
+    - They are asked for until all answer. The second value is the seconds that took, None if
+      longer than ``endpoint_propagation``.
     """
-    mesh, probes = traffic.mesh, traffic.probes
-    clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    pairs = [(source.name, target.name) for source, target in mesh.spec.pairs]
+    traffic, kubes = site.traffic(), site.kubes()
+    probes, spec = traffic.probes, traffic.mesh.spec
+    pairs = [(source.name, target.name) for source, target in spec.pairs]
+    services = {cluster.name: f"only-in-{cluster.name}" for cluster in spec.data_planes}
 
-    def observe() -> tuple[Elsewhere, ...]:
-        return tuple(traffic.from_each(pairs, lambda pair: _ask_elsewhere(traffic, *pair)))
+    def install(cluster: str) -> None:
+        service = manifests.extra_service(services[cluster], probes.service)
+        kubes[cluster].apply(service, namespace=probes.namespace)
 
-    try:
-        for_each(
-            lambda cluster: kubes[cluster].apply(
-                manifests.extra_service(_name(cluster), probes.service), namespace=probes.namespace
-            ),
-            clusters,
+    def ask(pair: tuple[str, str]) -> Elsewhere:
+        source, target = pair
+        host = traffic.host(services[target])
+        addresses = traffic.resolve(source, host)
+        # a sidecar looks at the name in the request: any address that leads through it will do
+        known = () if addresses else traffic.resolve(source, traffic.host(probes.service))
+        detour = next(iter(known), "")
+        (request,) = traffic.requests(source, host, manifests.HTTP, address=detour)
+        return Elsewhere(source, target, host, addresses, request)
+
+    with _gone_at_the_end(traffic, kubes, services):
+        for_each(install, services)
+        return _until(
+            lambda: tuple(traffic.from_each(pairs, ask)),
+            # until its sidecar knows the name, a client gets to whoever has the address
+            lambda calls: all(call.answered_there for call in calls),
+            traffic.timeouts.endpoint_propagation,
+            "services of other clusters answer",
         )
-        try:
-            converged = eventually(
-                observe,
-                lambda calls: all(map(_answered_there, calls)),
-                within_seconds=traffic.timeouts.endpoint_propagation,
-                what="services of other clusters answer",
-            )
-        except NotInTime:
-            return observe(), None
-        return converged.value, converged
+
+
+def _until(
+    observe: Callable[[], T], settled: Callable[[T], bool], budget: float, what: str
+) -> tuple[T, float | None]:
+    """Observe until settled, for so long at most: the last observation, and the seconds it took."""
+    try:
+        converged = eventually(observe, settled, within_seconds=budget, what=what)
+    except NotInTime:
+        return observe(), None
+    return converged.value, converged.first_seconds
+
+
+@contextmanager
+def _gone_at_the_end(
+    traffic: Traffic, kubes: Mapping[str, Kube], services: Mapping[str, str]
+) -> Iterator[None]:
+    """Delete these Services, one for each cluster."""
+    try:
+        yield
     finally:
         for_each(
-            lambda cluster: kubes[cluster].delete("Service", _name(cluster), probes.namespace),
-            clusters,
+            lambda cluster: kubes[cluster].delete(
+                "Service", services[cluster], traffic.probes.namespace
+            ),
+            services,
         )
-
-
-def _answered_there(call: Elsewhere) -> bool:
-    """Answered by the only cluster that has the service: until its sidecar knows the name, a client gets to whoever has the address."""
-    answer = call.request.answer
-    return call.request.succeeded and answer is not None and answer.cluster == call.target
-
-
-def _name(cluster: str) -> str:
-    return f"only-in-{cluster}"
-
-
-def _ask_elsewhere(traffic: Traffic, source: str, target: str) -> Elsewhere:
-    host = traffic.host(_name(target))
-    addresses = traffic.resolve(source, host)
-    # a sidecar looks at the name in the request: any address that leads through it will do
-    detour = (
-        ""
-        if addresses
-        else next(iter(traffic.resolve(source, traffic.host(traffic.probes.service))), "")
-    )
-    return Elsewhere(
-        source,
-        target,
-        host,
-        addresses,
-        traffic.requests(source, host, manifests.HTTP, address=detour)[0],
-    )

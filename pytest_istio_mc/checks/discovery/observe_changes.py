@@ -1,15 +1,16 @@
-"""Endpoints that come and go in one cluster, and what clients everywhere see of it meanwhile."""
+"""Observes endpoints that come and go in one cluster, as clients everywhere see it."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ...errors import NotInTime
 from ...eventually import eventually
+from ...istio_names import SERVICE_LABEL
 from ...observations import Protocol, Request
 from ...probes import manifests, objects
 from ...probes.flows import FlowPlan, Running, flowing
@@ -19,6 +20,7 @@ from ...probes.traffic import Traffic
 from ...statistics import least_share, sample_size
 from ...timelines import Timeline
 from ...together import for_each
+from ..site import Site
 from .facts import EndpointChange, EndpointChanges, Unready
 
 if TYPE_CHECKING:
@@ -28,21 +30,28 @@ IN_A_ROW = 5
 """How many requests in a row must be answered before a new endpoint counts as seen."""
 
 STAYS_GONE_PROBABILITY = 1e-4
-"""How likely an endpoint that is still in use gives no answer, with an even share, in the requests after which it counts as gone."""
+"""How likely an endpoint in use, with an even share, is missed when it is taken for gone."""
 
 _FIRST_TRIES = (0.25, 0.25, 0.5, 1.0)
 _NOBODY = "nobody"
 _QUICKEST, _MOST_A_SECOND = 0.08, 100
-"""The shortest interval of a flow, and how many requests all flows may send in a second; probes share the machine with the mesh."""
+"""The shortest interval of a flow, and how many requests all flows may send in a second.
+
+Probes share the machine with the mesh.
+"""
+
+Pair = tuple[str, str]
+"""Names of clusters: source, target."""
 
 
-def appearing(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
-    """A service for each cluster, known everywhere and without instances until that cluster's servers become its only ones.
+def appearing(site: Site) -> EndpointChanges:
+    """Services without instances, until the servers of one cluster become each one's only ones.
 
-    Clients of all clusters ask for it all the time, until ``IN_A_ROW`` requests of each were answered or ``endpoint_propagation`` is
-    over.
+    - There is one for each cluster; it is known everywhere.
+    - Clients of all clusters ask for them all the time, until ``IN_A_ROW`` requests of each were
+      answered or ``endpoint_propagation`` is over.
     """
-    with _services(traffic, kubes, "new-in", {}) as services:
+    with _services(site, "new-in", {}) as services:
         if unready := services.wait_known():
             return EndpointChanges(Timeline(()), (), IN_A_ROW, unready=unready)
         with (
@@ -51,38 +60,34 @@ def appearing(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
         ):
             changes = services.change_all(running, come=True)
             services.watch(
-                running, lambda timeline: all(flow.steady_from(IN_A_ROW) for flow in timeline.flows)
+                running, lambda line: all(one.steady_from(IN_A_ROW) for one in line.flows)
             )
         return EndpointChanges(running.timeline, changes, IN_A_ROW)
 
 
-def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
-    """A service for each cluster, that has instances in all of them until that cluster's leave.
+def leaving(site: Site) -> EndpointChanges:
+    """Services with instances in all clusters, until those of one cluster leave each of them.
 
-    Clients of all clusters ask for it all the time, over new and over kept connections, until the cluster that left has not answered
-    any more for a while, or ``endpoint_propagation`` is over. One stream a client goes to the probe service, whose endpoints stay.
+    - There is one for each cluster.
+    - Clients of all clusters ask for them all the time, over new and over kept connections, until
+      the cluster that left has not answered any more for a while, or ``endpoint_propagation`` is
+      over.
+    - One stream a client goes to the probe service, whose endpoints stay.
     """
-    mesh = traffic.mesh
+    traffic, kubes = site.traffic(), site.kubes()
+    mesh, service = traffic.mesh, traffic.probes.service
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
     waiting = for_each(lambda source: held_back(mesh, kubes[source], source), clusters)
     idle = frozenset(
         (source, target) for source, held in zip(clusters, waiting, strict=True) for target in held
     )
     enough = sample_size(least_share(mesh.spec), STAYS_GONE_PROBABILITY)
-    with _services(
-        traffic, kubes, "leaves", dict.fromkeys(clusters, traffic.probes.service)
-    ) as services:
+    with _services(site, "leaves", dict.fromkeys(clusters, service)) as services:
         if unready := services.wait_answered(idle):
             return EndpointChanges(Timeline(()), (), enough, idle, unready)
+        host, tcp = traffic.host(service), (manifests.TCP, Protocol.TCP)
         streams = [
-            FlowPlan(
-                source,
-                traffic.host(traffic.probes.service),
-                manifests.TCP,
-                Protocol.TCP,
-                stream=True,
-                name=f"{source}: a stream",
-            )
+            FlowPlan(source, host, *tcp, stream=True, name=f"{source}: a stream")
             for source in clusters
         ]
         plans = services.plans(keep_alive=(False, True))
@@ -91,15 +96,14 @@ def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
             with running.marked("endpoints on their way out"):
                 changes = services.change_all(running, come=False)
 
-                def gone(timeline: Timeline) -> bool:
-                    cells = [
-                        (timeline.to(change.host).from_source(source), change)
+                def gone(line: Timeline) -> bool:
+                    return all(
+                        line.to(change.host)
+                        .from_source(source)
+                        .answered_without(change.target, change.when)
+                        >= enough
                         for change in changes
                         for source in clusters
-                    ]
-                    return all(
-                        cell.answered_without(change.target, change.when) >= enough
-                        for cell, change in cells
                     )
 
                 services.watch(running, gone)
@@ -109,44 +113,43 @@ def leaving(traffic: Traffic, kubes: Mapping[str, Kube]) -> EndpointChanges:
 class _Services:
     """One service for each cluster with workloads, which exists in all of them."""
 
-    def __init__(self, traffic: Traffic, kubes: Mapping[str, Kube], prefix: str) -> None:
-        self._traffic, self._kubes, self._prefix = traffic, kubes, prefix
-        self._clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-        self._addresses = by_name_alone(traffic)
+    def __init__(self, site: Site, prefix: str) -> None:
+        self._traffic, self._kubes, self._prefix = site.traffic(), site.kubes(), prefix
+        self._spec, self._probes = self._traffic.mesh.spec, self._traffic.probes
+        self._budget = self._traffic.timeouts.endpoint_propagation
+        self._clusters = [cluster.name for cluster in self._spec.data_planes]
+        self._pairs = list(itertools.product(self._clusters, self._clusters))
+        self._addresses = by_name_alone(self._traffic)
 
     def apply(self, apps: Mapping[str, str]) -> None:
         """Make them, with the pods of these apps by cluster behind them."""
 
         def apply(cluster: str) -> None:
-            kube, namespace = self._kubes[cluster], self._traffic.probes.namespace
             app = apps.get(cluster, _NOBODY)
-            kube.apply(
-                *(manifests.extra_service(self._name(target), app) for target in self._clusters),
-                namespace=namespace,
-            )
+            made = (manifests.extra_service(self._name(target), app) for target in self._clusters)
+            self._kubes[cluster].apply(*made, namespace=self._probes.namespace)
 
         for_each(apply, self._clusters)
 
     def rules(self) -> dict[str, list[manifests.Manifest]]:
-        """What control planes are told of them: nothing, or where several clusters are behind one gateway, that each request is to have
-        a connection to itself."""
-        if not self._traffic.mesh.spec.several_behind_a_gateway:
+        """What control planes are told of them.
+
+        Where several clusters are behind one gateway, each request is to have a connection to
+        itself; else nothing.
+        """
+        if not self._spec.several_behind_a_gateway:
             return {}
-        mesh = self._traffic.mesh
-        return objects.everywhere(
-            mesh,
-            [],
-            [objects.destination_rule(mesh.spec, self._name(target)) for target in self._clusters],
-        )
+        names = map(self._name, self._clusters)
+        rules = [objects.destination_rule(self._spec, name) for name in names]
+        return objects.everywhere(self._traffic.mesh, [], rules)
 
     def remove(self) -> None:
         """Remove them."""
 
         def remove(cluster: str) -> None:
             for target in self._clusters:
-                self._kubes[cluster].delete(
-                    "Service", self._name(target), self._traffic.probes.namespace
-                )
+                name, namespace = self._name(target), self._probes.namespace
+                self._kubes[cluster].delete("Service", name, namespace)
 
         for_each(remove, self._clusters)
 
@@ -156,13 +159,7 @@ class _Services:
 
     def plans(self, keep_alive: Sequence[bool]) -> list[FlowPlan]:
         """Requests from every client to every one of them."""
-        cells = [
-            (source, target, keep)
-            for source in self._clusters
-            for target in self._clusters
-            for keep in keep_alive
-        ]
-        interval = max(_QUICKEST, len(cells) / _MOST_A_SECOND)
+        interval = max(_QUICKEST, len(self._pairs) * len(keep_alive) / _MOST_A_SECOND)
         return [
             FlowPlan(
                 source,
@@ -173,20 +170,20 @@ class _Services:
                 name=f"{source} to {self._name(target)}, {'kept' if keep else 'new'} connections",
                 address=self._addresses.get(source, ""),
             )
-            for source, target, keep in cells
+            for source, target in self._pairs
+            for keep in keep_alive
         ]
 
     def flowing(self, plans: Sequence[FlowPlan]) -> AbstractContextManager[Running]:
         """Send; for so long at most as everything that follows may take."""
-        most = (
-            2 * self._traffic.timeouts.endpoint_propagation
-            + 2 * self._traffic.timeouts.kube_request
-        )
+        most = 2 * (self._budget + self._traffic.timeouts.kube_request)
         return flowing(self._traffic, plans, at_most_seconds=most)
 
     def wait_known(self) -> tuple[Unready, ...]:
-        """Until every client's proxy knows every one of them, and that there is nobody behind it; which do not, where that takes too
-        long."""
+        """Wait until every client's proxy knows every one of them, and nobody behind it.
+
+        Gives those that do not, where that takes too long.
+        """
 
         def unknown(source: str, target: str, sent: Sequence[Request]) -> Iterator[Unready]:
             if not all(
@@ -196,9 +193,12 @@ class _Services:
 
         return self._wait(1, unknown)
 
-    def wait_answered(self, idle: frozenset[tuple[str, str]]) -> tuple[Unready, ...]:
-        """Until every client is answered by all clusters under every one of their names, but by those that wait behind nearer ones;
-        which are not, where that takes too long."""
+    def wait_answered(self, idle: frozenset[Pair]) -> tuple[Unready, ...]:
+        """Wait until all clusters answer every client under every one of their names.
+
+        - ``idle`` pairs, which wait behind nearer ones, do not count.
+        - Gives those that do not answer, where that takes too long.
+        """
 
         def unanswered(source: str, _: str, sent: Sequence[Request]) -> Iterator[Unready]:
             answered = {request.answer.cluster for request in sent if request.answer}
@@ -210,113 +210,93 @@ class _Services:
             failed = [""] if not missing and any(not request.succeeded for request in sent) else []
             yield from (Unready(source, target, _seen(sent)) for target in missing + failed)
 
-        return self._wait(sample_size(least_share(self._traffic.mesh.spec), 1e-2), unanswered)
+        return self._wait(sample_size(least_share(self._spec), 1e-2), unanswered)
 
-    def settle(self, running: Running, idle: frozenset[tuple[str, str]]) -> None:
-        """Until every flow has sent some requests, and every client was answered by every cluster whose service it asks for, but by those
-        that wait behind nearer ones."""
-        cells = [
-            (source, target)
-            for source in self._clusters
-            for target in self._clusters
-            if (source, target) not in idle
-        ]
+    def settle(self, running: Running, idle: frozenset[Pair]) -> None:
+        """Wait until every flow has sent some requests, and all pairs but ``idle`` ones answered.
 
-        def settled(timeline: Timeline) -> bool:
-            asked = (
-                (timeline.to(self.host(target)).from_source(source), target)
-                for source, target in cells
-            )
-            return all(len(flow.records) > IN_A_ROW for flow in timeline.flows) and all(
-                cell.last_answer(target) for cell, target in asked
+        A pair has where the cluster answered the client under the name of its own service.
+        """
+
+        def settled(line: Timeline) -> bool:
+            return all(len(flow.records) > IN_A_ROW for flow in line.flows) and all(
+                line.to(self.host(target)).from_source(source).last_answer(target)
+                for source, target in self._pairs
+                if (source, target) not in idle
             )
 
-        within = self._traffic.timeouts.endpoint_propagation
-        eventually(
-            running.so_far,
-            settled,
-            within_seconds=within,
-            what="requests to be sent, and answered by every cluster",
-        )
+        what = "requests to be sent, and answered by every cluster"
+        eventually(running.so_far, settled, within_seconds=self._budget, what=what)
 
     def change_all(self, running: Running, *, come: bool) -> tuple[EndpointChange, ...]:
-        """Let each cluster's servers become endpoints of its service, or be so no more; returns once the EndpointSlices say so."""
+        """Let each cluster's servers become endpoints of its service, or be so no more.
+
+        Returns once the EndpointSlices say so.
+        """
+        app = self._probes.service if come else _NOBODY
+        change_to = "an" if come else "no"
+        told = "the EndpointSlice has " + ("its endpoint" if come else "no endpoint any more")
 
         def change(target: str) -> EndpointChange:
-            kube, name, namespace = (
-                self._kubes[target],
-                self._name(target),
-                self._traffic.probes.namespace,
-            )
-            app = self._traffic.probes.service if come else _NOBODY
+            kube, name, namespace = self._kubes[target], self._name(target), self._probes.namespace
             kube.merge("Service", name, namespace, {"spec": {"selector": {"app": app}}})
             eventually(
                 lambda: has_endpoints(kube, name, namespace),
                 lambda ready: ready is come,
-                within_seconds=self._traffic.timeouts.endpoint_propagation,
-                what=f'cluster "{target}": EndpointSlice of {name} to have {"an" if come else "no"} endpoint',
+                within_seconds=self._budget,
+                what=f'cluster "{target}": EndpointSlice of {name} to have {change_to} endpoint',
                 every_seconds=0.02,
             )
-            running.note(
-                f"{target}: the EndpointSlice has {'its' if come else 'no'} endpoint{'' if come else ' any more'}"
-            )
+            running.note(f"{target}: {told}")
             return EndpointChange(target, self.host(target), time.time())
 
         return tuple(for_each(change, self._clusters))
 
     def watch(self, running: Running, done: Callable[[Timeline], bool]) -> None:
-        """Until something holds, or the budget, counted from the last change, is over; the judge tells which."""
-        try:
-            eventually(
-                running.so_far,
-                done,
-                within_seconds=self._traffic.timeouts.endpoint_propagation,
-                what="endpoints to be seen as they are",
-            )
-        except NotInTime:
-            return
+        """Wait until something holds, or the budget is over since the last change.
+
+        The judge tells which.
+        """
+        what = "endpoints to be seen as they are"
+        with suppress(NotInTime):
+            eventually(running.so_far, done, within_seconds=self._budget, what=what)
 
     def _wait(
         self, count: int, wrong: Callable[[str, str, Sequence[Request]], Iterator[Unready]]
     ) -> tuple[Unready, ...]:
-        """Ask for every one of them from everywhere until nothing is wrong, or ``endpoint_propagation`` is over: then what is."""
+        """Ask for every one of them from everywhere until nothing is wrong.
 
-        def ask(cell: tuple[str, str], patience: float) -> list[Unready]:
-            source, target = cell
-            address, host = self._addresses.get(source, ""), self.host(target)
+        Gives what is wrong still when ``endpoint_propagation`` is over.
+        """
+        patiences = growing_patience(self._traffic)
+        last: dict[Pair, Unready] = {}
+
+        def ask(pair: Pair, patience: float) -> list[Unready]:
+            source, target = pair
             sent = self._traffic.requests(
                 source,
-                host,
+                self.host(target),
                 manifests.HTTP,
                 count=count,
                 concurrency=4,
-                address=address,
+                address=self._addresses.get(source, ""),
                 timeout_seconds=patience,
             )
             return list(wrong(source, target, sent))
 
-        def observe() -> dict[tuple[str, str], Unready]:
+        def observe() -> dict[Pair, Unready]:
             patience = next(patiences)
-            found = self._traffic.from_each(cells, lambda cell: ask(cell, patience))
+            found = self._traffic.from_each(self._pairs, lambda pair: ask(pair, patience))
             return {(one.source, one.target): one for several in found for one in several}
 
-        cells = [(source, target) for source in self._clusters for target in self._clusters]
-        patiences = growing_patience(self._traffic)
-        last: dict[tuple[str, str], Unready] = {}
-
-        def ready(found: dict[tuple[str, str], Unready]) -> bool:
+        def ready(found: dict[Pair, Unready]) -> bool:
             last.clear()
             last.update(found)
             return not found
 
-        budget = self._traffic.timeouts.endpoint_propagation
+        what = f"services {self._prefix}-* in every client's proxy"
         try:
-            eventually(
-                observe,
-                ready,
-                within_seconds=budget,
-                what=f"services {self._prefix}-* in every client's proxy",
-            )
+            eventually(observe, ready, within_seconds=self._budget, what=what)
         except NotInTime:
             if not last:
                 raise  # nothing could be asked
@@ -327,11 +307,9 @@ class _Services:
 
 
 @contextmanager
-def _services(
-    traffic: Traffic, kubes: Mapping[str, Kube], prefix: str, apps: Mapping[str, str]
-) -> Iterator[_Services]:
-    services = _Services(traffic, kubes, prefix)
-    with objects.present(kubes, traffic.probes.namespace, services.rules()):
+def _services(site: Site, prefix: str, apps: Mapping[str, str]) -> Iterator[_Services]:
+    services = _Services(site, prefix)
+    with objects.present(site.kubes(), site.traffic().probes.namespace, services.rules()):
         try:
             services.apply(apps)
             yield services
@@ -340,8 +318,11 @@ def _services(
 
 
 def growing_patience(traffic: Traffic) -> Iterator[float]:
-    """Time-outs for requests that are tried until they succeed, short at first: one that is too early goes past the mesh, and where the
-    node does not know its address yet either, it gets no answer ever."""
+    """Time-outs for requests that are tried until they succeed, short at first.
+
+    A request that is too early goes past the mesh. Where the node does not know its address yet
+    either, it never gets an answer.
+    """
     return itertools.chain(
         (min(seconds, traffic.timeouts.request) for seconds in _FIRST_TRIES),
         itertools.repeat(traffic.timeouts.request),
@@ -350,7 +331,7 @@ def growing_patience(traffic: Traffic) -> Iterator[float]:
 
 def has_endpoints(kube: Kube, service: str, namespace: str) -> bool:
     """Whether the EndpointSlices of a service have an endpoint that is ready."""
-    slices = kube.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
+    slices = kube.list("EndpointSlice", namespace, labels=f"{SERVICE_LABEL}={service}")
     endpoints = [endpoint for item in slices for endpoint in item.get("endpoints") or ()]
     return any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)
 

@@ -1,44 +1,53 @@
-"""Exposure: MC-EASTWEST-009, what an east-west gateway passes through beyond the mesh's own services."""
+"""Exposure: MC-EASTWEST-009, hosts outside the mesh that an east-west gateway passes through."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of, namespace_of
+from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..isolating import covers
-from ..judging import Found, Gap, each, names, verdict_from
+from ..judging import Found, each, names, verdict_from
 from ..remedies import Commands
-from .passthrough import AUTO_PASSTHROUGH, Server, config_of, gateway_proxies, servers
+from .passthrough import (
+    AUTO_PASSTHROUGH,
+    GATEWAYS,
+    NO_GATEWAY,
+    Server,
+    config_of,
+    east_west_services,
+    gateway_proxies,
+    patched,
+    servers,
+    unread,
+)
+
+REFERENCE = "https://istio.io/latest/docs/reference/config/networking/gateway/"
 
 _SNI = re.compile(r"outbound_\.\d+_\.[^_]*_\.(.+)")
+_EXTERNAL, _INTERNAL = "MESH_EXTERNAL", "MESH_INTERNAL"
+"""Locations of a ServiceEntry; the first is the default."""
 
 
 @check(
     "MC-EASTWEST-009",
     "East-west gateways expose no host outside the mesh.",
-    spec_url="https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings-TLSmode",
+    spec_url=REFERENCE + "#ServerTLSSettings-TLSmode",
     requires=(Feature.MULTI_NETWORK,),
 )
 def nothing_else_exposed(snapshot: Snapshot) -> Verdict:
-    """An AUTO_PASSTHROUGH server forwards, without looking, to every host that its pattern covers, external ServiceEntries included.
+    """Gateways pass hosts of the mesh through, and no others.
 
-    Judged twice: by the hosts of the Gateways, and by the SNI names that the gateways' Envoys really accept.
+    - An AUTO_PASSTHROUGH server forwards, without looking, to every host that its pattern covers,
+      external ServiceEntries included.
+    - Judged twice: by the hosts of the Gateways, and by the SNI names that their Envoys accept.
     """
-    services = [
-        (cluster, service)
-        for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
-        if service in snapshot.clusters[cluster.name].east_west_services()
-    ]
+    services = east_west_services(snapshot)
     if not services:
-        return verdict_from(
-            [Gap("no east-west gateway was found to judge; MC-EASTWEST-001 says what to install")],
-            "",
-        )
+        return verdict_from([NO_GATEWAY], "")
 
     def everything() -> Iterator[Found]:
         yield from each(snapshot.spec.control_planes, lambda plane: _wide_hosts(snapshot, plane))
@@ -59,81 +68,63 @@ def nothing_else_exposed(snapshot: Snapshot) -> Verdict:
 
 def _wide_hosts(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
     config = snapshot.clusters[snapshot.spec.config_cluster(plane).name]
-    external = {
-        host: item for item in _external_entries(config) for host in item["spec"].get("hosts") or ()
-    }
+    external = _hosts(config, _EXTERNAL)
     for server in servers(config):
         if server.mode != AUTO_PASSTHROUGH:
             continue
         for host in server.hosts:
             caught = sorted(name for name in external if covers(host, name))
-            if not _beyond_the_mesh(host) and not caught:
-                continue
-            yield _too_wide(snapshot, config, server, host, caught)
+            if _beyond_the_mesh(host) or caught:
+                yield _too_wide(snapshot, config, server, host, caught)
 
 
 def _beyond_the_mesh(host: str) -> bool:
-    """Whether a host pattern reaches past names that a mesh gives out itself (``*.local``, ``*.svc.cluster.local``, ``*.global``)."""
+    """Whether a host pattern reaches past names that a mesh gives out itself.
+
+    Those are ``*.local``, ``*.svc.cluster.local`` and ``*.global``.
+    """
     return host == "*" or not (host.endswith((".local", ".global")) or ".svc." in host)
 
 
 def _too_wide(
     snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, caught: list[str]
 ) -> Finding:
-    commands = Commands(snapshot)
     served = tuple(
         cluster.name
         for cluster in snapshot.spec.data_planes
         if config_of(snapshot, cluster).name == config.name
     )
-    place = next(
-        number
-        for number, entry in enumerate(server.item["spec"]["servers"])
-        if host in str(entry.get("hosts"))
-    )
+    hosts = [str(entry.get("hosts")) for entry in server.item["spec"]["servers"]]
+    place = next(number for number, listed in enumerate(hosts) if host in listed)
+    also = f"and with it {names(caught)}" if caught else "so also hosts"
+    path, value = f"/spec/servers/{place}/hosts", ["*.svc.cluster.local"]
     return Finding(
-        f"the Gateway {name_of(server.item)} of {config.name} passes {host} through"
-        + (
-            f", and with it {names(caught)} outside the mesh"
-            if caught
-            else ", so also hosts outside the mesh"
-        ),
+        f"the Gateway {name_of(server.item)} of {config.name} passes {host} through, "
+        f"{also} outside the mesh",
         served or (config.name,),
         expected="hosts of the mesh only (*.local)",
         seen=f"host {host}" + (f"; external: {', '.join(caught)}" if caught else ""),
-        remedy=commands.kubectl(
-            config.name,
-            f"patch {server.command_name} --type=json -p "
-            f'\'[{{"op":"replace","path":"/spec/servers/{place}/hosts","value":["*.svc.cluster.local"]}}]\'',
-            namespace_of(server.item),
-        ),
+        remedy=patched(snapshot, config, server, path, value),
         fault="ew-exposes-external",
     )
 
 
-def _external_entries(config: ClusterSnapshot) -> Iterator[Object]:
-    for item in config.listed("ServiceEntry.networking.istio.io"):
-        # MESH_EXTERNAL is the default of this field
-        if item["spec"].get("location", "MESH_EXTERNAL") == "MESH_EXTERNAL":
-            yield item
+def _hosts(config: ClusterSnapshot, location: str) -> set[str]:
+    """The hosts of every ServiceEntry of that location."""
+    return {
+        host
+        for item in config.listed("ServiceEntry.networking.istio.io")
+        if item["spec"].get("location", _EXTERNAL) == location
+        for host in item["spec"].get("hosts") or ()
+    }
 
 
 def _exposed(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterator[Found]:
     config = config_of(snapshot, cluster)
-    external = {
-        host for item in _external_entries(config) for host in item["spec"].get("hosts") or ()
-    }
-    internal = {
-        host
-        for item in config.listed("ServiceEntry.networking.istio.io")
-        if item["spec"].get("location") == "MESH_INTERNAL"
-        for host in item["spec"].get("hosts") or ()
-    }
+    external, internal = _hosts(config, _EXTERNAL), _hosts(config, _INTERNAL)
     for proxy in gateway_proxies(snapshot.clusters[cluster.name], service):
         if proxy.failures:
-            yield Gap(
-                f"east-west gateway {proxy.pod} of {cluster.name}: {proxy.failures[0].what} could not be read: {proxy.failures[0].error}"
-            )
+            yield unread(cluster, proxy)
             continue
         accepted = {
             match[1]
@@ -149,13 +140,13 @@ def _exposed(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Itera
             or (host not in internal and ".svc." not in host and not host.endswith(".global"))
         )
         if foreign:
-            commands = Commands(snapshot)
+            gateways = Commands(snapshot).kubectl(config.name, f"get {GATEWAYS} -A -o yaml")
             yield Finding(
-                f"the east-west gateway {proxy.pod} of {cluster.name} accepts {names(foreign[:5])}, outside the mesh",
+                f"the east-west gateway {proxy.pod} of {cluster.name} accepts "
+                f"{names(foreign[:5])}, outside the mesh",
                 (cluster.name,),
                 expected="SNI names of services in the mesh only",
                 seen=f"{len(foreign)} of {len(accepted)} hosts: {', '.join(foreign[:20])}",
-                remedy=commands.kubectl(config.name, "get gateways.networking.istio.io -A -o yaml")
-                + "  # and narrow the AUTO_PASSTHROUGH hosts",
+                remedy=f"{gateways}  # and narrow the AUTO_PASSTHROUGH hosts",
                 fault="ew-exposes-external",
             )

@@ -1,44 +1,42 @@
-"""Observes the loss of a gateway pod."""
+"""Observes connections and handshakes with gateways, and the loss of a gateway pod."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ...faults import Faults, pods
-from ...observations import GatewayAddress
+from ...observations import Connection, GatewayAddress, NamedCall, Trial
+from ...probes import trials
 from ...probes.flows import flowing
 from ...probes.load import Pulse
 from ...probes.sampling import by_name_alone
 from ...probes.traffic import Traffic
-from ..apiserver.facts import GatewayLoss, Purpose, ends_steady
-from ..apiserver.observe import (
-    _AFTER_SECONDS,
-    _MOST_SECONDS,
+from ..apiserver.facts import Purpose, ends_steady
+from ..apiserver.observe_flows import (
+    AFTER_SECONDS,
     BASELINE_SECONDS,
     DYING_SECONDS,
-    _rest,
-    _wait_for,
+    MOST_SECONDS,
+    plan,
+    rest,
+    wait_for,
 )
-from ..apiserver.observe_flows import plan
-from ..apiserver.observe_services import only_way
-
-if TYPE_CHECKING:
-    from ...kube import Kube
+from ..apiserver.observe_services import only_in
+from ..site import Site
+from .facts import GatewayLoss
 
 
-def lose_gateway(
-    traffic: Traffic, kubes: Mapping[str, Kube], faults: Faults, gateway: GatewayAddress
-) -> tuple[GatewayLoss, ...]:
-    """Lose one pod of a gateway, first while it has as many as it had, then, if that was one, while it has two; requests go on meanwhile
-    from every other network to a service that is only behind it."""
-    scene = faults.scene
-    workload = pods.gateway_workload(scene, gateway)
-    with only_way(traffic, kubes, gateway.network) as services:
+def gateway_lost(site: Site) -> tuple[GatewayLoss, ...]:
+    """One pod of the last gateway lost: with as many as it had, then, if that was one, with two.
+
+    Requests go on meanwhile from every other network to a service that is only behind it.
+    """
+    traffic, faults, gateway = site.traffic(), site.faults(), site.gateways()[-1]
+    workload = pods.gateway_workload(faults.scene, gateway)
+    with only_in(site, gateway.network) as services:
         losses = [_lose_gateway_pod(traffic, faults, gateway, *services)]
         if len(workload.pods) == 1:
-            with pods.scaled(scene, workload, 2):
+            with pods.scaled(faults.scene, workload, 2):
                 losses.append(_lose_gateway_pod(traffic, faults, gateway, *services))
     return tuple(losses)
 
@@ -63,26 +61,41 @@ def _lose_gateway_pod(
         for purpose, service in ((Purpose.ONLY, plain), (Purpose.RETRIED, retried))
         for detail in ("new connections", "kept connections")
     ]
-    with Pulse() as pulse, flowing(traffic, sent, at_most_seconds=_MOST_SECONDS) as running:
-        _rest(BASELINE_SECONDS)
+    with Pulse() as pulse, flowing(traffic, sent, at_most_seconds=MOST_SECONDS) as running:
+        rest(BASELINE_SECONDS)
         with running.marked(f"one gateway pod of {gateway.network} lost"):
             began = time.time()
             with faults.gateway_killed(gateway) as workload:
                 pass
             whole = time.time() - began
-        _rest(began + DYING_SECONDS - time.time())
-        _wait_for(
-            running,
-            traffic.timeouts.endpoint_propagation,
-            lambda timeline: all(map(ends_steady, timeline.flows)),
-        )
-        _rest(_AFTER_SECONDS)
-    return GatewayLoss(
-        gateway.network,
-        gateway.cluster,
-        len(workload.pods),
-        began,
-        whole,
-        running.timeline,
-        pulse.machine,
-    )
+        rest(began + DYING_SECONDS - time.time())
+        within = traffic.timeouts.endpoint_propagation
+        wait_for(running, within, lambda timeline: all(map(ends_steady, timeline.flows)))
+        rest(AFTER_SECONDS)
+    network, replicas, timeline = gateway.network, len(workload.pods), running.timeline
+    return GatewayLoss(network, gateway.cluster, replicas, began, whole, timeline, pulse.machine)
+
+
+def addresses(site: Site) -> tuple[GatewayAddress, ...]:
+    """The addresses of the gateways of all networks."""
+    return tuple(site.gateways())
+
+
+def connections(site: Site) -> tuple[Connection, ...]:
+    """A TCP connection to every gateway address from every other network."""
+    return trials.gateway_connections(site.traffic(), site.gateways())
+
+
+def named_calls(site: Site) -> tuple[NamedCall, ...]:
+    """The probe services asked for by name at every gateway, from every other network."""
+    return trials.named_calls(site.traffic(), site.gateways())
+
+
+def unknown_names(site: Site) -> tuple[Trial, ...]:
+    """Unknown names, no name and plaintext at every gateway, from every other network."""
+    return trials.unknown_names(site.traffic(), site.gateways())
+
+
+def past_the_gateway(site: Site) -> tuple[Trial, ...]:
+    """Plaintext straight to a pod, from every cluster to every other one."""
+    return trials.past_the_gateway(site.traffic())

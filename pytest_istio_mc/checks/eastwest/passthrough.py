@@ -1,4 +1,4 @@
-"""Pass-through: the Gateway configuration that opens 15443 on an east-west gateway, and the listener that comes of it."""
+"""Pass-through: the Gateways that open 15443 on an east-west gateway, and its listener."""
 
 from __future__ import annotations
 
@@ -8,31 +8,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...istio_names import EAST_WEST_PORT
-from ...snapshot import (
-    ClusterSnapshot,
-    Object,
-    ProxyFacts,
-    Snapshot,
-    labels_of,
-    name_of,
-    namespace_of,
-)
+from ...istio_names import EAST_WEST_PORT, NETWORKING_API
+from ...recorded import ProxyFacts
+from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec
 from ...verdicts import Finding
 from ..isolating import covers
 from ..judging import Found, Gap
 from ..remedies import Commands
-from ..trust.authority import serving
 
 AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 _LISTENER_LABEL = "gateway.istio.io/listener-protocol"
 _MESH_HOST = "echo.default.svc.cluster.local"
+GATEWAYS = "gateways.networking.istio.io"
+_DOCUMENTED = "cross-network-gateway"
+
+NO_GATEWAY = Gap("no east-west gateway was found to judge; MC-EASTWEST-001 says what to install")
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server of a Gateway, of either API: which object, port, TLS mode, hosts, and the pods it selects."""
+    """One server of a Gateway, of either API, and the pods that it selects."""
 
     item: Object
     port: int
@@ -40,15 +36,11 @@ class Server:
     hosts: tuple[str, ...]
     selector: Mapping[str, str]
 
-    @property
-    def command_name(self) -> str:
-        """How kubectl names the object."""
-        return f"gateways.networking.istio.io {name_of(self.item)}"
-
 
 def config_of(snapshot: Snapshot, cluster: ClusterSpec) -> ClusterSnapshot:
     """The cluster in which the control plane of ``cluster`` reads its configuration."""
-    return snapshot.clusters[snapshot.spec.config_cluster(serving(snapshot, cluster.name)).name]
+    plane = snapshot.spec.control_plane_of(cluster.name)
+    return snapshot.clusters[snapshot.spec.config_cluster(plane).name]
 
 
 def servers(config: ClusterSnapshot) -> tuple[Server, ...]:
@@ -64,6 +56,16 @@ def servers(config: ClusterSnapshot) -> tuple[Server, ...]:
         for item in config.listed("Gateway.networking.istio.io")
         for server in item["spec"].get("servers") or ()
     )
+
+
+def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
+    """The Service of every east-west gateway, with its cluster."""
+    return [
+        (cluster, service)
+        for cluster in snapshot.spec.data_planes
+        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
+        if service in snapshot.clusters[cluster.name].east_west_services()
+    ]
 
 
 def gateway_pods(cluster: ClusterSnapshot, service: Object) -> tuple[Object, ...]:
@@ -86,114 +88,97 @@ def gateway_proxies(cluster: ClusterSnapshot, service: Object) -> tuple[ProxyFac
     )
 
 
-def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterator[Found]:
-    """What is wrong with the Gateway objects of one east-west gateway."""
-    config = config_of(snapshot, cluster)
+def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Finding | None:
+    """What is wrong with the Gateway objects of one east-west gateway; None where nothing is."""
     if _by_gateway_api(snapshot.clusters[cluster.name], service):
-        return
+        return None
+    config, commands = config_of(snapshot, cluster), Commands(snapshot)
+    gateway = f"the east-west gateway of {cluster.name}"
     on_port = [server for server in servers(config) if server.port == _listener_port(service)]
-    labels = dict(service["spec"].get("selector") or {})
+    selector = service["spec"].get("selector") or {}
+    labels = dict(selector)
     for pod in gateway_pods(snapshot.clusters[cluster.name], service):
         labels |= labels_of(pod)
     selecting = [server for server in on_port if server.selector.items() <= labels.items()]
-    commands = Commands(snapshot)
-    namespace = namespace_of(service)
-    selector = ",".join(
-        f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items()
-    )
-    scope = (cluster.name,)
+
+    def finding(fault: str, summary: str, expected: str, seen: str, remedy: str) -> Finding:
+        return Finding(summary, (cluster.name,), expected, seen, remedy, fault)
+
+    def patch(server: Server, path: str, value: Any) -> str:
+        return patched(snapshot, config, server, path, value)
+
     if not on_port:
-        yield Finding(
-            f"no Gateway opens {EAST_WEST_PORT} on the east-west gateway of {cluster.name}: its services are not exposed",
-            scope,
-            expected=f"a Gateway for port {EAST_WEST_PORT}, mode {AUTO_PASSTHROUGH}, host *.local",
-            seen="none",
-            remedy=commands.apply(config.name, _manifest(service), namespace),
-            fault="ew-passthrough-missing",
+        return finding(
+            "ew-passthrough-missing",
+            f"no Gateway opens {EAST_WEST_PORT} on {gateway}: its services are not exposed",
+            f"a Gateway for port {EAST_WEST_PORT}, mode {AUTO_PASSTHROUGH}, host *.local",
+            "none",
+            commands.apply(config.name, _manifest(service), namespace_of(service)),
         )
-    elif not selecting:
-        yield Finding(
-            f"the Gateway {name_of(on_port[0].item)} selects no pod of the east-west gateway of {cluster.name}",
-            scope,
-            expected=f"a selector that matches pods with {selector}",
-            seen=", ".join(f"{key}={value}" for key, value in on_port[0].selector.items()),
-            remedy=commands.kubectl(
-                config.name,
-                f"patch {on_port[0].command_name} --type=json -p "
-                + _replace("/spec/selector", service["spec"].get("selector") or {}),
-                namespace_of(on_port[0].item),
-            ),
-            fault="ew-selector",
+    first = on_port[0]
+    if not selecting:
+        return finding(
+            "ew-selector",
+            f"the Gateway {name_of(first.item)} selects no pod of {gateway}",
+            f"a selector that matches pods with {_in_words(selector, ',')}",
+            _in_words(first.selector, ", "),
+            patch(first, "/spec/selector", selector),
         )
-    elif not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
-        wrong = selecting[0]
-        place = next(
-            number
-            for number, entry in enumerate(wrong.item["spec"]["servers"])
-            if (entry.get("port") or {}).get("number") == wrong.port
+    first = selecting[0]
+    if not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
+        ports = [entry.get("port") or {} for entry in first.item["spec"]["servers"]]
+        place = [port.get("number") for port in ports].index(first.port)
+        mode = first.mode or "without TLS"
+        return finding(
+            "ew-passthrough-mode",
+            f"port {EAST_WEST_PORT} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
+            f"tls.mode {AUTO_PASSTHROUGH}",
+            f"tls.mode {first.mode or '(none)'} in Gateway {name_of(first.item)}",
+            patch(first, f"/spec/servers/{place}/tls", {"mode": AUTO_PASSTHROUGH}),
         )
-        yield Finding(
-            f"port {EAST_WEST_PORT} of the east-west gateway of {cluster.name} is {wrong.mode or 'without TLS'}, not {AUTO_PASSTHROUGH}",
-            scope,
-            expected=f"tls.mode {AUTO_PASSTHROUGH}",
-            seen=f"tls.mode {wrong.mode or '(none)'} in Gateway {name_of(wrong.item)}",
-            remedy=commands.kubectl(
-                config.name,
-                f"patch {wrong.command_name} --type=json -p "
-                + _replace(f"/spec/servers/{place}/tls", {"mode": AUTO_PASSTHROUGH}),
-                namespace_of(wrong.item),
-            ),
-            fault="ew-passthrough-mode",
+    duplicates = duplicate_gateways(config)
+    twins = [one for one in duplicates if any(server.item is one for server in selecting)]
+    if len(twins) > 1:
+        names, opened = ", ".join(map(name_of, twins)), f"open port {EAST_WEST_PORT} of {gateway}"
+        deletes = [
+            commands.kubectl(config.name, f"delete {GATEWAYS} {name_of(item)}", namespace_of(item))
+            for item in twins[1:]
+        ]
+        return finding(
+            "ew-lds-nack",
+            f"the Gateways {names} {opened} for the same hosts",
+            "one Gateway for each port and host",
+            ", ".join(f"{namespace_of(item)}/{name_of(item)}" for item in twins),
+            " && ".join(deletes),
         )
-    elif (
-        len(
-            twins := [
-                item
-                for item in duplicate_gateways(config)
-                if any(server.item is item for server in selecting)
-            ]
+    hosts = [host for server in selecting for host in server.hosts]
+    if not any(covers(host, _MESH_HOST) or host.endswith(".local") for host in hosts):
+        return finding(
+            "ew-hosts",
+            f"the Gateway of {gateway} does not cover the mesh's hosts",
+            "host *.local, or hosts of the mesh's services",
+            ", ".join(hosts) or "no host",
+            patch(first, "/spec/servers/0/hosts", ["*.local"]),
         )
-        > 1
-    ):
-        yield Finding(
-            f"the Gateways {', '.join(map(name_of, twins))} open port {EAST_WEST_PORT} of the east-west gateway of {cluster.name} "
-            "for the same hosts",
-            scope,
-            expected="one Gateway for each port and host",
-            seen=", ".join(f"{namespace_of(item)}/{name_of(item)}" for item in twins),
-            remedy=" && ".join(
-                commands.kubectl(
-                    config.name,
-                    f"delete gateways.networking.istio.io {name_of(item)}",
-                    namespace_of(item),
-                )
-                for item in twins[1:]
-            ),
-            fault="ew-lds-nack",
-        )
-    elif not any(
-        covers(host, _MESH_HOST) or host.endswith(".local")
-        for server in selecting
-        for host in server.hosts
-    ):
-        hosts = [host for server in selecting for host in server.hosts]
-        yield Finding(
-            f"the Gateway of the east-west gateway of {cluster.name} does not cover the mesh's hosts",
-            scope,
-            expected="host *.local, or hosts of the mesh's services",
-            seen=", ".join(hosts) or "no host",
-            remedy=commands.kubectl(
-                config.name,
-                f"patch {selecting[0].command_name} --type=json -p "
-                + _replace("/spec/servers/0/hosts", ["*.local"]),
-                namespace_of(selecting[0].item),
-            ),
-            fault="ew-hosts",
-        )
+    return None
+
+
+def patched(
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, path: str, value: Any
+) -> str:
+    """The command that replaces a part of the Gateway of a server."""
+    change = [{"op": "replace", "path": path, "value": value}]
+    quoted = shlex.quote(json.dumps(change, separators=(",", ":")))
+    command = f"patch {GATEWAYS} {name_of(server.item)} --type=json -p {quoted}"
+    return Commands(snapshot).kubectl(config.name, command, namespace_of(server.item))
+
+
+def _in_words(labels: Mapping[str, str], separator: str) -> str:
+    return separator.join(f"{key}={value}" for key, value in labels.items())
 
 
 def duplicate_gateways(config: ClusterSnapshot) -> list[Object]:
-    """The Gateways that share port, host and selector with each other, the one that the documentation installs first."""
+    """The Gateways that share port, host and selector, first the one of the documentation."""
     seen: dict[tuple[Any, ...], list[Object]] = {}
     for item in config.objects.get("Gateway.networking.istio.io", ()):
         selector = tuple(sorted((item["spec"].get("selector") or {}).items()))
@@ -203,57 +188,59 @@ def duplicate_gateways(config: ClusterSnapshot) -> list[Object]:
                 if item not in seen.setdefault(key, []):
                     seen[key].append(item)
     groups = sorted(seen.values(), key=len)
-    order = sorted(
-        groups[-1] if groups else [],
-        key=lambda item: (name_of(item) != "cross-network-gateway", name_of(item)),
-    )
-    return order if len(order) > 1 else []
+    if not groups or len(groups[-1]) < 2:
+        return []
+    return sorted(groups[-1], key=lambda item: (name_of(item) != _DOCUMENTED, name_of(item)))
 
 
 def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterator[Found]:
-    """Whether the Envoys behind the Service have the listener, with an SNI chain for the probe service if there is one."""
-    probes = snapshot.probes
+    """What is wrong with the listener that the Envoys behind the Service have.
+
+    It needs an SNI chain for the probe service if there is one.
+    """
+    probes, commands = snapshot.probes, Commands(snapshot)
+    port, plane = _listener_port(service), snapshot.spec.control_plane_of(cluster.name).name
     for proxy in gateway_proxies(snapshot.clusters[cluster.name], service):
+        name = f"{proxy.pod} of {cluster.name}"
         if proxy.failures:
-            yield Gap(
-                f"east-west gateway {proxy.pod} of {cluster.name}: {proxy.failures[0].what} could not be read: {proxy.failures[0].error}"
-            )
+            yield unread(cluster, proxy)
             continue
-        if _cut_off(snapshot, cluster, proxy):
+        if _cut_off(snapshot, plane, proxy):
             continue  # what it has is old, and not the Gateway's fault: MC-CONTROL-005
-        chains = proxy.chains.get(str(_listener_port(service)))
-        wanted = f".{probes.service}.{probes.namespace}." if probes else ""
+        chains = proxy.chains.get(str(port))
         exposed = [name for chain in chains or () for name in chain.server_names]
-        if chains is not None and (
-            not wanted or any(wanted in name.replace("_.", ".") for name in exposed)
+        missing = f"has no SNI chain for {probes.service if probes else 'any service'}"
+        seen = f"{len(exposed)} SNI names"
+        if chains is None:
+            missing = f"has no listener on {port}"
+            seen = f"listeners on {', '.join(proxy.chains) or 'no port'}"
+        elif not probes or any(
+            f".{probes.service}.{probes.namespace}." in sni.replace("_.", ".") for sni in exposed
         ):
             continue
-        commands = Commands(snapshot)
+        delete = commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace)
         yield Finding(
-            f"the Envoy of the east-west gateway {proxy.pod} of {cluster.name} "
-            + (
-                f"has no listener on {_listener_port(service)}"
-                if chains is None
-                else f"has no SNI chain for {probes.service if probes else 'any service'}"
-            ),
+            f"the Envoy of the east-west gateway {name} {missing}",
             (cluster.name,),
             expected="one filter chain for each port and subset of each exposed service",
-            seen=f"{len(exposed)} SNI names"
-            if chains is not None
-            else f"listeners on {', '.join(proxy.chains) or 'no port'}",
-            remedy=f"istioctl proxy-status --context={commands.context(serving(snapshot, cluster.name).name)}; "
-            + commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace),
+            seen=seen,
+            remedy=f"istioctl proxy-status --context={commands.context(plane)}; {delete}",
             fault="ew-listener-missing",
         )
 
 
-def _cut_off(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> bool:
-    """Whether no istiod of its control plane says that the proxy is connected, and each says who is."""
+def unread(cluster: ClusterSpec, proxy: ProxyFacts) -> Gap:
+    """The gap that a gateway's Envoy leaves when something of it could not be read."""
+    first, gateway = proxy.failures[0], f"east-west gateway {proxy.pod} of {cluster.name}"
+    return Gap(f"{gateway}: {first.what} could not be read: {first.error}")
+
+
+def _cut_off(snapshot: Snapshot, plane: str, proxy: ProxyFacts) -> bool:
+    """Whether each istiod of its control plane says who is connected, and none names the proxy."""
     name = f"{proxy.pod}.{proxy.namespace}"
-    istiods = snapshot.clusters[serving(snapshot, cluster.name).name].istiods
     return all(
         "syncz" in istiod.debug and all(row["proxy"] != name for row in istiod.debug["syncz"] or ())
-        for istiod in istiods
+        for istiod in snapshot.clusters[plane].istiods
     )
 
 
@@ -267,29 +254,23 @@ def _by_gateway_api(cluster: ClusterSnapshot, service: Object) -> bool:
 
 
 def _listener_port(service: Object) -> int:
-    """The port on which the gateway's pods listen: the target of the Service port 15443, which is 15443 unless it was changed."""
+    """The port on which the gateway's pods listen: the target of the Service port 15443.
+
+    It is 15443 unless it was changed.
+    """
     for entry in service["spec"].get("ports") or ():
         if entry.get("port") == EAST_WEST_PORT and isinstance(entry.get("targetPort"), int):
             return int(entry["targetPort"])
     return EAST_WEST_PORT
 
 
-def _replace(path: str, value: Any) -> str:
-    return shlex.quote(
-        json.dumps([{"op": "replace", "path": path, "value": value}], separators=(",", ":"))
-    )
-
-
 def _manifest(service: Object) -> dict[str, Any]:
     port = {"number": _listener_port(service), "name": "tls", "protocol": "TLS"}
+    server = {"port": port, "tls": {"mode": AUTO_PASSTHROUGH}, "hosts": ["*.local"]}
+    label = (service["spec"].get("selector") or {}).get("istio", "eastwestgateway")
     return {
-        "apiVersion": "networking.istio.io/v1",
+        "apiVersion": NETWORKING_API,
         "kind": "Gateway",
-        "metadata": {"name": "cross-network-gateway"},
-        "spec": {
-            "selector": {
-                "istio": (service["spec"].get("selector") or {}).get("istio", "eastwestgateway")
-            },
-            "servers": [{"port": port, "tls": {"mode": AUTO_PASSTHROUGH}, "hosts": ["*.local"]}],
-        },
+        "metadata": {"name": _DOCUMENTED},
+        "spec": {"selector": {"istio": label}, "servers": [server]},
     }

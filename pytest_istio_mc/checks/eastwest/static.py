@@ -1,10 +1,17 @@
-"""East-west gateways: every network has one that is reachable, labelled, and passes exactly the mesh's own services through."""
+"""East-west gateways as configured: every network has one, with address, label and Gateway."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from ...istio_names import EAST_WEST_PORT, GATEWAY_PORT_LABEL, NETWORK_LABEL
+from ...istio_names import (
+    EAST_WEST_PORT,
+    GATEWAY_PORT_LABEL,
+    INJECTION_LABEL,
+    NETWORK_LABEL,
+    SERVICE_LABEL,
+)
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
@@ -12,19 +19,21 @@ from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..oracle import external_addresses, gateway_port
 from ..remedies import Commands
-from .passthrough import east_west_config, passes
+from .passthrough import NO_GATEWAY, east_west_config, east_west_services, gateway_pods, passes
 
-INSTALL = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#install-the-east-west-gateway-in-cluster1"
-EXPOSE = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#expose-services-in-cluster1"
+GUIDE = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/"
 
-_NEEDS = (Feature.MULTI_NETWORK,)
+NODES = "traffic.istio.io/nodeSelector"
+"""An annotation of a gateway's NodePort Service: the nodes whose addresses lead to it."""
+
+eastwest = partial(check, requires=(Feature.MULTI_NETWORK,))
 
 
-@check(
+@eastwest(
     "MC-EASTWEST-001",
-    "Every network has an east-west gateway with an external address, ready pods, and a place in every istiod's network gateways.",
-    spec_url=INSTALL,
-    requires=_NEEDS,
+    "Every network has an east-west gateway with an external address, ready pods, and a place in "
+    "every istiod's network gateways.",
+    spec_url=GUIDE + "#install-the-east-west-gateway-in-cluster1",
     explained_by=(
         "MC-EASTWEST-002",
         "MC-CONTROL-002",
@@ -33,7 +42,7 @@ _NEEDS = (Feature.MULTI_NETWORK,)
     ),
 )
 def gateways_with_addresses(snapshot: Snapshot) -> Verdict:
-    """Reads Services and EndpointSlices of the gateways, and ``networkz`` of every istiod that watches them."""
+    """Reads the gateways' Services and EndpointSlices, and ``networkz`` of every istiod."""
     networks = snapshot.spec.networks
     return verdict_from(
         each(networks, lambda network: _network(snapshot, network)),
@@ -42,14 +51,9 @@ def gateways_with_addresses(snapshot: Snapshot) -> Verdict:
     )
 
 
-def members(snapshot: Snapshot, network: str) -> tuple[ClusterSpec, ...]:
-    """The clusters on a network."""
-    return tuple(cluster for cluster in snapshot.spec.data_planes if cluster.network == network)
-
-
 def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
-    inside = members(snapshot, network)
-    scope = tuple(cluster.name for cluster in inside)
+    inside = (one.name for one in snapshot.spec.data_planes if one.network == network)
+    scope = tuple(inside)
     services = [
         (snapshot.clusters[name], service)
         for name in scope
@@ -61,15 +65,17 @@ def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
         for item in snapshot.clusters[name].objects.get("Gateway.gateway.networking.k8s.io", ())
         if labels_of(item).get(NETWORK_LABEL) == network
     ]
-    commands = Commands(snapshot)
     if not services and not resources:
+        peers = "peers are given pod addresses that they cannot reach"
+        labelled = f"a Service with the label {NETWORK_LABEL}={network}"
+        generate = f"samples/multicluster/gen-eastwest-gateway.sh --network {network}"
+        install = f"istioctl install --context={Commands(snapshot).context(scope[0])} -y -f -"
         yield Finding(
-            f"{network} has no east-west gateway: peers are given pod addresses that they cannot reach",
+            f"{network} has no east-west gateway: {peers}",
             scope,
-            expected=f"a Service with the label {NETWORK_LABEL}={network} and port {EAST_WEST_PORT} in {names(scope)}",
+            expected=f"{labelled} and port {EAST_WEST_PORT} in {names(scope)}",
             seen="no such Service",
-            remedy=f"samples/multicluster/gen-eastwest-gateway.sh --network {network} "
-            f"| istioctl install --context={commands.context(scope[0])} -y -f -  # in Istio's release archive",
+            remedy=f"{generate} | {install}  # in Istio's release archive",
             fault="ew-not-deployed",
         )
         return
@@ -86,27 +92,24 @@ def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
 def _lacking(
     snapshot: Snapshot, cluster: ClusterSnapshot, service: Object, network: str
 ) -> Iterator[Found]:
-    commands = Commands(snapshot)
     name, namespace = name_of(service), namespace_of(service)
+    gateway = f"the east-west gateway {name} of {cluster.name}"
     kind = service["spec"].get("type", "ClusterIP")
-    if kind == "NodePort" and "traffic.istio.io/nodeSelector" not in (
-        service["metadata"].get("annotations") or {}
-    ):
+    annotations = service["metadata"].get("annotations") or {}
+    if kind == "NodePort" and NODES not in annotations:
+        annotate = f"annotate service {name} {NODES}='{{}}'"
         yield Finding(
-            f"the east-west gateway {name} of {cluster.name} is a NodePort Service without node addresses",
+            f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
-            expected="the annotation traffic.istio.io/nodeSelector, or a LoadBalancer",
+            expected=f"the annotation {NODES}, or a LoadBalancer",
             seen="type NodePort, no annotation",
-            remedy=commands.kubectl(
-                cluster.name,
-                f"annotate service {name} traffic.istio.io/nodeSelector='{{}}'",
-                namespace,
-            ),
+            remedy=Commands(snapshot).kubectl(cluster.name, annotate, namespace),
             fault="ew-nodeport",
         )
     elif kind != "NodePort" and not external_addresses(service):
+        peers = f"so peers of {network} are given pod addresses"
         yield Finding(
-            f"the east-west gateway {name} of {cluster.name} has no external address, so peers of {network} are given pod addresses",
+            f"{gateway} has no external address, {peers}",
             (cluster.name,),
             expected="an address in status.loadBalancer.ingress, or in spec.externalIPs",
             seen=f"type {kind}, no address",
@@ -116,15 +119,13 @@ def _lacking(
     slices = [
         item
         for item in cluster.listed("EndpointSlice", namespace)
-        if labels_of(item).get("kubernetes.io/service-name") == name
+        if labels_of(item).get(SERVICE_LABEL) == name
     ]
-    ready = [
-        endpoint
+    if not any(
+        (endpoint.get("conditions") or {}).get("ready") is not False
         for item in slices
         for endpoint in item["endpoints"]
-        if (endpoint.get("conditions") or {}).get("ready") is not False
-    ]
-    if not ready:
+    ):
         yield _no_pods(snapshot, cluster, service)
 
 
@@ -133,15 +134,10 @@ def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object)
     name, namespace = name_of(service), namespace_of(service)
     spec = service["spec"]
     if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
-        by_hand = commands.kubectl(
-            cluster.name,
-            f'patch service {name} -p \'{{"spec":{{"externalIPs":["ADDRESS"]}}}}\'',
-            namespace,
-        )
-        return (
-            commands.kubectl(cluster.name, f"describe service {name}", namespace)
-            + f"  # why; or, by hand: {by_hand}"
-        )
+        patch = f'patch service {name} -p \'{{"spec":{{"externalIPs":["ADDRESS"]}}}}\''
+        by_hand = commands.kubectl(cluster.name, patch, namespace)
+        describe = commands.kubectl(cluster.name, f"describe service {name}", namespace)
+        return f"{describe}  # why; or, by hand: {by_hand}"
     # the type may be changed, the class of a load balancer may not
     ports = [
         {key: value for key, value in port.items() if key != "nodePort"}
@@ -158,42 +154,29 @@ def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object)
 
 
 def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> Finding:
-    commands = Commands(snapshot)
     name, namespace = name_of(service), namespace_of(service)
-    selector = ",".join(
-        f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items()
-    )
-    pods = [
-        item
-        for item in cluster.listed("Pod", namespace)
-        if (service["spec"].get("selector") or {"": ""}).items() <= labels_of(item).items()
-    ]
+    labels = service["spec"].get("selector") or {}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = gateway_pods(cluster, service)
     uninjected = any(
         container.get("image") == "auto"
         for pod in pods
         for container in pod["spec"].get("containers") or ()
     )
+    kubectl = partial(Commands(snapshot).kubectl, cluster.name)
     if uninjected:
-        remedy = (
-            commands.kubectl(
-                cluster.name, f"label namespace {namespace} istio-injection=enabled --overwrite"
-            )
-            + " && "
-        )
-        remedy += commands.kubectl(
-            cluster.name, f"rollout restart deployment -l {selector}", namespace
-        )
+        label = kubectl(f"label namespace {namespace} {INJECTION_LABEL}=enabled --overwrite")
+        restart = kubectl(f"rollout restart deployment -l {selector}", namespace)
+        remedy = f"{label} && {restart}"
     else:
-        remedy = commands.kubectl(
-            cluster.name, f"scale deployment -l {selector} --replicas=1", namespace
-        )
-        remedy += "; " + commands.kubectl(cluster.name, f"describe pods -l {selector}", namespace)
+        scale = kubectl(f"scale deployment -l {selector} --replicas=1", namespace)
+        remedy = f"{scale}; {kubectl(f'describe pods -l {selector}', namespace)}"
+    phases = ", ".join(f"{name_of(pod)}: {pod['status'].get('phase')}" for pod in pods)
     return Finding(
         f"the east-west gateway {name} of {cluster.name} has no ready pod, and is advertised still",
         (cluster.name,),
         expected="at least one ready pod",
-        seen=", ".join(f"{name_of(pod)}: {pod['status'].get('phase')}" for pod in pods)
-        or f"no pod with {selector}",
+        seen=phases or f"no pod with {selector}",
         remedy=remedy,
         fault="ew-not-injected" if uninjected else "res-ew-down",
     )
@@ -215,113 +198,93 @@ def _unknown_to_istiod(
         for _, service in labelled
         for address in external_addresses(service)
     }
+    # istiod resolves host names by itself, so those cannot be compared
     named = any(
         not address.replace(".", "").isdigit() and ":" not in address for address, _ in wanted
     )
-    scope = tuple(dict.fromkeys(cluster.name for cluster, _ in services))
+    clusters = [cluster.name for cluster, _ in services]
+    commands = Commands(snapshot)
     for plane in snapshot.spec.control_planes:
         home = snapshot.clusters[plane.name]
         if not home.istiods:
-            yield Gap(
-                f'cluster "{plane.name}": no istiod runs whose network gateways could be read'
-            )
+            unread = "no istiod runs whose network gateways could be read"
+            yield Gap(f'cluster "{plane.name}": {unread}')
         for istiod in home.istiods:
             known = {
                 (row["Addr"], row["Port"])
                 for row in istiod.debugged("networkz")
                 if row.get("Network") == network
             }
-            # istiod resolves host names by itself, so those cannot be compared
-            if (known == wanted or (named and known)) and known:
+            if not labelled or (known and (named or known == wanted)):
                 continue
-            if not labelled:
-                continue
+            other = f"other gateway addresses of {network} than it has"
+            logs = commands.istio(plane.name, f"logs {istiod.pod} --tail=500")
+            restart = commands.restart_istiod(plane.name)
             yield Finding(
                 f"istiod {istiod.pod} of {plane.name} knows "
-                + (
-                    f"other gateway addresses of {network} than it has"
-                    if known
-                    else f"no gateway of {network}"
-                ),
-                tuple(dict.fromkeys((*scope, plane.name))),
+                + (other if known else f"no gateway of {network}"),
+                tuple(dict.fromkeys((*clusters, plane.name))),
                 expected=", ".join(f"{address}:{port}" for address, port in sorted(wanted)),
                 seen=", ".join(f"{address}:{port}" for address, port in sorted(known)) or "none",
-                remedy=Commands(snapshot).istio(plane.name, f"logs {istiod.pod} --tail=500")
-                + f" | grep -i gateway; {Commands(snapshot).restart_istiod(plane.name)}",
+                remedy=f"{logs} | grep -i gateway; {restart}",
                 fault="ew-hostname" if named else "ew-unknown-to-istiod",
             )
 
 
-@check(
+@eastwest(
     "MC-EASTWEST-002",
-    "Every east-west gateway has its network's label, port 15443, and a Gateway that passes the mesh's hosts through.",
-    spec_url=EXPOSE,
-    requires=_NEEDS,
+    "Every east-west gateway has its network's label, port 15443, and a Gateway that passes the "
+    "mesh's hosts through.",
+    spec_url=GUIDE + "#expose-services-in-cluster1",
 )
 def gateways_configured(snapshot: Snapshot) -> Verdict:
-    """Judges the configuration that was applied, and the listener that the gateway's Envoy has because of it."""
-    services = [
-        (cluster, service)
-        for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
-        if service in snapshot.clusters[cluster.name].east_west_services()
-    ]
+    """Judges the configuration that was applied, and the listener of the gateway's Envoy."""
+    services = east_west_services(snapshot)
     if not services:
-        return verdict_from(
-            [Gap("no east-west gateway was found to judge; MC-EASTWEST-001 says what to install")],
-            "",
-        )
+        return verdict_from([NO_GATEWAY], "")
+    pass_through = f"pass the mesh's hosts through on port {EAST_WEST_PORT}"
     return verdict_from(
         each(services, lambda one: _misconfigured(snapshot, *one)),
-        f"{len(services)} east-west gateways are labelled and pass the mesh's hosts through on port {EAST_WEST_PORT}",
+        f"{len(services)} east-west gateways are labelled and {pass_through}",
         pairs=(cluster.name for cluster, _ in services),
     )
 
 
 def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterator[Found]:
     commands = Commands(snapshot)
-    name, namespace = name_of(service), namespace_of(service)
-    label = labels_of(service).get(NETWORK_LABEL, "")
-    if not label:
+    name, namespace, labels = name_of(service), namespace_of(service), labels_of(service)
+    gateway = f"the east-west gateway {name} of {cluster.name}"
+    if not labels.get(NETWORK_LABEL):
+        correct = f"label service {name} {NETWORK_LABEL}={cluster.network}"
         yield Finding(
-            f"the east-west gateway {name} of {cluster.name} carries no network label, so no istiod knows it as a gateway",
+            f"{gateway} carries no network label, so no istiod knows it as a gateway",
             (cluster.name,),
             expected=f"{NETWORK_LABEL}={cluster.network}",
             seen="no such label",
-            remedy=commands.kubectl(
-                cluster.name, f"label service {name} {NETWORK_LABEL}={cluster.network}", namespace
-            ),
+            remedy=commands.kubectl(cluster.name, correct, namespace),
             fault="ew-svc-label-missing",
         )
-    port = _port(service)
-    override = labels_of(service).get(GATEWAY_PORT_LABEL, "")
-    if port not in {entry.get("port") for entry in service["spec"].get("ports") or ()} or (
-        override and not override.isdigit()
-    ):
+    override = labels.get(GATEWAY_PORT_LABEL, "")
+    port = int(override) if override.isdigit() else EAST_WEST_PORT
+    ports = [entry.get("port") for entry in service["spec"].get("ports") or ()]
+    if port not in ports or (override and not override.isdigit()):
+        value = f'{{"name":"tls","port":{port},"targetPort":{port}}}'
+        change = f'[{{"op":"add","path":"/spec/ports/-","value":{value}}}]'
+        add = f"patch service {name} --type=json -p '{change}'"
+        unlabel = f"label service {name} {GATEWAY_PORT_LABEL}-"
+        label = f"; label {GATEWAY_PORT_LABEL}={override}" if override else ""
         yield Finding(
-            f"the east-west gateway {name} of {cluster.name} does not listen on the port that peers use, {override or port}",
+            f"{gateway} does not listen on the port that peers use, {override or port}",
             (cluster.name,),
             expected=f"port {EAST_WEST_PORT}",
-            seen=", ".join(str(entry.get("port")) for entry in service["spec"].get("ports") or ())
-            + (f"; label {GATEWAY_PORT_LABEL}={override}" if override else ""),
-            remedy=commands.kubectl(
-                cluster.name, f"label service {name} {GATEWAY_PORT_LABEL}-", namespace
-            )
-            if override
-            else commands.kubectl(
-                cluster.name,
-                f"patch service {name} --type=json -p "
-                f'\'[{{"op":"add","path":"/spec/ports/-","value":{{"name":"tls","port":{port},"targetPort":{port}}}}}]\'',
-                namespace,
-            ),
+            seen=", ".join(map(str, ports)) + label,
+            remedy=commands.kubectl(cluster.name, unlabel if override else add, namespace),
             fault="ew-gateway-port-label" if override else "ew-port-missing",
         )
         return
-    wrong = list(east_west_config(snapshot, cluster, service))
-    # a wrong configuration is why the listener is wrong
-    yield from wrong or passes(snapshot, cluster, service)
-
-
-def _port(service: Object) -> int:
-    label = labels_of(service).get(GATEWAY_PORT_LABEL, "")
-    return int(label) if label.isdigit() else EAST_WEST_PORT
+    wrong = east_west_config(snapshot, cluster, service)
+    if wrong:
+        # a wrong configuration is why the listener is wrong
+        yield wrong
+    else:
+        yield from passes(snapshot, cluster, service)

@@ -9,9 +9,10 @@ from ...observations import Request
 
 @dataclass(frozen=True)
 class Imported:
-    """A request from ``source`` for a service of the separate mesh ``target``, under the name that a ServiceEntry in ``source`` gives it.
+    """A request from ``source`` for a service of the separate mesh ``target``.
 
-    ``addresses`` are what that name resolves to for the client; without one no request was sent.
+    - ``host`` is the name that a ServiceEntry in ``source`` gives it.
+    - ``addresses`` are what that name resolves to for the client; without one none was sent.
     """
 
     source: str

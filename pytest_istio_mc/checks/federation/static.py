@@ -1,10 +1,11 @@
-"""Federation: separate meshes share a root and services by name, and nothing else."""
+"""Separate meshes share a root and services by name, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ...snapshot import IstiodFacts, Snapshot
+from ...recorded import IstiodFacts
+from ...snapshot import Snapshot
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -12,18 +13,17 @@ from ..judging import Found, Gap, each, names, verdict_from
 from ..links import active
 from ..remedies import Commands
 
-MESHES = "https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes"
-
 
 @check(
     "MC-FEDERATION-002",
-    "Federated meshes share no configuration: no control plane has access to, knows of, or serves another mesh's cluster.",
-    spec_url=MESHES,
+    "Federated meshes share no configuration: no control plane has access to, knows of, or serves "
+    "another mesh's cluster.",
+    spec_url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-meshes",
     requires=(Feature.FEDERATED,),
     explained_by=("MC-CONTROL-002",),
 )
 def nothing_shared(snapshot: Snapshot) -> Verdict:
-    """Remote secrets, and what every istiod replica says of the clusters that it watches and of the proxies that it serves."""
+    """No remote secrets, and every istiod replica watches and serves its own cluster only."""
     planes = snapshot.spec.control_planes
     replicas = sum(len(snapshot.clusters[plane.name].istiods) for plane in planes)
     return verdict_from(
@@ -39,8 +39,9 @@ def _shared(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
     if secrets:
         known = [key for keys in secrets.values() for key in keys]
         yield Finding(
-            f"{plane.name} holds remote secrets for {names(known)}; federated meshes keep their API servers to themselves",
-            tuple(dict.fromkeys((plane.name, *(key for key in known if key in snapshot.clusters)))),
+            f"{plane.name} holds remote secrets for {names(known)}; federated meshes keep their "
+            "API servers to themselves",
+            _scope(snapshot, plane, known),
             expected="no remote secret",
             seen=", ".join(secrets),
             remedy=commands.istio(plane.name, f"delete secret {' '.join(secrets)}"),
@@ -51,6 +52,11 @@ def _shared(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
     if not istiods:
         yield Gap(f'cluster "{plane.name}": no istiod runs that could be asked what it knows')
     yield from each(istiods, lambda istiod: _knows_others(snapshot, plane, istiod))
+
+
+def _scope(snapshot: Snapshot, plane: ClusterSpec, others: Iterable[str]) -> tuple[str, ...]:
+    members = (name for name in others if name in snapshot.clusters)
+    return tuple(dict.fromkeys((plane.name, *members)))
 
 
 def _knows_others(snapshot: Snapshot, plane: ClusterSpec, istiod: IstiodFacts) -> Iterator[Found]:
@@ -68,12 +74,9 @@ def _knows_others(snapshot: Snapshot, plane: ClusterSpec, istiod: IstiodFacts) -
         others = sorted(clusters - {plane.name, ""})
         if others:
             yield Finding(
-                f"istiod {istiod.pod} of {plane.name} {what} {names(others)}, which is not of its mesh",
-                tuple(
-                    dict.fromkeys(
-                        (plane.name, *(name for name in others if name in snapshot.clusters))
-                    )
-                ),
+                f"istiod {istiod.pod} of {plane.name} {what} {names(others)}, which is not of its "
+                "mesh",
+                _scope(snapshot, plane, others),
                 expected=f"{plane.name} only",
                 seen=names(sorted(clusters)),
                 remedy=Commands(snapshot).restart_istiod(plane.name),

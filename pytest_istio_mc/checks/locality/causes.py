@@ -1,4 +1,4 @@
-"""Causes: why requests do not go to the nearest instances, from what the client's proxy holds and what the mesh is told."""
+"""Causes: why requests do not go to the nearest instances."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from ...mesh import Mesh
-from ...snapshot import LOCALITY_LABELS, Snapshot
+from ...istio_names import LOCALITY_LABELS
+from ...snapshot import Snapshot
 from ..judging import names
-from ..remedies import istioctl, kubectl
-from ..replies import probes_of
-from ..trust.authority import serving
+from ..remedies import Commands
+from ..site import Here
 from .facts import ClientView
 
 
 @dataclass(frozen=True)
-class Cause:
-    """Why: in words that go on after a sentence (empty where nothing is known), what was seen, the remedy and the name of the fault."""
+class LikelyCause:
+    """Why, in words to end a sentence with; empty where nothing is known."""
 
     words: str
     seen: str
@@ -25,101 +24,86 @@ class Cause:
     fault: str
 
 
-def cause(
-    mesh: Mesh,
-    snapshot: Snapshot,
+def likely_cause(
+    here: Here,
     source: str,
     host: str,
     view: ClientView,
     *,
     ejecting: bool = False,
     shares: bool = False,
-) -> Cause:
-    """The first of the known causes that fits what the client's proxy in ``source`` holds for the service ``host``.
+) -> LikelyCause:
+    """The first known cause that fits what a client's proxy holds for ``host``.
 
-    ``ejecting``: its nearest instances were ill. ``shares``: it was about distribution, which needs no outlier detection.
+    - ``ejecting``: the nearest instances were ill.
+    - ``shares``: it is about distribution, which needs no outlier detection.
     """
-    probes = probes_of(mesh)
-    seen, service = describe(view), host.partition(".")[0]
-    config = mesh.spec.config_cluster(serving(snapshot, source)).name
-    pod = f"{probes.client(source).name}.{probes.namespace}"
-    look = istioctl(
-        mesh, source, f"proxy-config endpoints {pod} -o json | grep -A4 -e priority -e locality"
-    )
-    nodes = kubectl(mesh, source, f"get nodes -L {','.join(LOCALITY_LABELS)}")
+    spec, commands, probes = here.mesh.spec, Commands(here.snapshot), here.mesh.require_probes()
+    seen, service = _described(view), host.partition(".")[0]
+    config = spec.config_cluster(spec.control_plane_of(source)).name
+    asked = f"proxy-config endpoints {probes.client_pod(source)} -o json"
+    look = commands.istioctl(source, f"{asked} | grep -A4 -e priority -e locality")
+    nothing_known = LikelyCause("", seen, look, "")
+
+    def patch(policy: object) -> str:
+        text = shlex.quote(json.dumps({"spec": {"trafficPolicy": policy}}))
+        command = f"patch destinationrule {service} --type=merge -p {text}"
+        return commands.kubectl(config, command, probes.namespace)
+
     if view.error or not view.endpoints:
-        return Cause("", seen, look, "")
+        return nothing_known
     if view.outlier_detection is None and not shares:
-        words = ": the proxy has no outlier detection for it, without which Istio prefers no locality and fails over to none"
-        patch = {"outlierDetection": {"consecutive5xxErrors": 3, "maxEjectionPercent": 100}}
-        return Cause(words, seen, _patch(mesh, config, service, patch), "loc-no-outlier")
-    disabled = locality_disabled(snapshot, source)
-    if disabled:
-        remedy = kubectl(
-            mesh,
-            config,
-            f"-n {mesh.spec.istio_namespace} edit configmap istio  # remove localityLbSetting.enabled: false",
+        words = (
+            ": the proxy has no outlier detection for it, without which Istio prefers no locality "
+            "and fails over to none"
         )
-        return Cause(
-            f": locality load balancing is switched off in {config}",
-            f"{seen}; {disabled}",
-            remedy,
-            "loc-disabled",
-        )
+        detection = {"consecutive5xxErrors": 3, "maxEjectionPercent": 100}
+        return LikelyCause(words, seen, patch({"outlierDetection": detection}), "loc-no-outlier")
+    if disabled := _switched_off(here.snapshot, source):
+        words = f": locality load balancing is switched off in {config}"
+        edit = "edit configmap istio  # remove localityLbSetting.enabled: false"
+        remedy = commands.istio(config, edit)
+        return LikelyCause(words, f"{seen}; {disabled}", remedy, "loc-disabled")
     if ejecting and view.max_ejection_percent < 100:
-        words = f": at most {view.max_ejection_percent} % of the endpoints may be ejected, which is none of {len(view.endpoints)}"
-        return Cause(
-            words,
-            seen,
-            _patch(mesh, config, service, {"outlierDetection": {"maxEjectionPercent": 100}}),
-            "loc-max-ejection",
+        words = (
+            f": at most {view.max_ejection_percent} % of the endpoints may be ejected, "
+            f"which is none of {len(view.endpoints)}"
         )
+        remedy = patch({"outlierDetection": {"maxEjectionPercent": 100}})
+        return LikelyCause(words, seen, remedy, "loc-max-ejection")
+    nodes = commands.kubectl(source, f"get nodes -L {','.join(LOCALITY_LABELS)}")
     nowhere = sorted(
         {one.cluster or f"{one.address}:{one.port}" for one in view.endpoints if not one.region}
     )
     if nowhere:
-        return Cause(
-            f": the endpoints of {names(nowhere)} have no region", seen, nodes, "loc-node-labels"
-        )
+        words = f": the endpoints of {names(nowhere)} have no region"
+        return LikelyCause(words, seen, nodes, "loc-node-labels")
     if len(view.endpoints) > 1 and len({one.locality for one in view.endpoints}) == 1:
-        return Cause(
-            ": all its endpoints are in one locality for the proxy",
-            seen,
-            nodes,
-            "loc-same-everywhere",
-        )
-    return Cause("", seen, look, "")
+        words = ": all its endpoints are in one locality for the proxy"
+        return LikelyCause(words, seen, nodes, "loc-same-everywhere")
+    return nothing_known
 
 
-def describe(view: ClientView) -> str:
+def _described(view: ClientView) -> str:
     """What a proxy holds, in a line."""
     if view.error:
         return f"the proxy could not be read ({view.error})"
-    held = [
-        f"{one.address}:{one.port} in {one.locality or '(none)'}, priority {one.priority}, {one.health.lower()}"
+    held = "; ".join(
+        f"{one.address}:{one.port} in {one.locality or '(none)'}, "
+        f"priority {one.priority}, {one.health.lower()}"
         for one in view.endpoints
-    ]
-    detection = (
-        "none"
-        if view.outlier_detection is None
-        else json.dumps(dict(view.outlier_detection), sort_keys=True)
     )
-    return f"the proxy holds {'; '.join(held) or 'no endpoints'}; outlier detection: {detection}"
+    detection = "none"
+    if view.outlier_detection is not None:
+        detection = json.dumps(dict(view.outlier_detection), sort_keys=True)
+    return f"the proxy holds {held or 'no endpoints'}; outlier detection: {detection}"
 
 
-def locality_disabled(snapshot: Snapshot, source: str) -> str:
-    """What the control plane of a cluster says where it switches locality load balancing off; empty where it does not."""
-    for istiod in snapshot.clusters[serving(snapshot, source).name].istiods:
+def _switched_off(snapshot: Snapshot, source: str) -> str:
+    """How a cluster's control plane switches locality load balancing off; empty if not."""
+    plane = snapshot.spec.control_plane_of(source).name
+    for istiod in snapshot.clusters[plane].istiods:
         setting = (istiod.debug.get("mesh") or {}).get("localityLbSetting") or {}
         if setting.get("enabled") is False:
             return f"localityLbSetting of istiod {istiod.pod}: {json.dumps(setting)}"
     return ""
-
-
-def _patch(mesh: Mesh, config: str, service: str, policy: object) -> str:
-    patch = shlex.quote(json.dumps({"spec": {"trafficPolicy": policy}}))
-    return kubectl(
-        mesh,
-        config,
-        f"-n {probes_of(mesh).namespace} patch destinationrule {service} --type=merge -p {patch}",
-    )

@@ -1,4 +1,4 @@
-"""Localities: where clients and servers are, how far they are from each other for Istio, and what was seen of who answers first."""
+"""Facts of locality: where clients and servers are, and who answered first."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...observations import Request
-from ...snapshot import ProxyEndpoint, Snapshot, locality_of, name_of
+from ...recorded import ProxyEndpoint
+from ...snapshot import Snapshot, locality_of, name_of
 from ...spec import ClusterSpec, Locality, MeshSpec, common_locality
 from ...timelines import Record, Timeline, answered_in
 
-SAME_SUBZONE, SAME_ZONE, SAME_REGION, ELSEWHERE = range(4)
+SAME_SUBZONE, SAME_ZONE, SAME_REGION, OTHER_REGION = range(4)
 
+FAILURES_TO_EJECT = 3
+"""So many errors in a row eject an instance, by the rules that the checks make."""
 
-_WORDS = ("the same subzone", "the same zone", "the same region", "other regions")
+EJECTION_SECONDS = 2.0
+"""For how long at least, by the same rules."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the probes of one cluster are: its client, and its servers (more than one place where they are spread over zones)."""
+class ProbeLocalities:
+    """Where the client and the servers of one cluster are, perhaps in several zones."""
 
     client: Locality
     servers: tuple[Locality, ...]
@@ -27,31 +31,27 @@ class Place:
     @property
     def known(self) -> bool:
         """Whether the client and all servers have a region."""
-        return (
-            bool(self.client.region)
-            and bool(self.servers)
-            and all(server.region for server in self.servers)
-        )
+        return bool(self.servers) and all(one.region for one in (self.client, *self.servers))
 
 
-Places = Mapping[str, Place]
-"""The place of each cluster with workloads."""
+Where = Mapping[str, ProbeLocalities]
+"""By cluster with workloads."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """The clusters that are equally near to a client: how near (``SAME_SUBZONE`` to ``ELSEWHERE``), and their names."""
+    """The clusters at one distance from a client: ``SAME_SUBZONE`` to ``OTHER_REGION``."""
 
     distance: int
     clusters: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"{' and '.join(self.clusters)} ({_WORDS[self.distance]})"
-
 
 @dataclass(frozen=True)
 class Order:
-    """The tiers as seen from ``source``, nearest first. ``unseen`` are the clusters without a tier, each with the reason."""
+    """The tiers as seen from ``source``, nearest first.
+
+    ``unseen`` are the clusters without a tier, each with the reason.
+    """
 
     source: str
     tiers: tuple[Tier, ...]
@@ -63,7 +63,10 @@ class Order:
         return tuple(cluster for tier in self.tiers for cluster in tier.clusters)
 
     def nearest(self, without: Collection[str] = ()) -> tuple[str, ...]:
-        """The clusters that must answer where those in ``without`` cannot: what is left of the first tier of which anything is."""
+        """The clusters that must answer where those in ``without`` cannot.
+
+        These are what is left of the first tier of which anything is left.
+        """
         for tier in self.tiers:
             left = tuple(cluster for cluster in tier.clusters if cluster not in without)
             if left:
@@ -73,9 +76,10 @@ class Order:
 
 @dataclass(frozen=True)
 class ClientView:
-    """What the proxy of a client holds for one service: its endpoints, and the outlier detection of its Envoy cluster (None: none).
+    """What the proxy of a client holds for one service.
 
-    ``error`` says why it could not be read.
+    - ``outlier_detection`` is that of its Envoy cluster; None where it has none.
+    - ``error`` says why the proxy could not be read.
     """
 
     endpoints: tuple[ProxyEndpoint, ...] = ()
@@ -84,17 +88,19 @@ class ClientView:
 
     @property
     def max_ejection_percent(self) -> int:
-        """How much of the endpoints may be ejected; 10 where that is not set (Envoy, "Outlier detection")."""
+        """How much of the endpoints may be ejected; by default 10 (Envoy, "Outlier detection")."""
         return int((self.outlier_detection or {}).get("max_ejection_percent", 10))
 
 
 @dataclass(frozen=True)
-class Stage:
+class FailoverStage:
     """One stage of a client's way through a failover.
 
-    Since it began, the clusters in ``absent`` have no endpoints and those in ``failing`` answer with errors. Requests are sent all the
-    time: those ``before`` were until the ``nearest`` others alone answered, those ``after`` from then on; ``wanted`` is how many of these
-    it takes to tell. ``seconds`` is how long it took, ``None`` where it did not come about within ``budget_seconds``.
+    - From its beginning the clusters in ``absent`` have no endpoints, and those in ``failing``
+      answer with errors. Requests are sent all the time.
+    - ``before``: the requests until the ``nearest`` others alone answered; ``after``: the rest.
+    - ``wanted``: how many of these it takes to tell.
+    - ``seconds``: how long the shift took, None where it did not come within ``budget_seconds``.
     """
 
     source: str
@@ -114,16 +120,12 @@ class Stage:
     def settled(self) -> tuple[Record, ...]:
         """All that was sent after the shift, or without one the last requests.
 
-        Errors of those that are ill do not belong to it: an ejection is for a time (``baseEjectionTime``), after which Envoy tries them
-        again; of several each has been ejected at a moment of its own.
+        Errors of those that are ill do not belong to it: an ejection is for a time
+        (``baseEjectionTime``), after which Envoy tries them again, each at a moment of its own.
         """
         if self.seconds is None:
             return self.before[-20:]
-        return tuple(
-            record
-            for record in self.after
-            if record.succeeded or record.cluster not in self.failing
-        )
+        return tuple(one for one in self.after if one.succeeded or one.cluster not in self.failing)
 
     @property
     def lost(self) -> tuple[Record, ...]:
@@ -133,10 +135,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Journey:
-    """The stages that the client in ``source`` went through, its requests all the while, and the order that is right."""
+    """One client's way through stages, with all its requests and the right order."""
 
     order: Order
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[FailoverStage, ...] = ()
     timeline: Timeline = field(default_factory=lambda: Timeline(()))
 
     @property
@@ -144,16 +146,19 @@ class Journey:
         """The cluster of the client."""
         return self.order.source
 
-    def complete(self) -> bool:
+    @property
+    def is_complete(self) -> bool:
         """Whether every stage came about, so that all were seen."""
         return bool(self.stages) and all(stage.seconds is not None for stage in self.stages)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Counted requests from the client in ``source`` to a service, and the percentage that each group of clusters should answer.
+    """Counted requests to a service that is shared among groups of clusters.
 
-    ``seconds`` is how long it took until each group that should had answered some, ``None`` where one did not within ``budget_seconds``.
+    - ``shares``: the percentage that each group should answer.
+    - ``seconds``: how long it took until each had answered some, None where one did not within
+      ``budget_seconds``.
     """
 
     source: str
@@ -167,8 +172,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Unprotected:
-    """A service without outlier detection, as the client in ``source`` meets it: when all is ``well``, and when the instances in the
-    clusters ``failing``, the nearest, are ``ill``. Nothing was asked where not all clusters answered at first: ``seconds`` is None."""
+    """A service without outlier detection, as the client in ``source`` meets it.
+
+    - ``well``: requests when all instances are well.
+    - ``ill``: requests while those in ``failing``, the nearest, are ill.
+    - ``seconds``: how long it took until all clusters answered; None where they did not, and
+      nothing more was asked.
+    """
 
     source: str
     host: str
@@ -179,16 +189,16 @@ class Unprotected:
     view: ClientView = ClientView()
 
 
-def crosses_zones(where: Places, source: str, request: Request | Record) -> bool:
-    """Whether a request of the client in ``source`` was answered in another zone or region."""
+def crosses_zones(where: Where, source: str, request: Request | Record) -> bool:
+    """Whether a request from ``source`` was answered in another zone or region."""
     here, target = where[source].client, where.get(answered_in(request))
     return target is not None and all(
         (there.region, there.zone) != (here.region, here.zone) for there in target.servers
     )
 
 
-def places(snapshot: Snapshot) -> dict[str, Place]:
-    """The place of the probes in each cluster: what the spec declares, and where it is silent what their nodes say."""
+def localities(snapshot: Snapshot) -> dict[str, ProbeLocalities]:
+    """Where each cluster's probes are, by the spec, else by their nodes."""
     probes = snapshot.require_probes()
     found = {}
     for cluster in snapshot.spec.data_planes:
@@ -201,12 +211,12 @@ def places(snapshot: Snapshot) -> dict[str, Place]:
             declared_over(cluster, nodes.get(pod.node, Locality()))
             for pod in probes.servers(cluster.name)
         }
-        found[cluster.name] = Place(client, tuple(sorted(servers, key=str)))
+        found[cluster.name] = ProbeLocalities(client, tuple(sorted(servers, key=str)))
     return found
 
 
 def declared_over(cluster: ClusterSpec, node: Locality) -> Locality:
-    """The locality of a node of that cluster as it should be: what the spec declares goes before what the node says."""
+    """The locality that a node should have: the spec goes before its labels."""
     said = cluster.locality
     return Locality(
         said.region or node.region, said.zone or node.zone, said.subzone or node.subzone
@@ -214,19 +224,25 @@ def declared_over(cluster: ClusterSpec, node: Locality) -> Locality:
 
 
 def distance(client: Locality, server: Locality) -> int:
-    """How far a server is from a client for Istio (pilot/pkg/networking/util, ``LbPriority``): 0 is next to it, 3 in another region."""
+    """How far a server is from a client for Istio.
+
+    0 is next to it, 3 in another region, as in ``LbPriority`` (Istio, pilot/pkg/networking/util).
+    """
     if client.region != server.region:
-        return ELSEWHERE
+        return OTHER_REGION
     if client.zone != server.zone:
         return SAME_REGION
     return SAME_SUBZONE if client.subzone == server.subzone else SAME_ZONE
 
 
-def order(spec: MeshSpec, where: Places, source: str) -> Order:
+def order(spec: MeshSpec, where: Where, source: str) -> Order:
     """The clusters by their distance from the client in ``source``.
 
-    A cluster whose servers are at several distances has no tier, nor has one behind a gateway that also leads to clusters at another
-    distance: Envoy knows the gateway's address once, so that nobody can say which of them a request was meant for.
+    No tier has
+
+    - a cluster whose servers are at several distances;
+    - a cluster behind a gateway that also leads to clusters at another distance: Envoy knows the
+      gateway's address once, so nobody can say which of them a request was meant for.
     """
     near: dict[int, list[str]] = {}
     unseen: dict[str, str] = {}
@@ -235,101 +251,88 @@ def order(spec: MeshSpec, where: Places, source: str) -> Order:
         if len(reached) > 1:
             unseen[cluster.name] = f"its servers are at several distances from {source}"
         elif len(_distances(where, source, spec.behind_one_gateway(cluster.name, source))) > 1:
-            unseen[cluster.name] = (
-                f"the gateway of {cluster.network} leads to clusters at several distances from {source}"
-            )
+            leads = f"leads to clusters at several distances from {source}"
+            unseen[cluster.name] = f"the gateway of {cluster.network} {leads}"
         else:
             near.setdefault(reached.pop(), []).append(cluster.name)
     return Order(source, tuple(Tier(far, tuple(near[far])) for far in sorted(near)), unseen)
 
 
-def failover_order(spec: MeshSpec, where: Places, source: str) -> tuple[Order, str]:
-    """The order when one of the other regions is named as the next one for the region of ``source``, and that region: the last of those
-    that can be told apart. Empty where there are not two such regions."""
+def failover_order(spec: MeshSpec, where: Where, source: str) -> tuple[Order, str]:
+    """The order by a failover map for ``source``, and the region that it names.
+
+    - The region is the last of the other regions that can be told apart.
+    - It is empty where there are not two such regions; the order is the plain one then.
+    """
     plain = order(spec, where, source)
-    near = tuple(tier for tier in plain.tiers if tier.distance != ELSEWHERE)
+    near = tuple(tier for tier in plain.tiers if tier.distance != OTHER_REGION)
+    far = [name for tier in plain.tiers if tier.distance == OTHER_REGION for name in tier.clusters]
     regions: dict[str, list[str]] = {}
-    for tier in plain.tiers:
-        for cluster in tier.clusters if tier.distance == ELSEWHERE else ():
-            found = {
-                server.region
-                for name in spec.behind_one_gateway(cluster, source)
-                for server in where[name].servers
-            }
-            regions.setdefault(found.pop() if len(found) == 1 else "", []).append(cluster)
-    regions.pop("", None)
+    for cluster in far:
+        behind = spec.behind_one_gateway(cluster, source)
+        found = {server.region for name in behind for server in where[name].servers}
+        regions.setdefault(found.pop() if len(found) == 1 else "", []).append(cluster)
+    untold = regions.pop("", [])
     if len(regions) < 2 or not near:
         return plain, ""
     chosen = list(regions)[-1]
-    first, rest = (
-        tuple(regions.pop(chosen)),
-        tuple(cluster for clusters in regions.values() for cluster in clusters),
-    )
-    unseen = {
-        **plain.unseen,
-        **{
-            name: "its region cannot be told"
-            for name in plain.clusters
-            if name not in _names(near, first, rest)
-        },
-    }
-    return Order(source, (*near, Tier(ELSEWHERE, first), Tier(ELSEWHERE, rest)), unseen), chosen
+    first = tuple(regions.pop(chosen))
+    rest = tuple(cluster for clusters in regions.values() for cluster in clusters)
+    unseen = {**plain.unseen, **dict.fromkeys(untold, "its region cannot be told")}
+    tiers = (*near, Tier(OTHER_REGION, first), Tier(OTHER_REGION, rest))
+    return Order(source, tiers, unseen), chosen
 
 
-def groups(spec: MeshSpec, where: Places, source: str) -> dict[str, tuple[str, ...]]:
-    """The clusters that shares can be given to from ``source``, by the pattern that names their locality (``region1/zone1/*``).
+def groups(spec: MeshSpec, where: Where, source: str) -> dict[str, tuple[str, ...]]:
+    """The groups of clusters that can have shares, by the pattern of their locality.
 
-    Clusters in one locality, and those behind one gateway, are one group. The group of ``source`` itself comes first. One pattern never
-    covers another's clusters: where it would, the groups are one.
+    - A pattern is ``region1/zone1/*``.
+    - Clusters in one locality, and those behind one gateway, are one group.
+    - The group of ``source`` itself comes first.
+    - No pattern covers another's clusters: where it would, the groups are one.
     """
     found: list[set[str]] = []
     for cluster in spec.data_planes:
         mine = {cluster.name, *spec.behind_one_gateway(cluster.name, source)}
-        found = [
-            *(group for group in found if not group & mine),
-            mine.union(*(group for group in found if group & mine)),
-        ]
+        found = _merged(found, mine)
     merged = True
     while merged:
         merged = False
         for group in found:
+            pattern = _pattern(where, group)
             covered = {
                 name
                 for name in where
-                if any(_covers(_pattern(where, group), server) for server in where[name].servers)
+                if any(_covers(pattern, server) for server in where[name].servers)
             }
             if not covered <= group:
-                found = [other for other in found if not other & covered and other is not group] + [
-                    group.union(*(other for other in found if other & covered))
-                ]
+                found = _merged(found, covered | group)
                 merged = True
                 break
     names = [cluster.name for cluster in spec.data_planes]
-    ordered = sorted(
-        found,
-        key=lambda group: (
-            source not in group,
-            (min(map(names.index, group)) - names.index(source)) % len(names),
-        ),
-    )
+
+    def place(group: set[str]) -> tuple[bool, int]:
+        first = min(map(names.index, group))
+        return source not in group, (first - names.index(source)) % len(names)
+
     return {
-        written(_pattern(where, group)): tuple(sorted(group, key=names.index)) for group in ordered
+        written(_pattern(where, group)): tuple(sorted(group, key=names.index))
+        for group in sorted(found, key=place)
     }
 
 
-def _distances(where: Places, source: str, targets: Iterable[str]) -> set[int]:
-    return {
-        distance(where[source].client, server)
-        for target in targets
-        for server in where[target].servers
-    }
+def _merged(found: list[set[str]], members: set[str]) -> list[set[str]]:
+    """The groups, with those that have any of these members made one with them."""
+    apart = [group for group in found if not group & members]
+    return [*apart, members.union(*(group for group in found if group & members))]
 
 
-def _names(tiers: Iterable[Tier], *more: Iterable[str]) -> set[str]:
-    return {cluster for tier in tiers for cluster in tier.clusters}.union(*more)
+def _distances(where: Where, source: str, targets: Iterable[str]) -> set[int]:
+    client = where[source].client
+    return {distance(client, server) for target in targets for server in where[target].servers}
 
 
-def _pattern(where: Places, group: Iterable[str]) -> Locality:
+def _pattern(where: Where, group: Iterable[str]) -> Locality:
     return common_locality(server for name in group for server in where[name].servers)
 
 

@@ -1,117 +1,119 @@
-"""Locality load balancing, live: who answers first, who is next when those are gone or ill, and that all return."""
+"""Judges of failover: who answers first, who is next, and whether all return."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 
-from ...evidence.pictures import timeline_evidence
-from ...mesh import Mesh
 from ...observations import Request
-from ...snapshot import Snapshot
 from ...spec import Feature
+from ...statistics import MISS_PROBABILITY
 from ...timelines import Record, Timeline, answered_in
 from ...verdicts import Evidence, Finding, Verdict, not_applicable
-from ..catalogue import BELOW_ROUTES, Kind, check
+from ..catalogue import BELOW_ROUTES, check
 from ..judging import Found, Gap, names, verdict_from
 from ..replies import failures
-from .causes import cause
-from .facts import Journey, Places, Stage, crosses_zones, order, places
+from ..site import Here
+from .causes import likely_cause
+from .facts import (
+    EJECTION_SECONDS,
+    FAILURES_TO_EJECT,
+    FailoverStage,
+    Journey,
+    Where,
+    crosses_zones,
+    localities,
+    order,
+)
+from .observe import failover_maps, failovers
 
 LOCALITY = "https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/"
+FAILOVER = LOCALITY + "failover/"
 BELOW = (*BELOW_ROUTES, "MC-LOCALITY-001")
-NEEDS = (Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES)
+
+locality = partial(
+    check,
+    requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
+    explained_by=BELOW,
+)
 
 Sent = Request | Record
 
 
-@check(
+@locality(
     "MC-LOCALITY-002",
-    "With outlier detection, clients are answered by the nearest instances alone: of their subzone, else zone, else region.",
-    kind=Kind.LIVE,
-    requires=NEEDS,
+    "With outlier detection, clients are answered by the nearest instances alone: of their "
+    "subzone, else zone, else region.",
     spec_url=LOCALITY,
-    explained_by=BELOW,
+    sees=failovers,
 )
-def local_first(
-    mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey], miss_probability: float
-) -> Verdict:
-    """``miss_probability`` is that of an even spread over the clusters being mistaken for a preference."""
-    where, blocked = locate(mesh, snapshot)
+def local_first(here: Here, journeys: tuple[Journey, ...]) -> Verdict:
+    """The verdict says how likely an even spread passes for a preference."""
+    where, blocked = locate(here)
     if blocked:
         return blocked
     found: list[Found] = []
     sent: list[tuple[str, Sent]] = []
     for source in where:
-        first = next(
-            (
-                journey.stages[0]
-                for journey in journeys
-                if journey.source == source and journey.stages
-            ),
-            None,
-        )
-        found += (
-            judge_stage(mesh, snapshot, first) if first else [Gap(f"{source}: nothing was sent")]
-        )
-        sent += [(source, request) for request in first.settled] if first else []
+        own = (one.stages[0] for one in journeys if one.source == source and one.stages)
+        first = next(own, None)
+        if first is None:
+            found.append(Gap(f"{source}: nothing was sent"))
+            continue
+        found += judge_stage(here, first)
+        sent += [(source, request) for request in first.settled]
     crossing = sum(crosses_zones(where, source, request) for source, request in sent)
-    own = all(order(mesh.spec, where, source).nearest() == (source,) for source in where)
-    otherwise = (
-        f"{len(sent)} requests from {len(where)} clusters were answered by {'their own cluster' if own else 'the nearest clusters'} alone "
-        f"(by chance: {miss_probability:.0e}); {crossing} of them crossed zones"
-        + unseen(mesh, where)
+    at_home = all(order(here.mesh.spec, where, one).nearest() == (one,) for one in where)
+    nearest = "their own cluster" if at_home else "the nearest clusters"
+    passed = (
+        f"{len(sent)} requests from {len(where)} clusters were answered by {nearest} alone (by "
+        f"chance: {MISS_PROBABILITY:.0e}); {crossing} of them crossed zones{unseen(here, where)}"
     )
-    return verdict_from(found, otherwise, pairs=list(where)).with_evidence(zone_table(where, sent))
+    return verdict_from(found, passed, pairs=where).with_evidence(zone_table(where, sent))
 
 
-@check(
+@locality(
     "MC-LOCALITY-003",
-    "When the nearest instances are gone or ejected as unhealthy, the next nearest answer, and none farther away before them.",
-    kind=Kind.LIVE,
-    requires=NEEDS,
-    spec_url=LOCALITY + "failover/",
+    "When the nearest instances are gone or ejected as unhealthy, the next nearest answer, and "
+    "none farther away before them.",
+    spec_url=FAILOVER,
+    sees=failovers,
     explained_by=(*BELOW, "MC-LOCALITY-002"),
 )
-def fails_over_in_order(
-    mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey], failures_to_eject: int
-) -> Verdict:
-    """Endpoints that go away may cost no request; each that is ill costs as many as it takes to eject it, ``failures_to_eject``."""
-    where, blocked = locate(mesh, snapshot)
+def fails_over_in_order(here: Here, journeys: tuple[Journey, ...]) -> Verdict:
+    """Endpoints that go away may cost no request.
+
+    Each that is ill costs ``FAILURES_TO_EJECT``.
+    """
+    where, blocked = locate(here)
     if blocked:
         return blocked
-    steps = [
-        stage for journey in journeys for stage in journey.stages if stage.absent or stage.failing
-    ]
-    found = [item for stage in steps for item in judge_stage(mesh, snapshot, stage)]
-    found += incomplete(journeys, steps, "the failover")
+    steps = [one for journey in journeys for one in journey.stages if one.absent or one.failing]
+    found = [item for stage in steps for item in judge_stage(here, stage)]
+    found += _incomplete(journeys, steps, "the failover")
     removed = [stage for stage in steps if stage.absent and stage.seconds is not None]
     ejected = [stage for stage in steps if stage.failing and stage.seconds is not None]
     lost = sum(len(stage.lost) for stage in ejected)
-    otherwise = (
-        f"without endpoints, the next nearest answered after {longest(removed)} and no request failed; when they were ill, after "
-        f"{longest(ejected)}, and {lost} requests failed in {len(ejected)} failovers (ejection takes {failures_to_eject} each)"
+    passed = (
+        f"without endpoints, the next nearest answered after {longest(removed)} and no request "
+        f"failed; when they were ill, after {longest(ejected)}, and {lost} requests failed in "
+        f"{len(ejected)} failovers (ejection takes {FAILURES_TO_EJECT} each){unseen(here, where)}"
     )
-    otherwise += unseen(mesh, where)
-    return verdict_from(found, otherwise, pairs=titles(steps)).with_evidence(
-        *journey_evidence(journeys)
-    )
+    return _shown(verdict_from(found, passed, pairs=titles(steps)), journeys)
 
 
-@check(
+@locality(
     "MC-LOCALITY-004",
     "When the nearest instances are back or healthy again, all requests return to them.",
-    kind=Kind.LIVE,
-    requires=NEEDS,
-    spec_url=LOCALITY + "failover/",
+    spec_url=FAILOVER,
+    sees=failovers,
     explained_by=(*BELOW, "MC-LOCALITY-002", "MC-LOCALITY-003"),
 )
-def returns(
-    mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey], ejection_seconds: float
-) -> Verdict:
-    """``ejection_seconds`` is for how long an instance is ejected: it cannot come back sooner."""
-    where, blocked = locate(mesh, snapshot)
+def requests_return(here: Here, journeys: tuple[Journey, ...]) -> Verdict:
+    """An instance cannot come back before its ejection is over."""
+    where, blocked = locate(here)
     if blocked:
         return blocked
     steps = [
@@ -120,109 +122,86 @@ def returns(
         for stage in journey.stages[1:]
         if not stage.absent and not stage.failing
     ]
-    found = [item for stage in steps for item in judge_stage(mesh, snapshot, stage)]
-    found += incomplete(journeys, steps, "the return")
+    found = [item for stage in steps for item in judge_stage(here, stage)]
+    found += _incomplete(journeys, steps, "the return")
     back = [stage for stage in steps if stage.seconds is not None]
     healed = [stage for stage in back if any(other.failing for other in _before(journeys, stage))]
     restored = [stage for stage in back if stage not in healed]
-    otherwise = (
-        f"the nearest alone answered {longest(restored)} after their endpoints were back, and {longest(healed)} after they were well again "
-        f"(an ejection is for {ejection_seconds:g} s); no request failed" + unseen(mesh, where)
+    passed = (
+        f"the nearest alone answered {longest(restored)} after their endpoints were back, and "
+        f"{longest(healed)} after they were well again (an ejection is for {EJECTION_SECONDS:g} s);"
+        f" no request failed{unseen(here, where)}"
     )
-    return verdict_from(found, otherwise, pairs=titles(steps)).with_evidence(
-        *journey_evidence(journeys)
-    )
+    return _shown(verdict_from(found, passed, pairs=titles(steps)), journeys)
 
 
-@check(
+@locality(
     "MC-LOCALITY-005",
     "The failover map of a DestinationRule decides which other region is next.",
-    kind=Kind.LIVE,
-    requires=NEEDS,
-    spec_url=LOCALITY + "failover/",
+    spec_url=FAILOVER,
+    sees=failover_maps,
     explained_by=(*BELOW, "MC-LOCALITY-002", "MC-LOCALITY-003"),
 )
-def map_decides(mesh: Mesh, snapshot: Snapshot, journeys: Sequence[Journey]) -> Verdict:
-    """Seen only by clients that have two or more other regions to go to."""
-    where, blocked = locate(mesh, snapshot)
+def map_decides(here: Here, journeys: tuple[Journey, ...]) -> Verdict:
+    """Only clients with two or more other regions can see it."""
+    where, blocked = locate(here)
     if blocked:
         return blocked
     if not journeys:
         return not_applicable(
-            "no client can tell two other regions apart, so that there is nothing for a failover map to decide; three clusters in a region "
-            "each would show it (--mesh-spec)"
+            "no client can tell two other regions apart, so that there is nothing for a failover "
+            "map to decide; three clusters in a region each would show it (--mesh-spec)"
         )
-    found = [
-        item
-        for journey in journeys
-        for stage in journey.stages
-        for item in judge_stage(mesh, snapshot, stage)
-    ]
-    steps = [stage for journey in journeys for stage in journey.stages if stage.absent]
-    chosen = [
-        f"{journey.source} to {names(journey.order.tiers[-2].clusters)}" for journey in journeys
-    ]
-    otherwise = f"{', '.join(chosen)} first, as mapped, within {longest(steps)}, and further regions only when these were gone, too"
-    silent = [source for source in where if source not in {journey.source for journey in journeys}]
+    stages = [stage for journey in journeys for stage in journey.stages]
+    found = [item for stage in stages for item in judge_stage(here, stage)]
+    steps = [stage for stage in stages if stage.absent]
+    chosen = ", ".join(f"{one.source} to {names(one.order.tiers[-2].clusters)}" for one in journeys)
+    passed = (
+        f"{chosen} first, as mapped, within {longest(steps)}, "
+        "and further regions only when these were gone, too"
+    )
+    silent = [source for source in where if source not in {one.source for one in journeys}]
     if silent:
-        otherwise += f"; not seen from {names(silent)}, which see fewer than two other regions"
-    return verdict_from(found, otherwise, pairs=titles(steps)).with_evidence(
-        *journey_evidence(journeys)
-    )
+        passed += f"; not seen from {names(silent)}, which see fewer than two other regions"
+    return _shown(verdict_from(found, passed, pairs=titles(steps)), journeys)
 
 
-def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]:
+def judge_stage(here: Here, stage: FailoverStage) -> Iterator[Found]:
     """What is wrong with one stage."""
-    wanted = f"only {names(stage.nearest)} to answer"
-    title = f"{stage.source}, {stage.name}"
-    why = cause(mesh, snapshot, stage.source, stage.host, stage.view, ejecting=bool(stage.failing))
-    counted = Counter(answered_in(request) or "nobody" for request in stage.settled)
-    spread = (
-        ", ".join(f"{cluster} {count}" for cluster, count in sorted(counted.items()))
-        or "nothing was sent"
-    )
-    failed = failures([request for request in stage.settled if not request.succeeded])
-    seen = f"answers: {spread}" + (f"; failures: {failed}" if failed else "") + f"; {why.seen}"
+    wanted, title = f"only {names(stage.nearest)} to answer", f"{stage.source}, {stage.name}"
+    ejecting = bool(stage.failing)
+    why = likely_cause(here, stage.source, stage.host, stage.view, ejecting=ejecting)
+    failed = [request for request in stage.settled if not request.succeeded]
+    failed_as = f"; failures: {failures(failed)}" if failed else ""
+    seen = f"answers: {answer_counts(stage.settled)}{failed_as}; {why.seen}"
     clusters = tuple(dict.fromkeys((stage.source, *stage.nearest, *stage.absent, *stage.failing)))
     if stage.seconds is None:
         within = f"within {stage.budget_seconds:g} s"
-        fault = why.fault or (
-            "no-failover" if stage.absent or stage.failing else "locality-ignored"
-        )
         yield Finding(
             f"{title}: {names(stage.nearest)} did not take over all requests {within}{why.words}",
             clusters,
             f"{wanted} {within}",
             seen,
             why.remedy,
-            fault,
+            why.fault or ("no-failover" if stage.absent or ejecting else "locality-ignored"),
         )
         return
     astray = {answered_in(request) for request in stage.settled} - {"", *stage.nearest}
     if astray:
-        strangers = names(sorted(astray))
-        yield Finding(
-            f"{title}: {strangers} answers, too{why.words}",
-            clusters,
-            wanted,
-            seen,
-            why.remedy,
-            why.fault or "locality-ignored",
-        )
+        summary = f"{title}: {names(sorted(astray))} answers, too{why.words}"
+        fault = why.fault or "locality-ignored"
+        yield Finding(summary, clusters, wanted, seen, why.remedy, fault)
     if len(stage.settled) < stage.wanted:
         yield Gap(
-            f"{title}: {len(stage.settled)} requests after the shift are too few to tell, {stage.wanted} are needed; is the client slow?"
+            f"{title}: {len(stage.settled)} requests after the shift are too few to tell, "
+            f"{stage.wanted} are needed; is the client slow?"
         )
-    lost = (
-        [request for request in stage.settled if not request.succeeded]
-        if stage.failing
-        else list(stage.lost)
-    )
+    lost = failed if ejecting else stage.lost
     if lost:
-        total = len(stage.settled) if stage.failing else len(stage.before) + len(stage.settled)
-        summary = f"{title}: {len(lost)} of {total} requests failed although healthy instances were there all the time"
+        total = len(stage.settled) + (0 if ejecting else len(stage.before))
         yield Finding(
-            summary,
+            f"{title}: {len(lost)} of {total} requests failed although healthy instances "
+            "were there all the time",
             clusters,
             "no failed request",
             f"failures: {failures(lost)}; {why.seen}",
@@ -231,63 +210,66 @@ def judge_stage(mesh: Mesh, snapshot: Snapshot, stage: Stage) -> Iterator[Found]
         )
 
 
-def incomplete(journeys: Sequence[Journey], steps: Collection[Stage], what: str) -> Iterator[Gap]:
-    """A gap for each client that did not get as far as to show something; what kept it is a finding elsewhere."""
+def _incomplete(
+    journeys: Sequence[Journey], steps: Collection[FailoverStage], what: str
+) -> Iterator[Gap]:
+    """A gap for each client that was kept from it by what is a finding elsewhere."""
+    seen = {stage.source for stage in steps}
     for journey in journeys:
-        if (
-            len(journey.order.tiers) > 1
-            and not journey.complete()
-            and not any(stage.source == journey.source for stage in steps)
-        ):
-            yield Gap(
-                f"{journey.source}: {what} could not be seen, because a stage before it did not come about"
-            )
+        goes = len(journey.order.tiers) > 1 and not journey.is_complete
+        if goes and journey.source not in seen:
+            why = "because a stage before it did not come about"
+            yield Gap(f"{journey.source}: {what} could not be seen, {why}")
 
 
-def locate(mesh: Mesh, snapshot: Snapshot) -> tuple[Places, Verdict | None]:
+def locate(here: Here) -> tuple[Where, Verdict | None]:
     """Where everything is, and a verdict where that makes locality checks pointless."""
-    where = places(snapshot)
+    where = localities(here.snapshot)
     if not any(place.known for place in where.values()):
         return where, not_applicable(
-            "no node has a region, so that all instances are equally near; label the nodes with topology.kubernetes.io/region and "
-            "topology.kubernetes.io/zone, or declare the clusters' region and zone in a --mesh-spec file"
+            "no node has a region, so that all instances are equally near; label the nodes with "
+            "topology.kubernetes.io/region and topology.kubernetes.io/zone, or declare the "
+            "clusters' region and zone in a --mesh-spec file"
         )
-    if not any(len(order(mesh.spec, where, source).tiers) > 1 for source in where):
+    if not any(len(order(here.mesh.spec, where, source).tiers) > 1 for source in where):
         return where, not_applicable(
             "all clusters are in one locality, so that none is nearer than another"
         )
     return where, None
 
 
-def unseen(mesh: Mesh, where: Places) -> str:
+def unseen(here: Here, where: Where) -> str:
     """What this mesh cannot show, as the end of a sentence."""
-    orders = [order(mesh.spec, where, source) for source in where]
+    orders = [order(here.mesh.spec, where, source) for source in where]
     distances = max(len(one.tiers) for one in orders)
-    text = (
-        f"; not seen: the order among farther ones, as no client has instances at more than {distances} distances"
-        if distances < 3
-        else ""
-    )
+    told = []
+    if distances < 3:
+        most = f"as no client has instances at more than {distances} distances"
+        told.append(f"the order among farther ones, {most}")
     for one in orders:
-        text += "".join(
-            f"; not seen: {cluster} from {one.source}, as {reason}"
-            for cluster, reason in one.unseen.items()
-        )
-    return text
+        told += [f"{name} from {one.source}, as {reason}" for name, reason in one.unseen.items()]
+    return "".join(f"; not seen: {text}" for text in told)
 
 
-def longest(stages: Iterable[Stage]) -> str:
+def answer_counts(requests: Iterable[Sent]) -> str:
+    """How many requests each cluster answered, in words."""
+    counted = Counter(answered_in(request) or "nobody" for request in requests)
+    counts = ", ".join(f"{cluster} {count}" for cluster, count in sorted(counted.items()))
+    return counts or "nothing was sent"
+
+
+def longest(stages: Iterable[FailoverStage]) -> str:
     """The longest of their times."""
     return f"{max((stage.seconds or 0.0 for stage in stages), default=0.0):.2f} s at most"
 
 
-def titles(stages: Iterable[Stage]) -> list[str]:
+def titles(stages: Iterable[FailoverStage]) -> list[str]:
     """Stages as reports name them."""
     return [f"{stage.source}, {stage.name}" for stage in stages]
 
 
-def zone_table(where: Places, sent: Iterable[tuple[str, Sent]]) -> Evidence:
-    """Who answered whom, by zone, and the share of the requests that crossed zones."""
+def zone_table(where: Where, sent: Iterable[tuple[str, Sent]]) -> Evidence:
+    """Who answered whom, by zone, and the share that crossed zones."""
     counted: dict[str, Counter[str]] = {}
     total = crossing = 0
     for source, request in sent:
@@ -295,9 +277,8 @@ def zone_table(where: Places, sent: Iterable[tuple[str, Sent]]) -> Evidence:
         if cluster in where:
             total += 1
             crossing += crosses_zones(where, source, request)
-            counted.setdefault(f"{source} ({where[source].client})", Counter())[
-                f"{cluster} ({names(map(str, where[cluster].servers))})"
-            ] += 1
+            answered = counted.setdefault(f"{source} ({where[source].client})", Counter())
+            answered[f"{cluster} ({names(map(str, where[cluster].servers))})"] += 1
     table = {
         "answered": total,
         "crossed_zones": crossing,
@@ -307,8 +288,8 @@ def zone_table(where: Places, sent: Iterable[tuple[str, Sent]]) -> Evidence:
     return Evidence("answers by zone", json.dumps(table, indent=1), "application/json")
 
 
-def journey_evidence(journeys: Sequence[Journey]) -> tuple[Evidence, ...]:
-    """The time line of all clients, and a table of the stages."""
+def _shown(verdict: Verdict, journeys: Sequence[Journey]) -> Verdict:
+    """The verdict with a table of stages, and the time line of all clients."""
     rows = [
         {
             "source": stage.source,
@@ -321,16 +302,17 @@ def journey_evidence(journeys: Sequence[Journey]) -> tuple[Evidence, ...]:
         for journey in journeys
         for stage in journey.stages
     ]
-    flows = tuple(flow for journey in journeys for flow in journey.timeline.flows)
     table = Evidence("stages", json.dumps(rows, indent=1), "application/json")
+    verdict = verdict.with_evidence(table)
+    flows = tuple(flow for journey in journeys for flow in journey.timeline.flows)
     if not flows:
-        return (table,)
+        return verdict
     marks = tuple(mark for journey in journeys for mark in journey.timeline.marks)
     error = max(journey.timeline.clock_error_seconds for journey in journeys)
-    return (table, *timeline_evidence(Timeline(flows, marks, error), "failover"))
+    return verdict.with_timeline("failover", Timeline(flows, marks, error))
 
 
-def _before(journeys: Sequence[Journey], stage: Stage) -> tuple[Stage, ...]:
+def _before(journeys: Sequence[Journey], stage: FailoverStage) -> tuple[FailoverStage, ...]:
     for journey in journeys:
         if stage in journey.stages:
             return journey.stages[: journey.stages.index(stage)]

@@ -1,20 +1,13 @@
-"""Locality, from the snapshot: nodes are labelled, proxies know where they are and where each endpoint is."""
+"""Judge of localities: nodes are labelled, proxies know their own and each endpoint's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ...errors import ObservationError
-from ...snapshot import (
-    LOCALITY_LABELS,
-    ClusterSnapshot,
-    Object,
-    ProxyFacts,
-    Snapshot,
-    labels_of,
-    locality_of,
-    name_of,
-)
+from ...istio_names import LOCALITY_LABELS
+from ...recorded import IstiodFacts, ProxyFacts
+from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, locality_of, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
@@ -29,7 +22,6 @@ from ..oracle import (
     service_ports,
 )
 from ..remedies import Commands
-from ..trust.authority import serving
 from .facts import declared_over
 
 LOCALITY = "https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/"
@@ -37,21 +29,26 @@ LOCALITY = "https://istio.io/latest/docs/tasks/traffic-management/locality-load-
 
 @check(
     "MC-LOCALITY-001",
-    "Nodes are labelled with where they are, and proxies know their own and each endpoint's region, zone and subzone.",
+    "Nodes are labelled with where they are, and proxies know their own and each endpoint's "
+    "region, zone and subzone.",
     spec_url=LOCALITY + "before-you-begin/",
     requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
     explained_by=("MC-CONTROL-002", "MC-CONTROL-005"),
 )
 def localities_known(snapshot: Snapshot) -> Verdict:
-    """Istio takes the locality of an endpoint from the node's labels when it learns of it, that of a proxy when this connects: a label
-    that is changed later reaches neither, but new Services."""
+    """A label that is changed later reaches neither old endpoints nor old proxies.
+
+    Istio takes an endpoint's locality from the node when it learns of it, a proxy's when this
+    connects; only new Services get the new labels.
+    """
     clusters = snapshot.spec.data_planes
     nodes = [(cluster, node) for cluster in clusters for node in _listed(snapshot, cluster)]
-    declared = [cluster for cluster in clusters if cluster.locality.region]
+    declared = any(cluster.locality.region for cluster in clusters)
     if nodes and not declared and not any(locality_of(node).region for _, node in nodes):
         return not_applicable(
-            "no node has a region, and the mesh spec declares none, so that all instances are equally near; label the nodes with "
-            f"{LOCALITY_LABELS[0]} and {LOCALITY_LABELS[1]} to have Istio prefer the nearest"
+            "no node has a region, and the mesh spec declares none, so that all instances are "
+            f"equally near; label the nodes with {LOCALITY_LABELS[0]} and {LOCALITY_LABELS[1]} "
+            "to have Istio prefer the nearest"
         )
     found: list[Found] = []
     found += each(nodes, lambda cell: _node(snapshot, *cell))
@@ -68,13 +65,18 @@ def localities_known(snapshot: Snapshot) -> Verdict:
         gateways = gateway_addresses(snapshot)
         found += each(proxies, lambda cell: _endpoints(snapshot, *cell, gateways))
     known = sum(_own(snapshot, cluster, proxy) is not None for cluster, proxy in proxies)
-    places = dict.fromkeys(str(locality_of(node)) for _, node in nodes)
-    otherwise = f"{len(nodes)} nodes are in {names(places)}; " + (
-        f"{known} of {len(proxies)} proxies are taken to be where their nodes are, and so are the endpoints that they hold"
-        if known
-        else "the endpoints that proxies hold are where their nodes are (where istiod takes the proxies to be was not recorded)"
+    told = (
+        "the endpoints that proxies hold are where their nodes are "
+        "(where istiod takes the proxies to be was not recorded)"
     )
-    return verdict_from(found, otherwise, pairs=[cluster.name for cluster in clusters])
+    if known:
+        told = (
+            f"{known} of {len(proxies)} proxies are taken to be where their nodes are, "
+            "and so are the endpoints that they hold"
+        )
+    listed = names(dict.fromkeys(str(locality_of(node)) for _, node in nodes))
+    passed = f"{len(nodes)} nodes are in {listed}; {told}"
+    return verdict_from(found, passed, pairs=[cluster.name for cluster in clusters])
 
 
 def _listed(snapshot: Snapshot, cluster: ClusterSpec) -> tuple[Object, ...]:
@@ -90,53 +92,48 @@ def _unlisted(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
 
 
 def _node(snapshot: Snapshot, cluster: ClusterSpec, node: Object) -> Iterator[Found]:
-    """The labels against what the spec declares; without that, a region where other nodes of the mesh have one."""
-    has = locality_of(node)
-    wanted = declared_over(cluster, has)
-    if has == wanted and has.region:
+    """The labels against what the spec declares.
+
+    Without that, a region is wanted where other nodes of the mesh have one.
+    """
+    has, labels, commands = locality_of(node), labels_of(node), Commands(snapshot)
+    expected = declared_over(cluster, has)
+    if has == expected and has.region:
         return
-    labels = dict(zip(LOCALITY_LABELS, (wanted.region, wanted.zone, wanted.subzone), strict=True))
-    wrong = {
-        label: value
-        for label, value in labels.items()
-        if value and labels_of(node).get(label, "") != value
-    }
-    missing = [label for label in wrong if label not in labels_of(node)] or (
-        [LOCALITY_LABELS[0]] if not has.region and not wrong else []
-    )
-    assigned = (
-        " ".join(f"{label}={value}" for label, value in wrong.items())
-        or f"{LOCALITY_LABELS[0]}=REGION  # the region that this node is in"
-    )
-    relabel = Commands(snapshot).kubectl(
-        cluster.name, f"label node {name_of(node)} --overwrite {assigned}"
-    )
-    restart = Commands(snapshot).restart_workloads(cluster.name) if wrong else ""
+    parts = zip(LOCALITY_LABELS, (expected.region, expected.zone, expected.subzone), strict=True)
+    wanted = {label: value for label, value in parts if value}
+    wrong = {label: value for label, value in wanted.items() if labels.get(label, "") != value}
+    missing = [label for label in wrong if label not in labels]
+    if not has.region and not wrong:
+        missing = [LOCALITY_LABELS[0]]
+    assigned = " ".join(f"{label}={value}" for label, value in wrong.items())
+    assigned = assigned or f"{LOCALITY_LABELS[0]}=REGION  # the region that this node is in"
+    remedy = commands.kubectl(cluster.name, f"label node {name_of(node)} --overwrite {assigned}")
+    if wrong:
+        remedy = f"{remedy} && {commands.restart_workloads(cluster.name)}"
+    fault = f"is labelled as in {has}, which is not where {cluster.name} is"
+    if missing:
+        fault = f"has no label {names(missing)}"
+    seen = [f"{label}={labels[label]}" for label in labels if label in LOCALITY_LABELS]
     yield Finding(
-        f"node {name_of(node)} of {cluster.name} "
-        + (
-            f"has no label {names(missing)}"
-            if missing
-            else f"is labelled as in {has}, which is not where {cluster.name} is"
-        ),
+        f"node {name_of(node)} of {cluster.name} {fault}",
         (cluster.name,),
-        expected=", ".join(f"{label}={value}" for label, value in labels.items() if value)
+        expected=", ".join(f"{label}={value}" for label, value in wanted.items())
         or "a region, as nodes of other clusters have",
-        seen=", ".join(
-            f"{label}={value}"
-            for label, value in labels_of(node).items()
-            if label in LOCALITY_LABELS
-        )
-        or "none of these labels",
-        remedy=f"{relabel} && {restart}" if restart else relabel,
+        seen=", ".join(seen) or "none of these labels",
+        remedy=remedy,
         fault="loc-node-labels" if missing else "loc-node-wrong",
     )
 
 
+def _istiods(snapshot: Snapshot, cluster: ClusterSpec) -> tuple[IstiodFacts, ...]:
+    """Those that serve the proxies of a cluster."""
+    return snapshot.clusters[snapshot.spec.control_plane_of(cluster.name).name].istiods
+
+
 def _own(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> str | None:
-    """Where the control plane takes a proxy to be, None where that was not recorded."""
-    plane = snapshot.clusters[serving(snapshot, cluster.name).name]
-    for istiod in plane.istiods:
+    """Where the control plane takes a proxy to be; None if not recorded."""
+    for istiod in _istiods(snapshot, cluster):
         for row in istiod.debug.get("adsz") or ():
             if row["proxy"] == f"{proxy.pod}.{proxy.namespace}":
                 return str(row["locality"])
@@ -150,31 +147,32 @@ def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Itera
         return
     if node is None:
         return
-    wanted = declared_over(cluster, locality_of(node))
+    labelled = locality_of(node)
+    wanted = declared_over(cluster, labelled)
     if own != str(wanted):
-        restart = Commands(snapshot).kubectl(
-            cluster.name, f"delete pod {proxy.pod}", proxy.namespace
-        )
-        stale = own != str(locality_of(node))
+        delete = f"delete pod {proxy.pod}"
+        stale = f", though its node is labelled {labelled or 'nothing'}"
         yield Finding(
             f"istiod takes proxy {proxy.pod} of {cluster.name} to be in {own or 'no locality'}"
-            + (f", though its node is labelled {locality_of(node) or 'nothing'}" if stale else ""),
+            + (stale if own != str(labelled) else ""),
             (cluster.name,),
             expected=str(wanted) or "no locality",
             seen=f"{own or 'no locality'}, as it was when the proxy connected",
-            remedy=restart,
+            remedy=Commands(snapshot).kubectl(cluster.name, delete, proxy.namespace),
             fault="loc-proxy",
         )
 
 
 def _unread(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Iterator[Gap]:
-    """A gap where an istiod was asked for its clients and did not say; not one where a snapshot has no such thing."""
-    for istiod in snapshot.clusters[serving(snapshot, cluster.name).name].istiods:
+    """A gap where an istiod was asked for its clients and did not say.
+
+    A snapshot that has no such thing is none.
+    """
+    for istiod in _istiods(snapshot, cluster):
         for failure in istiod.failures:
             if failure.what == "adsz":
-                yield Gap(
-                    f"where istiod {istiod.pod} takes proxy {proxy.pod} of {cluster.name} to be: {failure.error}"
-                )
+                what = f"where istiod {istiod.pod} takes proxy {proxy.pod} of {cluster.name} to be"
+                yield Gap(f"{what}: {failure.error}")
 
 
 def _node_of(cluster: ClusterSnapshot, proxy: ProxyFacts) -> Object | None:
@@ -186,6 +184,7 @@ def _node_of(cluster: ClusterSnapshot, proxy: ProxyFacts) -> Object | None:
 def _endpoints(
     snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[Gateway, ...]
 ) -> Iterator[Found]:
+    """A finding for the first port with endpoints in wrong localities."""
     proxy.require_dump()
     for number, name in service_ports(snapshot):
         instances = {
@@ -195,19 +194,20 @@ def _endpoints(
         wanted = expected_endpoints(snapshot.spec, cluster, instances, gateways)
         held = held_for(proxy, f"outbound|{number}||", snapshot) or ()
         wrong = misplaced(wanted, held)
-        if wrong:
-            seen = {(one.address, one.port): one.locality or "(none)" for one in held}
-            targets = tuple(dict.fromkeys(target for one in wrong for target in one.targets))
-            yield Finding(
-                f"proxy {proxy.pod} of {cluster.name} takes endpoints of {names(targets)} to be where they are not",
-                tuple(dict.fromkeys((cluster.name, *targets))),
-                expected=", ".join(
-                    f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in wrong
-                ),
-                seen=", ".join(
-                    f"{one.address}:{one.port} in {seen[(one.address, one.port)]}" for one in wrong
-                ),
-                remedy=Commands(snapshot).restart_istiod(serving(snapshot, cluster.name).name),
-                fault="loc-wrong",
-            )
-            return
+        if not wrong:
+            continue
+        at = {(one.address, one.port): one.locality or "(none)" for one in held}
+        expected = [f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in wrong]
+        seen = [f"{one.address}:{one.port} in {at[one.address, one.port]}" for one in wrong]
+        targets = tuple(dict.fromkeys(target for one in wrong for target in one.targets))
+        plane = snapshot.spec.control_plane_of(cluster.name)
+        yield Finding(
+            f"proxy {proxy.pod} of {cluster.name} takes endpoints of {names(targets)} "
+            "to be where they are not",
+            tuple(dict.fromkeys((cluster.name, *targets))),
+            expected=", ".join(expected),
+            seen=", ".join(seen),
+            remedy=Commands(snapshot).restart_istiod(plane.name),
+            fault="loc-wrong",
+        )
+        return

@@ -1,239 +1,236 @@
-"""Subsets, live: routes lead requests to the clusters, versions and shares that their rules name, from everywhere."""
+"""Judges of subsets: routes lead to the clusters, versions and shares they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
-from ...mesh import Mesh
+from ...istio_names import EAST_WEST_PORT
 from ...samples import Sample, Stage
 from ...spec import Feature
 from ...statistics import acceptable, passing
 from ...verdicts import Finding, Verdict
-from ..catalogue import BELOW_ROUTES, Kind, check
-from ..judging import Found, Gap, names, verdict_from
-from ..remedies import istioctl, kubectl
-from ..replies import failures, pair_names, probes_of, spread
+from ..catalogue import BELOW_ROUTES, check
+from ..judging import Found, Gap, names, pair_names, verdict_from
+from ..remedies import Commands
+from ..replies import failures, spread
+from ..site import Here
+from .observe import by_source, mixed, pinned, weighted
 
-SUBSETS = "https://istio.io/latest/docs/ops/configuration/traffic-management/multicluster/#partitioning-services"
+DOCS = "https://istio.io/latest/docs/"
+SUBSETS = DOCS + "ops/configuration/traffic-management/multicluster/#partitioning-services"
+REFERENCE = DOCS + "reference/config/networking/"
 FALSE_ALARM = 1e-6
 """How likely a check may say that shares are wrong in a mesh that keeps them."""
 
-_NEEDS = (Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES)
+subset = partial(
+    check,
+    requires=(Feature.CROSS_CLUSTER, Feature.SHARED_SERVICES),
+    explained_by=BELOW_ROUTES,
+)
 
 
-@check(
+@subset(
     "MC-SUBSET-001",
-    "A subset on topology.istio.io/cluster leads to the instances of that cluster and no other, from every cluster.",
-    kind=Kind.LIVE,
-    requires=_NEEDS,
+    "A subset on topology.istio.io/cluster leads to the instances of that cluster and no other, "
+    "from every cluster.",
     spec_url=SUBSETS,
-    explained_by=BELOW_ROUTES,
+    sees=pinned,
 )
-def clusters_are_pinned(mesh: Mesh, seen: Stage) -> Verdict:
+def clusters_are_pinned(here: Here, seen: Stage) -> Verdict:
     """Every request for a subset was answered by its cluster."""
-    return verdict_from(
-        _led(mesh, seen),
-        f"{_count(seen)} requests for {len(mesh.spec.data_planes)} subsets",
-        pairs=pair_names(mesh),
-    )
+    passed = f"{_count(seen)} requests for {len(here.mesh.spec.data_planes)} subsets"
+    return _judged(here, seen, _led(here, seen), passed)
 
 
-@check(
+@subset(
     "MC-SUBSET-002",
-    "A route that matches topology.istio.io/cluster of its source leads each cluster's requests where it says: to itself, or elsewhere.",
-    kind=Kind.LIVE,
-    requires=_NEEDS,
-    spec_url="https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest",
-    explained_by=BELOW_ROUTES,
+    "A route that matches topology.istio.io/cluster of its source leads each cluster's requests "
+    "where it says: to itself, or elsewhere.",
+    spec_url=REFERENCE + "virtual-service/#HTTPMatchRequest",
+    sees=by_source,
 )
-def sources_are_told_apart(mesh: Mesh, seen: Stage) -> Verdict:
-    """One service's requests stayed in their cluster, and the other's, by the same kind of route, all went to the next one."""
-    return verdict_from(
-        _led(mesh, seen),
-        f"{_count(seen)} requests, half of them kept in their cluster",
-        pairs=pair_names(mesh),
-    )
+def sources_are_told_apart(here: Here, seen: Stage) -> Verdict:
+    """One route keeps every request in its cluster, its twin sends all away."""
+    passed = f"{_count(seen)} requests, half of them kept in their cluster"
+    return _judged(here, seen, _led(here, seen), passed)
 
 
-@check(
+@subset(
     "MC-SUBSET-003",
-    "A subset of a version in a cluster leads to that version there, and to nobody where that cluster has none of it.",
-    kind=Kind.LIVE,
-    requires=_NEEDS,
-    spec_url="https://istio.io/latest/docs/reference/config/networking/destination-rule/#Subset",
-    explained_by=BELOW_ROUTES,
+    "A subset of a version in a cluster leads to that version there, and to nobody where that "
+    "cluster has none of it.",
+    spec_url=REFERENCE + "destination-rule/#Subset",
+    sees=mixed,
 )
-def versions_within_clusters(mesh: Mesh, seen: Stage) -> Verdict:
-    """Both labels count: neither the same version elsewhere nor another one in that cluster answered."""
+def versions_within_clusters(here: Here, seen: Stage) -> Verdict:
+    """Both labels count: the same version elsewhere does not answer, nor another one there."""
     refused = sum(len(sample.failed) for sample in seen.samples if not sample.expected)
-    otherwise = f"{_count(seen) - refused} requests for {len(mesh.spec.data_planes) * 2} versions in clusters, {refused} for empty ones"
-    return verdict_from(_led(mesh, seen), otherwise, pairs=pair_names(mesh))
+    versions = len(here.mesh.spec.data_planes) * 2
+    passed = (
+        f"{_count(seen) - refused} requests for {versions} versions in clusters, "
+        f"{refused} for empty ones"
+    )
+    return _judged(here, seen, _led(here, seen), passed)
 
 
-@check(
+@subset(
     "MC-SUBSET-004",
     "Weights share requests among clusters as they say, from every cluster.",
-    kind=Kind.LIVE,
-    requires=_NEEDS,
-    spec_url="https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPRouteDestination",
-    explained_by=BELOW_ROUTES,
+    spec_url=REFERENCE + "virtual-service/#HTTPRouteDestination",
+    sees=weighted,
 )
-def weights_are_kept(mesh: Mesh, seen: Stage, weights: Mapping[str, int]) -> Verdict:
-    """Every share is within the bounds that chance allows it; how improbable it is that it is not, and that even shares pass, is said."""
+def weights_are_kept(here: Here, observed: tuple[Stage, Mapping[str, int]]) -> Verdict:
+    """Every share is within the bounds that chance allows it.
+
+    The verdict says how likely a false alarm is, and how likely even shares would pass.
+    """
+    clusters, (seen, weights) = here.mesh.spec.data_planes, observed
     shared = [sample for sample in seen.samples if len(sample.expected) == len(weights)]
-    found = list(
-        _led(
-            mesh,
-            Stage(
-                seen.name,
-                tuple(sample for sample in seen.samples if sample not in shared),
-                seen.first_seconds,
-            ),
-        )
-    )
-    number_of_bounds = max(1, len(mesh.spec.data_planes) * len(weights))
-    for cluster in mesh.spec.data_planes:
+    led = tuple(sample for sample in seen.samples if sample not in shared)
+    found = list(_led(here, replace(seen, samples=led)))
+    false_alarm = FALSE_ALARM / max(1, len(clusters) * len(weights))
+    for cluster in clusters:
         own = next((sample for sample in shared if sample.source == cluster.name), None)
         if own is None or not own.requests:
             found.append(Gap(f"{cluster.name}: no request was sent"))
             continue
-        found += _shares(mesh, own, weights, FALSE_ALARM / number_of_bounds, _late(seen))
+        found += _shares(here, own, weights, false_alarm, _late(seen))
+    return _judged(here, seen, found, _figures(shared, weights, false_alarm))
+
+
+def _judged(here: Here, seen: Stage, found: Iterable[Found], passed: str) -> Verdict:
+    verdict = verdict_from(found, passed, pairs=pair_names(here.mesh))
+    return verdict.with_convergence("routes and subsets in force everywhere", seen.converged)
+
+
+def _figures(shared: list[Sample], weights: Mapping[str, int], false_alarm: float) -> str:
     size = min((len(sample.requests) for sample in shared), default=0)
-    return verdict_from(
-        found,
-        _fairly(shared, weights, size, FALSE_ALARM / number_of_bounds),
-        pairs=pair_names(mesh),
-    )
-
-
-def _fairly(
-    shared: Iterable[Sample], weights: Mapping[str, int], size: int, false_alarm: float
-) -> str:
     seen = "; ".join(f"{sample.source}: {spread(sample)}" for sample in shared)
     wanted = ", ".join(f"{cluster} {weight} %" for cluster, weight in weights.items())
     first = next(iter(weights))
     even = passing(size, 1 / len(weights), *acceptable(size, weights[first] / 100, false_alarm))
     return (
-        f"of {size} requests from each cluster ({wanted}), {seen}; false alarm at most {FALSE_ALARM:.0e} (exact binomial bounds), even "
-        f"shares would pass with {even:.0e}"
+        f"of {size} requests from each cluster ({wanted}), {seen}; false alarm at most "
+        f"{FALSE_ALARM:.0e} (exact binomial bounds), even shares would pass with {even:.0e}"
     )
 
 
 def _shares(
-    mesh: Mesh, sample: Sample, weights: Mapping[str, int], false_alarm: float, late: str
+    here: Here, sample: Sample, weights: Mapping[str, int], false_alarm: float, late: str
 ) -> Iterator[Found]:
-    yield from _lost(mesh, sample, tuple(weights), late)
+    yield from _lost(here, sample, tuple(weights), late)
     count, answered = len(sample.requests), sample.answered
     for target, weight in weights.items():
         fewest, most = acceptable(count, weight / 100, false_alarm)
-        if not fewest <= answered.get(target, 0) <= most and not sample.failed:
+        got = answered.get(target, 0)
+        if not fewest <= got <= most and not sample.failed:
             yield Finding(
-                f"{sample.source}: {target} gets {answered.get(target, 0)} of {count} requests, with a weight of {weight} %",
+                f"{sample.source}: {target} gets {got} of {count} requests, "
+                f"with a weight of {weight} %",
                 clusters=(sample.source, target),
                 expected=f"{fewest} to {most} of {count}",
                 seen=spread(sample) + late,
-                remedy=_routes(mesh, sample),
+                remedy=_routes(here, sample),
                 fault="weights-not-kept",
             )
 
 
-def _led(mesh: Mesh, seen: Stage) -> Iterator[Found]:
-    """What is wrong with samples that each should be answered by one cluster, or by nobody."""
+def _led(here: Here, seen: Stage) -> Iterator[Found]:
+    """What is wrong with samples that one cluster should answer each, or nobody."""
+    late = _late(seen)
     for sample in seen.samples:
         if not sample.requests:
             yield Gap(f"{sample.source}: no request was sent for {sample.case}")
             continue
         if not sample.expected:
-            yield from _refused(mesh, sample)
+            yield from _refused(here, sample)
             continue
-        yield from _lost(mesh, sample, sample.expected, _late(seen))
+        yield from _lost(here, sample, sample.expected, late)
         if sample.astray:
             wrong = sample.astray[0].answer
             assert wrong is not None
+            by = f", by a {sample.role}" if sample.role else ""
+            first = f"first by {wrong.role} {wrong.pod} in {wrong.cluster}"
             yield Finding(
-                f"{sample.source}: {len(sample.astray)} of {len(sample.requests)} requests for {sample.case} are answered elsewhere",
+                f"{sample.source}: {len(sample.astray)} of {len(sample.requests)} requests "
+                f"for {sample.case} are answered elsewhere",
                 clusters=(sample.source, *sample.expected),
-                expected=f"answers from {names(sample.expected)}"
-                + (f", by a {sample.role}" if sample.role else "")
-                + " only",
-                seen=f"{spread(sample)}; first by {wrong.role} {wrong.pod} in {wrong.cluster}{_late(seen)}",
-                remedy=_routes(mesh, sample),
+                expected=f"answers from {names(sample.expected)}{by} only",
+                seen=f"{spread(sample)}; {first}{late}",
+                remedy=_routes(here, sample),
                 fault="subset-not-heeded",
             )
 
 
-def _refused(mesh: Mesh, sample: Sample) -> Iterator[Found]:
+def _refused(here: Here, sample: Sample) -> Iterator[Found]:
+    what = f"an empty subset ({sample.case})"
     if sample.astray:
         yield Finding(
-            f"{sample.source}: {len(sample.astray)} of {len(sample.requests)} requests for an empty subset ({sample.case}) are answered",
+            f"{sample.source}: {len(sample.astray)} of {len(sample.requests)} requests "
+            f"for {what} are answered",
             clusters=(sample.source,),
             expected="503 no healthy upstream",
             seen=spread(sample),
-            remedy=_routes(mesh, sample),
+            remedy=_routes(here, sample),
             fault="subset-not-heeded",
         )
     other = [request for request in sample.failed if request.status != 503]
     if other:
-        yield Gap(
-            f"{sample.source}: a request for an empty subset ({sample.case}) was to get 503, and got: {other[0].failure}"
-        )
+        got = other[0].failure
+        yield Gap(f"{sample.source}: a request for {what} was to get 503, and got: {got}")
 
 
-def _lost(mesh: Mesh, sample: Sample, targets: tuple[str, ...], late: str) -> Iterator[Found]:
-    """Requests that nobody answered. Where all for another network were cut off, its gateway has no filter chain for the subset."""
+def _lost(here: Here, sample: Sample, targets: tuple[str, ...], late: str) -> Iterator[Found]:
+    """Requests that nobody answered.
+
+    Where all for another network are cut off, its gateway has no filter chain for the subset.
+    """
     if not sample.failed:
         return
-    spec = mesh.spec
-    far = [
-        target
-        for target in targets
-        if spec.cluster(target).network != spec.cluster(sample.source).network
-    ]
-    cut_off = all(request.status == 503 and "reset" in request.error for request in sample.failed)
+    commands, spec = Commands(here.snapshot), here.mesh.spec
+    network = spec.cluster(sample.source).network
     no_way = (
-        len(targets) == 1 and bool(far) and cut_off and len(sample.failed) == len(sample.requests)
+        len(targets) == 1
+        and spec.cluster(targets[0]).network != network
+        and all(request.status == 503 and "reset" in request.error for request in sample.failed)
+        and len(sample.failed) == len(sample.requests)
     )
     # of several, those that answered are not the ones that requests are lost on the way to
     failing = targets if len(targets) == 1 else sample.missing
-    looked_at = istioctl(
-        mesh,
-        targets[0],
-        f"proxy-config listeners deploy/istio-eastwestgateway.{spec.istio_namespace} --port 15443",
-    )
+    remedy = _routes(here, sample)
+    if no_way:
+        gateway = f"deploy/istio-eastwestgateway.{spec.istio_namespace} --port {EAST_WEST_PORT}"
+        looked_at = commands.istioctl(targets[0], f"proxy-config listeners {gateway}")
+        advice = f"no line: apply the DestinationRule in {targets[0]}, too"
+        remedy = f"{looked_at} | grep {sample.host}  # {advice}"
     yield Finding(
-        f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests for {sample.case} fail",
+        f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests "
+        f"for {sample.case} fail",
         clusters=(sample.source, *failing),
         expected=f"every request answered by {names(targets)}",
         seen=f"{failures(sample.requests)}; answers: {spread(sample)}{late}",
-        remedy=f"{looked_at} | grep {sample.host}  # no line: apply the DestinationRule in {targets[0]}, too"
-        if no_way
-        else _routes(mesh, sample),
+        remedy=remedy,
         fault="dr-subset-at-destination" if no_way else "subset-requests-fail",
     )
 
 
-def _routes(mesh: Mesh, sample: Sample) -> str:
-    client = f"{probes_of(mesh).client(sample.source).name}.{probes_of(mesh).namespace}"
-    plane = mesh.spec.cluster(sample.source).control_plane or sample.source
-    if not mesh.spec.cluster(plane).runs_istiod:
-        return kubectl(
-            mesh,
-            sample.source,
-            f"-n {probes_of(mesh).namespace} get virtualservices,destinationrules -o yaml",
-        )
-    return (
-        istioctl(mesh, sample.source, f"proxy-config all {client} -o json")
-        + f"  # routes, clusters and endpoints of {sample.host}"
-    )
+def _routes(here: Here, sample: Sample) -> str:
+    commands, probes = Commands(here.snapshot), here.mesh.require_probes()
+    if not here.mesh.spec.control_plane_of(sample.source).runs_istiod:
+        kinds = "virtualservices,destinationrules"
+        return commands.kubectl(sample.source, f"get {kinds} -o yaml", probes.namespace)
+    asked = f"proxy-config all {probes.client_pod(sample.source)} -o json"
+    shown = f"routes, clusters and endpoints of {sample.host}"
+    return f"{commands.istioctl(sample.source, asked)}  # {shown}"
 
 
 def _late(seen: Stage) -> str:
-    """What is to be said of samples that were taken although not all was as it should be: there was no more time to wait for it."""
-    return (
-        ""
-        if seen.first_seconds is not None
-        else "; not everything was in force within the time that configuration may take"
-    )
+    """What to add about samples that were taken too early; empty for others."""
+    if seen.first_seconds is not None:
+        return ""
+    return "; not everything was in force within the time that configuration may take"
 
 
 def _count(seen: Stage) -> int:

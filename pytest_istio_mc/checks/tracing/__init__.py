@@ -1,1 +1,1 @@
-"""Tracing: the way of a request hop by hop, and the first hop that is broken."""
+"""Tracing: the path of a request hop by hop, and the first hop that is broken."""

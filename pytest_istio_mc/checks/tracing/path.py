@@ -1,4 +1,4 @@
-"""Look: what the snapshot says about the way from one cluster's client to another's servers."""
+"""Path: the snapshot's facts about the path from a cluster's client to another's servers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import ObservationError
-from ...snapshot import Outbound, ProxyEndpoint, ProxyFacts, Snapshot
-from ...spec import Feature
+from ...recorded import Outbound, ProxyEndpoint, ProxyFacts
+from ...snapshot import Snapshot
 from ..oracle import (
     Gateway,
     Instance,
@@ -22,7 +22,7 @@ from ..remedies import Commands
 
 @dataclass(frozen=True)
 class PathFacts:
-    """What the snapshot says about one way."""
+    """The snapshot's facts about one path; ``past_sidecar`` leaves out the client's own proxy."""
 
     snapshot: Snapshot
     source: str
@@ -32,20 +32,18 @@ class PathFacts:
 
     @property
     def commands(self) -> Commands:
+        """The commands of remedies."""
         return Commands(self.snapshot)
 
     @property
     def crosses(self) -> bool:
-        """Whether a gateway is on the way."""
+        """Whether a gateway is on the path."""
         spec = self.snapshot.spec
-        return (
-            Feature.MULTI_NETWORK in spec.features
-            and spec.cluster(self.source).network != spec.cluster(self.target).network
-        )
+        return spec.cluster(self.source).network != spec.cluster(self.target).network
 
     @cached_property
     def client(self) -> ProxyFacts:
-        """The client's proxy; :class:`ObservationError` where it was not recorded or could not be read."""
+        """The client's proxy; :class:`ObservationError` where it is not recorded or unread."""
         found = self._proxies(self.source, "client")
         found[0].require_dump()
         return found[0]
@@ -57,21 +55,23 @@ class PathFacts:
 
     @property
     def recorded(self) -> Outbound | None:
-        """What the client's proxy does with requests for the port; None where that was not recorded."""
+        """What the client's proxy does with requests for the port; None where not recorded."""
         return self.client.outbound.get(str(self.port))
 
     @property
     def outbound(self) -> Outbound:
-        """The same; :class:`ObservationError` where it was not recorded."""
+        """The same; :class:`ObservationError` where not recorded."""
         if self.recorded is None:
-            raise ObservationError(
-                f"proxy {self.client.pod}", "what it does with requests was not recorded"
-            )
+            problem = "what it does with requests was not recorded"
+            raise ObservationError(f"proxy {self.client.pod}", problem)
         return self.recorded
 
     @cached_property
     def server_name(self) -> str:
-        """The server name that the client's proxy sends to a gateway, without its domain where that was not recorded."""
+        """The server name that the client's proxy sends to a gateway.
+
+        It ends in "…" in place of its domain where that was not recorded.
+        """
         probes = self.snapshot.require_probes()
         try:
             sent = self.outbound.sni
@@ -88,33 +88,24 @@ class PathFacts:
     @cached_property
     def gateways(self) -> tuple[Gateway, ...]:
         """The gateway addresses that lead to the target."""
-        return gateways_to(
-            self.snapshot.spec.cluster(self.target), gateway_addresses(self.snapshot)
-        )
+        target = self.snapshot.spec.cluster(self.target)
+        return gateways_to(target, gateway_addresses(self.snapshot))
 
     @cached_property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the client's proxy must send requests for the target."""
-        ways: Sequence[Gateway | Instance] = self.gateways if self.crosses else self.instances
-        return tuple((way.address, way.port) for way in ways)
+        goals: Sequence[Gateway | Instance] = self.gateways if self.crosses else self.instances
+        return tuple((goal.address, goal.port) for goal in goals)
 
     @cached_property
     def held(self) -> tuple[ProxyEndpoint, ...]:
         """All of the client's endpoints for the port."""
+        known = self.client.endpoints
         if self.recorded is not None:
-            return next(
-                (
-                    self.client.endpoints[target]
-                    for target in self.recorded.targets
-                    if target in self.client.endpoints
-                ),
-                (),
-            )
+            return next((known[name] for name in self.recorded.targets if name in known), ())
         probes = self.snapshot.require_probes()
         start = f"outbound|{self.port}||{probes.service}.{probes.namespace}."
-        return next(
-            (held for name, held in self.client.endpoints.items() if name.startswith(start)), ()
-        )
+        return next((held for name, held in known.items() if name.startswith(start)), ())
 
     @cached_property
     def endpoints(self) -> tuple[ProxyEndpoint, ...]:
@@ -131,12 +122,12 @@ class PathFacts:
 
     def proxy_config(self, what: str) -> str:
         """The command that shows a part of the client's configuration."""
-        return f"istioctl --context={self.commands.context(self.source)} proxy-config {what} {self.client.pod}.{self.client.namespace}"
+        pod = f"{self.client.pod}.{self.client.namespace}"
+        return self.commands.istioctl(self.source, f"proxy-config {what} {pod}")
 
     def _proxies(self, cluster: str, kind: str) -> tuple[ProxyFacts, ...]:
-        found = tuple(
-            proxy for proxy in self.snapshot.clusters[cluster].proxies if proxy.kind == kind
-        )
+        recorded = self.snapshot.clusters[cluster].proxies
+        found = tuple(proxy for proxy in recorded if proxy.kind == kind)
         if not found:
             raise ObservationError(f'cluster "{cluster}"', f"no {kind} proxy was recorded")
         return found

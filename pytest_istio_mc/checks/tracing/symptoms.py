@@ -1,4 +1,4 @@
-"""Symptoms: which hop on the way of a request its failure points to, by the words of Envoy and the outcome of raw handshakes."""
+"""Symptoms: which hop a failure points to, by Envoy's words and by how raw handshakes end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _ENVOY = (
     ("no healthy upstream", ENDPOINT),
     ("RBAC: access denied", AUTHORISATION),
 )
-"""What Envoy says in the body of an error, and the hop that it is about (Envoy, "Response flags"; BoringSSL's error names)."""
+"""Words in the body of an error and the hop that they are about.
+
+From Envoy ("Response flags") and BoringSSL (its error names).
+"""
 
 _CONNECTING = (
     "connection timeout",
@@ -45,11 +48,13 @@ _CONNECTING = (
 )
 
 
-def symptoms(
+def symptoms_by_hop(
     requests: Sequence[Request], handshakes: Sequence[TlsHandshake], *, gateway: bool
 ) -> dict[str, str]:
-    """What the failures among these say, by the hop that they are about; the first of each kind. ``gateway`` says whether one is on
-    the way: then it is what connections are made to."""
+    """What the failures among these say, by the hop that they are about; the first of each kind.
+
+    With a ``gateway`` on the path, connections are made to that.
+    """
     found: dict[str, str] = {}
     for hop, text in (*_of_handshakes(handshakes, gateway), *_of_requests(requests, gateway)):
         found.setdefault(hop, text)

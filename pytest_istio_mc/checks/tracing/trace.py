@@ -1,4 +1,4 @@
-"""Hops: the stations on the way of a request from a client to the servers of a cluster, and the first one that is broken."""
+"""Trace: the hops of a path from a client to a cluster's servers, and the first broken one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 from ...verdicts import Evidence
 
 MEDIA_TYPE = "application/vnd.istio-mc.hops+json"
-"""Of the evidence that :meth:`Trace.evidence` makes; whoever knows it can show a step for each hop."""
+"""The type of :meth:`Trace.evidence`; readers that know it can show a step for each hop."""
 
 
 class State(Enum):
@@ -26,9 +26,10 @@ _MARKS = {State.GOOD: "✓", State.BROKEN: "✗", State.UNKNOWN: "?", State.NOT_
 
 @dataclass(frozen=True)
 class Hop:
-    """One hop: what it should be like and what it is like. ``remedy`` is a command; only a broken hop has one.
+    """One hop: what it should be like and what it is like.
 
-    ``fault`` names what broke it, where that is known better than that nothing gets through.
+    - ``remedy`` is a command; only a broken hop has one.
+    - ``fault`` names what broke it, where more is known than that nothing gets through.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Trace:
-    """The way of requests from the client in ``source`` to the servers in ``target``, in order."""
+    """The hops from the client in ``source`` to the servers in ``target``, in order."""
 
     source: str
     target: str
@@ -90,8 +91,5 @@ class Trace:
                 for hop in self.hops
             ],
         }
-        return Evidence(
-            f"hops from {self.source} to {self.target}",
-            json.dumps(document, ensure_ascii=False),
-            MEDIA_TYPE,
-        )
+        text = json.dumps(document, ensure_ascii=False)
+        return Evidence(f"hops from {self.source} to {self.target}", text, MEDIA_TYPE)

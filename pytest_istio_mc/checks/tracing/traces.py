@@ -1,4 +1,4 @@
-"""Traces: following requests hop by hop over snapshot and failures."""
+"""Traces: requests followed hop by hop over snapshot and failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...snapshot import Snapshot
 from ...verdicts import Evidence
 from ..oracle import service_ports
 from . import symptoms
-from .hops import STATIONS, Examine
+from .hops import HOPS, Examine
 from .path import PathFacts
 from .trace import Hop, State, Trace
 
@@ -26,60 +26,62 @@ def trace(
     *,
     past_sidecar: bool = False,
 ) -> Trace:
-    """Go the way from ``source``'s client to the probe servers in ``target`` on ``port``, and stop at the first broken hop.
+    """Follow the path from ``source``'s client to the probe servers in ``target`` on ``port``.
 
-    A hop is broken where the snapshot says so, or where ``requests`` (those of ``source``'s client count) or ``handshakes`` (from
-    there to ``target``, past the sidecar) failed in a way that only this hop explains. What could not be read is unknown, and the
-    next hop is looked at. ``past_sidecar`` leaves out the hops in the client's own pod.
+    - A hop is broken where the snapshot says so, or where a failure has no other explanation:
+      of ``requests`` (those of ``source``'s client count), or of ``handshakes`` from there to
+      ``target``, past the sidecar.
+    - Hops behind the first broken one are not examined.
+    - What could not be read is unknown, and the next hop is examined.
+    - ``past_sidecar`` leaves out the hops in the client's own pod.
     """
-    look = PathFacts(snapshot, source, target, port, past_sidecar)
-    seen = symptoms.symptoms(
-        [one for one in requests if one.source == source], list(handshakes), gateway=look.crosses
-    )
+    path = PathFacts(snapshot, source, target, port, past_sidecar)
+    sent = [one for one in requests if one.source == source]
+    seen = symptoms.symptoms_by_hop(sent, list(handshakes), gateway=path.crosses)
     left_out = {
-        *(() if look.crosses else symptoms.BEYOND_GATEWAY),
+        *(() if path.crosses else symptoms.BEYOND_GATEWAY),
         *(symptoms.IN_CLIENT_POD if past_sidecar else ()),
     }
     hops: list[Hop] = []
-    for name, examine in STATIONS.items():
+    for name, examine in HOPS.items():
         if name in left_out:
             continue
         if any(hop.state is State.BROKEN for hop in hops):
             hops.append(Hop(name, State.NOT_REACHED))
             continue
-        hop = _examined(name, examine, look)
+        hop = _examined(name, examine, path)
         if name in seen and hop.state is not State.BROKEN:
             # what is configured, if it is known, says where to look
-            hop = replace(
-                hop,
-                state=State.BROKEN,
-                seen=f"{seen[name]} ({hop.seen})" if hop.state is State.GOOD else seen[name],
-            )
+            told = f"{seen[name]} ({hop.seen})" if hop.state is State.GOOD else seen[name]
+            hop = replace(hop, state=State.BROKEN, seen=told)
         hops.append(hop if hop.state is State.BROKEN else replace(hop, remedy=""))
     return Trace(source, target, port, tuple(hops))
 
 
 def waits_its_turn(snapshot: Snapshot, source: str, target: str, port: int) -> bool:
-    """Whether the client's proxy in ``source`` has healthy endpoints of ``target``, but sends nothing there while others, of a higher
-    priority, are healthy (Envoy, "Priority levels"): so locality load balancing and traffic distribution work."""
-    look = PathFacts(snapshot, source, target, port)
+    """Whether healthy endpoints of ``target`` wait in ``source``'s client behind a higher priority.
+
+    They get nothing while those are healthy (Envoy, "Priority levels"): so locality load balancing
+    and traffic distribution work.
+    """
+    path = PathFacts(snapshot, source, target, port)
     try:
-        mine = [one.priority for one in look.endpoints if one.health == "HEALTHY"]
-        first = min((one.priority for one in look.held if one.health == "HEALTHY"), default=0)
+        mine = [one.priority for one in path.endpoints if one.health == "HEALTHY"]
+        first = min((one.priority for one in path.held if one.health == "HEALTHY"), default=0)
     except ObservationError:
         return False
     return bool(mine) and min(mine) > first
 
 
-def _examined(name: str, examine: Examine, look: PathFacts) -> Hop:
+def _examined(name: str, examine: Examine, path: PathFacts) -> Hop:
     try:
-        return replace(examine(look), name=name)
+        return replace(examine(path), name=name)
     except ObservationError as error:
         return Hop(name, State.UNKNOWN, seen=str(error))
 
 
 class Traces:
-    """Traces between clusters, from what the snapshot, the requests and the trials of one check say."""
+    """Traces between clusters, by the snapshot, the requests and the trials of one check."""
 
     def __init__(
         self,
@@ -97,14 +99,17 @@ class Traces:
 
     @property
     def port(self) -> int:
-        """The port that the requests went to; the first of the probe service where there were none, and 0 where nobody knows."""
+        """The port of the requests; without any, the first of the probe service, 0 if unknown."""
         try:
             return self._requests[0].port if self._requests else service_ports(self.snapshot)[0][0]
         except ObservationError:
             return 0
 
     def trace(self, source: str, target: str, *handshakes: TlsHandshake) -> Trace:
-        """The way from one cluster's client to another's servers; ``handshakes`` are such as failed on it, besides those of trials."""
+        """The trace from one cluster's client to another's servers, made once.
+
+        ``handshakes`` are such as failed on the path, besides those of trials.
+        """
         pair = (source, target)
         if pair not in self._made:
             # where the target answered some, nobody knows to whom the failed ones went
@@ -113,22 +118,15 @@ class Traces:
                 for one in self._requests
             )
             requests = () if answered else self._requests
-            tried = [
-                *handshakes,
-                *(
-                    twin
-                    for trial in self._of(*pair)
-                    for twin in trial.twins
-                    if isinstance(twin, TlsHandshake)
-                ),
-            ]
+            twins = (twin for trial in self._of(*pair) for twin in trial.twins)
+            tried = [*handshakes, *(twin for twin in twins if isinstance(twin, TlsHandshake))]
             self._made[pair] = trace(
                 self.snapshot, *pair, self.port, requests, tried, past_sidecar=self._past_sidecar
             )
         return self._made[pair]
 
     def held_back(self, source: str, target: str) -> bool:
-        """Whether the client's proxy has healthy endpoints of the target, which have to wait until nearer ones fail."""
+        """Whether the client's healthy endpoints of the target wait until nearer ones fail."""
         return waits_its_turn(self.snapshot, source, target, self.port)
 
     def answered_past_sidecar(self, source: str, target: str) -> bool:

@@ -1,20 +1,24 @@
-"""The certificate authority of each control plane, as its secrets and its root ConfigMap show it."""
+"""The certificate authority of each control plane, from its secrets and root ConfigMaps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...snapshot import ClusterSnapshot, SecretFacts, Snapshot
+from ...istio_names import ROOT_CONFIG_MAP
+from ...recorded import SecretFacts
+from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import ClusterSpec
-from .chains import Certificate, Path, climb, parse
-
-ROOT_CONFIG_MAP = "istio-ca-root-cert"
+from .chains import Certificate, CertificationPath, climb, parse
 
 
 @dataclass(frozen=True)
-class Authority:
-    """What one control plane signs with. ``plugged_in`` says that it comes from ``cacerts``; ``external`` names another issuer."""
+class SigningAuthority:
+    """What one control plane signs with.
+
+    - ``plugged_in``: it comes from ``cacerts``.
+    - ``external`` names an issuer outside istiod; empty where there is none.
+    """
 
     cluster: str
     secret: SecretFacts | None
@@ -25,8 +29,8 @@ class Authority:
     roots: tuple[Certificate, ...]
 
     @property
-    def path(self) -> Path | None:
-        """The way from the signing certificate to a root; None where there is no signing certificate to see."""
+    def path(self) -> CertificationPath | None:
+        """The way from the signing certificate to a root; None where no such certificate shows."""
         return climb(self.signing, self.chain, self.roots) if self.signing else None
 
 
@@ -45,34 +49,34 @@ TLS_SECRET = Keys("tls.crt", "tls.key", "tls.crt", "ca.crt")
 
 
 def keys_of(secret: SecretFacts) -> Keys:
-    """Which form a ``cacerts`` secret has: Istio's own, or that of a ``kubernetes.io/tls`` secret (cert-manager)."""
+    """The keys of a ``cacerts`` secret: Istio's, or ``kubernetes.io/tls``'s (cert-manager)."""
     return TLS_SECRET if "tls.crt" in secret.keys else PEM_FILES
 
 
-def authority_of(snapshot: Snapshot, control_plane: ClusterSpec) -> Authority:
-    """The authority of a control plane; ``ObservationError`` where its secrets could not be read or hold no certificates."""
+def authority_of(snapshot: Snapshot, control_plane: ClusterSpec) -> SigningAuthority:
+    """The authority of a control plane.
+
+    ``ObservationError`` where its secrets could not be read or hold no certificates.
+    """
     cluster = snapshot.clusters[control_plane.name]
     namespace = snapshot.spec.istio_namespace
     external = _external_issuer(cluster)
     plugged = None if external else cluster.secret(namespace, "cacerts")
     secret = plugged or (None if external else cluster.secret(namespace, "istio-ca-secret"))
     if secret is None:
-        return Authority(
-            cluster.name, None, False, external, None, (), distributed_roots(cluster, namespace)
-        )
+        roots = distributed_roots(cluster, namespace)
+        return SigningAuthority(cluster.name, None, False, external, None, (), roots)
     keys = keys_of(secret)
     signing = parse(secret.certificates.get(keys.certificate, ""))
     chain = parse(secret.certificates.get(keys.chain, ""))
-    # the self-signed authority of istiod is its own root
-    roots = parse(secret.certificates.get(keys.root, "")) or (
-        signing[:1] if plugged is None else ()
-    )
-    return Authority(
-        cluster.name, secret, plugged is not None, "", signing[0] if signing else None, chain, roots
-    )
+    roots = parse(secret.certificates.get(keys.root, ""))
+    if not roots and plugged is None:
+        roots = signing[:1]  # the self-signed authority of istiod is its own root
+    leaf = signing[0] if signing else None
+    return SigningAuthority(cluster.name, secret, plugged is not None, "", leaf, chain, roots)
 
 
-def authorities(snapshot: Snapshot) -> Iterator[Authority]:
+def authorities(snapshot: Snapshot) -> Iterator[SigningAuthority]:
     """The authority of every control plane."""
     return (authority_of(snapshot, plane) for plane in snapshot.spec.control_planes)
 
@@ -81,12 +85,6 @@ def distributed_roots(cluster: ClusterSnapshot, namespace: str) -> tuple[Certifi
     """The roots in a namespace's ``istio-ca-root-cert``; none where it does not exist."""
     item = cluster.found("ConfigMap", ROOT_CONFIG_MAP, namespace)
     return parse(item["data"].get("root-cert.pem", "")) if item else ()
-
-
-def serving(snapshot: Snapshot, cluster: str) -> ClusterSpec:
-    """The control plane that serves the proxies of a cluster."""
-    spec = snapshot.spec.cluster(cluster)
-    return snapshot.spec.cluster(spec.control_plane or spec.name)
 
 
 def _external_issuer(cluster: ClusterSnapshot) -> str:

@@ -1,4 +1,4 @@
-"""The secret ``cacerts``: MC-TRUST-003, whether istiod can start with it and peers can follow the chain that it hands out."""
+"""The secret ``cacerts``: MC-TRUST-003, whether istiod and its peers can use it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,43 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
-from ...snapshot import SecretFacts, Snapshot
+from ...recorded import SecretFacts
+from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
 from ..judging import Found, each, names, verdict_from
 from ..remedies import Commands
-from .authority import Authority, authorities, keys_of
-from .chains import describe, parse, signed_by
+from .authority import SigningAuthority, authorities, keys_of
+from .chains import parse, signed_by, subjects
 
 PLUG_IN_CA = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/"
 
-FILES = "--from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.pem --from-file=cert-chain.pem"
+FILES = (
+    "--from-file=ca-cert.pem --from-file=ca-key.pem "
+    "--from-file=root-cert.pem --from-file=cert-chain.pem"
+)
 """How kubectl is told of the files of which ``cacerts`` is made."""
+
+
+def replace_cacerts(commands: Commands, cluster: str) -> str:
+    """Make ``cacerts`` anew from the files of the current folder, and restart istiod with it."""
+    create = f"create secret generic cacerts {FILES} --dry-run=client -o yaml"
+    return (
+        f"{commands.istio(cluster, create)} | {commands.kubectl(cluster, 'apply -f -')} && "
+        f"{commands.restart_istiod(cluster)}"
+    )
 
 
 @check(
     "MC-TRUST-003",
-    "The secret cacerts is well-formed: all files, key matches certificate, chain complete and in order, certificates allowed to sign.",
+    "The secret cacerts is well-formed: all files, key matches certificate, chain complete and in "
+    "order, certificates allowed to sign.",
     spec_url=PLUG_IN_CA,
     requires=(Feature.CROSS_CLUSTER,),
 )
 def well_formed_cacerts(snapshot: Snapshot) -> Verdict:
-    """What istiod demands of ``cacerts`` at its start (``keycertbundle.go``), and what peers demand of the chain it hands out."""
+    """Istiod can start with it (``keycertbundle.go``), and peers can follow its chain."""
     found = [authority for authority in authorities(snapshot) if authority.plugged_in]
     if not found:
         return not_applicable(
@@ -40,38 +54,29 @@ def well_formed_cacerts(snapshot: Snapshot) -> Verdict:
     )
 
 
-def _malformed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
+def _malformed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Found]:
     secret = authority.secret
     assert secret is not None
     keys = keys_of(secret)
-    commands = Commands(snapshot)
-    command = commands.istio(
-        authority.cluster, f"create secret generic cacerts {FILES} --dry-run=client -o yaml"
-    )
-    apply = f"{command} | {commands.kubectl(authority.cluster, 'apply -f -')} && {commands.restart_istiod(authority.cluster)}"
+    apply = replace_cacerts(Commands(snapshot), authority.cluster)
 
     def finding(summary: str, expected: str, seen: str, first: str, fault: str) -> Finding:
-        return Finding(
-            f"cacerts of {authority.cluster} {summary}",
-            (authority.cluster,),
-            expected,
-            seen,
-            f"{apply}  # first: {first}",
-            fault,
-        )
+        summary = f"cacerts of {authority.cluster} {summary}"
+        remedy = f"{apply}  # first: {first}"
+        return Finding(summary, (authority.cluster,), expected, seen, remedy, fault)
 
-    files = (keys.certificate, keys.private_key, keys.chain, keys.root)
-    absent = [key for key in dict.fromkeys(files) if key not in secret.keys]
+    files = dict.fromkeys((keys.certificate, keys.private_key, keys.chain, keys.root))
+    absent = [key for key in files if key not in secret.keys]
     if absent:
         yield finding(
             f"lacks {names(absent)}",
-            ", ".join(dict.fromkeys(files)),
+            ", ".join(files),
             ", ".join(secret.keys),
             "add the missing file",
             "trust-cacerts-incomplete",
         )
         return
-    yield from _unreadable(secret, authority, finding)
+    yield from _unreadable(secret, finding)
     signing, path = authority.signing, authority.path
     if signing is None or path is None:
         return
@@ -93,11 +98,13 @@ def _malformed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
                 "trust-ca-is-leaf",
             )
     if path.root is None:
+        above = path.last.issuer
         yield finding(
-            f"holds a chain that stops at {path.last.subject}: its issuer {path.last.issuer} is in neither {keys.chain} nor {keys.root}",
-            f"a chain from {signing.subject} to {describe(authority.roots)}",
+            f"holds a chain that stops at {path.last.subject}: "
+            f"its issuer {above} is in neither {keys.chain} nor {keys.root}",
+            f"a chain from {signing.subject} to {subjects(authority.roots)}",
             " <- ".join(one.subject for one in path.links),
-            f"append {path.last.issuer} to {keys.chain}",
+            f"append {above} to {keys.chain}",
             "trust-chain-broken",
         )
         return
@@ -113,28 +120,20 @@ def _malformed(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
             )
 
 
-def _unreadable(secret: SecretFacts, authority: Authority, finding: _Make) -> Iterator[Found]:
-    keys = keys_of(secret)
+def _unreadable(secret: SecretFacts, finding: _WordsFinding) -> Iterator[Found]:
+    keys, fault = keys_of(secret), "trust-cacerts-malformed"
     for key, problem in secret.problems.items():
-        yield finding(
-            f"has a {key} that {problem}",
-            "an unencrypted PEM private key",
-            problem,
-            f"write {key} anew",
-            "trust-cacerts-malformed",
-        )
+        expected = "an unencrypted PEM private key"
+        yield finding(f"has a {key} that {problem}", expected, problem, f"write {key} anew", fault)
     for key in dict.fromkeys((keys.certificate, keys.chain, keys.root)):
         if not parse(secret.certificates.get(key, "")):
-            yield finding(
-                f"has no certificate in {key}",
-                "PEM certificates",
-                "none",
-                f"write {key} anew",
-                "trust-cacerts-malformed",
-            )
+            summary = f"has no certificate in {key}"
+            yield finding(summary, "PEM certificates", "none", f"write {key} anew", fault)
 
 
-def _badly_ordered(authority: Authority, chain_key: str, finding: _Make) -> Iterator[Found]:
+def _badly_ordered(
+    authority: SigningAuthority, chain_key: str, finding: _WordsFinding
+) -> Iterator[Found]:
     chain, signing = authority.chain, authority.signing
     # a root that signs itself needs no chain above it
     if signing is None or signing in authority.roots:
@@ -143,26 +142,22 @@ def _badly_ordered(authority: Authority, chain_key: str, finding: _Make) -> Iter
         yield finding(
             f"has a {chain_key} without the signing certificate, so peers cannot build the chain",
             f"{chain_key} that begins with {signing.subject}",
-            describe(chain),
+            subjects(chain),
             f"put ca-cert.pem first into {chain_key}",
             "trust-chain-broken",
         )
-        return
-    in_order = chain[0] == signing and all(
-        signed_by(lower, upper) for lower, upper in pairwise(chain)
-    )
-    if not in_order:
+    elif chain[0] != signing or not all(signed_by(one, above) for one, above in pairwise(chain)):
         yield finding(
             f"has a {chain_key} that is not in order",
             "each certificate followed by its issuer, the signing certificate first",
-            describe(chain),
+            subjects(chain),
             f"sort {chain_key}",
             "trust-chain-order",
         )
 
 
-class _Make(Protocol):
-    """The shape of the function that words a finding about one ``cacerts``."""
+class _WordsFinding(Protocol):
+    """A function that words a finding about one ``cacerts``."""
 
     def __call__(
         self, summary: str, expected: str, seen: str, first: str, fault: str

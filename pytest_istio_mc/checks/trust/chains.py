@@ -1,4 +1,4 @@
-"""Certificate chains as values: what a certificate says, who signed it, and where a chain leads."""
+"""Certificate chains as values: what a certificate says, who signed it, where a chain leads."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ class Certificate:
 
     @property
     def signs(self) -> bool:
-        """Whether it may sign others: CA flag and, where there is a key usage, certificate signing."""
-        return self.facts.is_ca and (
-            not self.facts.key_usage or "key_cert_sign" in self.facts.key_usage
-        )
+        """Whether it may sign others.
+
+        It needs the CA flag and, where there is a key usage, certificate signing in that.
+        """
+        usage = self.facts.key_usage
+        return self.facts.is_ca and (not usage or "key_cert_sign" in usage)
 
     @property
     def self_signed(self) -> bool:
@@ -62,8 +64,11 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Path:
-    """The way up from a certificate. ``root`` is the trusted certificate that it ends at; None where it stops at ``last`` before."""
+class CertificationPath:
+    """The way up from a certificate.
+
+    ``root`` is the trusted certificate at its end; None where it stops at ``last`` before one.
+    """
 
     links: tuple[Certificate, ...]
     root: Certificate | None
@@ -76,7 +81,7 @@ class Path:
 
 @lru_cache(maxsize=4096)
 def parse(pem: str) -> tuple[Certificate, ...]:
-    """The certificates in a PEM text, in their order; :class:`ObservationError` where one cannot be read."""
+    """The certificates in a PEM text, in order; ``ObservationError`` where one is unreadable."""
     try:
         return tuple(Certificate(facts(one), one) for one in split_pem(pem))
     except ValueError as error:
@@ -85,7 +90,7 @@ def parse(pem: str) -> tuple[Certificate, ...]:
 
 @lru_cache(maxsize=65536)
 def signed_by(child: Certificate, parent: Certificate) -> bool:
-    """Whether the parent's key signed the child and their names agree; validity in time is not looked at."""
+    """Whether the parent's key signed the child and their names agree; dates do not count."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -100,27 +105,24 @@ def signed_by(child: Certificate, parent: Certificate) -> bool:
 
 def climb(
     leaf: Certificate, intermediates: Sequence[Certificate], roots: Sequence[Certificate]
-) -> Path:
-    """The way from a certificate up to one of the roots, through the intermediates, as far as it goes."""
+) -> CertificationPath:
+    """The way from a certificate through intermediates to a root, as far as it goes."""
     links = [leaf]
     while True:
         last = links[-1]
         if last in roots:
-            return Path(tuple(links), last)
+            return CertificationPath(tuple(links), last)
         root = next((candidate for candidate in roots if signed_by(last, candidate)), None)
         if root is not None:
-            return Path((*links, root), root)
-        above = next(
-            (one for one in intermediates if one not in links and signed_by(last, one)), None
-        )
+            return CertificationPath((*links, root), root)
+        unused = (one for one in intermediates if one not in links)
+        above = next((one for one in unused if signed_by(last, one)), None)
         if above is None:
-            return Path(tuple(links), None)
+            return CertificationPath(tuple(links), None)
         links.append(above)
 
 
-def describe(certificates: Sequence[Certificate]) -> str:
-    """Fingerprints and subjects, for *expected* and *seen* texts."""
-    return (
-        ", ".join(f"{one.subject or '(no subject)'} (sha256 {one.short}…)" for one in certificates)
-        or "none"
-    )
+def subjects(certificates: Sequence[Certificate]) -> str:
+    """Subjects and fingerprints, for *expected* and *seen* texts."""
+    words = (f"{one.subject or '(no subject)'} (sha256 {one.short}…)" for one in certificates)
+    return ", ".join(words) or "none"

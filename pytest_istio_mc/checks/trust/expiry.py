@@ -1,24 +1,32 @@
-"""Expiry: how long before its end something should have been renewed, and MC-TRUST-005, which says what was not."""
+"""Expiry: when things are due for renewal, and MC-TRUST-005, which says what was not renewed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ...snapshot import AccessFacts, ClusterSnapshot, ProxyFacts, Snapshot, TokenFacts
+from ...recorded import AccessFacts, ProxyFacts, TokenFacts
+from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, each, verdict_from
 from ..remedies import Commands
-from .authority import Authority, authorities, serving
-from .chains import Certificate, climb, parse
+from .authority import SigningAuthority, authorities
+from .cacerts import PLUG_IN_CA, replace_cacerts
+from .chains import climb, parse
 
 HORIZON = timedelta(days=30)
-"""What lives long enough is due for renewal this long before its end; what lives shorter, in the last quarter of its life."""
+"""How long before its end something is due for renewal.
+
+What lives less than four times as long is due in the last quarter of its life.
+"""
 
 LEAF_SHARE = 0.1
-"""istiod's agents renew a workload certificate at half its life (SECRET_GRACE_PERIOD_RATIO); one in its last tenth was not renewed."""
+"""The last part of its life in which a workload certificate should have been renewed.
+
+istiod's agents renew it at half its life (SECRET_GRACE_PERIOD_RATIO).
+"""
 
 
 def margin(lifetime: timedelta) -> timedelta:
@@ -47,13 +55,17 @@ def left(end: datetime, moment: datetime) -> str:
 
 @check(
     "MC-TRUST-005",
-    "Nothing has expired or expires within the horizon: roots, intermediates, workload certificates, tokens of remote secrets.",
-    spec_url="https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/",
+    "Nothing has expired or expires within the horizon: roots, intermediates, workload "
+    "certificates, tokens of remote secrets.",
+    spec_url=PLUG_IN_CA,
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-ACCESS-004",),
 )
 def nothing_expires(snapshot: Snapshot) -> Verdict:
-    """Judged at the moment of recording. Only roots that something chains to count: an old one in a bundle may lapse."""
+    """Judged at the moment of recording.
+
+    Only roots that something chains to count: an old one in a bundle may lapse.
+    """
     found = tuple(authorities(snapshot))
     proxies = [(cluster, proxy) for cluster in snapshot for proxy in cluster.proxies]
     credentials = [(cluster, access) for cluster in snapshot for access in cluster.access]
@@ -63,37 +75,33 @@ def nothing_expires(snapshot: Snapshot) -> Verdict:
         yield from each(proxies, lambda one: _leaf_expires(snapshot, *one))
         yield from each(credentials, lambda one: _token_expires(snapshot, *one))
 
-    count = f"{len(found)} authorities, {len(proxies)} workload certificates and {len(credentials)} remote credentials"
-    return verdict_from(everything(), f"{count} are valid beyond the horizon")
+    return verdict_from(
+        everything(),
+        f"{len(found)} authorities, {len(proxies)} workload certificates and "
+        f"{len(credentials)} remote credentials are valid beyond the horizon",
+    )
 
 
-def _authority_expires(snapshot: Snapshot, authority: Authority) -> Iterator[Found]:
-    path = authority.path
+def _authority_expires(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Found]:
+    path, cluster, commands = authority.path, authority.cluster, Commands(snapshot)
     for link in path.links if path else ():
-        if link.not_after - snapshot.moment > margin(timedelta(seconds=link.lifetime_seconds)):
+        needed = margin(timedelta(seconds=link.lifetime_seconds))
+        if link.not_after - snapshot.moment > needed:
             continue
-        root = path is not None and link == path.root
-        what = "root certificate" if root else "intermediate certificate"
         ended = link.not_after <= snapshot.moment
-        commands = Commands(snapshot)
-        files = "--from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.pem --from-file=cert-chain.pem"
-        create = commands.istio(
-            authority.cluster, f"create secret generic cacerts {files} --dry-run=client -o yaml"
-        )
-        first = (
-            "make a new root and roll it out as a two-root bundle"
-            if root
-            else "issue a new intermediate under the same root"
-        )
+        if path is not None and link == path.root:
+            kind, first = "root", "make a new root and roll it out as a two-root bundle"
+        else:
+            kind, first = "intermediate", "issue a new intermediate under the same root"
+        until = left(link.not_after, snapshot.moment)
         yield Finding(
-            f"the {what} of {authority.cluster} {left(link.not_after, snapshot.moment)} ({link.subject})",
-            (authority.cluster,),
-            expected=f"valid for another {margin(timedelta(seconds=link.lifetime_seconds))} at least",
+            f"the {kind} certificate of {cluster} {until} ({link.subject})",
+            (cluster,),
+            expected=f"valid for another {needed} at least",
             seen=f"not after {link.not_after.isoformat()}",
-            remedy=f"{create} | {commands.kubectl(authority.cluster, 'apply -f -')} && "
-            f"{commands.restart_istiod(authority.cluster)} && {commands.restart_workloads(authority.cluster)}  # first: {first}",
-            fault=("trust-root-" if root else "trust-intermediate-")
-            + ("expired" if ended else "expires-soon"),
+            remedy=f"{replace_cacerts(commands, cluster)} && {commands.restart_workloads(cluster)}"
+            f"  # first: {first}",
+            fault=f"trust-{kind}-{'expired' if ended else 'expires-soon'}",
             latent=not ended,
         )
 
@@ -105,18 +113,17 @@ def _leaf_expires(
     chain = parse(proxy.certificate_chain)
     if not chain:
         return
-    plane = serving(snapshot, cluster.name)
-    scope = tuple(dict.fromkeys((cluster.name, plane.name)))
+    name, pod, moment = cluster.name, proxy.pod, snapshot.moment
+    scope = tuple(dict.fromkeys((name, snapshot.spec.control_plane_of(name).name)))
     commands = Commands(snapshot)
-    restart = commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace)
-    logs = commands.kubectl(
-        cluster.name, f"logs {proxy.pod} -c istio-proxy --tail=50", proxy.namespace
-    )
+    restart = commands.kubectl(name, f"delete pod {pod}", proxy.namespace)
+    logs = commands.kubectl(name, f"logs {pod} -c istio-proxy --tail=50", proxy.namespace)
     leaf = chain[0]
-    if leaf.not_after - snapshot.moment <= timedelta(seconds=leaf.lifetime_seconds * LEAF_SHARE):
-        ended = leaf.not_after <= snapshot.moment
+    if leaf.not_after - moment <= timedelta(seconds=leaf.lifetime_seconds * LEAF_SHARE):
+        ended = leaf.not_after <= moment
+        until = left(leaf.not_after, moment)
         yield Finding(
-            f"the certificate of {proxy.pod} in {cluster.name} {left(leaf.not_after, snapshot.moment)} and was not renewed",
+            f"the certificate of {pod} in {name} {until} and was not renewed",
             scope,
             expected=f"renewed at half of its {timedelta(seconds=leaf.lifetime_seconds)}",
             seen=f"not after {leaf.not_after.isoformat()}",
@@ -124,18 +131,14 @@ def _leaf_expires(
             fault="trust-leaf-expired" if ended else "trust-leaf-not-renewed",
             latent=not ended,
         )
-    used: list[Certificate] = list(climb(leaf, chain[1:], parse(proxy.roots)).links[1:])
-    known = {
-        link
-        for authority in authorities(snapshot)
-        if authority.path
-        for link in authority.path.links
-    }
-    for link in used:
+    paths = [authority.path for authority in authorities(snapshot)]
+    known = {link for path in paths if path for link in path.links}
+    for link in climb(leaf, chain[1:], parse(proxy.roots)).links[1:]:
         # a certificate that is (still) in cacerts has its own finding
-        if link not in known and link.not_after <= snapshot.moment:
+        if link not in known and link.not_after <= moment:
+            until = left(link.not_after, moment)
             yield Finding(
-                f"{proxy.pod} in {cluster.name} still presents a chain with {link.subject}, which {left(link.not_after, snapshot.moment)}",
+                f"{pod} in {name} still presents a chain with {link.subject}, which {until}",
                 scope,
                 expected="the chain that the control plane hands out now",
                 seen=f"not after {link.not_after.isoformat()}",

@@ -1,1 +1,1 @@
-"""Building the lab's binaries and images, once, into the cache."""
+"""The lab's binaries and images, built once into the cache."""

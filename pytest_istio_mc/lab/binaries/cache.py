@@ -1,4 +1,4 @@
-"""The build cache: entries that are complete or not there at all, built once however many runs want them."""
+"""The build cache, with entries that are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from ...progress import Progress
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-WAIT_NOTE_SECONDS = 20.0  # how often a waiting run says that it still waits
+WAIT_NOTE_SECONDS = 20.0  # a waiting run says so again after this time
 
 _UNFINISHED = "unfinished-"
 _SCRATCH_NOTE = "scratch.path"
 
 
 def cache_home() -> Path:
-    """Where everything that outlives a run is kept: ``ISTIO_MC_CACHE``, or the user's cache directory."""
+    """The folder of everything that outlives a run.
+
+    ``ISTIO_MC_CACHE`` names it; by default it is in the user's cache directory.
+    """
     chosen = os.environ.get("ISTIO_MC_CACHE")
     if chosen:
         return Path(chosen).absolute()
@@ -35,7 +38,7 @@ def cache_home() -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """A complete, verified entry: its folder, and what its builder noted down about it."""
+    """A complete, verified entry: its folder, and its builder's facts."""
 
     key: str
     folder: Path
@@ -43,24 +46,27 @@ class Entry:
 
 
 class BuildCache:
-    """Entries below ``home``, one folder a key; a builder fills a folder that is renamed to its place when all of it is there."""
+    """The entries below ``home``, a folder for each key.
+
+    A builder fills another folder, which is renamed to its place when it is complete.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
 
     def find(self, key: str) -> Entry | None:
-        """The entry of ``key``, where it is there and whole. Reads only the manifest and the files' sizes and times."""
+        """The whole entry of ``key``, or None.
+
+        It reads only the manifest and the files' sizes and times.
+        """
         entry, _ = self._examine(self.home / key)
         return entry
 
     def entries(self) -> Iterator[Entry]:
         """All whole entries, newest first."""
-        folders = [
-            manifest.parent
-            for manifest in self.home.glob(f"*/{MANIFEST}")
-            if not manifest.parent.name.startswith(_UNFINISHED)
-        ]
-        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        folders = (manifest.parent for manifest in self.home.glob(f"*/{MANIFEST}"))
+        finished = [folder for folder in folders if not folder.name.startswith(_UNFINISHED)]
+        for folder in sorted(finished, key=lambda folder: folder.stat().st_mtime, reverse=True):
             entry, _ = self._examine(folder)
             if entry:
                 yield entry
@@ -68,10 +74,12 @@ class BuildCache:
     def obtain(
         self, key: str, build: Callable[[Path], Mapping[str, Any]], progress: Progress
     ) -> Entry:
-        """The entry of ``key``; ``build(folder)`` fills it, in this process or, for all but one of several, in another.
+        """The entry of ``key``; where it is not there, ``build(folder)`` fills it.
 
-        ``build`` gets an empty folder on the same file system and returns the facts to note down (plain JSON). When it raises,
-        nothing of it stays. What a killed builder left is removed by whoever builds next.
+        - Of several processes at a time, one builds and the others wait for it.
+        - ``build`` gets an empty folder on the same file system and returns the facts to note down
+          (plain JSON). When it raises, nothing of it stays.
+        - The leftovers of a killed builder are removed by the next one.
         """
         entry = self.find(key)
         if entry:
@@ -80,10 +88,9 @@ class BuildCache:
             self.home.mkdir(parents=True, exist_ok=True)
             (self.home / "build.lock").touch()
         except OSError as error:
+            step = f"{self.home} cannot be written to"
             advice = "set ISTIO_MC_CACHE to a folder that can be written to"
-            raise ProvisionError(
-                "build cache", f"{self.home} cannot be written to", str(error), advice=advice
-            ) from error
+            raise ProvisionError("build cache", step, str(error), advice=advice) from error
         with self._locked(progress):
             entry, fault = self._examine(self.home / key)
             if entry:
@@ -91,9 +98,8 @@ class BuildCache:
                 return entry
             self._remove_unfinished()
             if (self.home / key).exists():
-                progress.note(
-                    f"toolchain: the cached build is not whole ({fault}); building it anew"
-                )
+                why = f"the cached build is not whole ({fault})"
+                progress.note(f"toolchain: {why}; building it anew")
                 self._discard(self.home / key)
             return self._build(key, build)
 
@@ -111,7 +117,7 @@ class BuildCache:
         return Entry(key, self.home / key, facts)
 
     def _examine(self, folder: Path) -> tuple[Entry | None, str]:
-        """The entry, or what is wrong with it."""
+        """The entry and an empty text, or None and the fault."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
             if manifest["format"] != FORMAT or manifest["key"] != folder.name:
@@ -120,10 +126,8 @@ class BuildCache:
             for name, noted in expected.items():
                 seen = _stamp(folder / name)
                 if seen != noted:
-                    return (
-                        None,
-                        f"{name} is {'missing' if seen is None else f'{seen}, was {noted}'}",
-                    )
+                    now = "missing" if seen is None else f"{seen}, was {noted}"
+                    return None, f"{name} is {now}"
         except FileNotFoundError:
             return None, f"no {MANIFEST}"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -132,7 +136,7 @@ class BuildCache:
 
     @contextmanager
     def _locked(self, progress: Progress) -> Iterator[None]:
-        """Be the only builder of this cache. The lock is the kernel's: it ends with its holder, however that ends."""
+        """Be the only builder; the kernel's lock ends with its holder."""
         import filelock
 
         lock = filelock.FileLock(self.home / "build.lock")
@@ -143,9 +147,8 @@ class BuildCache:
                 lock.acquire(timeout=patience)
                 break
             except filelock.Timeout:
-                progress.note(
-                    f"toolchain: another run is building ({_read_holder(holder)}), waiting for it"
-                )
+                other = _read_holder(holder)
+                progress.note(f"toolchain: another run is building ({other}), waiting for it")
                 patience = WAIT_NOTE_SECONDS
         try:
             holder.write_text(f"{os.getpid()} {time.time():.0f}")
@@ -155,7 +158,7 @@ class BuildCache:
             lock.release()
 
     def _remove_unfinished(self) -> None:
-        """Remove what killed builders left; only under the lock, because there nobody else is building."""
+        """Remove the leftovers of killed builders. The caller holds the lock: nobody builds."""
         for folder in self.home.glob(f"{_UNFINISHED}*"):
             note = folder / _SCRATCH_NOTE
             if note.exists():
@@ -163,7 +166,7 @@ class BuildCache:
             self._remove(folder)
 
     def _discard(self, folder: Path) -> None:
-        """Take an entry away: renamed first, so that half of it is never taken for an entry."""
+        """Remove an entry, renamed first: half of it is none."""
         doomed = folder.with_name(f"{_UNFINISHED}discarded-{folder.name}-{os.getpid()}")
         folder.rename(doomed)
         self._remove(doomed)
@@ -174,18 +177,17 @@ class BuildCache:
             shutil.rmtree(folder)
         except OSError as error:
             step = "what an earlier build left cannot be removed"
-            raise ProvisionError(
-                "build cache", step, str(error), advice=f"rm -rf {folder}"
-            ) from error
+            advice = f"rm -rf {folder}"
+            raise ProvisionError("build cache", step, str(error), advice=advice) from error
 
 
 def note_scratch(folder: Path, scratch: Path) -> None:
-    """Note that the build in ``folder`` uses ``scratch`` elsewhere, so that both are removed should the build be killed."""
+    """Note that the build in ``folder`` uses ``scratch``, to be removed after a kill."""
     (folder / _SCRATCH_NOTE).write_text(str(scratch))
 
 
 def forget_scratch(folder: Path) -> None:
-    """The scratch folder is gone."""
+    """Note that the scratch folder is gone."""
     (folder / _SCRATCH_NOTE).unlink(missing_ok=True)
 
 
@@ -200,9 +202,11 @@ def _files(folder: Path) -> dict[str, list[int] | str]:
 
 
 def _stamp(path: Path) -> list[int] | str | None:
-    """What a file is recognised by: size and time of change (in seconds: archives keep no finer), or a link's target.
+    """The mark of a file: its size and time of change, or a link's target.
 
-    The time tells when somebody wrote into a file that others hard-link, such as a node into the prepared images.
+    - It is None where the file is gone.
+    - The time is in seconds: archives keep no finer.
+    - It tells of a write into a file that others hard-link, such as a node's into prepared images.
     """
     try:
         if path.is_symlink():

@@ -1,4 +1,4 @@
-"""Running the programs of a build: their output in a file, a call now and then while they work, and nobody left when we go."""
+"""The programs of a build; their output is logged, and none outlives us."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ TAIL_LINES = 15
 
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _NETWORK = re.compile(
-    r"dial tcp|no such host|i/o timeout|connection (?:refused|reset|timed out)|TLS handshake|proxyconnect|network is unreachable|"
-    r"deadline exceeded|x509:|unexpected EOF|: EOF$|: 50[0234] |NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|"
+    r"dial tcp|no such host|i/o timeout|connection (?:refused|reset|timed out)|TLS handshake|"
+    r"proxyconnect|network is unreachable|deadline exceeded|x509:|unexpected EOF|: EOF$|"
+    r": 50[0234] |NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|"
     r"name resolution|Max retries exceeded|Could not fetch URL|module lookup disabled by GOPROXY",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -30,7 +31,7 @@ _NO_SPACE = re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re
 
 
 class Cause(Enum):
-    """Why a build command failed, as far as its output tells."""
+    """The cause of a failed build command, as far as its output tells."""
 
     NETWORK = "the registry could not be reached"
     STALLED = "the registry does not answer"
@@ -41,7 +42,10 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended: its exit code (negative for a signal) and its last lines, credentials in URLs taken out."""
+    """A command that has ended: its exit code and its last lines.
+
+    The code is negative for a signal; the lines have no credentials in URLs.
+    """
 
     code: int
     tail: tuple[str, ...]
@@ -49,7 +53,7 @@ class Finished:
 
     @property
     def cause(self) -> Cause:
-        """The reason of a failure, read from the last lines."""
+        """The cause of the failure, read from the last lines."""
         text = "\n".join(self.tail)
         if self.stalled:
             return Cause.STALLED
@@ -71,10 +75,12 @@ def run(
     tick_seconds: float = 20.0,
     stall_seconds: float = float("inf"),
 ) -> Finished:
-    """Run a command to its end; stdout and stderr go, line by line, to ``log`` (appended) and to ``on_line``.
+    """Run a command to its end.
 
-    ``on_tick`` is called every ``tick_seconds``. A command that writes nothing for ``stall_seconds`` is ended, and the result says
-    so. The command and all its children end with us: when we are killed, and on any exception here.
+    - Its stdout and stderr go, line by line, to ``log`` (appended) and to ``on_line``.
+    - ``on_tick`` is called every ``tick_seconds``.
+    - A command that writes nothing for ``stall_seconds`` is ended, and the result says so.
+    - It ends with us, its children too: when we are killed, and on any exception here.
     """
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -120,10 +126,9 @@ def ask(
     env: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command and keep what it says; a failure is for the caller to judge."""
-    words = [str(word) for word in command]
+    """Run a short command; the caller judges its output and exit code."""
     return subprocess.run(
-        words,
+        [str(word) for word in command],
         check=False,
         capture_output=True,
         text=True,
@@ -136,45 +141,45 @@ def ask(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a command that :func:`run` started, with its children, and wait for it. What it leaves is in folders that go as well."""
+    """End a command that :func:`run` started, with its children, and wait for it.
+
+    Its files are in folders that go as well.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def ends_with_parent() -> list[str]:
-    """The words in front of a command that must not outlive us even when we are killed (util-linux; none where that is missing).
+    """The words in front of a command that must end with us, even when we are killed.
 
-    The kernel only tells of deaths that come after it was asked to (prctl(2), PR_SET_PDEATHSIG): one that came before shows in the parent.
+    - They need util-linux; there are none where that is missing.
+    - The kernel tells only of deaths after the request (prctl(2), PR_SET_PDEATHSIG): an earlier one
+      shows in the parent's pid.
     """
     if not shutil.which("setpriv"):
         return []
-    return [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "sh",
-        "-c",
-        '[ "$PPID" = "$0" ] && exec "$@"',
-        str(os.getpid()),
-    ]
+    script = '[ "$PPID" = "$0" ] && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", script, str(os.getpid())]
 
 
 def alone() -> list[str]:
-    """The same, for a command with children (a compiler's hundreds): in a PID namespace of its own, where root can make one."""
+    """The same for a command with children, such as a compiler's hundreds.
+
+    It gets a PID namespace of its own; for root only, and where ``unshare`` is installed.
+    """
     if os.geteuid() != 0 or not shutil.which("unshare"):
         return ends_with_parent()
     return [*ends_with_parent(), "unshare", "--pid", "--fork", "--kill-child=KILL", "--"]
 
 
 def without_credentials(text: str) -> str:
-    """``text`` with user names and passwords in URLs taken out."""
+    """The text without the user names and passwords in its URLs."""
     return _CREDENTIALS.sub("//…@", text)
 
 
 def _lines(process: subprocess.Popen[str], tick_seconds: float) -> Iterator[str | None]:
-    """The lines of a command as they come, and None every ``tick_seconds``, however many lines come in between."""
+    """The lines of a command as they come, and None every ``tick_seconds``."""
     lines: queue.Queue[str | None] = queue.Queue()
     output = process.stdout
     assert output is not None

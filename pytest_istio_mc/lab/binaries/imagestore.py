@@ -1,4 +1,4 @@
-"""The prepared containerd root: every image imported and unpacked once, for nodes to start from hard links of it."""
+"""The prepared containerd root: every image unpacked once, for nodes to hard-link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ ROOT = "containerd"  # the prepared root's name in a toolchain
 SNAPSHOTTER = "overlayfs"
 NAMESPACE = "k8s.io"  # where the kubelet's containerd looks for images
 
-# What reaches out of its folders (/opt/containerd, /etc/nri, /etc/cdi …), or is there to run containers, which this containerd never does.
+# These reach out of containerd's folders (/opt/containerd, /etc/nri, /etc/cdi …), or are there to
+# run containers, which this containerd never does.
 _DISABLED = (
     "io.containerd.cri.v1.images",
     "io.containerd.cri.v1.runtime",
@@ -46,61 +47,53 @@ _DISABLED = (
 def prepare(
     build: Path, binaries: Path, archive: Path, images: Sequence[WrittenImage], logs: Path
 ) -> Path:
-    """Import ``archive`` into a containerd root made in the folder ``build``, and return that root.
+    """Import ``archive`` into a new containerd root in the folder ``build``.
 
-    The containerd that does it runs in a mount namespace of its own and ends before this returns, so that nothing is left running
-    or mounted. Raises :class:`ProvisionError` where an image or its unpacked layers are not there in the end.
+    - Its containerd has its own mount namespace and ends before this returns: nothing is left
+      running or mounted.
+    - :class:`ProvisionError`: an image or its unpacked layers are not there in the end.
     """
-    root = build / ROOT
-    with _containerd(build, binaries, root, logs / "containerd.log") as ctr:
-        imported = commands.run(
-            [*ctr, "images", "import", "--snapshotter", SNAPSHOTTER, archive],
-            log=logs / "import.log",
-        )
+    root, log = build / ROOT, logs / "containerd.log"
+    with _containerd(build, binaries, root, log) as ctr:
+        command = [*ctr, "images", "import", "--snapshotter", SNAPSHOTTER, str(archive)]
+        imported = commands.run(command, log=logs / "import.log")
         if imported.code != 0:
-            full = imported.cause is commands.Cause.NO_SPACE
+            advice = "`istio-mc lab doctor` checks whether this file system can carry overlayfs"
+            if imported.cause is commands.Cause.NO_SPACE:
+                advice = "free some disk space"
             raise ProvisionError(
                 "prepared images",
                 "could not be imported",
-                f"exit code {imported.code}, containerd's log: {logs / 'containerd.log'}",
-                advice="free some disk space"
-                if full
-                else "`istio-mc lab doctor` checks whether this file system can carry overlayfs",
-                log_tail=(*imported.tail, *tail_of(logs / "containerd.log", 5)),
+                f"exit code {imported.code}, containerd's log: {log}",
+                advice=advice,
+                log_tail=(*imported.tail, *tail_of(log, 5)),
             )
         require_images(ctr, images)
     return root
 
 
 def require_images(ctr: Sequence[str], images: Sequence[WrittenImage]) -> None:
-    """Raise :class:`ProvisionError` unless the containerd behind ``ctr`` has every image, unpacked."""
+    """Raise :class:`ProvisionError` unless the containerd of ``ctr`` has all images, unpacked."""
     names = _output([*ctr, "images", "list", "-q"]).split()
     listed = _output([*ctr, "snapshots", "--snapshotter", SNAPSHOTTER, "list"])
     snapshots = {line.split()[0] for line in listed.splitlines() if line.strip()}
     for image in images:
+        thing = f"image {image.name}"
         if image.name not in names:
-            raise ProvisionError(
-                f"image {image.name}",
-                "was imported but is not there",
-                f"there are: {', '.join(names) or 'none'}",
-            )
+            detail = f"there are: {', '.join(names) or 'none'}"
+            raise ProvisionError(thing, "was imported but is not there", detail)
         if image.chain_id not in snapshots:
-            raise ProvisionError(
-                f"image {image.name}",
-                f"was not unpacked for {SNAPSHOTTER}",
-                f"no snapshot {image.chain_id}",
-            )
+            step = f"was not unpacked for {SNAPSHOTTER}"
+            raise ProvisionError(thing, step, f"no snapshot {image.chain_id}")
 
 
 def share_programs(root: Path, binaries: Path) -> None:
-    """Make the programs that are also in an image hard links to the unpacked ones: the same bytes need not be there twice."""
+    """Make programs hard links to their unpacked copies in images."""
     for unpacked in root.glob(f"io.containerd.snapshotter.v1.{SNAPSHOTTER}/snapshots/*/fs/**/*"):
         program = binaries / unpacked.name
-        if (
-            unpacked.parent.name in ("fs", "bin")
-            and program.is_file()
-            and filecmp.cmp(unpacked, program, shallow=False)
-        ):
+        if unpacked.parent.name not in ("fs", "bin") or not program.is_file():
+            continue
+        if filecmp.cmp(unpacked, program, shallow=False):
             program.unlink()
             program.hardlink_to(unpacked)
 
@@ -108,27 +101,15 @@ def share_programs(root: Path, binaries: Path) -> None:
 @contextmanager
 def _containerd(build: Path, binaries: Path, root: Path, log: Path) -> Iterator[list[str]]:
     """A containerd on ``root``; yields the ``ctr`` command that talks to it."""
-    # A socket's path may have 107 characters at most (unix(7)), so it cannot lie in the cache, which may be anywhere.
+    # A socket's path has at most 107 bytes (unix(7)), and the cache may be anywhere.
     with tempfile.TemporaryDirectory(prefix="istio-mc-", dir="/tmp") as scratch:
         note_scratch(build, Path(scratch))
         socket = f"{scratch}/containerd.sock"
         configuration = Path(scratch, "config.toml")
         configuration.write_text(_configuration(root, Path(scratch, "state"), socket))
-        command = [
-            *commands.ends_with_parent(),
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "--",
-        ]
-        command += [
-            str(binaries / "containerd"),
-            "--config",
-            str(configuration),
-            "--log-level",
-            "warn",
-        ]
+        command = [*commands.ends_with_parent(), "unshare", "--mount", "--propagation", "private"]
+        command += ["--", str(binaries / "containerd"), "--config", str(configuration)]
+        command += ["--log-level", "warn"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -160,7 +141,8 @@ def _containerd(build: Path, binaries: Path, root: Path, log: Path) -> Iterator[
                     "containerd",
                     "ended at once while the images were being prepared",
                     f"exit code {process.returncode}",
-                    advice="read the log lines; `istio-mc lab doctor` checks what this machine lacks",
+                    advice="read the log lines; "
+                    "`istio-mc lab doctor` checks what this machine lacks",
                     log_tail=tail_of(log),
                 )
             yield ctr
@@ -178,24 +160,19 @@ def _configuration(root: Path, state: Path, socket: str) -> str:
     def quoted(text: object) -> str:
         return json.dumps(str(text))
 
-    return "\n".join(
-        (
-            "version = 3",
-            f"root = {quoted(root)}",
-            f"state = {quoted(state)}",
-            "imports = []",
-            f"disabled_plugins = [{', '.join(quoted(name) for name in _DISABLED)}]",
-            "[grpc]",
-            f"address = {quoted(socket)}",
-            "",
-        )
-    )
+    return f"""version = 3
+root = {quoted(root)}
+state = {quoted(state)}
+imports = []
+disabled_plugins = [{", ".join(quoted(name) for name in _DISABLED)}]
+[grpc]
+address = {quoted(socket)}
+"""
 
 
 def _output(command: Sequence[str]) -> str:
     asked = commands.ask(command)
     if asked.returncode != 0:
-        raise ProvisionError(
-            "prepared images", f"`{' '.join(command[-3:])}` failed", asked.stderr.strip()
-        )
+        step = f"`{' '.join(command[-3:])}` failed"
+        raise ProvisionError("prepared images", step, asked.stderr.strip())
     return asked.stdout

@@ -1,4 +1,7 @@
-"""OCI image layouts made from local files, without a container engine (image-spec v1.1: image layout, manifest, configuration)."""
+"""OCI image layouts, made from local files without a container engine.
+
+They follow image-spec v1.1: image layout, manifest, configuration.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # what Envoy's wheel exists for
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # those of Envoy's wheel
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -32,18 +35,21 @@ class Symlink:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder in an image whose mode matters, or that would otherwise be empty."""
+    """A folder in an image that is empty or has a special mode."""
 
     mode: int = 0o755
 
 
-# What a path in an image holds: a copy of a file of this machine (links followed), or text, or a link, or a folder.
+# At a path of an image: a copy of a file of this machine (links followed), text, a link, a folder.
 Content = Path | bytes | Symlink | Folder
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image: its full name with tag, its layers from the lowest up, each a mapping of absolute path to content, and how it starts."""
+    """An image: its full name with tag, its layers, and its start.
+
+    The layers are from the lowest up, each a mapping of absolute path to content.
+    """
 
     name: str
     layers: Sequence[Mapping[str, Content]]
@@ -54,7 +60,10 @@ class Image:
 
 @dataclass(frozen=True)
 class WrittenImage:
-    """An image in a layout: its name, the digest of its manifest, and the chain id of its topmost layer, which names its snapshot."""
+    """An image in a layout: its name, and the digest of its manifest.
+
+    ``chain_id`` is that of its topmost layer, which names its snapshot.
+    """
 
     name: str
     digest: str
@@ -62,14 +71,15 @@ class WrittenImage:
 
 
 def architecture() -> str:
-    """This machine's architecture as images call it."""
+    """This machine's architecture, in the words of images."""
     return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def write_layout(folder: Path, images: Sequence[Image]) -> tuple[WrittenImage, ...]:
-    """Write images as one OCI layout below ``folder``. A layer that several images have (the same object) is written once.
+    """Write images as one OCI layout below ``folder``.
 
-    The same files give the same digests: everything belongs to root and to the epoch.
+    - A layer of several images (the same object) is written once.
+    - The same files give the same digests: everything belongs to root and to the epoch.
     """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -84,27 +94,18 @@ def write_layout(folder: Path, images: Sequence[Image]) -> tuple[WrittenImage, .
         descriptors = [descriptor for descriptor, _ in described]
         diff_ids = [diff_id for _, diff_id in described]
         configuration = _write_json(blobs, _CONFIGURATION, _configuration(image, diff_ids))
-        manifest = _write_json(
-            blobs,
-            _MANIFEST,
-            {
-                "schemaVersion": 2,
-                "mediaType": _MANIFEST,
-                "config": configuration,
-                "layers": descriptors,
-            },
-        )
+        content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": configuration}
+        manifest = _write_json(blobs, _MANIFEST, content | {"layers": descriptors})
         written.append(WrittenImage(image.name, manifest["digest"], chain_id(diff_ids)))
         entries.append(manifest | {"annotations": {"io.containerd.image.name": image.name}})
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (folder / "index.json").write_text(
-        json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
-    )
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}
+    (folder / "index.json").write_text(json.dumps(index))
     return tuple(written)
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Put a layout into one tar file, the form that ``ctr images import`` takes."""
+    """Put a layout into one tar file, for ``ctr images import``."""
     with tarfile.open(archive, "w") as tar:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             tar.add(path, str(path.relative_to(folder)))
@@ -125,13 +126,12 @@ def _configuration(image: Image, diff_ids: Sequence[str]) -> dict[str, Any]:
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "User": image.user,
     }
-    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
     return {
         "created": "1970-01-01T00:00:00Z",
         "architecture": architecture(),
         "os": "linux",
         "config": process,
-        "rootfs": rootfs,
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
     }
 
 
@@ -143,37 +143,28 @@ def _write_json(blobs: Path, media_type: str, document: Mapping[str, Any]) -> di
 
 
 def _write_layer(blobs: Path, layer: Mapping[str, Content]) -> tuple[dict[str, Any], str]:
-    """Write one layer; returns its descriptor and its diff id (the digest before compression)."""
+    """Write one layer: its descriptor and diff id (the uncompressed digest)."""
     partial = blobs / f"partial-{os.getpid()}"
     with partial.open("wb") as file:
         compressed = _Digesting(file)
-        # Level 1: layers are written and unpacked once, on this machine; a third of the size is won, more would only cost time.
-        with gzip.GzipFile(
-            filename="", mode="wb", compresslevel=1, fileobj=compressed, mtime=0
-        ) as zipped:
+        # Layers are written and unpacked once, on this machine: level 1 saves a third of their
+        # size, a higher one would only cost time.
+        zipped = gzip.GzipFile("", "wb", compresslevel=1, fileobj=compressed, mtime=0)
+        with zipped:
             plain = _Digesting(zipped)
-            with tarfile.open(
-                fileobj=cast("IO[bytes]", plain), mode="w|", format=tarfile.PAX_FORMAT
-            ) as tar:
+            stream = cast("IO[bytes]", plain)
+            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
                 _fill(tar, layer)
-    digest = compressed.sha256.hexdigest()
+    digest, size = compressed.sha256.hexdigest(), partial.stat().st_size
     partial.rename(blobs / digest)
-    descriptor = {
-        "mediaType": _LAYER,
-        "digest": f"sha256:{digest}",
-        "size": (blobs / digest).stat().st_size,
-    }
+    descriptor = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": size}
     return descriptor, f"sha256:{plain.sha256.hexdigest()}"
 
 
 def _fill(tar: tarfile.TarFile, layer: Mapping[str, Content]) -> None:
-    folders = {
-        str(parent): Folder()
-        for path in layer
-        for parent in Path(path).parents
-        if str(parent) != "/"
-    }
     links = {path for path, content in layer.items() if isinstance(content, Symlink)}
+    folders = {str(parent): Folder() for path in layer for parent in Path(path).parents}
+    folders.pop("/", None)
     tree: dict[str, Content] = {**folders, **layer}
     for path in sorted(tree):
         if any(str(parent) in links for parent in Path(path).parents):
@@ -197,7 +188,7 @@ def _fill(tar: tarfile.TarFile, layer: Mapping[str, Content]) -> None:
 
 
 class _Digesting:
-    """A file to write to that keeps the SHA-256 of what passes through."""
+    """A file to write to, with the SHA-256 of its bytes."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self.sha256 = hashlib.sha256()

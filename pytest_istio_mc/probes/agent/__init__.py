@@ -1,1 +1,1 @@
-"""The agent: the program that runs in probe pods; standard library of Python 3.8 only."""
+"""The agent: the program in probe pods, with the standard library of Python 3.8."""

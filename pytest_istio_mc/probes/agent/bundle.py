@@ -1,6 +1,7 @@
-"""The probe of pytest-istio-mc in one file: several modules as text, imported from there as they are needed.
+"""The probe of pytest-istio-mc in one file: modules as text, imported when needed.
 
-Standard library only, Python 3.8 or newer. ``program.py`` adds the modules and the call that starts them.
+- ``program.py`` adds the modules and the call that starts them.
+- Standard library only, Python 3.8 or newer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Bundle:
-    """Finds and loads the modules of one package by their texts, each compiled once and only when it is imported."""
+    """Finds and loads the modules of one package, which it has as text.
+
+    Each is compiled once, and only when it is imported.
+    """
 
     def __init__(self, package: str, sources: dict[str, str]) -> None:
         self._package = package
@@ -35,7 +39,8 @@ class Bundle:
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's text."""
         text = self._sources.get(module.__name__, "")
-        exec(compile(text, module.__name__, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - it is how modules are loaded
+        code = compile(text, module.__name__, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - it is how modules are loaded
 
 
 def install(package: str, sources: dict[str, str]) -> None:

@@ -1,12 +1,15 @@
-"""Flows: requests at a fixed rate, sent by a process that outlives the session that started it, every one of them on record in a file.
+"""Flows: requests at a fixed rate, sent by a process that outlives its session.
 
-The schedule is open: a slow request does not hold up the next one. How many may be unanswered at a time is bounded; one that is due
-beyond that is recorded as skipped, which is a failure. What this process itself is too late for is not sent: the next record says how
-late. A stream is one connection with a line out and a line back at every beat; that it breaks is a failure, too. The process ends by
-itself after ``at_most`` seconds.
+- The schedule is open: a slow request does not hold up the next one. Beyond ``MOST_UNANSWERED``
+  unanswered ones, a request that is due is recorded as skipped, which is a failure.
+- Requests for which this process is too late are not sent; the next record says how late it is.
+- A stream is one connection with a line out and a line back at every beat. Its break is a failure.
+- The process ends by itself after ``at_most`` seconds.
+- Every request is on record in a file, which is locked while the process lives. It starts with
+  ``{"began": …}``, ends with ``{"ended": …, "asked": …, "sent": […]}``, and has an array for each
+  request: flow, when, seconds, late, ending, status, new, cluster, pod, version, error.
 
-The file starts with ``{"began": …}``, has one array for each request (``FIELDS``) and ends with ``{"ended": …, "sent": […]}``; it is
-locked for as long as the process lives. Runs inside probe pods: standard library only, Python 3.8 or newer.
+Runs inside probe pods: standard library only, Python 3.8 or newer.
 """
 
 from __future__ import annotations
@@ -29,26 +32,13 @@ TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import Any
 
-FIELDS = (
-    "flow",
-    "when",
-    "seconds",
-    "late",
-    "ending",
-    "status",
-    "new",
-    "cluster",
-    "pod",
-    "version",
-    "error",
-)
 MOST_ERROR = 200
 MOST_BYTES = 32 << 20
 RECORD_BYTES = 512
-"""What a record may take at most, its error text cut to ``MOST_ERROR``; with the number of beats it bounds the file."""
+"""What a record takes at most, its error text cut to ``MOST_ERROR``; so the file is bounded."""
 CHUNK = 1 << 18
 MOST_UNANSWERED = 32
-"""For each flow: what a server that hangs may make of this process, and this process of a server that is slow."""
+"""For each flow, so that a hung server does not fill this process, nor this one a slow server."""
 
 
 class Clock:
@@ -63,12 +53,13 @@ class Clock:
 
 
 class Log:
-    """The file of one job, and the count of its records for each flow."""
+    """The file of one job, and how many records each flow has."""
 
     def __init__(self, path: str, flows: int) -> None:
         self.clock = Clock()
         self.sent = [0] * flows
-        self._file = open(path, "a", encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib is slow to import; open until the process ends
+        # pathlib is slow to import; the file is open until the process ends
+        self._file = open(path, "a", encoding="utf-8")  # noqa: PTH123, SIM115
         self._lock = threading.Lock()
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -78,18 +69,8 @@ class Log:
         error = str(seen.get("error") or seen.get("body", ""))[:MOST_ERROR]
         who = [str(answer.get(key, ""))[:64] for key in ("cluster", "pod", "version")]
         times = [round(value, 5) for value in (when, seen.get("seconds", 0.0), late)]
-        self.write(
-            [
-                flow,
-                *times,
-                seen["ending"],
-                seen.get("status", 0),
-                int(seen.get("new", True)),
-                *who,
-                error,
-            ],
-            flow,
-        )
+        what = [seen["ending"], seen.get("status", 0), int(seen.get("new", True))]
+        self.write([flow, *times, *what, *who, error], flow)
 
     def write(self, line: Any, flow: int | None = None) -> None:
         """Write down a line, whole and at once."""
@@ -102,7 +83,7 @@ class Log:
 
 
 class Requests:
-    """Requests that do not wait for each other, on new connections or on those that earlier ones left open."""
+    """Requests that do not wait for each other, on new or kept connections."""
 
     def __init__(self, number: int, plan: dict[str, Any], log: Log) -> None:
         self._number, self._plan, self._log = number, plan, log
@@ -120,9 +101,8 @@ class Requests:
                 sender = self._idle.pop() if self._idle else SENDERS[self._plan["op"]](self._plan)
         if skip:
             error = f"not sent: {MOST_UNANSWERED} requests were unanswered"
-            self._log.record(
-                self._number, self._log.clock.now(), late, {"ending": "skipped", "error": error}
-            )
+            skipped = {"ending": "skipped", "error": error}
+            self._log.record(self._number, self._log.clock.now(), late, skipped)
             return
         threading.Thread(target=self._send, args=(sender, late), daemon=True).start()
 
@@ -130,7 +110,7 @@ class Requests:
         when = self._log.clock.now()
         try:
             seen = send_one(sender, self._keep)
-        except Exception as error:  # whatever it is, this request got no answer
+        except Exception as error:  # of any kind: this request got no answer
             seen = {"ending": "protocol", "error": explain(error)}
             sender.close()
         self._log.record(self._number, when, late, seen)
@@ -149,7 +129,10 @@ class Requests:
 
 
 class Stream:
-    """One connection that stays, with a line out at every beat; opened again at the next beat after it broke."""
+    """One connection that stays, with a line out at every beat.
+
+    Where it broke, the next beat opens it again.
+    """
 
     def __init__(self, number: int, plan: dict[str, Any], log: Log) -> None:
         self._number, self._plan, self._log = number, plan, log
@@ -165,12 +148,9 @@ class Stream:
         line = Line(self._log.clock.now(), time.monotonic(), late, self._sock is None)
         opened = None
         if line.new:
-            address = (
-                str(self._plan.get("address") or self._plan["host"]),
-                int(self._plan["port"]),
-            )
+            address = str(self._plan.get("address") or self._plan["host"])
             try:
-                opened = socket.create_connection(address, self._timeout)
+                opened = socket.create_connection((address, int(self._plan["port"])), self._timeout)
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 self._record(line, {"ending": ending(error), "error": explain(error)})
@@ -207,14 +187,15 @@ class Stream:
                 try:
                     if waits:
                         came = self._take(came + sock.recv(65536), len(came))
-                    elif (
-                        self._unanswered
-                        and time.monotonic() - self._unanswered[0].began > self._timeout
-                    ):
+                    elif self._overdue():
                         raise TimeoutError(f"no answer for {self._timeout:g} s")
-                except Exception as error:  # whatever it is, the stream is broken
+                except Exception as error:  # of any kind: the stream is broken
                     self._broken(error)
                     return
+
+    def _overdue(self) -> bool:
+        lines = self._unanswered
+        return bool(lines) and time.monotonic() - lines[0].began > self._timeout
 
     def _take(self, came: bytes, before: int) -> bytes:
         if len(came) == before:
@@ -225,7 +206,7 @@ class Stream:
         return rest
 
     def _broken(self, error: Exception) -> None:
-        """Close, and record the break: for each line that is left unanswered, or once where there is none."""
+        """Close, and record the break for each unanswered line, or once."""
         lost = list(self._unanswered) or [Line(self._log.clock.now(), time.monotonic(), 0.0, False)]
         self._unanswered.clear()
         if self._sock is not None:
@@ -235,23 +216,22 @@ class Stream:
             self._record(line, {"ending": ending(error), "error": explain(error)})
 
     def _record(self, line: Line, seen: dict[str, Any]) -> None:
-        self._log.record(
-            self._number,
-            line.when,
-            line.late,
-            {**seen, "new": line.new, "seconds": time.monotonic() - line.began},
-        )
+        whole = {**seen, "new": line.new, "seconds": time.monotonic() - line.began}
+        self._log.record(self._number, line.when, line.late, whole)
 
 
 class Line:
-    """A line of a stream that waits for its answer: when it was sent, by two clocks, how late that was, and whether it was the first."""
+    """A line of a stream that waits for its answer.
+
+    When it was sent, by two clocks, how late that was, and whether it was the connection's first.
+    """
 
     def __init__(self, when: float, began: float, late: float, new: bool) -> None:
         self.when, self.began, self.late, self.new = when, began, late, new
 
 
 def run() -> None:
-    """Send what the job on standard input says until it is told to stop or ``at_most`` seconds are over."""
+    """Send what the job says, until told to stop or ``at_most`` is over."""
     job = json.loads(sys.stdin.readline())
     path = _path(job["name"])
     failures()  # imports what telling failures apart needs, so that no request waits for it
@@ -265,21 +245,16 @@ def run() -> None:
     schedules = []
     for number, flow in enumerate(flows):
         interval = float(job["flows"][number]["interval"])
-        # spread over the interval, so that the flows of one process do not all send at the same moment
+        # spread over the interval, so that not all flows send at the same moment
         first = time.monotonic() + interval * number / len(flows)
-        schedules.append(
-            threading.Thread(
-                target=_keep_time, args=(flow.beat, first, interval, stop), daemon=True
-            )
-        )
+        about = (flow.beat, first, interval, stop)
+        schedules.append(threading.Thread(target=_keep_time, args=about, daemon=True))
     for thread in schedules:
         thread.start()
     print("started", flush=True)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(
-            nowhere, standard
-        )  # so that nobody waits for this process to close what it inherited
+    for standard in (0, 1, 2):  # nobody is to wait for this process to close what it inherited
+        os.dup2(nowhere, standard)
     last = time.monotonic() + float(job["at_most"])
     asked = False
     while time.monotonic() < last and not asked:
@@ -297,8 +272,11 @@ def run() -> None:
 def _keep_time(
     beat: Callable[[float], None], first: float, interval: float, stop: threading.Event
 ) -> None:
-    """Beat until told to stop. Beats that this process misses, because its machine is too busy, are not made up for, which would keep
-    it busy; the next one says how late it is."""
+    """Beat until told to stop.
+
+    Beats that this process misses, because its machine is too busy, are not made up for, which
+    would keep it busy. The next one says how late it is.
+    """
     due = first
     while not stop.wait(max(0.0, due - time.monotonic())):
         late = max(0.0, time.monotonic() - due)
@@ -307,16 +285,18 @@ def _keep_time(
 
 
 def start(operation: dict[str, Any]) -> dict[str, Any]:
-    """``flow-start``: start a process for a job; returns once it sends. ``job`` = {name, at_most, flows: [{op, host, port, interval,
-    timeout, keep_alive, stream, path, headers}]}."""
+    """``flow-start``: start a process for a job; returns once it sends.
+
+    ``job`` = {name, at_most, flows: [{op, host, port, address, interval, timeout, keep_alive,
+    stream, path, headers}]}.
+    """
     import subprocess
 
     job = operation["job"]
     beats = sum(float(job["at_most"]) / float(plan["interval"]) for plan in job["flows"])
     if beats * RECORD_BYTES > MOST_BYTES:
-        raise ValueError(
-            f"{beats:.0f} records may take more than {MOST_BYTES >> 20} MiB: send less often or for a shorter time"
-        )
+        size = f"{beats:.0f} records may take more than {MOST_BYTES >> 20} MiB"
+        raise ValueError(f"{size}: send less often or for a shorter time")
     command = [sys.executable, "-S", "-B", sys.argv[0], "flows"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(
@@ -339,25 +319,26 @@ def start(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(operation: dict[str, Any]) -> dict[str, Any]:
-    """``flow-read``: whole lines of the file of job ``name`` from ``offset`` on, some of them; ``alive`` says whether more may come."""
+    """``flow-read``: some whole lines of the file of job ``name``, from ``offset`` on.
+
+    ``more`` says whether others are there, ``alive`` whether others may come.
+    """
+    offset = int(operation.get("offset", 0))
     with open(_path(operation["name"]), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-        alive = _locked(
-            file
-        )  # asked first: what a process that is dead by now wrote is all in what is read after it
-        file.seek(int(operation.get("offset", 0)))
+        alive = _locked(file)  # asked first: a dead process has written all that is then read
+        file.seek(offset)
         text = file.read(int(operation.get("limit", CHUNK)))
         more = bool(file.read(1))
     whole = text[: text.rfind(b"\n") + 1]
-    return {
-        "text": whole.decode("utf-8"),
-        "offset": int(operation.get("offset", 0)) + len(whole),
-        "more": more,
-        "alive": alive,
-    }
+    came = {"text": whole.decode("utf-8"), "offset": offset + len(whole)}
+    return {**came, "more": more, "alive": alive}
 
 
 def stop(operation: dict[str, Any]) -> dict[str, Any]:
-    """``flow-stop``: tell the process of job ``name`` to stop and wait until it has, ``timeout`` seconds at most."""
+    """``flow-stop``: tell the process of job ``name`` to stop, and wait.
+
+    It waits ``timeout`` seconds at most; ``alive`` says whether the process goes on.
+    """
     path = _path(operation["name"])
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
         with open(path + ".stop", "w", encoding="utf-8"):  # noqa: PTH123
@@ -395,7 +376,7 @@ def _locked(file: Any) -> bool:
 def _path(job: str) -> str:
     if not job.replace("-", "").isalnum():
         raise ValueError(f"{job!r} is no name for a job")
-    return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"flows-{job}.jsonl")  # noqa: PTH118, S108 - pathlib is slow to import
+    return f"{os.environ.get('TMPDIR', '/tmp')}/flows-{job}.jsonl"  # noqa: S108
 
 
 FLOW_OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

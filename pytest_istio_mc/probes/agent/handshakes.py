@@ -1,6 +1,6 @@
-"""TLS from a probe pod: raw handshakes with any certificate and server name, and HTTPS requests.
+"""TLS from a probe pod: raw handshakes with any certificate, and HTTPS requests.
 
-Runs inside probe pods: standard library only, Python 3.8 or newer; what is slow to import is imported where it is used.
+Runs inside probe pods: standard library only, Python 3.8 or newer; slow imports are in functions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ MESH_CERTIFICATE = os.environ.get("ISTIO_MC_MESH_CERTIFICATE", "/etc/istio-outpu
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Any) -> None:
-    """Give the context a client certificate: ``"mesh"`` is this pod's own, else ``{"cert_pem": ..., "key_pem": ...}``."""
+    """Give the context a client certificate.
+
+    It is ``{"cert_pem": ..., "key_pem": ...}``; ``"mesh"`` stands for this pod's own.
+    """
     if certificate == "mesh":
         context.load_cert_chain(MESH_CERTIFICATE + "/cert-chain.pem", MESH_CERTIFICATE + "/key.pem")
     elif certificate:
@@ -33,7 +36,10 @@ def load_certificate(context: ssl.SSLContext, certificate: Any) -> None:
 
 
 def client_context(operation: dict[str, Any], verify: bool) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the operation's ``alpn``, ``certificate`` and ``ca_pem`` (``"mesh"``: the roots that the sidecar has)."""
+    """TLS 1.2 or newer with the operation's ``alpn``, ``certificate`` and ``ca_pem``.
+
+    ``"mesh"`` as ``ca_pem`` stands for the roots that the sidecar has.
+    """
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -52,7 +58,7 @@ def client_context(operation: dict[str, Any], verify: bool) -> ssl.SSLContext:
 
 
 def peer_chain(sock: ssl.SSLSocket) -> list[bytes]:
-    """The certificates that the peer sent, as DER, leaf first; only the leaf before Python 3.10."""
+    """The peer's certificates as DER, leaf first; only the leaf before Python 3.10."""
     leaf = sock.getpeercert(True)
     raw: Any = getattr(sock, "_sslobj", None)
     if hasattr(sock, "get_unverified_chain"):  # Python 3.13
@@ -61,16 +67,16 @@ def peer_chain(sock: ssl.SSLSocket) -> list[bytes]:
         import _ssl
 
         encoding = getattr(_ssl, "ENCODING_DER", 2)
-        return [
-            certificate.public_bytes(encoding) for certificate in raw.get_unverified_chain() or ()
-        ]
+        chain = raw.get_unverified_chain() or ()
+        return [certificate.public_bytes(encoding) for certificate in chain]
     return [leaf] if leaf else []
 
 
 def await_refusal(sock: ssl.SSLSocket, seconds: float) -> None:
-    """Read until a TLS 1.3 server refuses the client certificate, which it does after the handshake; raises what it says.
+    """Raise the refusal of the client certificate by a TLS 1.3 server, if it comes in time.
 
-    Nothing must have been sent: a server that closes with something unread resets the connection, and proxies on the way drop the alert.
+    It refuses after the handshake. Nothing must have been sent: a server that closes with
+    something unread resets the connection, and proxies on the way drop the alert.
     """
     sock.settimeout(seconds)
     try:
@@ -81,11 +87,15 @@ def await_refusal(sock: ssl.SSLSocket, seconds: float) -> None:
 
 
 def tls(operation: dict[str, Any]) -> dict[str, Any]:
-    """Handshake with ``address``:``port``, naming ``sni`` (or no name), then GET ``request`` = {host, path} if there is one.
+    """``tls``: a handshake with ``address``:``port``, and any request inside it.
 
-    ``completed`` is this side's view: in TLS 1.3 a server refuses a client certificate after it, seen as an ``alert`` when reading.
-    Where the chain does not lead to ``ca_pem``, ``verify_error`` says so and the handshake is done again without that demand. Where
-    the connection ends after the handshake without an answer, another handshake that sends nothing finds out whether that was why.
+    - ``sni`` is the name asked for, if any; ``request`` = {host, path} is the GET that follows.
+    - ``completed`` is this side's view: in TLS 1.3 a server refuses a client certificate after
+      the handshake, which is an ``alert`` when reading.
+    - ``verify_error`` says that the chain does not lead to ``ca_pem``; the handshake is then done
+      again without that demand.
+    - Where the connection ends after the handshake without an answer, another handshake, which
+      sends nothing, finds out whether the certificate was refused.
     """
     result = try_tls(operation, verify=bool(operation.get("ca_pem")))
     if result["ending"] == "unverified":
@@ -105,38 +115,25 @@ def try_tls(operation: dict[str, Any], verify: bool) -> dict[str, Any]:
     from http.client import HTTPResponse
 
     context = client_context(operation, verify)
-    result: dict[str, Any] = {
-        "connected": False,
-        "completed": False,
-        "version": "",
-        "alpn": "",
-        "peer": [],
-        "verify_error": "",
-    }
-    result.update(ending="answered", error="", status=0, verified=False)
+    result: dict[str, Any] = {"connected": False, "completed": False, "verified": False}
+    result.update(version="", alpn="", peer=[], verify_error="")
+    result.update(ending="answered", error="", status=0)
+    address = (operation["address"], int(operation["port"]))
     began = time.monotonic()
     try:
-        with socket.create_connection(
-            (operation["address"], int(operation["port"])), float(operation.get("timeout", 5))
-        ) as raw:
+        with socket.create_connection(address, float(operation.get("timeout", 5))) as raw:
             result["connected"] = True
             with context.wrap_socket(raw, server_hostname=operation.get("sni") or None) as sock:
-                result.update(
-                    completed=True,
-                    verified=verify,
-                    version=sock.version() or "",
-                    alpn=sock.selected_alpn_protocol() or "",
-                )
+                alpn = sock.selected_alpn_protocol() or ""
+                result.update(completed=True, verified=verify)
+                result.update(version=sock.version() or "", alpn=alpn)
                 result["peer"] = [ssl.DER_cert_to_PEM_cert(der) for der in peer_chain(sock)]
                 if operation.get("await_refusal"):
                     await_refusal(sock, float(operation["await_refusal"]))
                 request = operation.get("request")
                 if request:
-                    sock.sendall(
-                        f"GET {request.get('path', '/')} HTTP/1.1\r\nhost: {request['host']}\r\n\r\n".encode(
-                            "latin-1"
-                        )
-                    )
+                    get = f"GET {request.get('path', '/')} HTTP/1.1\r\n"
+                    sock.sendall(f"{get}host: {request['host']}\r\n\r\n".encode("latin-1"))
                     response = HTTPResponse(sock, method="GET")
                     response.begin()
                     result.update(status=response.status, **read_body(response.read()))
@@ -147,7 +144,11 @@ def try_tls(operation: dict[str, Any], verify: bool) -> dict[str, Any]:
 
 
 def https(operation: dict[str, Any]) -> dict[str, Any]:
-    """One HTTPS request to ``url``, verified against ``ca_pem`` (nothing is verified without) and the name or address in it."""
+    """``https``: one HTTPS request to ``url``.
+
+    The server's certificate is verified against ``ca_pem``, and against the name or address in
+    ``url``; not at all without ``ca_pem``.
+    """
     import hashlib
     import http.client
     import ssl
@@ -162,13 +163,8 @@ def https(operation: dict[str, Any]) -> dict[str, Any]:
         context.load_verify_locations(cadata=operation["ca_pem"])
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = True
-    result: dict[str, Any] = {
-        "connect_error": None,
-        "tls_error": None,
-        "status": None,
-        "body": "",
-        "peer_sha256": None,
-    }
+    result: dict[str, Any] = {"connect_error": None, "tls_error": None, "status": None}
+    result.update(body="", peer_sha256=None)
     began = time.monotonic()
     raw = None
     try:
@@ -178,21 +174,17 @@ def https(operation: dict[str, Any]) -> dict[str, Any]:
         connection = http.client.HTTPConnection(url.netloc)
         connection.sock = sock
         body = operation.get("body")
-        connection.request(
-            operation.get("method", "GET"),
-            (url.path or "/") + ("?" + url.query if url.query else ""),
-            body.encode() if body else None,
-            {str(key): str(value) for key, value in operation.get("headers", {}).items()},
-        )
+        path = (url.path or "/") + ("?" + url.query if url.query else "")
+        headers = {str(key): str(value) for key, value in operation.get("headers", {}).items()}
+        method = operation.get("method", "GET")
+        connection.request(method, path, body.encode() if body else None, headers)
         response = connection.getresponse()
-        result.update(
-            status=response.status, body=response.read()[:MOST_TEXT].decode("utf-8", "replace")
-        )
+        came = response.read()[:MOST_TEXT].decode("utf-8", "replace")
+        result.update(status=response.status, body=came)
     except failures() as error:
         handshake = raw is not None and result["peer_sha256"] is None
-        result["tls_error" if handshake or isinstance(error, ssl.SSLError) else "connect_error"] = (
-            explain(error)
-        )
+        is_tls = handshake or isinstance(error, ssl.SSLError)
+        result["tls_error" if is_tls else "connect_error"] = explain(error)
         if isinstance(error, ssl.SSLCertVerificationError):
             again = https({**operation, "ca_pem": "", "headers": {}, "method": "HEAD", "body": ""})
             result["peer_sha256"] = again["peer_sha256"]

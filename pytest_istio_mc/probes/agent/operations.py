@@ -1,7 +1,7 @@
-"""What a probe can be told to do: requests over HTTP, HTTP/2 and TCP, raw connections, name lookups, and ``handshakes``.
+"""What a probe can be told: requests, raw connections, name lookups and ``handshakes``.
 
-Each operation takes its JSON object and returns a JSON object: what happened, never what to think of it. Runs inside probe pods
-beside ``agent.py``: standard library only, Python 3.8 or newer; what is slow to import is imported where it is used.
+- Each operation takes a JSON object and returns one: what happened, never what to think of it.
+- Runs inside probe pods: standard library only, Python 3.8 or newer; slow imports are in functions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Sender:
-    """Requests of one protocol to one target, over one connection at a time, which it opens when there is none."""
+    """Requests of one protocol to one target, over one connection at a time.
+
+    It opens a connection where there is none.
+    """
 
     protocol = ""
 
@@ -53,9 +56,7 @@ class Sender:
         """Close the connection, if there is one."""
         if self.sock is not None:
             try:
-                self.sock.shutdown(
-                    socket.SHUT_RDWR
-                )  # whatever still reads from it would keep it open
+                self.sock.shutdown(socket.SHUT_RDWR)  # a reader would keep it open
             except OSError:
                 pass  # it is down already
             self.sock.close()
@@ -69,9 +70,8 @@ class HttpSender(Sender):
 
     def __init__(self, operation: dict[str, Any]) -> None:
         super().__init__(operation)
-        from http.client import (
-            HTTPResponse,
-        )  # here, so that the first request's latency does not hold the import
+        # here, so that the first request's latency does not include the import
+        from http.client import HTTPResponse
 
         self.response_type = HTTPResponse
 
@@ -118,28 +118,24 @@ class TcpSender(Sender):
         while not line.endswith(b"\n"):
             piece = sock.recv(4096)
             if not piece:
-                raise EOFError(
-                    "closed without an answer" if not line else "closed inside the answer"
-                )
+                raise EOFError("closed inside the answer" if line else "closed without an answer")
             line += piece
         return {"status": 0, **read_body(line)}
 
 
 MOST_TIMEOUTS = 8
-"""After so many timeouts an operation sends no more requests: hundreds that are swallowed take minutes, and tell nothing new."""
+"""After so many timeouts an operation sends no more: waiting for hundreds takes minutes."""
 
 SENDERS: dict[str, type[Sender]] = {"http": HttpSender, "http2": Http2Sender, "tcp": TcpSender}
 
 
 def send_one(sender: Sender, keep: bool) -> dict[str, Any]:
-    """Send one request and record it: when, how long, over a new connection or not, and what came back or why nothing did."""
-    record: dict[str, Any] = {
-        "when": time.time(),
-        "new": sender.sock is None,
-        "status": 0,
-        "ending": "answered",
-        "error": "",
-    }
+    """Send one request and record it.
+
+    The record: when, how long, over a new connection or not, and what came back or why nothing did.
+    """
+    record: dict[str, Any] = {"when": time.time(), "new": sender.sock is None, "status": 0}
+    record.update(ending="answered", error="")
     began = time.monotonic()
     try:
         record.update(sender.send())
@@ -153,9 +149,14 @@ def send_one(sender: Sender, keep: bool) -> dict[str, Any]:
 
 
 def requests(operation: dict[str, Any]) -> dict[str, Any]:
-    """``http``, ``http2``, ``tcp``: ``count`` requests to ``host``:``port``, ``concurrency`` at a time, each on a new connection or
-    (``keep_alive``) each sender on its own; ``address`` where to connect instead of to ``host``. A record for every request that was
-    sent: all, unless ``MOST_TIMEOUTS`` were not answered in time."""
+    """``http``, ``http2``, ``tcp``: ``count`` requests to ``host``:``port``.
+
+    - ``concurrency``: how many are under way at a time.
+    - ``keep_alive``: each of these senders keeps its connection; else each request has a new one.
+    - ``address``: where to connect instead of to ``host``.
+    - The result has a record of every request that was sent: of all, unless ``MOST_TIMEOUTS`` were
+      not answered in time.
+    """
     left = iter(range(int(operation.get("count", 1))))
     records: list[dict[str, Any]] = []
     late: list[dict[str, Any]] = []
@@ -173,10 +174,8 @@ def requests(operation: dict[str, Any]) -> dict[str, Any]:
         finally:
             sender.close()
 
-    threads = [
-        threading.Thread(target=work, daemon=True)
-        for _ in range(int(operation.get("concurrency", 1)) - 1)
-    ]
+    others = int(operation.get("concurrency", 1)) - 1
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(others)]
     for thread in threads:
         thread.start()
     work()
@@ -186,31 +185,28 @@ def requests(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def connect(operation: dict[str, Any]) -> dict[str, Any]:
-    """Open a TCP connection to ``address``:``port`` and close it."""
+    """``connect``: open a TCP connection to ``address``:``port`` and close it."""
+    address = (operation["address"], int(operation["port"]))
+    result = {"ending": "answered", "error": ""}
     began = time.monotonic()
     try:
-        socket.create_connection(
-            (operation["address"], int(operation["port"])), float(operation.get("timeout", 5))
-        ).close()
+        socket.create_connection(address, float(operation.get("timeout", 5))).close()
     except OSError as error:
-        return {
-            "ending": ending(error),
-            "error": explain(error),
-            "seconds": time.monotonic() - began,
-        }
-    return {"ending": "answered", "error": "", "seconds": time.monotonic() - began}
+        result = {"ending": ending(error), "error": explain(error)}
+    return {**result, "seconds": time.monotonic() - began}
 
 
-def plain(operation: dict[str, Any]) -> dict[str, Any]:
-    """Send the text ``data`` to ``address``:``port`` without TLS and report what came back until it closed or fell silent."""
+def plaintext(operation: dict[str, Any]) -> dict[str, Any]:
+    """``plaintext``: send the text ``data`` to ``address``:``port`` without TLS.
+
+    The result has what came back until the peer closed or fell silent.
+    """
+    address = (operation["address"], int(operation["port"]))
     came = b""
     result: dict[str, Any] = {"connected": False, "ending": "answered", "error": ""}
     began = time.monotonic()
     try:
-        timeout = float(operation.get("timeout", 5))
-        with socket.create_connection(
-            (operation["address"], int(operation["port"])), timeout
-        ) as sock:
+        with socket.create_connection(address, float(operation.get("timeout", 5))) as sock:
             result["connected"] = True
             sock.sendall(str(operation["data"]).encode("latin-1"))
             while len(came) < MOST_TEXT:
@@ -230,17 +226,14 @@ def plain(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def dns(operation: dict[str, Any]) -> dict[str, Any]:
-    """Resolve ``name`` as a program in this pod does."""
+    """``dns``: resolve ``name`` as a program in this pod does."""
     began = time.monotonic()
     try:
         found = socket.getaddrinfo(operation["name"], None, type=socket.SOCK_STREAM)
     except OSError as error:
         return {"addresses": [], "error": explain(error), "seconds": time.monotonic() - began}
-    return {
-        "addresses": sorted({str(entry[4][0]) for entry in found}),
-        "error": "",
-        "seconds": time.monotonic() - began,
-    }
+    addresses = sorted({str(entry[4][0]) for entry in found})
+    return {"addresses": addresses, "error": "", "seconds": time.monotonic() - began}
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -248,7 +241,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "http2": requests,
     "tcp": requests,
     "connect": connect,
-    "plain": plain,
+    "plaintext": plaintext,
     "dns": dns,
     "tls": tls,
     "https": https,

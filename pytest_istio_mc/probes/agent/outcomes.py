@@ -1,4 +1,4 @@
-"""How attempts end and what answers say, in the words that ``pytest_istio_mc.observations`` knows.
+"""How attempts end and what answers say, in the words of ``pytest_istio_mc.observations``.
 
 Runs inside probe pods: standard library only, Python 3.8 or newer.
 """
@@ -17,7 +17,7 @@ MOST_TEXT = 65536
 
 
 def ending(error: BaseException) -> str:
-    """The kind of failure in one word; ``answered`` is what no failure is."""
+    """The kind of failure in one word, which is never ``answered``."""
     import http.client
     import ssl
 
@@ -51,7 +51,7 @@ def explain(error: BaseException) -> str:
 
 
 def read_body(body: bytes) -> dict[str, Any]:
-    """``answer`` where the body is one of ours (it names a pod), else ``body`` as text."""
+    """``answer`` where the body is a probe's and names a pod, else ``body``."""
     text = body[:MOST_TEXT].decode("utf-8", "replace")
     try:
         answer = json.loads(text)

@@ -1,6 +1,6 @@
-"""Program: the probe as the one file that runs in pods, put together from this package's agent and the modules that it imports.
+"""Program: the one file in probe pods, made of this package's modules.
 
-It is text, so that whoever looks at the ConfigMap can read what runs; the same sources make the same text.
+It is text, so that the ConfigMap shows what runs; the same sources make the same text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from importlib import resources
 
 NAME = "probe.py"
 
-MODULES = ("main", "operations", "handshakes", "outcomes", "http2", "flows")
+MODULES = ("main", "operations", "handshakes", "outcomes", "http2", "hpack", "flows")
 """The modules inside, which find each other as the package ``probe``."""
 
 
@@ -23,9 +23,11 @@ def source(module: str) -> str:
 def program() -> str:
     """The file."""
     texts = "".join(f"    {module!r}: {_literal(source(module))},\n" for module in MODULES)
-    return f'{source("bundle")}\n\ninstall("probe", {{\n{texts}}})\n\nfrom probe.main import main  # noqa: E402\n\nmain()\n'
+    install = f'install("probe", {{\n{texts}}})'
+    start = "from probe.main import main  # noqa: E402\n\nmain()\n"
+    return f"{source('bundle')}\n\n{install}\n\n{start}"
 
 
 def _literal(text: str) -> str:
-    """The text as a literal that stays readable; as any literal where that is not possible."""
+    """The text as a literal, readable where that is possible."""
     return f"r'''{text}'''" if "'''" not in text and text.endswith("\n") else repr(text)

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from pytest_istio_mc.checks.apiserver.facts import (
-    GatewayLoss,
+    Delay,
     How,
     Isolation,
     Loss,
     Purpose,
     Push,
     Restart,
-    Return,
     Sign,
     flows,
     title,
 )
+from pytest_istio_mc.checks.eastwest.facts import GatewayLoss
 from pytest_istio_mc.observations import Ending, Protocol
+from pytest_istio_mc.spec import ClusterSpec, Role
 from pytest_istio_mc.timelines import Flow, Record, Timeline
+from pytest_istio_mc.verdicts import Outcome, Verdict
+from tests.checks.live_mesh import here, mesh
 
 BEGAN, ENDED, HEALED, LAST = 1000.0, 1014.0, 1016.0, 1025.0
 FIRST = BEGAN - 1
 PUSHED, DIED = BEGAN + 1, BEGAN + 2
 CLUSTERS = ("east", "west")
+WITH_REMOTE = here(
+    mesh(ClusterSpec("east", "network1"), ClusterSpec("west", "network2", Role.REMOTE, "east"))
+)
+"""West, whose API server is lost, is a remote cluster of east."""
 
 Change = Callable[[Record], Record]
+Seen = TypeVar("Seen", Loss, Isolation, GatewayLoss)
 
 
 def record(when: float, cluster: str) -> Record:
@@ -57,7 +66,7 @@ def flow(
     detail: str = "",
     host: str = "helloworld",
 ) -> Flow:
-    """One request every 0.2 s; ``who`` says which cluster answers the request of a time and number, or nobody."""
+    """One request every 0.2 s; ``who`` says who answers that of a time and number, or nobody."""
     records = []
     for number in range(int((LAST - FIRST) / 0.2)):
         when = FIRST + number * 0.2
@@ -83,7 +92,10 @@ def turns(when: float, number: int, clusters: Sequence[str] = CLUSTERS) -> str:
 
 
 def loss(how: How = How.REFUSED, *, restart: Restart | None = None) -> Loss:
-    """The loss of west's API server: a route is pushed in east, an endpoint in west dies, another one comes after the loss."""
+    """The loss of west's API server.
+
+    A route is pushed in east, an endpoint in west dies, another one comes after the loss.
+    """
 
     def pushed(source: str) -> Callable[[float, int], str]:
         return lambda when, number: (
@@ -128,7 +140,7 @@ def loss(how: How = How.REFUSED, *, restart: Restart | None = None) -> Loss:
         statuses=("istiod of east: synced",),
         signs=(Sign("log", "west", "error retrieving resource lock", 1.2, lost_cluster=True),),
         pushes=(Push("east", "pushed", PUSHED, ("east",)),),
-        returns=tuple(Return(source, 4.0, 2.0) for source in CLUSTERS),
+        returns=tuple(Delay(source, 4.0, 2.0) for source in CLUSTERS),
         died=DIED,
         restart=restart,
     )
@@ -165,44 +177,45 @@ def isolation() -> Isolation:
         BEGAN,
         ENDED,
         Timeline(tuple(plain)),
-        (Return("east", 0.1, None),),
-        (Return("east", 0.4, None),),
+        (Delay("east", 0.1),),
+        (Delay("east", 0.4),),
     )
 
 
-def gateway_loss(replicas: int = 1) -> GatewayLoss:
-    """A gateway of west that lost a pod: some default requests fail, those that may be sent again do not."""
-
-    def some_fail(when: float, number: int) -> str:
-        return "" if BEGAN + 2 < when < BEGAN + 2.7 else "west"
-
-    flows_ = (
-        flow("east", Purpose.ONLY, some_fail),
-        flow("east", Purpose.RETRIED, lambda when, number: "west"),
-    )
-    return GatewayLoss("network2", "west", replicas, BEGAN, 3.5, Timeline(flows_))
-
-
-def spoiled(
-    timeline: Timeline,
+def changed(
+    one: Seen,
     purpose: Purpose,
     change: Change,
     *,
     source: str = "",
     begin: float = BEGAN,
     end: float = LAST,
-) -> Timeline:
-    """The time line with a change in every request of a purpose (and source) that was sent in a window."""
-    hit = {one.name for one in flows(timeline, purpose, source)}
+) -> Seen:
+    """The same with a change in every request of a purpose (and source) sent in a window."""
+    hit = {flow.name for flow in flows(one.timeline, purpose, source)}
 
-    def changed(one: Flow) -> Flow:
-        if one.name not in hit:
-            return one
-        return replace(
-            one,
-            records=tuple(
-                change(record) if begin <= record.when <= end else record for record in one.records
-            ),
+    def spoiled(flow: Flow) -> Flow:
+        if flow.name not in hit:
+            return flow
+        records = (
+            change(record) if begin <= record.when <= end else record for record in flow.records
         )
+        return replace(flow, records=tuple(records))
 
-    return replace(timeline, flows=tuple(map(changed, timeline.flows)))
+    timeline = replace(one.timeline, flows=tuple(map(spoiled, one.timeline.flows)))
+    return replace(one, timeline=timeline)
+
+
+def hung() -> Loss:
+    """The loss of a hung API server, during which a control plane came up."""
+    return loss(How.HUNG, restart=restart())
+
+
+def only(verdict: Verdict, fault: str) -> None:
+    """Non-conformant, for one kind of fault."""
+    assert verdict.outcome is Outcome.NON_CONFORMANT, verdict.reason
+    assert {finding.fault for finding in verdict.findings} == {fault}
+    assert all(
+        finding.clusters and finding.expected and finding.seen and finding.remedy
+        for finding in verdict.findings
+    )

@@ -9,17 +9,13 @@ from pytest_istio_mc.checks.access.remote_secrets import remote_secrets
 from pytest_istio_mc.checks.control_plane.external import istiod_is_outside
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
-from tests.checks.topologies import found, recorded
+from tests.checks.topologies import changed, found, recorded
 
 TOPOLOGY = "external-control-plane"
 
 
 def _spoiled(cluster: str, **changes: Any) -> Snapshot:
-    snapshot = recorded(TOPOLOGY)
-    return replace(
-        snapshot,
-        clusters={**snapshot.clusters, cluster: replace(snapshot.clusters[cluster], **changes)},
-    )
+    return changed(recorded(TOPOLOGY), cluster, **changes)
 
 
 def test_an_istiod_outside_is_conformant() -> None:
@@ -124,13 +120,10 @@ def test_a_remote_secret_beside_the_external_istiod_is_in_the_wrong_cluster() ->
     snapshot = recorded(TOPOLOGY)
     secret = snapshot.clusters["cluster2"].secret("istio-system", "istio-remote-secret-cluster3")
     assert secret is not None
-    kept = {"cluster1": (*snapshot.clusters["cluster1"].secrets, secret), "cluster2": ()}
-    clusters = {
-        name: replace(cluster, secrets=kept.get(name, cluster.secrets))
-        for name, cluster in snapshot.clusters.items()
-    }
+    beside = (*snapshot.clusters["cluster1"].secrets, secret)
+    misplaced = changed(changed(snapshot, "cluster1", secrets=beside), "cluster2", secrets=())
 
-    (finding,) = remote_secrets(replace(snapshot, clusters=clusters)).findings
+    (finding,) = remote_secrets(misplaced).findings
 
     assert (finding.fault, finding.clusters) == (
         "xc-remote-secret-misplaced",

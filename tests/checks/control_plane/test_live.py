@@ -1,4 +1,4 @@
-"""Live judges of the control plane."""
+"""Judges of control planes: what injection gives, and whose configuration is in force."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from pytest_istio_mc.checks.control_plane.facts import ConfigInForce, Injection
 from pytest_istio_mc.checks.control_plane.live import configuration_source, injection
 from pytest_istio_mc.spec import ClusterSpec, Role
-from pytest_istio_mc.verdicts import Outcome
-from tests.checks.live_mesh import mesh
+from pytest_istio_mc.verdicts import Convergence, Outcome
+from tests.checks.live_mesh import here, mesh
 
 MESH = mesh()
+HERE = here(MESH)
 REVISIONS = {"east": ("default",), "west": ("default",)}
 READS = {"east": "east", "west": "west"}
 
@@ -21,20 +22,10 @@ READS = {"east": "east", "west": "west"}
 def injections() -> list[Injection]:
     found = []
     for cluster in MESH.spec:
-        found += [
-            Injection(
-                cluster.name,
-                way,
-                f"{way}-{cluster.name}",
-                True,
-                cluster.name,
-                cluster.network,
-                "mesh1",
-                "default",
-            )
-            for way in ("admitted", "running")
-        ]
-        found.append(Injection(cluster.name, "opted-out", "opted-out"))
+        name, given = cluster.name, (cluster.name, cluster.network, "mesh1", "default")
+        ways = ("admitted", "running")
+        found += [Injection(name, way, f"{way}-{name}", True, *given) for way in ways]
+        found.append(Injection(name, "opted-out", "opted-out"))
     return found
 
 
@@ -47,7 +38,7 @@ def spoiled(way: str, **changes: Any) -> list[Injection]:
 
 
 def test_right_identities_everywhere_are_conformant() -> None:
-    assert injection(MESH, injections(), REVISIONS).outcome is Outcome.CONFORMANT
+    assert injection(HERE, injections(), REVISIONS).outcome is Outcome.CONFORMANT
 
 
 @pytest.mark.parametrize("way", ["admitted", "running"])
@@ -64,7 +55,7 @@ def test_right_identities_everywhere_are_conformant() -> None:
     ],
 )
 def test_what_is_given_wrongly_is_found(way: str, changes: dict[str, object], fault: str) -> None:
-    verdict = injection(MESH, spoiled(way, **changes), REVISIONS)
+    verdict = injection(HERE, spoiled(way, **changes), REVISIONS)
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
         (fault, ("east",))
@@ -73,7 +64,7 @@ def test_what_is_given_wrongly_is_found(way: str, changes: dict[str, object], fa
 
 
 def test_a_sidecar_for_who_wants_none_is_found() -> None:
-    verdict = injection(MESH, spoiled("opted-out", injected=True), REVISIONS)
+    verdict = injection(HERE, spoiled("opted-out", injected=True), REVISIONS)
 
     assert [finding.fault for finding in verdict.findings] == ["injection-ignores-opt-out"]
 
@@ -81,7 +72,7 @@ def test_a_sidecar_for_who_wants_none_is_found() -> None:
 def test_a_cluster_in_which_nothing_was_tried_is_a_gap() -> None:
     some = [seen for seen in injections() if seen.way != "opted-out"]
 
-    assert injection(MESH, some, REVISIONS).outcome is Outcome.INCONCLUSIVE
+    assert injection(HERE, some, REVISIONS).outcome is Outcome.INCONCLUSIVE
 
 
 def cells(*wrong: tuple[str, str, bool | None]) -> list[ConfigInForce]:
@@ -94,7 +85,11 @@ def cells(*wrong: tuple[str, str, bool | None]) -> list[ConfigInForce]:
 
 
 def test_configuration_in_its_place_is_conformant() -> None:
-    assert configuration_source(MESH, cells(), READS).outcome is Outcome.CONFORMANT
+    verdict = configuration_source(HERE, (cells(), 1.5))
+
+    what = "configuration in force in the proxies that it is for"
+    assert verdict.outcome is Outcome.CONFORMANT
+    assert verdict.convergence == (Convergence(what, 1.5, 1.5),)
 
 
 @pytest.mark.parametrize(
@@ -105,17 +100,17 @@ def test_configuration_in_its_place_is_conformant() -> None:
     ],
 )
 def test_configuration_out_of_place_is_found(wrong: tuple[str, str, bool], fault: str) -> None:
-    verdict = configuration_source(MESH, cells(wrong), READS)
+    verdict = configuration_source(HERE, (cells(wrong), None))
 
     assert [finding.fault for finding in verdict.findings] == [fault]
 
 
 def test_a_client_that_cannot_tell_is_a_gap() -> None:
     assert (
-        configuration_source(MESH, cells(("east", "west", None)), READS).outcome
+        configuration_source(HERE, (cells(("east", "west", None)), None)).outcome
         is Outcome.INCONCLUSIVE
     )
-    assert configuration_source(MESH, cells()[:2], READS).outcome is Outcome.INCONCLUSIVE
+    assert configuration_source(HERE, (cells()[:2], None)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_remote_reads_its_primarys_configuration() -> None:
@@ -129,5 +124,5 @@ def test_a_remote_reads_its_primarys_configuration() -> None:
         for config in reads
     ]
 
-    assert configuration_source(remote, right, reads).outcome is Outcome.CONFORMANT
-    assert configuration_source(remote, cells(), reads).outcome is Outcome.NON_CONFORMANT
+    assert configuration_source(here(remote), (right, None)).outcome is Outcome.CONFORMANT
+    assert configuration_source(here(remote), (cells(), None)).outcome is Outcome.NON_CONFORMANT

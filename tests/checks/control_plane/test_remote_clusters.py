@@ -11,18 +11,13 @@ import pytest
 
 from pytest_istio_mc import certificates
 from pytest_istio_mc.checks.control_plane.remote_clusters import remote_clusters_attached
-from pytest_istio_mc.snapshot import EndpointFacts, Snapshot
+from pytest_istio_mc.recorded import EndpointFacts, ProxyFacts
+from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Finding, Outcome
-from tests.checks.topologies import found, recorded
+from tests.checks.topologies import changed, found, recorded
 
 TOPOLOGY = "multi-network-primary-remote"
 ANNOTATION = "topology.istio.io/controlPlaneClusters"
-
-
-def _cluster(snapshot: Snapshot, name: str, **changes: Any) -> Snapshot:
-    return replace(
-        snapshot, clusters={**snapshot.clusters, name: replace(snapshot.clusters[name], **changes)}
-    )
 
 
 def no_annotation(snapshot: Snapshot) -> Snapshot:
@@ -30,19 +25,20 @@ def no_annotation(snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def another_control_plane(snapshot: Snapshot) -> Snapshot:
-    found(snapshot, "cluster2", "Namespace", "istio-system")["metadata"]["annotations"][
-        ANNOTATION
-    ] = "cluster7,cluster8"
+def _annotated(snapshot: Snapshot, value: str) -> Snapshot:
+    namespace = found(snapshot, "cluster2", "Namespace", "istio-system")
+    namespace["metadata"]["annotations"][ANNOTATION] = value
     return snapshot
+
+
+def another_control_plane(snapshot: Snapshot) -> Snapshot:
+    return _annotated(snapshot, "cluster7,cluster8")
 
 
 def a_primary_that_manages_no_remotes(snapshot: Snapshot) -> Snapshot:
     (istiod,) = snapshot.clusters["cluster1"].istiods
-    environment = {
-        name: value for name, value in istiod.environment.items() if name != "EXTERNAL_ISTIOD"
-    }
-    return _cluster(snapshot, "cluster1", istiods=(replace(istiod, environment=environment),))
+    environment = {**istiod.environment, "EXTERNAL_ISTIOD": ""}
+    return changed(snapshot, "cluster1", istiods=(replace(istiod, environment=environment),))
 
 
 def _webhooks(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -85,7 +81,7 @@ def address_of_something_else(snapshot: Snapshot) -> Snapshot:
     facts = tuple(
         replace(one, address="203.0.113.9") for one in snapshot.clusters["cluster2"].control_plane
     )
-    return _cluster(snapshot, "cluster2", control_plane=facts)
+    return changed(snapshot, "cluster2", control_plane=facts)
 
 
 def a_name_instead_of_an_address(snapshot: Snapshot) -> Snapshot:
@@ -97,18 +93,12 @@ def a_name_instead_of_an_address(snapshot: Snapshot) -> Snapshot:
 
 
 def gateway_without_istiod(snapshot: Snapshot) -> Snapshot:
-    proxies = tuple(
-        replace(
-            proxy,
-            chains={
-                port: chains
-                for port, chains in proxy.chains.items()
-                if port not in ("15012", "15017")
-            },
-        )
-        for proxy in snapshot.clusters["cluster1"].proxies
-    )
-    return _cluster(snapshot, "cluster1", proxies=proxies)
+    def without(proxy: ProxyFacts) -> ProxyFacts:
+        chains = {port: found for port, found in proxy.chains.items() if port == "15443"}
+        return replace(proxy, chains=chains)
+
+    proxies = tuple(map(without, snapshot.clusters["cluster1"].proxies))
+    return changed(snapshot, "cluster1", proxies=proxies)
 
 
 def gateway_service_without_the_ports(snapshot: Snapshot) -> Snapshot:
@@ -123,7 +113,7 @@ def never_annotated(snapshot: Snapshot) -> Snapshot:
 
 def _answering(snapshot: Snapshot, **changes: Any) -> Snapshot:
     facts = tuple(replace(one, **changes) for one in snapshot.clusters["cluster2"].control_plane)
-    return _cluster(snapshot, "cluster2", control_plane=facts)
+    return changed(snapshot, "cluster2", control_plane=facts)
 
 
 def no_answer(snapshot: Snapshot) -> Snapshot:
@@ -206,25 +196,18 @@ def test_what_detaches_a_remote_is_found(
 
 
 def everybody_may_lead(snapshot: Snapshot) -> Snapshot:
-    found(snapshot, "cluster2", "Namespace", "istio-system")["metadata"]["annotations"][
-        ANNOTATION
-    ] = "*"
-    return snapshot
+    return _annotated(snapshot, "*")
 
 
 def several_may_lead(snapshot: Snapshot) -> Snapshot:
-    found(snapshot, "cluster2", "Namespace", "istio-system")["metadata"]["annotations"][
-        ANNOTATION
-    ] = "cluster3, cluster1"
-    return snapshot
+    return _annotated(snapshot, "cluster3, cluster1")
 
 
 def two_roots_in_the_bundle(snapshot: Snapshot) -> Snapshot:
     pem = certificates.make_root("Next Root").certificate.encode()
     for webhook in _webhooks(snapshot):
-        webhook["clientConfig"]["caBundle"] = base64.b64encode(
-            base64.b64decode(webhook["clientConfig"]["caBundle"]) + pem
-        ).decode()
+        both = base64.b64decode(webhook["clientConfig"]["caBundle"]) + pem
+        webhook["clientConfig"]["caBundle"] = base64.b64encode(both).decode()
     return snapshot
 
 
@@ -254,9 +237,7 @@ def test_what_only_looks_wrong_is_not_blamed(harmless: Callable[[Snapshot], Snap
 def test_an_address_that_was_not_tried_makes_it_inconclusive() -> None:
     facts = (EndpointFacts("198.19.1.1", 15012, unprobed="no probe"),)
 
-    verdict = remote_clusters_attached(
-        _cluster(recorded(TOPOLOGY), "cluster2", control_plane=facts)
-    )
+    verdict = remote_clusters_attached(changed(recorded(TOPOLOGY), "cluster2", control_plane=facts))
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "no probe" in verdict.reason

@@ -8,22 +8,16 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.checks.control_plane.versions import supported_skew
-from pytest_istio_mc.snapshot import Failure, Snapshot
+from pytest_istio_mc.recorded import Failure
+from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
-from tests.checks.topologies import recorded
+from tests.checks.topologies import changed, recorded
 
 
 def _with_istiod(**changes: Any) -> Snapshot:
     snapshot = recorded("external-control-plane")
-    plane = snapshot.clusters["cluster1"]
-    (istiod,) = plane.istiods
-    return replace(
-        snapshot,
-        clusters={
-            **snapshot.clusters,
-            "cluster1": replace(plane, istiods=(replace(istiod, **changes),)),
-        },
-    )
+    (istiod,) = snapshot.clusters["cluster1"].istiods
+    return changed(snapshot, "cluster1", istiods=(replace(istiod, **changes),))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The judges of endpoints that come and go, on time lines of meshes that are well and of such as are not."""
+"""The judges of endpoints that come and go, on time lines of healthy and of spoilt meshes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pytest_istio_mc.checks.discovery.changes import (
     new_endpoints_seen,
 )
 from pytest_istio_mc.checks.discovery.facts import EndpointChange, EndpointChanges, Unready
-from pytest_istio_mc.evidence.pictures import timeline_evidence
+from pytest_istio_mc.evidence.pictures import drawn
 from pytest_istio_mc.observations import Ending, Protocol
 from pytest_istio_mc.timelines import Flow, Record, Timeline
 from pytest_istio_mc.verdicts import Outcome, Verdict
-from tests.checks.live_mesh import NAMESPACE, mesh
+from tests.checks.live_mesh import NAMESPACE, here
 
-HERE = mesh()
+HERE = here()
+IMPATIENT = replace(HERE, timeouts=replace(HERE.timeouts, endpoint_propagation=1.0))
 CLUSTERS = ("east", "west")
 CHANGED = 2.0
 ENDED = 6.0
-BUDGET = 20.0
 
 Spoil = Callable[[Flow], Flow]
 
@@ -89,7 +89,7 @@ def left(
     after: float = 0.2,
     idle: frozenset[tuple[str, str]] = frozenset(),
 ) -> EndpointChanges:
-    """Endpoints that are asked for the last time ``after`` some seconds, beside streams that go on."""
+    """Endpoints that are last asked ``after`` some seconds, beside streams that go on."""
     flows = []
     for target in CLUSTERS:
         for source in CLUSTERS:
@@ -139,11 +139,11 @@ def only(
 
 
 def appear(seen: EndpointChanges) -> Verdict:
-    return new_endpoints_seen(HERE, seen, BUDGET)
+    return new_endpoints_seen(HERE, seen)
 
 
 def leave(seen: EndpointChanges) -> Verdict:
-    return leaving_endpoints_gone(HERE, seen, BUDGET)
+    return leaving_endpoints_gone(HERE, seen)
 
 
 def faults(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
@@ -174,7 +174,7 @@ def test_a_new_endpoint_that_a_cluster_never_sees_is_named_with_the_last_failure
 
 
 def test_a_new_endpoint_that_is_seen_too_late_is_not_conformant() -> None:
-    verdict = new_endpoints_seen(HERE, came(after=1.5), 1.0)
+    verdict = new_endpoints_seen(IMPATIENT, came(after=1.5))
 
     assert {fault for fault, _ in faults(verdict)} == {"new-endpoint-late"}
     assert len(verdict.findings) == 4
@@ -292,7 +292,7 @@ def test_too_few_requests_do_not_show_that_an_endpoint_is_gone() -> None:
 
 
 def test_an_endpoint_that_is_asked_longer_than_the_budget_is_late() -> None:
-    verdict = leaving_endpoints_gone(HERE, left(after=2.0), 1.0)
+    verdict = leaving_endpoints_gone(IMPATIENT, left(after=2.0))
 
     assert {fault for fault, _ in faults(verdict)} == {"endpoint-still-used"}
 
@@ -375,10 +375,21 @@ def test_a_time_out_on_a_machine_that_keeps_time_is_the_meshs() -> None:
 
 
 def test_the_time_line_goes_with_the_verdict() -> None:
-    seen = left()
+    verdict = leave(left())
 
-    verdict = leaving_endpoints_gone(
-        HERE, seen, BUDGET, timeline_evidence(seen.timeline, "endpoints that leave")
-    )
+    assert [title for title, _ in verdict.timelines] == ["endpoints that leave"]
+    assert [item.media_type for item in drawn(verdict).evidence] == [
+        "image/svg+xml",
+        "application/json",
+    ]
 
-    assert [item.media_type for item in verdict.evidence] == ["image/svg+xml", "application/json"]
+
+def test_how_long_it_took_is_a_figure_of_the_verdict() -> None:
+    figures = [*appear(came()).convergence, *leave(left()).convergence]
+
+    assert [(one.what, one.first_seconds) for one in figures] == [
+        ("a new endpoint answers in every cluster", 0.3),
+        ("an endpoint that left is not asked any more", 0.2),
+    ]
+    never = came(only("east", "new-in-west", lambda one: failure(one.when)))
+    assert appear(never).convergence == ()

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from pytest_istio_mc.checks.discovery.elsewhere import service_in_one_cluster
 from pytest_istio_mc.checks.discovery.facts import Elsewhere
-from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.verdicts import Outcome
-from tests.checks.live_mesh import failed, mesh, request
+from pytest_istio_mc.verdicts import Outcome, Verdict
+from tests.checks.live_mesh import failed, here, mesh, request
 
-HERE = mesh()
+MESH = mesh()
 
 
-def _call(here: Mesh, source: str, target: str, *addresses: str) -> Elsewhere:
-    return Elsewhere(
-        source, target, f"only-in-{target}.istio-mc-test", addresses, request(here, source, target)
-    )
+def _call(source: str, target: str, *addresses: str) -> Elsewhere:
+    sent = request(MESH, source, target)
+    return Elsewhere(source, target, f"only-in-{target}.istio-mc-test", addresses, sent)
 
 
 def _calls(*addresses: str) -> list[Elsewhere]:
-    return [_call(HERE, "east", "west", *addresses), _call(HERE, "west", "east", *addresses)]
+    return [_call("east", "west", *addresses), _call("west", "east", *addresses)]
+
+
+def judge(calls: list[Elsewhere]) -> Verdict:
+    return service_in_one_cluster(here(MESH), (tuple(calls), 0.5))
 
 
 def test_services_of_one_cluster_that_answer_under_their_names_are_conformant() -> None:
-    verdict = service_in_one_cluster(HERE, _calls("10.0.0.1"))
+    verdict = judge(_calls("10.0.0.1"))
 
     assert verdict.outcome is Outcome.CONFORMANT
-    assert (
-        verdict.reason
-        == "2 requests for services of one cluster were answered there, under names that resolve everywhere"
+    assert verdict.reason == (
+        "2 requests for services of one cluster were answered there, "
+        "under names that resolve everywhere"
     )
 
 
 def test_names_that_do_not_resolve_are_no_fault_but_it_is_said_what_to_do() -> None:
-    verdict = service_in_one_cluster(HERE, _calls())
+    verdict = judge(_calls())
 
     assert verdict.outcome is Outcome.CONFORMANT
     assert "in east and west such names have no address" in verdict.reason
@@ -45,10 +47,10 @@ def test_a_service_that_is_not_reached_is_named_with_both_clusters() -> None:
         "west",
         "only-in-west.istio-mc-test",
         (),
-        failed(HERE, "east", 503, "no healthy upstream"),
+        failed(MESH, "east", 503, "no healthy upstream"),
     )
 
-    verdict = service_in_one_cluster(HERE, [broken, _calls()[1]])
+    verdict = judge([broken, _calls()[1]])
 
     (finding,) = verdict.findings
     assert finding.fault == "single-cluster-service-not-reached"
@@ -59,13 +61,13 @@ def test_a_service_that_is_not_reached_is_named_with_both_clusters() -> None:
 
 def test_an_answer_from_a_cluster_without_the_service_is_wrong() -> None:
     astray = Elsewhere(
-        "east", "west", "only-in-west.istio-mc-test", (), request(HERE, "east", "east")
+        "east", "west", "only-in-west.istio-mc-test", (), request(MESH, "east", "east")
     )
 
-    verdict = service_in_one_cluster(HERE, [astray, _calls()[1]])
+    verdict = judge([astray, _calls()[1]])
 
     assert [finding.fault for finding in verdict.findings] == ["answered-elsewhere"]
 
 
 def test_a_pair_that_was_not_asked_makes_it_inconclusive() -> None:
-    assert service_in_one_cluster(HERE, _calls()[:1]).outcome is Outcome.INCONCLUSIVE
+    assert judge(_calls()[:1]).outcome is Outcome.INCONCLUSIVE

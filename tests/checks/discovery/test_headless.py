@@ -12,44 +12,38 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import Ending, Protocol
 from pytest_istio_mc.spec import ClusterSpec
 from pytest_istio_mc.verdicts import Outcome, Verdict
-from tests.checks.live_mesh import NAMESPACE, answer, mesh, request, spiffe
+from tests.checks.live_mesh import NAMESPACE, answer, here, mesh, request, spiffe
 
-HERE = mesh()
+MESH = mesh()
 FLAT = mesh(
     ClusterSpec("east", "network1", context="k-east"),
     ClusterSpec("west", "network1", context="k-west"),
 )
 
 
-def names(here: Mesh, *, captured: bool = False) -> list[HeadlessName]:
+def names(of: Mesh, *, captured: bool = False) -> list[HeadlessName]:
     """What every cluster's client sees when all is well."""
-    assert here.probes is not None
+    probes = of.require_probes()
     found = []
-    for source in here.spec:
-        near = [target for target in here.spec if target.network == source.network]
+    for source in of.spec:
+        near = [target for target in of.spec if target.network == source.network]
         calls = []
         for target in near:
-            for pod in here.probes.servers(target.name):
-                http = request(
-                    here, source.name, target.name, answer=answer(here, target.name, source.name)
-                )
-                tcp = replace(
-                    request(here, source.name, target.name),
-                    protocol=Protocol.TCP,
-                    port=5001,
-                    status=0,
-                )
-                calls.append(HeadlessCall(source.name, target.name, pod.name, pod.ip, http, tcp))
+            pair = (source.name, target.name)
+            for pod in probes.servers(target.name):
+                http = request(of, *pair, answer=answer(of, target.name, source.name))
+                tcp = replace(request(of, *pair), protocol=Protocol.TCP, port=5001, status=0)
+                calls.append(HeadlessCall(*pair, pod.name, pod.ip, http, tcp))
         named = near if captured else [source]
-        addresses = tuple(pod.ip for target in named for pod in here.probes.servers(target.name))
+        addresses = tuple(pod.ip for target in named for pod in probes.servers(target.name))
         found.append(
             HeadlessName(source.name, f"headless.{NAMESPACE}", addresses, captured, tuple(calls))
         )
     return found
 
 
-def judge(here: Mesh, seen: list[HeadlessName]) -> Verdict:
-    return headless_instances_reached(here, seen, 20.0)
+def judge(of: Mesh, seen: list[HeadlessName]) -> Verdict:
+    return headless_instances_reached(here(of), (tuple(seen), 0.5))
 
 
 def faults(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
@@ -57,7 +51,7 @@ def faults(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_instances_on_the_own_network_are_all_that_is_asked_between_networks() -> None:
-    verdict = judge(HERE, names(HERE))
+    verdict = judge(MESH, names(MESH))
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict
     assert verdict.reason.startswith(
@@ -98,30 +92,30 @@ def test_another_pod_at_an_instances_address_is_wrong() -> None:
 
 
 def test_an_answer_without_mutual_tls_is_wrong() -> None:
-    seen = names(HERE)
+    seen = names(MESH)
     call = seen[0].calls[0]
     assert call.http.answer is not None
     for caller in ("", spiffe("somebody")):
         plain = replace(
             call, http=replace(call.http, answer=replace(call.http.answer, caller=caller))
         )
-        verdict = judge(HERE, [replace(seen[0], calls=(plain,)), seen[1]])
+        verdict = judge(MESH, [replace(seen[0], calls=(plain,)), seen[1]])
         assert faults(verdict) == [("headless-without-identity", ("east",))]
         assert verdict.findings[0].expected == spiffe("client")
 
 
 def test_a_name_that_leads_to_another_network_leads_astray() -> None:
-    seen = names(HERE)
+    seen = names(MESH)
     seen[0] = replace(seen[0], addresses=(*seen[0].addresses, "10.2.0.3"))
 
-    assert faults(judge(HERE, seen)) == [("headless-name-astray", ("east", "west"))]
+    assert faults(judge(MESH, seen)) == [("headless-name-astray", ("east", "west"))]
 
 
 def test_a_name_that_does_not_lead_to_the_own_instances_is_incomplete() -> None:
-    seen = names(HERE)
+    seen = names(MESH)
     seen[1] = replace(seen[1], addresses=())
 
-    verdict = judge(HERE, seen)
+    verdict = judge(MESH, seen)
 
     assert faults(verdict) == [("headless-name-incomplete", ("west",))]
     assert verdict.findings[0].seen == "none"
@@ -137,4 +131,4 @@ def test_a_sidecar_that_answers_for_the_name_must_know_the_other_clusters() -> N
 
 
 def test_a_client_that_was_not_asked_makes_it_inconclusive() -> None:
-    assert judge(HERE, names(HERE)[:1]).outcome is Outcome.INCONCLUSIVE
+    assert judge(MESH, names(MESH)[:1]).outcome is Outcome.INCONCLUSIVE

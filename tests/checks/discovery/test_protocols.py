@@ -9,23 +9,23 @@ import pytest
 from pytest_istio_mc.checks.discovery.reach import every_protocol_reaches
 from pytest_istio_mc.observations import Ending, Protocol, Request
 from pytest_istio_mc.verdicts import Outcome, Verdict
-from tests.checks.live_mesh import mesh, requests, unread
+from tests.checks.live_mesh import here, mesh, requests, unread
 from tests.checks.tracing.test_traces import by_priority
 from tests.fake_clusters import FakeMesh
 
-HERE = mesh()
+MESH = mesh()
 PORTS = {Protocol.TCP: 5001, Protocol.HTTP2: 5002}
 
 
 def sent() -> dict[Protocol, list[Request]]:
     return {
-        protocol: [replace(one, protocol=protocol, port=port) for one in requests(HERE)]
+        protocol: [replace(one, protocol=protocol, port=port) for one in requests(MESH)]
         for protocol, port in PORTS.items()
     }
 
 
 def judge(made: dict[Protocol, list[Request]]) -> Verdict:
-    return every_protocol_reaches(HERE, unread(HERE), made, 1e-6)
+    return every_protocol_reaches(here(MESH, unread(MESH)), made)
 
 
 def test_answers_from_every_cluster_over_every_protocol_are_conformant() -> None:
@@ -33,7 +33,8 @@ def test_answers_from_every_cluster_over_every_protocol_are_conformant() -> None
 
     assert verdict.outcome is Outcome.CONFORMANT
     assert verdict.reason == (
-        "40 TCP connections and 40 HTTP/2 requests were all answered, by every cluster in each (a miss by chance: 1e-06)"
+        "40 TCP connections and 40 HTTP/2 requests were all answered, by every cluster in each "
+        "(a miss by chance: 1e-06)"
     )
 
 
@@ -83,7 +84,7 @@ def test_a_cluster_that_waits_behind_nearer_ones_need_not_answer() -> None:
         if one.answer and (one.source, one.answer.cluster) != ("cluster1", "cluster2")
     ]
 
-    verdict = every_protocol_reaches(fake.mesh, fake.record(), {Protocol.TCP: reached}, 1e-6)
+    verdict = every_protocol_reaches(here(fake.mesh, fake.record()), {Protocol.TCP: reached})
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict
     assert "cluster1 to cluster2 need not answer" in verdict.reason

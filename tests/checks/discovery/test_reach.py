@@ -13,8 +13,8 @@ from pytest_istio_mc.observations import Ending, Protocol, Request, Trial
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import ClusterSpec
 from pytest_istio_mc.verdicts import Outcome, Verdict
-from tests.checks.live_mesh import failed, handshake, mesh, request, requests, unread, way
-from tests.checks.test_faults import forget
+from tests.checks.live_mesh import failed, handshake, here, mesh, request, requests, unread, way
+from tests.checks.seeding import forget
 from tests.checks.tracing.test_traces import by_priority, no_gateway_pod, no_service, nobody_may
 from tests.fake_clusters import FakeMesh
 
@@ -22,12 +22,12 @@ MESH = mesh()
 
 
 def judge(
-    here: Mesh,
+    of: Mesh,
     sent: list[Request],
     snapshot: Snapshot | None = None,
     handshakes: Sequence[Trial] = (),
 ) -> Verdict:
-    return every_cluster_reached(here, snapshot or unread(here), sent, handshakes, 1e-6)
+    return every_cluster_reached(here(of, snapshot or unread(of)), sent, handshakes)
 
 
 def test_answers_from_every_cluster_are_conformant() -> None:
@@ -117,18 +117,18 @@ def test_a_client_that_sent_nothing_is_a_gap() -> None:
     assert judge(MESH, sent).outcome is Outcome.INCONCLUSIVE
 
 
-def local_only(here: Mesh) -> list[Request]:
+def local_only(of: Mesh) -> list[Request]:
     """cluster1's client is answered by cluster1 only."""
     sent = [
         one
-        for one in requests(here)
+        for one in requests(of)
         if (one.source, one.answer.cluster if one.answer else "") != ("cluster1", "cluster2")
     ]
     return [replace(one, port=8080) for one in sent]
 
 
-def past_the_sidecar(here: Mesh, *, answered: bool) -> Trial:
-    twin = handshake(here, "cluster1", "cluster2")
+def past_the_sidecar(of: Mesh, *, answered: bool) -> Trial:
+    twin = handshake(of, "cluster1", "cluster2")
     closed = replace(twin, ending=Ending.CLOSED, completed=False, status=0, answer=None)
     return Trial(
         "cluster1", "cluster2", way("cluster1", "cluster2"), twins=(twin if answered else closed,)

@@ -33,6 +33,7 @@ from tests.checks.live_mesh import (
     answer,
     certificate,
     closed,
+    here,
     mesh,
     named_calls,
     spiffe,
@@ -42,7 +43,7 @@ from tests.checks.live_mesh import (
 )
 
 MESH = mesh()
-UNREAD = unread(MESH)
+HERE = here(MESH, unread(MESH))
 EAST, WEST = GATEWAYS
 CONNECTIONS = [
     Connection("east", WEST.address, WEST.port, Ending.ANSWERED),
@@ -62,14 +63,12 @@ def spoiled(service: str, port: int, subset: str = "", **changes: Any) -> list[N
 
 
 def test_connections_to_every_gateway_are_conformant() -> None:
-    assert reachable(MESH, UNREAD, GATEWAYS, CONNECTIONS).outcome is Outcome.CONFORMANT
+    assert reachable(HERE, GATEWAYS, CONNECTIONS).outcome is Outcome.CONFORMANT
 
 
 @pytest.mark.parametrize("ending", [Ending.TIMEOUT, Ending.REFUSED, Ending.UNREACHABLE])
 def test_a_gateway_that_takes_no_connection_is_found(ending: Ending) -> None:
-    verdict = reachable(
-        MESH, UNREAD, GATEWAYS, [replace(CONNECTIONS[0], ending=ending), CONNECTIONS[1]]
-    )
+    verdict = reachable(HERE, GATEWAYS, [replace(CONNECTIONS[0], ending=ending), CONNECTIONS[1]])
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
         ("gateway-unreachable", ("east", "west"))
@@ -83,7 +82,7 @@ def test_a_gateway_that_takes_no_connection_is_found(ending: Ending) -> None:
 
 
 def test_a_network_without_a_gateway_is_found() -> None:
-    verdict = reachable(MESH, UNREAD, [EAST], CONNECTIONS[1:])
+    verdict = reachable(HERE, [EAST], CONNECTIONS[1:])
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
         ("gateway-address-missing", ("west",))
@@ -91,11 +90,11 @@ def test_a_network_without_a_gateway_is_found() -> None:
 
 
 def test_a_gateway_that_was_not_tried_is_a_gap() -> None:
-    assert reachable(MESH, UNREAD, GATEWAYS, CONNECTIONS[:1]).outcome is Outcome.INCONCLUSIVE
+    assert reachable(HERE, GATEWAYS, CONNECTIONS[:1]).outcome is Outcome.INCONCLUSIVE
 
 
 def test_names_that_lead_where_they_should_are_conformant() -> None:
-    verdict = names_lead_to_services(MESH, UNREAD, GATEWAYS, named_calls(MESH))
+    verdict = names_lead_to_services(HERE, GATEWAYS, named_calls(MESH))
 
     assert verdict.outcome is Outcome.CONFORMANT
 
@@ -138,7 +137,7 @@ def test_names_that_lead_where_they_should_are_conformant() -> None:
 def test_a_name_that_leads_elsewhere_is_found(
     name: tuple[str, int, str], changes: dict[str, Any], fault: str
 ) -> None:
-    verdict = names_lead_to_services(MESH, UNREAD, GATEWAYS, spoiled(*name, **changes))
+    verdict = names_lead_to_services(HERE, GATEWAYS, spoiled(*name, **changes))
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
         (fault, ("east", "west"))
@@ -156,7 +155,7 @@ def test_a_gateway_that_answers_no_name_at_all_is_one_finding() -> None:
         for call in named_calls(MESH)
     ]
 
-    verdict = names_lead_to_services(MESH, UNREAD, GATEWAYS, dead)
+    verdict = names_lead_to_services(HERE, GATEWAYS, dead)
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
         ("gateway-does-not-route", ("east", "west"))
@@ -169,14 +168,14 @@ def test_a_gateway_that_answers_no_name_at_all_is_one_finding() -> None:
 def test_a_name_that_leads_to_somebody_who_gives_no_answer_proves_nothing() -> None:
     denied = spoiled("helloworld", 5000, answer=None, status=403)
 
-    verdict = names_lead_to_services(MESH, UNREAD, GATEWAYS, denied)
+    verdict = names_lead_to_services(HERE, GATEWAYS, denied)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "first broken hop: authorisation" in verdict.reason
 
 
 def test_certificates_of_the_workloads_are_conformant() -> None:
-    assert tls_passes_through(MESH, GATEWAYS, named_calls(MESH)).outcome is Outcome.CONFORMANT
+    assert tls_passes_through(HERE, GATEWAYS, named_calls(MESH)).outcome is Outcome.CONFORMANT
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_certificates_of_the_workloads_are_conformant() -> None:
     ids=["gateway", "load-balancer", "other-trust-domain"],
 )
 def test_a_certificate_that_is_not_the_workloads_is_found(shown: PeerCertificate) -> None:
-    verdict = tls_passes_through(MESH, GATEWAYS, spoiled("helloworld", 5000, peer=shown))
+    verdict = tls_passes_through(HERE, GATEWAYS, spoiled("helloworld", 5000, peer=shown))
 
     assert [finding.fault for finding in verdict.findings] == ["gateway-terminates-tls"]
 
@@ -208,27 +207,18 @@ def test_a_certificate_that_is_not_the_workloads_is_found(shown: PeerCertificate
     ids=["none-seen", "unknown-root"],
 )
 def test_a_certificate_that_proves_nothing_is_a_gap(changes: dict[str, Any]) -> None:
-    verdict = tls_passes_through(MESH, GATEWAYS, spoiled("helloworld", 5000, **changes))
+    verdict = tls_passes_through(HERE, GATEWAYS, spoiled("helloworld", 5000, **changes))
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
-@pytest.mark.parametrize(
-    "judge",
-    [
-        lambda *seen: names_lead_to_services(MESH, UNREAD, *seen),
-        lambda *seen: tls_passes_through(MESH, *seen),
-    ],
-    ids=["names", "certificates"],
-)
+@pytest.mark.parametrize("judge", [names_lead_to_services, tls_passes_through])
 def test_a_network_that_was_not_called_is_a_gap(judge: Callable[..., Verdict]) -> None:
     calls = named_calls(MESH)
+    at_one = [call for call in calls if call.gateway is EAST]
 
-    assert judge([EAST], calls).outcome is Outcome.INCONCLUSIVE
-    assert (
-        judge(GATEWAYS, [call for call in calls if call.gateway is EAST]).outcome
-        is Outcome.INCONCLUSIVE
-    )
+    assert judge(HERE, [EAST], calls).outcome is Outcome.INCONCLUSIVE
+    assert judge(HERE, GATEWAYS, at_one).outcome is Outcome.INCONCLUSIVE
 
 
 def gateway_trials() -> list[Trial]:
@@ -246,7 +236,7 @@ def gateway_trials() -> list[Trial]:
 
 
 def test_a_gateway_that_knows_only_its_services_is_conformant() -> None:
-    assert unknown_names_refused(MESH, gateway_trials()).outcome is Outcome.CONFORMANT
+    assert unknown_names_refused(HERE, gateway_trials()).outcome is Outcome.CONFORMANT
 
 
 def test_a_handshake_with_an_unknown_name_is_found_even_without_an_answer() -> None:
@@ -255,7 +245,7 @@ def test_a_handshake_with_an_unknown_name_is_found_even_without_an_answer() -> N
     assert isinstance(unknown, TlsHandshake)
     completed = replace(unknown, completed=True)
 
-    verdict = unknown_names_refused(MESH, [replace(good[0], forbidden=(completed,)), good[1]])
+    verdict = unknown_names_refused(HERE, [replace(good[0], forbidden=(completed,)), good[1]])
 
     assert [finding.fault for finding in verdict.findings] == ["gateway-too-open"]
 
@@ -266,7 +256,7 @@ def test_plaintext_that_a_gateway_answers_is_found() -> None:
         closed("east"), ending=Ending.ANSWERED, received="HTTP/1.1 404 Not Found\r\n\r\n"
     )
 
-    verdict = unknown_names_refused(MESH, [replace(good[0], forbidden=(leak,)), good[1]])
+    verdict = unknown_names_refused(HERE, [replace(good[0], forbidden=(leak,)), good[1]])
 
     assert [finding.fault for finding in verdict.findings] == ["gateway-too-open"]
 
@@ -276,10 +266,10 @@ def test_a_gateway_that_is_dead_or_unknown_is_a_gap() -> None:
     dead = replace(good[0].twins[0], ending=Ending.REFUSED, answer=None)
 
     assert (
-        unknown_names_refused(MESH, [replace(good[0], twins=(dead,)), good[1]]).outcome
+        unknown_names_refused(HERE, [replace(good[0], twins=(dead,)), good[1]]).outcome
         is Outcome.INCONCLUSIVE
     )
-    assert unknown_names_refused(MESH, []).outcome is Outcome.INCONCLUSIVE
+    assert unknown_names_refused(HERE, []).outcome is Outcome.INCONCLUSIVE
 
 
 def straight(source: str, target: str, seen: Answer | None) -> Plaintext:
@@ -307,14 +297,14 @@ def past(source: str, target: str, *, reached: bool, twin: bool = True) -> Trial
 
 
 def test_networks_that_only_meet_at_gateways_are_conformant() -> None:
-    trials_ = [past("east", "west", reached=False), past("west", "east", reached=False)]
+    apart = [past("east", "west", reached=False), past("west", "east", reached=False)]
 
-    assert only_way(MESH, trials_).outcome is Outcome.CONFORMANT
+    assert only_way(HERE, apart).outcome is Outcome.CONFORMANT
 
 
 def test_a_pod_of_another_network_that_answers_directly_is_found() -> None:
     verdict = only_way(
-        MESH, [past("east", "west", reached=True), past("west", "east", reached=False)]
+        HERE, [past("east", "west", reached=True), past("west", "east", reached=False)]
     )
 
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
@@ -331,12 +321,12 @@ def test_a_pod_of_ones_own_cluster_with_the_same_address_is_no_way_there() -> No
         (straight("west", "west", answer(MESH, "west")),),
     )
 
-    assert only_way(MESH, [overlap]).outcome is Outcome.CONFORMANT
+    assert only_way(HERE, [overlap]).outcome is Outcome.CONFORMANT
 
 
 def test_a_pod_that_does_not_even_answer_its_own_cluster_proves_nothing() -> None:
     assert (
-        only_way(MESH, [past("east", "west", reached=False, twin=False)]).outcome
+        only_way(HERE, [past("east", "west", reached=False, twin=False)]).outcome
         is Outcome.INCONCLUSIVE
     )
 
@@ -347,5 +337,7 @@ def test_pods_of_one_network_must_reach_each_other() -> None:
     open_way = Trial("east", "west", path, twins=(straight("east", "west", answer(flat, "west")),))
     blocked = Trial("east", "west", path, twins=(straight("east", "west", None),))
 
-    assert only_way(flat, [open_way]).outcome is Outcome.CONFORMANT
-    assert [finding.fault for finding in only_way(flat, [blocked]).findings] == ["network-not-flat"]
+    assert only_way(here(flat), [open_way]).outcome is Outcome.CONFORMANT
+    assert [finding.fault for finding in only_way(here(flat), [blocked]).findings] == [
+        "network-not-flat"
+    ]

@@ -1,4 +1,4 @@
-"""The judges of services that are shared between separate meshes."""
+"""Judges of services that separate meshes share."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pytest_istio_mc.observations import (
     Trial,
 )
 from pytest_istio_mc.spec import ClusterSpec
-from pytest_istio_mc.verdicts import Outcome
-from tests.checks.live_mesh import GATEWAYS, answer, failed, mesh, request, spiffe, unread
+from pytest_istio_mc.verdicts import Convergence, Outcome
+from tests.checks.live_mesh import GATEWAYS, answer, failed, here, mesh, request, spiffe, unread
 
 
 def _meshes() -> Mesh:
@@ -25,20 +25,21 @@ def _meshes() -> Mesh:
         ClusterSpec("east", "network1", context="k-east", mesh_id="m1", trust_domain="east.lab"),
         ClusterSpec("west", "network2", context="k-west", mesh_id="m2", trust_domain="west.lab"),
     )
-    here = mesh(*members)
-    return replace(here, spec=replace(here.spec, federated=True))
+    joined = mesh(*members)
+    return replace(joined, spec=replace(joined.spec, federated=True))
 
 
-HERE = _meshes()
+MESH = _meshes()
+HERE = here(MESH, unread(MESH))
 
 
 def _imported(source: str, target: str, seen: Request | None = None, *addresses: str) -> Imported:
     told = replace(
-        answer(HERE, target),
+        answer(MESH, target),
         caller=spiffe("client", domain=f"{source}.lab"),
         server=spiffe("helloworld", domain=f"{target}.lab"),
     )
-    good = request(HERE, source, target, answer=told)
+    good = request(MESH, source, target, answer=told)
     return Imported(
         source,
         target,
@@ -52,9 +53,10 @@ BACK = _imported("west", "east")
 
 
 def test_imported_services_that_answer_with_both_identities_are_conformant() -> None:
-    verdict = imported_services_answer(HERE, unread(HERE), [_imported("east", "west"), BACK])
+    verdict = imported_services_answer(HERE, ([_imported("east", "west"), BACK], 1.5))
 
     assert verdict.outcome is Outcome.CONFORMANT
+    assert verdict.convergence == (Convergence("imported services answer", 1.5, 1.5),)
     assert verdict.pairs == ("east to west", "west to east")
 
 
@@ -62,10 +64,10 @@ def test_a_name_without_an_address_is_about_the_dns_proxy_of_the_source() -> Non
     unresolved = replace(
         _imported("east", "west"),
         addresses=(),
-        request=failed(HERE, "east", 0, "Name or service not known"),
+        request=failed(MESH, "east", 0, "Name or service not known"),
     )
 
-    (finding,) = imported_services_answer(HERE, unread(HERE), [unresolved, BACK]).findings
+    (finding,) = imported_services_answer(HERE, ([unresolved, BACK], None)).findings
 
     assert (finding.fault, finding.clusters) == ("fed-dns-capture-off", ("east",))
     assert "ISTIO_META_DNS_CAPTURE" in finding.remedy
@@ -73,10 +75,10 @@ def test_a_name_without_an_address_is_about_the_dns_proxy_of_the_source() -> Non
 
 def test_a_refused_call_points_at_the_alias_that_the_target_lacks() -> None:
     refused = _imported(
-        "east", "west", failed(HERE, "east", 503, "reset reason: connection termination")
+        "east", "west", failed(MESH, "east", 503, "reset reason: connection termination")
     )
 
-    (finding,) = imported_services_answer(HERE, unread(HERE), [refused, BACK]).findings
+    (finding,) = imported_services_answer(HERE, ([refused, BACK], None)).findings
 
     assert (finding.fault, finding.clusters) == ("fed-not-reached", ("east", "west"))
     assert "trustDomainAliases of west must name east.lab" in finding.remedy
@@ -84,17 +86,17 @@ def test_a_refused_call_points_at_the_alias_that_the_target_lacks() -> None:
 
 def test_an_answer_of_another_mesh_is_wrong() -> None:
     (finding,) = imported_services_answer(
-        HERE, unread(HERE), [_imported("east", "west", request(HERE, "east", "east")), BACK]
+        HERE, ([_imported("east", "west", request(MESH, "east", "east")), BACK], None)
     ).findings
 
     assert finding.fault == "fed-answered-elsewhere"
 
 
 def test_an_answer_without_mutual_tls_to_the_workload_is_wrong() -> None:
-    bare = request(HERE, "east", "west", answer=replace(answer(HERE, "west"), caller="", server=""))
+    bare = request(MESH, "east", "west", answer=replace(answer(MESH, "west"), caller="", server=""))
 
     (finding,) = imported_services_answer(
-        HERE, unread(HERE), [_imported("east", "west", bare), BACK]
+        HERE, ([_imported("east", "west", bare), BACK], None)
     ).findings
 
     assert finding.fault == "fed-identity-wrong"
@@ -102,7 +104,7 @@ def test_an_answer_without_mutual_tls_to_the_workload_is_wrong() -> None:
 
 
 def test_a_pair_without_a_way_makes_it_inconclusive() -> None:
-    assert imported_services_answer(HERE, unread(HERE), [BACK]).outcome is Outcome.INCONCLUSIVE
+    assert imported_services_answer(HERE, ([BACK], None)).outcome is Outcome.INCONCLUSIVE
 
 
 def _handshake(*, through: bool) -> TlsHandshake:
@@ -116,7 +118,7 @@ def _handshake(*, through: bool) -> TlsHandshake:
         connected=True,
         completed=through,
         status=200 if through else 0,
-        answer=answer(HERE, "west") if through else None,
+        answer=answer(MESH, "west") if through else None,
     )
 
 

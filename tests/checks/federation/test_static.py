@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_istio_mc.checks.federation.static import nothing_shared
-from pytest_istio_mc.snapshot import KubeconfigFacts, SecretFacts, Snapshot
+from pytest_istio_mc.recorded import KubeconfigFacts, SecretFacts
+from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
-from tests.checks.topologies import recorded
+from tests.checks.topologies import changed, recorded
 
 SECRET = SecretFacts(
     "istio-system",
@@ -19,14 +20,7 @@ SECRET = SecretFacts(
 
 
 def _spoiled(**changes: Any) -> Snapshot:
-    snapshot = recorded("federated")
-    return replace(
-        snapshot,
-        clusters={
-            **snapshot.clusters,
-            "cluster1": replace(snapshot.clusters["cluster1"], **changes),
-        },
-    )
+    return changed(recorded("federated"), "cluster1", **changes)
 
 
 def _debugging(**debug: Any) -> Snapshot:

@@ -1,4 +1,4 @@
-"""A mesh of regions and zones, and a healthy failover in it, for the tests of locality judges to spoil."""
+"""Meshes of regions and zones, and healthy failovers, for tests to spoil."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import replace
 
 from pytest_istio_mc.checks.locality.facts import (
     ClientView,
+    FailoverStage,
     Journey,
     Order,
-    Place,
+    ProbeLocalities,
     Split,
-    Stage,
     Unprotected,
     groups,
     order,
 )
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import Ending, Request
-from pytest_istio_mc.snapshot import ClusterSnapshot, ProxyEndpoint, Snapshot
-from pytest_istio_mc.spec import ClusterSpec, Locality, Role
+from pytest_istio_mc.recorded import ProxyEndpoint
+from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec, Role
 from pytest_istio_mc.timelines import Record
 from tests.checks.live_mesh import failed, mesh, request
 
@@ -27,70 +27,62 @@ HOST = "locality-x.istio-mc-test"
 OUTLIER_DETECTION = {"consecutive_5xx": 3, "max_ejection_percent": 100}
 
 
+def cluster(name: str, number: int, locality: Locality, plane: str = "") -> ClusterSpec:
+    role = Role.REMOTE if plane else Role.PRIMARY
+    network, context = f"network{number}", f"k-{name}"
+    return ClusterSpec(name, network, role, plane, locality=locality, context=context)
+
+
 def two_regions() -> Mesh:
     """East and west, each a network and a region of its own."""
     return mesh(
-        ClusterSpec("east", "network1", locality=Locality("region1", "zone1"), context="k-east"),
-        ClusterSpec("west", "network2", locality=Locality("region2", "zone2"), context="k-west"),
+        cluster("east", 1, Locality("region1", "zone1")),
+        cluster("west", 2, Locality("region2", "zone2")),
     )
 
 
 def three_tiers() -> Mesh:
-    """Two zones of a region on one network, and another region."""
+    """Two zones of a region, and another region."""
     return mesh(
-        ClusterSpec("east", "network1", locality=Locality("region1", "zone1"), context="k-east"),
-        ClusterSpec(
-            "middle",
-            "network3",
-            Role.REMOTE,
-            "east",
-            locality=Locality("region1", "zone2"),
-            context="k-middle",
-        ),
-        ClusterSpec("west", "network2", locality=Locality("region2", "zone3"), context="k-west"),
+        cluster("east", 1, Locality("region1", "zone1")),
+        cluster("middle", 3, Locality("region1", "zone2"), "east"),
+        cluster("west", 2, Locality("region2", "zone3")),
     )
 
 
 def three_regions() -> Mesh:
     return mesh(
         *(
-            ClusterSpec(
-                name,
-                f"network{n}",
-                locality=Locality(f"region{n}", f"zone{n}"),
-                context=f"k-{name}",
-            )
-            for n, name in enumerate(("east", "middle", "west"), 1)
+            cluster(name, number, Locality(f"region{number}", f"zone{number}"))
+            for number, name in enumerate(("east", "middle", "west"), 1)
         )
     )
 
 
-def snapshot(here: Mesh) -> Snapshot:
-    """A snapshot of that mesh with no objects in it: where everything is, the spec says."""
-    clusters = {cluster.name: ClusterSnapshot(cluster.name) for cluster in here.spec}
-    return Snapshot(here.spec, here.run_id, "2026-01-01T00:00:00+00:00", clusters, here.probes)
+def sharing_a_gateway() -> Mesh:
+    """Three regions, of which the last two are on one network."""
+    of = three_regions()
+    first, second, third = of.spec
+    clusters = (first, second, replace(third, network=second.network))
+    return replace(of, spec=replace(of.spec, clusters=clusters))
 
 
-def places(here: Mesh) -> dict[str, Place]:
-    return {cluster.name: Place(cluster.locality, (cluster.locality,)) for cluster in here.spec}
+def where(spec: MeshSpec) -> dict[str, ProbeLocalities]:
+    return {one.name: ProbeLocalities(one.locality, (one.locality,)) for one in spec}
 
 
-def view(here: Mesh, tiers: Order) -> ClientView:
-    """What the client's proxy holds: an endpoint a cluster, with the priority of its tier."""
-    endpoints = [
-        ProxyEndpoint(
-            f"10.0.0.{priority}",
-            5000,
-            "HEALTHY",
-            place.region,
-            place.zone,
-            priority=priority,
-            cluster=cluster,
-        )
-        for priority, tier in enumerate(tiers.tiers)
-        for cluster in tier.clusters
-        for place in [here.spec.cluster(cluster).locality]
-    ]
+def nearest_first(of: Mesh, source: str) -> Order:
+    return order(of.spec, where(of.spec), source)
+
+
+def view(of: Mesh, tiers: Order) -> ClientView:
+    """What a client's proxy holds: an endpoint a cluster, by tier."""
+    endpoints = []
+    for priority, tier in enumerate(tiers.tiers):
+        for name in tier.clusters:
+            at, address = of.spec.cluster(name).locality, f"10.0.0.{priority}"
+            endpoint = ProxyEndpoint(address, 5000, "HEALTHY", at.region, at.zone)
+            endpoints.append(replace(endpoint, priority=priority, cluster=name))
     return ClientView(tuple(endpoints), OUTLIER_DETECTION)
 
 
@@ -99,45 +91,48 @@ def record(cluster: str) -> Record:
     return Record(1.0, Ending.ANSWERED, 200, cluster=cluster, pod=f"hello-{cluster}")
 
 
+def records(*clusters: str, each: int = 10) -> tuple[Record, ...]:
+    return tuple(record(cluster) for cluster in clusters for _ in range(each))
+
+
 def ill() -> Record:
-    """One request of a flow that an instance which is ill answered with an error."""
+    """One request of a flow that an ill instance answered."""
     return Record(1.0, Ending.ANSWERED, 500, error="ill")
 
 
-def answers(here: Mesh, source: str, *clusters: str, each: int = 10) -> tuple[Request, ...]:
-    return tuple(request(here, source, cluster) for _ in range(each) for cluster in clusters)
+def answers(of: Mesh, source: str, *clusters: str, each: int = 10) -> tuple[Request, ...]:
+    return tuple(request(of, source, cluster) for _ in range(each) for cluster in clusters)
 
 
 def journeys(
-    here: Mesh, orders: Callable[[Mesh, str], Order] | None = None, *, falls_ill: bool = True
-) -> list[Journey]:
-    """A healthy failover from every cluster, in the order of localities or in another one."""
+    of: Mesh, orders: Callable[[Mesh, str], Order] = nearest_first, *, falls_ill: bool = True
+) -> tuple[Journey, ...]:
+    """A healthy failover from every cluster, by default in the order of localities."""
     found = []
-    for source in here.spec.data_planes:
-        tiers = orders(here, source.name) if orders else order(here.spec, places(here), source.name)
-        stages = [stage(here, tiers, "all are there")]
+    for source in of.spec.data_planes:
+        tiers = orders(of, source.name)
+        stages = [stage(of, tiers, "all are there")]
         for what in ("absent", "failing") if falls_ill else ("absent",):
             gone: tuple[str, ...] = ()
             for tier in tiers.tiers[:-1]:
                 gone += tier.clusters
-                stages.append(stage(here, tiers, f"{' and '.join(gone)} {what}", **{what: gone}))
-            stages.append(
-                stage(here, tiers, "all are back" if what == "absent" else "all are well again")
-            )
+                stages.append(stage(of, tiers, f"{' and '.join(gone)} {what}", **{what: gone}))
+            back = "all are back" if what == "absent" else "all are well again"
+            stages.append(stage(of, tiers, back))
         found.append(Journey(tiers, tuple(stages)))
-    return found
+    return tuple(found)
 
 
 def stage(
-    here: Mesh,
+    of: Mesh,
     tiers: Order,
     name: str,
     *,
     absent: tuple[str, ...] = (),
     failing: tuple[str, ...] = (),
-) -> Stage:
+) -> FailoverStage:
     nearest = tiers.nearest((*absent, *failing))
-    return Stage(
+    return FailoverStage(
         source=tiers.source,
         host=HOST,
         name=name,
@@ -145,19 +140,21 @@ def stage(
         absent=absent,
         failing=failing,
         before=(ill(), ill(), ill()) if failing else (),
-        after=tuple(record(cluster) for cluster in nearest for _ in range(20)),
+        after=records(*nearest, each=20),
         wanted=20,
         seconds=0.25,
         budget_seconds=20.0,
-        view=view(here, tiers),
+        view=view(of, tiers),
     )
 
 
-def spoilt(found: Sequence[Journey], source: str, name: str, **changes: object) -> list[Journey]:
-    """The journeys with one stage changed; a stage that did not come about ends its journey."""
+def spoilt(
+    found: Sequence[Journey], source: str, name: str, **changes: object
+) -> tuple[Journey, ...]:
+    """The journeys with one stage changed, up to one that did not come about."""
 
     def change(journey: Journey) -> Journey:
-        stages: list[Stage] = []
+        stages: list[FailoverStage] = []
         for one in journey.stages:
             mine = journey.source == source and one.name == name
             stages.append(replace(one, **changes) if mine else one)  # type: ignore[arg-type]
@@ -165,45 +162,39 @@ def spoilt(found: Sequence[Journey], source: str, name: str, **changes: object) 
                 break
         return replace(journey, stages=tuple(stages))
 
-    return [change(journey) for journey in found]
+    return tuple(change(journey) for journey in found)
 
 
-def never(
-    here: Mesh, source: str, *clusters: str, view: ClientView | None = None
-) -> dict[str, object]:
+def never(*clusters: str, view: ClientView | None = None) -> dict[str, object]:
     """The changes of a stage in which these went on answering."""
-    going_on = tuple(record(cluster) for cluster in clusters for _ in range(10))
-    return {"seconds": None, "before": going_on, "after": ()} | ({"view": view} if view else {})
+    going_on = {"seconds": None, "before": records(*clusters), "after": ()}
+    return going_on | ({"view": view} if view else {})
 
 
-def splits(here: Mesh, *, own: int = 20) -> list[Split]:
-    """From every cluster, 300 requests: 20 % for its own locality, 80 % for the next."""
+def splits(of: Mesh, *, own: int = 20) -> tuple[Split, ...]:
+    """From every cluster, 300 requests: 20 % own locality, 80 % next."""
     found = []
-    for source in here.spec.data_planes:
-        mine, other = list(groups(here.spec, places(here), source.name).values())[:2]
-        sent = (
-            *answers(here, source.name, mine[0], each=3 * own),
-            *answers(here, source.name, other[0], each=300 - 3 * own),
-        )
-        tiers = order(here.spec, places(here), source.name)
-        found.append(
-            Split(source.name, HOST, {mine: 20, other: 80}, sent, 0.3, 20.0, view(here, tiers))
-        )
-    return found
+    for source in (cluster.name for cluster in of.spec.data_planes):
+        mine, other = list(groups(of.spec, where(of.spec), source).values())[:2]
+        sent = answers(of, source, mine[0], each=3 * own)
+        sent += answers(of, source, other[0], each=300 - 3 * own)
+        held = view(of, nearest_first(of, source))
+        found.append(Split(source, HOST, {mine: 20, other: 80}, sent, 0.3, 20.0, held))
+    return tuple(found)
 
 
-def meetings(here: Mesh) -> list[Unprotected]:
-    """From every cluster, to a service without outlier detection: spread evenly, and half of it failing when the nearest are ill."""
-    names = [cluster.name for cluster in here.spec.data_planes]
+def meetings(of: Mesh) -> tuple[Unprotected, ...]:
+    """From every cluster, to a service without outlier detection.
+
+    Requests are spread evenly, and half of them fail when the nearest are ill.
+    """
+    names = [cluster.name for cluster in of.spec.data_planes]
     found = []
     for source in names:
-        held = view(here, order(here.spec, places(here), source))
-        unprotected = ClientView(tuple(replace(one, priority=0) for one in held.endpoints), None)
-        others = answers(here, source, *(name for name in names if name != source))
-        sick = (*others, *(failed(here, source, 500, "ill") for _ in range(10)))
-        found.append(
-            Unprotected(
-                source, HOST, (source,), answers(here, source, *names), sick, 0.3, unprotected
-            )
-        )
-    return found
+        held = view(of, nearest_first(of, source)).endpoints
+        unprotected = ClientView(tuple(replace(one, priority=0) for one in held), None)
+        others = answers(of, source, *(name for name in names if name != source))
+        sick = (*others, *[failed(of, source, 500, "ill")] * 10)
+        well = answers(of, source, *names)
+        found.append(Unprotected(source, HOST, (source,), well, sick, 0.3, unprotected))
+    return tuple(found)

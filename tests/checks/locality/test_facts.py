@@ -1,4 +1,4 @@
-"""How far servers are from clients, in which order they answer, and over what shares can be given."""
+"""Distances, the order that follows from them, and groups for shares."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_istio_mc.checks.locality.facts import (
-    ELSEWHERE,
+    OTHER_REGION,
     SAME_REGION,
     SAME_SUBZONE,
     SAME_ZONE,
-    Place,
     distance,
     failover_order,
     groups,
     order,
 )
 from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec, Role, common_locality
-from tests.checks.locality.localities import places, three_regions, three_tiers, two_regions
+from tests.checks.locality.localities import (
+    nearest_first,
+    three_regions,
+    three_tiers,
+    two_regions,
+    where,
+)
 
 HERE = Locality("region1", "zone1", "rack1")
 
@@ -29,8 +34,8 @@ HERE = Locality("region1", "zone1", "rack1")
         (HERE, SAME_SUBZONE),
         (Locality("region1", "zone1", "rack2"), SAME_ZONE),
         (Locality("region1", "zone2", "rack1"), SAME_REGION),
-        (Locality("region2", "zone1", "rack1"), ELSEWHERE),
-        (Locality(), ELSEWHERE),
+        (Locality("region2", "zone1", "rack1"), OTHER_REGION),
+        (Locality(), OTHER_REGION),
     ],
 )
 def test_distance_goes_by_the_first_part_that_differs(there: Locality, far: int) -> None:
@@ -38,26 +43,22 @@ def test_distance_goes_by_the_first_part_that_differs(there: Locality, far: int)
 
 
 def test_localities_have_in_common_what_all_say_from_the_region_down() -> None:
-    assert common_locality([HERE, Locality("region1", "zone1", "rack2")]) == Locality(
-        "region1", "zone1"
-    )
-    assert common_locality([HERE, Locality("region2", "zone1", "rack1")]) == Locality()
+    near, far = Locality("region1", "zone1", "rack2"), Locality("region2", "zone1", "rack1")
+
+    assert common_locality([HERE, near]) == Locality("region1", "zone1")
+    assert common_locality([HERE, far]) == Locality()
     assert common_locality([HERE]) == HERE
 
 
 def test_zones_of_a_region_come_before_other_regions() -> None:
-    here = three_tiers()
+    of = three_tiers()
 
-    assert [tier.clusters for tier in order(here.spec, places(here), "east").tiers] == [
-        ("east",),
-        ("middle",),
-        ("west",),
-    ]
-    assert [tier.clusters for tier in order(here.spec, places(here), "west").tiers] == [
-        ("west",),
-        ("east", "middle"),
-    ]
-    assert order(here.spec, places(here), "middle").nearest(("middle",)) == ("east",)
+    def tiers(source: str) -> list[tuple[str, ...]]:
+        return [tier.clusters for tier in nearest_first(of, source).tiers]
+
+    assert tiers("east") == [("east",), ("middle",), ("west",)]
+    assert tiers("west") == [("west",), ("east", "middle")]
+    assert nearest_first(of, "middle").nearest(("middle",)) == ("east",)
 
 
 def test_a_cluster_behind_the_gateway_of_another_distance_has_no_tier() -> None:
@@ -67,52 +68,52 @@ def test_a_cluster_behind_the_gateway_of_another_distance_has_no_tier() -> None:
         ClusterSpec("far", "network2", Role.REMOTE, "near", locality=Locality("region2", "zone3")),
     )
     spec = MeshSpec("test", clusters)
-    where = {cluster.name: Place(cluster.locality, (cluster.locality,)) for cluster in clusters}
 
-    found = order(spec, where, "east")
+    found = order(spec, where(spec), "east")
 
     assert found.clusters == ("east",)
     assert "several distances" in found.unseen["near"]
-    assert order(spec, where, "near").unseen == {}
+    assert order(spec, where(spec), "near").unseen == {}
 
 
 def test_a_map_puts_the_last_region_before_the_others() -> None:
-    here = three_regions()
+    spec = three_regions().spec
 
-    tiers, region = failover_order(here.spec, places(here), "east")
+    tiers, region = failover_order(spec, where(spec), "east")
 
     assert region == "region3"
     assert [tier.clusters for tier in tiers.tiers] == [("east",), ("west",), ("middle",)]
 
 
 def test_with_one_other_region_there_is_nothing_to_map() -> None:
-    here = two_regions()
+    spec = two_regions().spec
 
-    assert failover_order(here.spec, places(here), "east")[1] == ""
+    assert failover_order(spec, where(spec), "east")[1] == ""
 
 
 def test_shares_can_be_given_to_localities_that_patterns_tell_apart() -> None:
-    assert groups(two_regions().spec, places(two_regions()), "west") == {
+    spec = two_regions().spec
+
+    assert groups(spec, where(spec), "west") == {
         "region2/zone2/*": ("west",),
         "region1/zone1/*": ("east",),
     }
 
 
 def test_clusters_behind_one_gateway_share_their_share() -> None:
+    at = [Locality("region1", "zone1"), Locality("region2", "zone2"), Locality("region2", "zone3")]
     clusters = (
-        ClusterSpec("east", "network1", locality=Locality("region1", "zone1")),
-        ClusterSpec("west", "network2", locality=Locality("region2", "zone2")),
-        ClusterSpec(
-            "west2", "network2", Role.REMOTE, "west", locality=Locality("region2", "zone3")
-        ),
+        ClusterSpec("east", "network1", locality=at[0]),
+        ClusterSpec("west", "network2", locality=at[1]),
+        ClusterSpec("west2", "network2", Role.REMOTE, "west", locality=at[2]),
     )
-    where = {cluster.name: Place(cluster.locality, (cluster.locality,)) for cluster in clusters}
+    spec = MeshSpec("test", clusters)
 
-    assert groups(MeshSpec("test", clusters), where, "east") == {
+    assert groups(spec, where(spec), "east") == {
         "region1/zone1/*": ("east",),
         "region2/*": ("west", "west2"),
     }
-    assert len(groups(MeshSpec("test", clusters), where, "west")) == 3
+    assert len(groups(spec, where(spec), "west")) == 3
 
 
 LOCALITIES = st.builds(
@@ -132,18 +133,15 @@ def test_every_cluster_is_in_one_tier_or_unseen_and_in_one_group(
         for place, (locality, network) in enumerate(given)
     )
     spec = MeshSpec("test", clusters)
-    where = {cluster.name: Place(cluster.locality, (cluster.locality,)) for cluster in clusters}
-    names = sorted(where)
+    names = [cluster.name for cluster in clusters]
 
     for source in names:
-        found = order(spec, where, source)
-        mapped, _ = failover_order(spec, where, source)
+        found = order(spec, where(spec), source)
+        mapped, _ = failover_order(spec, where(spec), source)
+        shared = list(groups(spec, where(spec), source).values())
 
         assert sorted([*found.clusters, *found.unseen]) == names
         assert sorted([*mapped.clusters, *mapped.unseen]) == names
-        assert (
-            sorted(name for group in groups(spec, where, source).values() for name in group)
-            == names
-        )
-        assert source in next(iter(groups(spec, where, source).values()))
+        assert sorted(name for group in shared for name in group) == names
+        assert source in shared[0]
         assert source in found.tiers[0].clusters

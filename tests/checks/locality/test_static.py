@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_istio_mc.checks.locality.static import localities_known
+from pytest_istio_mc.recorded import IstiodFacts
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.spec import Locality
 from pytest_istio_mc.verdicts import Outcome
 from tests.fake_clusters import FakeMesh
+
+FIRST, SECOND = Locality("region1", "zone1"), Locality("region2", "zone2")
 
 
 def declared(snapshot: Snapshot, *places: Locality) -> Snapshot:
@@ -30,9 +33,7 @@ def test_labelled_nodes_are_conformant_and_named() -> None:
 
 
 def test_a_node_that_is_labelled_other_than_the_spec_declares_is_the_one_finding() -> None:
-    snapshot = declared(
-        FakeMesh().record(), Locality("region1", "zone1"), Locality("region2", "zone9")
-    )
+    snapshot = declared(FakeMesh().record(), FIRST, Locality("region2", "zone9"))
 
     (finding,) = localities_known(snapshot).findings
 
@@ -46,9 +47,7 @@ def test_a_node_that_is_labelled_other_than_the_spec_declares_is_the_one_finding
 
 
 def test_a_subzone_that_is_declared_but_no_label_is_missing() -> None:
-    snapshot = declared(
-        FakeMesh().record(), Locality("region1", "zone1", "cluster1"), Locality("region2", "zone2")
-    )
+    snapshot = declared(FakeMesh().record(), replace(FIRST, subzone="cluster1"), SECOND)
 
     (finding,) = localities_known(snapshot).findings
 
@@ -63,9 +62,8 @@ def test_a_label_that_is_newer_than_its_proxies_names_the_pods_to_restart() -> N
     findings = localities_known(declared(mesh.record(), Locality(), Locality())).findings
 
     assert {finding.fault for finding in findings} == {"loc-proxy"}
-    assert findings[0].summary.endswith(
-        "to be in region2/zone2, though its node is labelled region2/zone9"
-    )
+    stale = "to be in region2/zone2, though its node is labelled region2/zone9"
+    assert findings[0].summary.endswith(stale)
     assert "delete pod" in findings[0].remedy
 
 
@@ -88,17 +86,13 @@ def test_nodes_that_may_not_be_listed_make_it_inconclusive() -> None:
 
 
 def test_a_recording_without_what_istiod_says_of_proxies_is_judged_by_its_endpoints() -> None:
+    def forget(istiod: IstiodFacts) -> IstiodFacts:
+        told = {key: value for key, value in istiod.debug.items() if key != "adsz"}
+        return replace(istiod, debug=told)
+
     snapshot = FakeMesh().record()
     clusters = {
-        name: replace(
-            cluster,
-            istiods=tuple(
-                replace(
-                    one, debug={key: value for key, value in one.debug.items() if key != "adsz"}
-                )
-                for one in cluster.istiods
-            ),
-        )
+        name: replace(cluster, istiods=tuple(forget(one) for one in cluster.istiods))
         for name, cluster in snapshot.clusters.items()
     }
 

@@ -1,4 +1,4 @@
-"""Judges of subsets: a mesh that leads requests right, and what each is to say of one that does not."""
+"""Judges of subsets, on meshes that lead requests right or wrong."""
 
 from __future__ import annotations
 
@@ -13,105 +13,88 @@ from pytest_istio_mc.checks.subsets.live import (
     weights_are_kept,
 )
 from pytest_istio_mc.checks.subsets.observe import shares
-from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import Ending, Request
 from pytest_istio_mc.samples import Sample, Stage
-from pytest_istio_mc.verdicts import Outcome, Verdict
-from tests.checks.live_mesh import answer, mesh, request
+from pytest_istio_mc.verdicts import Convergence, Outcome, Verdict
+from tests.checks.live_mesh import answer, here, mesh, request
 from tests.checks.routed import refusals, sample, spoiled, unknown_at_gateway
 
 NAMES = ("east", "west")
-
-
-@pytest.fixture
-def here() -> Mesh:
-    return mesh()
-
-
-@pytest.fixture
-def pinned(here: Mesh) -> Stage:
-    return Stage(
-        "subset",
-        tuple(
-            sample(here, source, f"subset {target}", [target])
+MESH = mesh()
+HERE = here(MESH)
+PINNED = Stage(
+    "subset",
+    tuple(
+        sample(MESH, source, f"subset {target}", [target]) for source in NAMES for target in NAMES
+    ),
+    0.5,
+)
+MIXED = Stage(
+    "mixed",
+    (
+        *(
+            sample(MESH, source, f"{role} in {to}", [to], role=role)
             for source in NAMES
-            for target in NAMES
+            for to in NAMES
+            for role in ("server", "client")
         ),
-        0.5,
-    )
+        *(sample(MESH, source, "v2 in east", []) for source in NAMES),
+    ),
+    0.5,
+)
 
 
-@pytest.fixture
-def mixed(here: Mesh) -> Stage:
-    led = [
-        sample(here, source, f"{role} in {to}", [to], role=role)
-        for source in NAMES
-        for to in NAMES
-        for role in ("server", "client")
-    ]
-    return Stage(
-        "mixed", (*led, *(sample(here, source, "v2 in east", []) for source in NAMES)), 0.5
-    )
-
-
-def weighted(here: Mesh, counts: dict[str, int]) -> Stage:
+def weighted(counts: dict[str, int]) -> Stage:
     """Every source's requests are answered so many times by each cluster."""
-    requests = {
-        source: tuple(
-            request(here, source, to) for to, count in counts.items() for _ in range(count)
+
+    def sent(source: str) -> tuple[Request, ...]:
+        return tuple(
+            request(MESH, source, to) for to, count in counts.items() for _ in range(count)
         )
-        for source in NAMES
-    }
-    return Stage(
-        "weights",
-        tuple(
-            Sample(source, "weights", "weights.ns", NAMES, sent)
-            for source, sent in requests.items()
-        ),
-        0.5,
-    )
+
+    samples = (Sample(source, "weights", "weights.ns", NAMES, sent(source)) for source in NAMES)
+    return Stage("weights", tuple(samples), 0.5)
+
+
+def judged(seen: Stage) -> Verdict:
+    """The verdict on weights."""
+    return weights_are_kept(HERE, (seen, shares(NAMES)))
 
 
 def fault(verdict: Verdict) -> str:
     """The one kind of fault that was found."""
     assert verdict.outcome is Outcome.NON_CONFORMANT, verdict.reason
-    assert all(
-        finding.remedy.startswith(("istioctl --context=k-", "kubectl --context=k-"))
-        for finding in verdict.findings
-    )
+    commands = ("istioctl --context=k-", "kubectl --context=k-")
+    assert all(finding.remedy.startswith(commands) for finding in verdict.findings)
     (found,) = {finding.fault for finding in verdict.findings}
     return found
 
 
-def test_subsets_that_pin_their_cluster_are_conformant(here: Mesh, pinned: Stage) -> None:
-    verdict = clusters_are_pinned(here, pinned)
+def test_subsets_that_pin_their_cluster_are_conformant() -> None:
+    verdict = clusters_are_pinned(HERE, PINNED)
 
     assert (verdict.outcome, verdict.check) == (Outcome.CONFORMANT, "MC-SUBSET-001")
     assert verdict.reason == "48 requests for 2 subsets"
     assert verdict.pairs == ("east to west", "west to east")
+    what = "routes and subsets in force everywhere"
+    assert verdict.convergence == (Convergence(what, 0.5, 0.5),)
 
 
-def test_one_request_that_another_cluster_answers_is_one_too_many(
-    here: Mesh, pinned: Stage
-) -> None:
-    stray = [*pinned.samples[1].requests[1:], request(here, "east", "east")]
+def test_one_request_that_another_cluster_answers_is_one_too_many() -> None:
+    stray = [*PINNED.samples[1].requests[1:], request(MESH, "east", "east")]
 
-    verdict = clusters_are_pinned(here, spoiled(pinned, "east", "subset west", stray))
+    verdict = clusters_are_pinned(HERE, spoiled(PINNED, "east", "subset west", stray))
 
     assert fault(verdict) == "subset-not-heeded"
-    assert (
-        verdict.findings[0].summary
-        == "east: 1 of 12 requests for subset west are answered elsewhere"
-    )
-    assert "server hello-east in east" in verdict.findings[0].seen
+    (finding,) = verdict.findings
+    assert finding.summary == "east: 1 of 12 requests for subset west are answered elsewhere"
+    assert "server hello-east in east" in finding.seen
 
 
-def test_a_subset_that_the_targets_gateway_does_not_know_is_named(
-    here: Mesh, pinned: Stage
-) -> None:
-    broken = spoiled(pinned, "east", "subset west", unknown_at_gateway(here, "east"))
+def test_a_subset_that_the_targets_gateway_does_not_know_is_named() -> None:
+    broken = spoiled(PINNED, "east", "subset west", unknown_at_gateway(MESH, "east"))
 
-    verdict = clusters_are_pinned(here, broken)
+    verdict = clusters_are_pinned(HERE, broken)
 
     assert fault(verdict) == "dr-subset-at-destination"
     assert verdict.findings[0].clusters == ("east", "west")
@@ -119,116 +102,104 @@ def test_a_subset_that_the_targets_gateway_does_not_know_is_named(
     assert "apply the DestinationRule in west, too" in verdict.findings[0].remedy
 
 
-def test_a_failure_on_the_way_to_the_own_cluster_is_no_gateways_fault(
-    here: Mesh, pinned: Stage
-) -> None:
-    assert fault(
-        clusters_are_pinned(here, spoiled(pinned, "east", "subset east", refusals(here, "east")))
-    ) == ("subset-requests-fail")
+def test_a_failure_on_the_way_to_the_own_cluster_is_no_gateways_fault() -> None:
+    broken = spoiled(PINNED, "east", "subset east", refusals(MESH, "east"))
+
+    assert fault(clusters_are_pinned(HERE, broken)) == "subset-requests-fail"
 
 
-def test_requests_that_time_out_are_no_gateways_fault_and_being_late_is_told(
-    here: Mesh, pinned: Stage
-) -> None:
+def test_requests_that_time_out_are_no_gateways_fault_and_being_late_is_told() -> None:
     dead = [
         replace(one, ending=Ending.TIMEOUT, status=0, error="timed out")
-        for one in refusals(here, "east")
+        for one in refusals(MESH, "east")
     ]
+    late = replace(spoiled(PINNED, "east", "subset west", dead), first_seconds=None)
 
-    verdict = clusters_are_pinned(
-        here, replace(spoiled(pinned, "east", "subset west", dead), first_seconds=None)
-    )
+    verdict = clusters_are_pinned(HERE, late)
 
     assert fault(verdict) == "subset-requests-fail"
     assert verdict.findings[0].seen.endswith(
         "no answers; not everything was in force within the time that configuration may take"
     )
+    assert verdict.convergence == ()
 
 
-def test_some_failures_among_answers_are_a_finding_too(here: Mesh, pinned: Stage) -> None:
-    some = [*pinned.samples[1].requests, *refusals(here, "east", 1)]
+def test_some_failures_among_answers_are_a_finding_too() -> None:
+    some = [*PINNED.samples[1].requests, *refusals(MESH, "east", 1)]
 
-    verdict = clusters_are_pinned(here, spoiled(pinned, "east", "subset west", some))
+    verdict = clusters_are_pinned(HERE, spoiled(PINNED, "east", "subset west", some))
 
     assert fault(verdict) == "subset-requests-fail"
     assert "1× 503 no healthy upstream; answers: west 12" in verdict.findings[0].seen
 
 
-def test_nothing_sent_says_nothing(here: Mesh, pinned: Stage) -> None:
-    assert (
-        clusters_are_pinned(here, spoiled(pinned, "east", "subset west", [])).outcome
-        is Outcome.INCONCLUSIVE
-    )
+def test_nothing_sent_says_nothing() -> None:
+    silent = spoiled(PINNED, "east", "subset west", [])
+
+    assert clusters_are_pinned(HERE, silent).outcome is Outcome.INCONCLUSIVE
 
 
-def test_routes_that_do_not_look_at_the_source_are_found(here: Mesh) -> None:
-    kept = [sample(here, source, "own cluster", [source]) for source in NAMES]
+def test_routes_that_do_not_look_at_the_source_are_found() -> None:
+    kept = [sample(MESH, source, "own cluster", [source]) for source in NAMES]
     sent = [
-        sample(here, "east", "next cluster", ["west"]),
-        sample(here, "west", "next cluster", ["east"]),
+        sample(MESH, "east", "next cluster", ["west"]),
+        sample(MESH, "west", "next cluster", ["east"]),
     ]
     stage = Stage("own cluster", (*kept, *sent), 0.5)
-    assert sources_are_told_apart(here, stage).outcome is Outcome.CONFORMANT
+    assert sources_are_told_apart(HERE, stage).outcome is Outcome.CONFORMANT
 
-    spread = sample(here, "west", "next cluster", ["east"], NAMES).requests
-    verdict = sources_are_told_apart(here, spoiled(stage, "west", "next cluster", spread))
+    spread = sample(MESH, "west", "next cluster", ["east"], NAMES).requests
+    verdict = sources_are_told_apart(HERE, spoiled(stage, "west", "next cluster", spread))
 
     assert fault(verdict) == "subset-not-heeded"
     assert verdict.findings[0].seen.startswith("east 6, west 6")
 
 
-def test_versions_within_clusters_are_told_apart(here: Mesh, mixed: Stage) -> None:
-    verdict = versions_within_clusters(here, mixed)
+def test_versions_within_clusters_are_told_apart() -> None:
+    verdict = versions_within_clusters(HERE, MIXED)
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
     assert verdict.reason == "96 requests for 4 versions in clusters, 24 for empty ones"
 
 
-def test_the_other_version_of_the_right_cluster_is_wrong(here: Mesh, mixed: Stage) -> None:
-    wrong = [replace(request(here, "east", "west"), answer=answer(here, "west", role="client"))] * 3
+def test_the_other_version_of_the_right_cluster_is_wrong() -> None:
+    other = replace(request(MESH, "east", "west"), answer=answer(MESH, "west", role="client"))
 
-    assert (
-        fault(versions_within_clusters(here, spoiled(mixed, "east", "server in west", wrong)))
-        == "subset-not-heeded"
-    )
+    verdict = versions_within_clusters(HERE, spoiled(MIXED, "east", "server in west", [other] * 3))
 
-
-def test_the_right_version_of_another_cluster_is_wrong(here: Mesh, mixed: Stage) -> None:
-    wrong = [request(here, "east", "east")] * 3
-
-    assert (
-        fault(versions_within_clusters(here, spoiled(mixed, "east", "server in west", wrong)))
-        == "subset-not-heeded"
-    )
+    assert fault(verdict) == "subset-not-heeded"
 
 
-def test_an_empty_subset_that_answers_is_found(here: Mesh, mixed: Stage) -> None:
-    leaking = [*refusals(here, "east", 2), request(here, "east", "west")]
+def test_the_right_version_of_another_cluster_is_wrong() -> None:
+    wrong = spoiled(MIXED, "east", "server in west", [request(MESH, "east", "east")] * 3)
 
-    verdict = versions_within_clusters(here, spoiled(mixed, "east", "v2 in east", leaking))
+    assert fault(versions_within_clusters(HERE, wrong)) == "subset-not-heeded"
+
+
+def test_an_empty_subset_that_answers_is_found() -> None:
+    leaking = [*refusals(MESH, "east", 2), request(MESH, "east", "west")]
+
+    verdict = versions_within_clusters(HERE, spoiled(MIXED, "east", "v2 in east", leaking))
 
     assert fault(verdict) == "subset-not-heeded"
     assert verdict.findings[0].expected == "503 no healthy upstream"
 
 
-def test_an_empty_subset_that_fails_otherwise_proves_nothing(here: Mesh, mixed: Stage) -> None:
-    dead = [replace(one, ending=Ending.TIMEOUT, status=0) for one in refusals(here, "east", 2)]
+def test_an_empty_subset_that_fails_otherwise_proves_nothing() -> None:
+    dead = [replace(one, ending=Ending.TIMEOUT, status=0) for one in refusals(MESH, "east", 2)]
 
-    assert (
-        versions_within_clusters(here, spoiled(mixed, "east", "v2 in east", dead)).outcome
-        is Outcome.INCONCLUSIVE
-    )
+    verdict = versions_within_clusters(HERE, spoiled(MIXED, "east", "v2 in east", dead))
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
-def test_weights_that_are_kept_are_conformant_and_the_odds_are_stated(here: Mesh) -> None:
-    verdict = weights_are_kept(here, weighted(here, {"east": 155, "west": 45}), shares(NAMES))
+def test_weights_that_are_kept_are_conformant_and_the_odds_are_stated() -> None:
+    verdict = judged(weighted({"east": 155, "west": 45}))
 
     assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
     assert "of 200 requests from each cluster (east 80 %, west 20 %)" in verdict.reason
-    assert (
-        "false alarm at most 1e-06 (exact binomial bounds), even shares would pass with"
-        in verdict.reason
-    )
+    odds = "false alarm at most 1e-06 (exact binomial bounds), even shares would pass with"
+    assert odds in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -236,8 +207,8 @@ def test_weights_that_are_kept_are_conformant_and_the_odds_are_stated(here: Mesh
     [{"east": 100, "west": 100}, {"east": 40, "west": 160}, {"east": 200}],
     ids=["even", "swapped", "all"],
 )
-def test_other_shares_are_found(here: Mesh, counts: dict[str, int]) -> None:
-    verdict = weights_are_kept(here, weighted(here, counts), shares(NAMES))
+def test_other_shares_are_found(counts: dict[str, int]) -> None:
+    verdict = judged(weighted(counts))
 
     assert fault(verdict) == "weights-not-kept"
     assert {finding.clusters for finding in verdict.findings} == {
@@ -245,38 +216,32 @@ def test_other_shares_are_found(here: Mesh, counts: dict[str, int]) -> None:
     }
 
 
-def test_failures_among_shares_are_not_mistaken_for_wrong_shares(here: Mesh) -> None:
-    lossy = spoiled(
-        weighted(here, {"east": 160, "west": 40}), "east", "weights", refusals(here, "east", 200)
-    )
+def test_failures_among_shares_are_not_mistaken_for_wrong_shares() -> None:
+    kept, lost = weighted({"east": 160, "west": 40}), refusals(MESH, "east", 200)
 
-    assert fault(weights_are_kept(here, lossy, shares(NAMES))) == "subset-requests-fail"
+    assert fault(judged(spoiled(kept, "east", "weights", lost))) == "subset-requests-fail"
 
 
-def test_requests_that_are_lost_on_the_way_to_one_cluster_name_it(here: Mesh) -> None:
+def test_requests_that_are_lost_on_the_way_to_one_cluster_name_it() -> None:
     """What keeps that cluster from being reached at all then explains them."""
-    unreached = [*(request(here, "east", "east") for _ in range(160)), *refusals(here, "east", 40)]
-    unsteady = [
-        *(request(here, "east", to) for to in NAMES for _ in range(90)),
-        *refusals(here, "east", 20),
-    ]
+    lost = refusals(MESH, "east", 40)
+    unreached = [*(request(MESH, "east", "east") for _ in range(160)), *lost]
+    unsteady = [*(request(MESH, "east", to) for to in NAMES for _ in range(90)), *lost[:20]]
 
     def clusters(requests: list[Request]) -> tuple[str, ...]:
-        seen = spoiled(weighted(here, {"east": 160, "west": 40}), "east", "weights", requests)
-        (finding,) = weights_are_kept(here, seen, shares(NAMES)).findings
+        kept = weighted({"east": 160, "west": 40})
+        (finding,) = judged(spoiled(kept, "east", "weights", requests)).findings
         return finding.clusters
 
     assert clusters(unreached) == ("east", "west")
     assert clusters(unsteady) == ("east",)
 
 
-def test_a_subset_that_was_never_ready_is_found_beside_the_shares(here: Mesh) -> None:
-    seen = weighted(here, {"east": 160, "west": 40})
-    never = sample(here, "east", "subset west", ["west"], ["east"])
+def test_a_subset_that_was_never_ready_is_found_beside_the_shares() -> None:
+    seen = weighted({"east": 160, "west": 40})
+    never = sample(MESH, "east", "subset west", ["west"], ["east"])
 
-    verdict = weights_are_kept(
-        here, replace(seen, samples=(*seen.samples, never), first_seconds=None), shares(NAMES)
-    )
+    verdict = judged(replace(seen, samples=(*seen.samples, never), first_seconds=None))
 
     assert fault(verdict) == "subset-not-heeded"
 

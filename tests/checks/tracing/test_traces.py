@@ -1,9 +1,10 @@
-"""The first broken hop: each thing that can break on the way is found where it breaks, and a good way has none."""
+"""The first broken hop: whatever breaks is found where it breaks; a good path has none."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,17 @@ from pytest_istio_mc.checks.tracing.trace import MEDIA_TYPE, State, Trace
 from pytest_istio_mc.checks.tracing.traces import trace, waits_its_turn
 from pytest_istio_mc.observations import ClientCertificate, Ending, Protocol, Request, TlsHandshake
 from pytest_istio_mc.snapshot import Snapshot
-from tests.checks.test_faults import endpoint_configs, forget, own_root
+from tests.checks.seeding import endpoint_configs, forget, own_root
 from tests.fake_clusters import HOST, PROBES, SYSTEM, FakeMesh, Json, encoded
 
 RECORDED = Path(__file__).parents[2] / "recorded"
+TLS_ERROR = "SSL routines:OPENSSL_internal"
+UNVERIFIED = f"TLS_error:|268435581:{TLS_ERROR}:CERTIFICATE_VERIFY_FAILED"
+UNKNOWN_CA = f"TLS_error:|268436504:{TLS_ERROR}:TLSV1_ALERT_UNKNOWN_CA"
+REFUSED = "transport failure reason: delayed connect error: 111"
+PLAINTEXT = "PeerAuthentication default in istio-system"
+DELETE = "delete peerauthentications.security.istio.io"
+NO_ISSUER = "unable to get local issuer certificate"
 
 
 def traced(
@@ -34,17 +42,9 @@ def traced(
 def failed(
     ending: Ending = Ending.ANSWERED, status: int = 503, error: str = "", source: str = "cluster1"
 ) -> Request:
-    return Request(
-        1.0,
-        source,
-        "client-1",
-        "echo",
-        8080,
-        Protocol.HTTP,
-        ending,
-        status if ending is Ending.ANSWERED else 0,
-        error=error,
-    )
+    status = status if ending is Ending.ANSWERED else 0
+    sent = (1.0, source, "client-1", "echo", 8080, Protocol.HTTP)
+    return Request(*sent, ending, status, error=error)
 
 
 def handshake(
@@ -55,10 +55,9 @@ def handshake(
     verify_error: str = "",
     status: int = 0,
 ) -> TlsHandshake:
-    return TlsHandshake(
-        "cluster1", "198.19.2.1", 15443, "outbound_.8080_._.echo", ClientCertificate.MESH, ending, connected, completed,
-        verify_error=verify_error, status=status, error="the words of the error",
-    )  # fmt: skip
+    way = ("cluster1", "198.19.2.1", 15443, "outbound_.8080_._.echo", ClientCertificate.MESH)
+    made = TlsHandshake(*way, ending, connected, completed, verify_error=verify_error)
+    return replace(made, status=status, error="the words of the error")
 
 
 def listeners(mesh: FakeMesh, pod: str) -> list[Json]:
@@ -75,15 +74,15 @@ def chains_in(mesh: FakeMesh, pod: str = "server-2") -> list[Json]:
     ]
 
 
-def test_a_good_way_has_no_broken_hop_and_a_tick_for_each() -> None:
+def test_a_good_path_has_no_broken_hop_and_a_tick_for_each() -> None:
     found = traced(FakeMesh())
 
     assert found.broken is None
     assert [hop.state for hop in found.hops] == [State.GOOD] * 12, found.hops
     assert all(str(hop).startswith("✓ ") for hop in found.hops)
     assert [hop.name for hop in found.hops] == [
-        "client proxy", "DNS", "listener", "route", "cluster", "endpoint", "client TLS", "remote gateway", "remote cluster",
-        "remote inbound", "authorisation", "application",
+        "client proxy", "DNS", "listener", "route", "cluster", "endpoint", "client TLS",
+        "remote gateway", "remote cluster", "remote inbound", "authorisation", "application",
     ]  # fmt: skip
     assert found.summary == "first broken hop: none was found"
 
@@ -194,28 +193,37 @@ def nobody_may(mesh: FakeMesh) -> None:
 @pytest.mark.parametrize(
     ("break_it", "hop", "seen", "remedy"),
     [
-        (no_service, "DNS", "no such Service", "kubectl --context=ctx-1 -n istio-mc-test create service clusterip echo --tcp=8080:8080"),
-        (no_listener, "listener", "none", "istioctl --context=ctx-1 proxy-config listeners client-1.istio-mc-test"),
+        (no_service, "DNS", "no such Service",
+         "kubectl --context=ctx-1 -n istio-mc-test create service clusterip echo --tcp=8080:8080"),
+        (no_listener, "listener", "none",
+         "istioctl --context=ctx-1 proxy-config listeners client-1.istio-mc-test"),
         (routed_elsewhere, "route", "direct response 418", "proxy-config routes client-1"),
         (no_cluster, "cluster", "none of that name", "proxy-config clusters client-1"),
-        (forgotten, "endpoint", "only 10.1.0.5:8080: istiod istiod-1 of cluster1 has none of cluster2 either", "proxy-config endpoints"),
-        (plaintext_rule, "endpoint", "DestinationRule plain in istio-system", "delete destinationrules.networking.istio.io plain"),
-        (nothing_ready, "endpoint", "no instance is ready in cluster2", "kubectl --context=ctx-2 -n istio-mc-test get pods"),
+        (forgotten, "endpoint",
+         "only 10.1.0.5:8080: istiod istiod-1 of cluster1 has none of cluster2 either",
+         "proxy-config endpoints"),
+        (plaintext_rule, "endpoint", "DestinationRule plain in istio-system",
+         "delete destinationrules.networking.istio.io plain"),
+        (nothing_ready, "endpoint", "no instance is ready in cluster2",
+         "kubectl --context=ctx-2 -n istio-mc-test get pods"),
         (all_ejected, "endpoint", "198.19.2.1:15443 unhealthy", "proxy-config endpoints"),
-        (another_root, "client TLS", "client-1 does not accept the certificate of server-2", "istio-ca-root-cert"),
+        (another_root, "client TLS", "client-1 does not accept the certificate of server-2",
+         "istio-ca-root-cert"),
         (another_account, "client TLS", "spiffe://td/x", "proxy-config clusters"),
-        (no_chain_at_the_gateway, "remote gateway", "gateway-2 has no listener", "--context=ctx-2 proxy-config listeners gateway-2"),
-        (no_gateway_pod, "remote gateway", "no gateway pod runs", "kubectl --context=ctx-2 -n istio-system get deployments"),
-        (nothing_behind_the_gateway, "remote cluster", "gateway gateway-2 has no endpoints", "proxy-config endpoints gateway-2"),
-        (servers_that_trust_another_root, "remote inbound", "server-2 does not accept the certificate of client-1", "ctx-2"),
+        (no_chain_at_the_gateway, "remote gateway", "gateway-2 has no listener",
+         "--context=ctx-2 proxy-config listeners gateway-2"),
+        (no_gateway_pod, "remote gateway", "no gateway pod runs",
+         "kubectl --context=ctx-2 -n istio-system get deployments"),
+        (nothing_behind_the_gateway, "remote cluster", "gateway gateway-2 has no endpoints",
+         "proxy-config endpoints gateway-2"),
+        (servers_that_trust_another_root, "remote inbound",
+         "server-2 does not accept the certificate of client-1", "ctx-2"),
         (plaintext_servers, "remote inbound", "plaintext only", "get peerauthentications"),
-        (
-            servers_told_to_take_plaintext,
-            "remote inbound",
-            "PeerAuthentication default in istio-system of cluster2 turns mutual TLS off, which cluster1 was not told",
-            "kubectl --context=ctx-2 -n istio-system delete peerauthentications.security.istio.io default",
-        ),
-        (nobody_may, "authorisation", "ALLOW istio-system/deny-all lets nobody in", "delete authorizationpolicies.security.istio.io"),
+        (servers_told_to_take_plaintext, "remote inbound",
+         f"{PLAINTEXT} of cluster2 turns mutual TLS off, which cluster1 was not told",
+         f"kubectl --context=ctx-2 -n istio-system {DELETE} default"),
+        (nobody_may, "authorisation", "ALLOW istio-system/deny-all lets nobody in",
+         "delete authorizationpolicies.security.istio.io"),
     ],
 )  # fmt: skip
 def test_what_the_configuration_breaks_is_found_where_it_breaks(
@@ -243,36 +251,14 @@ def test_what_the_configuration_breaks_is_found_where_it_breaks(
         (failed(Ending.UNRESOLVED), symptoms.DNS),
         (failed(status=404), symptoms.ROUTE),
         (failed(error="no healthy upstream"), symptoms.ENDPOINT),
-        (
-            failed(
-                error="disconnect/reset before headers. TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED"
-            ),
-            symptoms.CLIENT_TLS,
-        ),
-        (
-            failed(
-                error="reset reason: remote connection failure, transport failure reason: delayed connect error: 111"
-            ),
-            symptoms.GATEWAY,
-        ),
-        (
-            failed(
-                error="TLS_error:|268436504:SSL routines:OPENSSL_internal:TLSV1_ALERT_UNKNOWN_CA"
-            ),
-            symptoms.INBOUND,
-        ),
+        (failed(error=f"disconnect/reset before headers. {UNVERIFIED}"), symptoms.CLIENT_TLS),
+        (failed(error=f"reset reason: remote connection failure, {REFUSED}"), symptoms.GATEWAY),
+        (failed(error=UNKNOWN_CA), symptoms.INBOUND),
         (failed(status=403, error="RBAC: access denied"), symptoms.AUTHORISATION),
         (failed(status=500, error="Internal Server Error"), symptoms.APPLICATION),
         (handshake(Ending.TIMEOUT, connected=False), symptoms.GATEWAY),
         (handshake(Ending.CLOSED), symptoms.GATEWAY),
-        (
-            handshake(
-                Ending.ANSWERED,
-                completed=True,
-                verify_error="unable to get local issuer certificate",
-            ),
-            symptoms.CLIENT_TLS,
-        ),
+        (handshake(Ending.ANSWERED, completed=True, verify_error=NO_ISSUER), symptoms.CLIENT_TLS),
         (handshake(Ending.ALERT, completed=True), symptoms.INBOUND),
         (handshake(Ending.ANSWERED, completed=True, status=403), symptoms.AUTHORISATION),
         (handshake(Ending.ANSWERED, completed=True, status=503), symptoms.APPLICATION),
@@ -283,11 +269,10 @@ def test_what_the_configuration_does_not_show_is_told_by_how_requests_fail(
 ) -> None:
     mesh = FakeMesh()
 
-    found = (
-        traced(mesh, failure)
-        if isinstance(failure, Request)
-        else traced(mesh, handshakes=[failure])
-    )
+    sent = [failure] if isinstance(failure, Request) else []
+    tried = [failure] if isinstance(failure, TlsHandshake) else []
+
+    found = traced(mesh, *sent, handshakes=tried)
 
     assert found.broken is not None
     assert found.broken.name == hop
@@ -295,12 +280,9 @@ def test_what_the_configuration_does_not_show_is_told_by_how_requests_fail(
 
 
 def test_a_failure_of_another_clusters_client_says_nothing() -> None:
-    assert (
-        traced(
-            FakeMesh(), failed(status=403, error="RBAC: access denied", source="cluster2")
-        ).broken
-        is None
-    )
+    denied = failed(status=403, error="RBAC: access denied", source="cluster2")
+
+    assert traced(FakeMesh(), denied).broken is None
 
 
 def test_what_broke_first_wins_over_what_the_failure_says() -> None:
@@ -323,7 +305,7 @@ def test_past_the_sidecar_there_are_only_the_hops_beyond_it() -> None:
     assert [hop.name for hop in found.hops][:2] == ["client TLS", "remote gateway"]
 
 
-def test_within_a_cluster_there_is_no_gateway_on_the_way() -> None:
+def test_within_a_cluster_there_is_no_gateway_on_the_path() -> None:
     found = trace(FakeMesh().record(), "cluster1", "cluster1", 8080)
 
     assert found.broken is None

@@ -1,23 +1,26 @@
-"""Live judges of trust: conformant when all is well, and not for any of the faults that they are for."""
+"""Judges of mutual TLS: conformant when all is well, and not for the faults they are for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_istio_mc.checks.site import Here
 from pytest_istio_mc.checks.trust.live import (
     foreign_certificate_refused,
     mutual_tls,
     plaintext_refused,
 )
-from pytest_istio_mc.observations import ClientCertificate, Ending, Plaintext, Trial
-from pytest_istio_mc.verdicts import Outcome
+from pytest_istio_mc.observations import ClientCertificate, Ending, Plaintext, TlsHandshake, Trial
+from pytest_istio_mc.verdicts import Outcome, Verdict
 from tests.checks.live_mesh import (
     answer,
     failed,
     handshake,
+    here,
     mesh,
     refused,
     request,
@@ -28,16 +31,26 @@ from tests.checks.live_mesh import (
 )
 
 MESH = mesh()
-UNREAD = unread(MESH)
+HERE = here(MESH, unread(MESH))
 TLS_ERROR = (
     "upstream connect error or disconnect/reset before headers. transport failure reason: "
     "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end"
 )
+LOCAL_ONLY = [request(MESH, source, source) for source in ("east", "west") for _ in range(20)]
+Judge = Callable[[Here, Sequence[Trial]], Verdict]
 JUDGES = pytest.mark.parametrize("judge", [plaintext_refused, foreign_certificate_refused])
 
 
+def handshaken(change: Callable[[TlsHandshake], TlsHandshake]) -> list[Trial]:
+    """For every pair of clusters, a handshake with the mesh certificate, changed."""
+    return [
+        replace(trial, twins=(change(handshake(MESH, trial.source, trial.target)),))
+        for trial in trials(MESH)
+    ]
+
+
 def test_mutual_tls_with_the_right_identities_is_conformant() -> None:
-    verdict = mutual_tls(MESH, UNREAD, requests(MESH), trials(MESH))
+    verdict = mutual_tls(HERE, requests(MESH), trials(MESH))
 
     assert verdict.outcome is Outcome.CONFORMANT
     assert verdict.check == "MC-TRUST-008"
@@ -62,7 +75,7 @@ def test_a_wrong_identity_on_either_side_is_found(field: str, seen: str, fault: 
         for one in requests(MESH)
     ]
 
-    verdict = mutual_tls(MESH, UNREAD, wrong, trials(MESH))
+    verdict = mutual_tls(HERE, wrong, trials(MESH))
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert [(finding.fault, finding.clusters) for finding in verdict.findings] == [
@@ -70,32 +83,17 @@ def test_a_wrong_identity_on_either_side_is_found(field: str, seen: str, fault: 
     ]
 
 
-def test_a_server_certificate_that_the_client_does_not_accept_is_found_though_envoy_hides_it_by_retries() -> (
-    None
-):
-    local_only = [request(MESH, source, source) for source in ("east", "west") for _ in range(20)]
-    bad = [
-        replace(
-            trial,
-            twins=(
-                replace(
-                    handshake(MESH, trial.source, trial.target),
-                    verified=False,
-                    verify_error="unknown issuer",
-                    answer=None,
-                ),
-            ),
-        )
-        for trial in trials(MESH)
-    ]
+def test_a_server_certificate_that_the_client_refuses_is_found_though_envoy_retries() -> None:
+    unverified = {"verified": False, "verify_error": "unknown issuer", "answer": None}
+    bad = handshaken(lambda one: replace(one, **unverified))  # type: ignore[arg-type]
 
-    verdict = mutual_tls(MESH, UNREAD, local_only, bad)
+    verdict = mutual_tls(HERE, LOCAL_ONLY, bad)
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert {finding.fault for finding in verdict.findings} == {"certificate-refused"}
-    assert (
-        verdict.findings[0].summary
-        == "east to west: mutual TLS fails: east does not accept the certificate of west (unknown issuer)"
+    assert verdict.findings[0].summary == (
+        "east to west: mutual TLS fails: "
+        "east does not accept the certificate of west (unknown issuer)"
     )
     assert "kubectl --context=k-east" in verdict.findings[0].remedy
     assert "first broken hop: client TLS: TLS from east" in verdict.findings[0].seen
@@ -106,16 +104,9 @@ def test_a_server_certificate_that_the_client_does_not_accept_is_found_though_en
 
 
 def test_a_client_certificate_that_the_server_refuses_is_found() -> None:
-    local_only = [request(MESH, source, source) for source in ("east", "west")]
-    bad = [
-        replace(
-            trial,
-            twins=(refused(handshake(MESH, trial.source, trial.target), ClientCertificate.MESH),),
-        )
-        for trial in trials(MESH)
-    ]
+    bad = handshaken(lambda one: refused(one, ClientCertificate.MESH))
 
-    verdict = mutual_tls(MESH, UNREAD, local_only, bad)
+    verdict = mutual_tls(HERE, LOCAL_ONLY, bad)
 
     assert "west does not accept the certificate of east" in verdict.findings[0].summary
     assert "first broken hop: remote inbound: " in verdict.findings[0].seen
@@ -128,54 +119,39 @@ def test_what_sidecars_say_counts_where_no_raw_handshake_was_possible() -> None:
         failed(MESH, "east", 503, TLS_ERROR),
     ]
 
-    verdict = mutual_tls(
-        MESH, UNREAD, sent, [Trial("west", "east", None), Trial("east", "west", None)]
-    )
+    verdict = mutual_tls(HERE, sent, [Trial("west", "east", None), Trial("east", "west", None)])
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert [finding.clusters for finding in verdict.findings] == [("east", "west")]
 
 
 def test_a_cluster_that_nobody_reaches_says_nothing_about_trust() -> None:
-    local_only = [request(MESH, source, source) for source in ("east", "west")]
-    dead = [
-        replace(
-            trial,
-            twins=(
-                replace(
-                    handshake(MESH, trial.source, trial.target),
-                    ending=Ending.TIMEOUT,
-                    answer=None,
-                    connected=False,
-                    completed=False,
-                ),
-            ),
+    dead = handshaken(
+        lambda one: replace(
+            one, ending=Ending.TIMEOUT, answer=None, connected=False, completed=False
         )
-        for trial in trials(MESH)
-    ]
+    )
 
-    verdict = mutual_tls(MESH, UNREAD, local_only, dead)
+    verdict = mutual_tls(HERE, LOCAL_ONLY, dead)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
 def test_trust_is_proven_past_the_sidecars_where_they_send_nothing() -> None:
-    local_only = [request(MESH, source, source) for source in ("east", "west")]
-
-    assert mutual_tls(MESH, UNREAD, local_only, trials(MESH)).outcome is Outcome.CONFORMANT
+    assert mutual_tls(HERE, LOCAL_ONLY, trials(MESH)).outcome is Outcome.CONFORMANT
 
 
 @JUDGES
-def test_refusal_of_everything_but_the_twin_is_conformant(judge) -> None:  # type: ignore[no-untyped-def]
-    assert judge(MESH, trials(MESH)).outcome is Outcome.CONFORMANT
+def test_refusal_of_everything_but_the_twin_is_conformant(judge: Judge) -> None:
+    assert judge(HERE, trials(MESH)).outcome is Outcome.CONFORMANT
 
 
 @JUDGES
-def test_one_answer_without_the_right_credentials_is_found(judge) -> None:  # type: ignore[no-untyped-def]
+def test_one_answer_without_the_right_credentials_is_found(judge: Judge) -> None:
     good = trials(MESH)
     leak = replace(good[0].forbidden[0], ending=Ending.ANSWERED, answer=answer(MESH, "west"))
 
-    verdict = judge(MESH, [replace(good[0], forbidden=(leak,)), good[1]])
+    verdict = judge(HERE, [replace(good[0], forbidden=(leak,)), good[1]])
 
     assert verdict.outcome is Outcome.NON_CONFORMANT
     assert [finding.clusters for finding in verdict.findings] == [("east", "west")]
@@ -183,34 +159,28 @@ def test_one_answer_without_the_right_credentials_is_found(judge) -> None:  # ty
 
 def test_bytes_that_come_back_to_plaintext_are_an_answer() -> None:
     good = trials(MESH)
-    leak = Plaintext(
-        "east",
-        "10.2.0.3",
-        5999,
-        Ending.ANSWERED,
-        connected=True,
-        received="HTTP/1.1 403 Forbidden\r\n\r\n",
-    )
+    answered = Plaintext("east", "10.2.0.3", 5999, Ending.ANSWERED, connected=True)
+    leak = replace(answered, received="HTTP/1.1 403 Forbidden\r\n\r\n")
 
-    verdict = plaintext_refused(MESH, [replace(good[0], forbidden=(leak,)), good[1]])
+    verdict = plaintext_refused(HERE, [replace(good[0], forbidden=(leak,)), good[1]])
 
     assert [finding.fault for finding in verdict.findings] == ["strict-not-enforced"]
 
 
 @JUDGES
-def test_a_dead_way_proves_nothing(judge) -> None:  # type: ignore[no-untyped-def]
+def test_a_dead_way_proves_nothing(judge: Judge) -> None:
     good = trials(MESH)
     dead = replace(good[0].twins[0], ending=Ending.TIMEOUT, answer=None)
 
-    assert judge(MESH, [replace(good[0], twins=(dead,)), good[1]]).outcome is Outcome.INCONCLUSIVE
-    assert judge(MESH, [Trial("east", "west", None), good[1]]).outcome is Outcome.INCONCLUSIVE
+    assert judge(HERE, [replace(good[0], twins=(dead,)), good[1]]).outcome is Outcome.INCONCLUSIVE
+    assert judge(HERE, [Trial("east", "west", None), good[1]]).outcome is Outcome.INCONCLUSIVE
 
 
 @JUDGES
-def test_a_twin_that_another_cluster_answered_proves_nothing(judge) -> None:  # type: ignore[no-untyped-def]
+def test_a_twin_that_another_cluster_answered_proves_nothing(judge: Judge) -> None:
     good = trials(MESH)
     elsewhere = replace(good[0].twins[0], answer=answer(MESH, "east"))
 
-    assert (
-        judge(MESH, [replace(good[0], twins=(elsewhere,)), good[1]]).outcome is Outcome.INCONCLUSIVE
-    )
+    verdict = judge(HERE, [replace(good[0], twins=(elsewhere,)), good[1]])
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE

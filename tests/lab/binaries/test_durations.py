@@ -1,4 +1,4 @@
-"""Estimates of how long a build takes."""
+"""Estimates of the duration of a build."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ def test_what_was_measured_last_is_the_estimate(tmp_path: Path) -> None:
     durations.record("mesh", 412.34)
     durations.record("etcd", 39)
 
-    assert Durations(tmp_path / "durations.json").estimate("mesh", 1) == (
-        412.3,
-        "last time 6 min 52 s",
-    )
+    estimate = Durations(tmp_path / "durations.json").estimate("mesh", 1)
+    assert estimate == (412.3, "last time 6 min 52 s")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["durations.json"]
 
 

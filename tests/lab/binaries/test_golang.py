@@ -1,4 +1,4 @@
-"""Go: which one is used, what a build of a module runs in, and what is said when a registry is not there."""
+"""Go: its choice, the environment of builds, and missing registries."""
 
 from __future__ import annotations
 
@@ -125,10 +125,8 @@ def test_a_module_proxy_that_is_not_there_is_named(
         golang.build(machine_go(), etcd, tmp_path / "into", tmp_path / "logs", Progress())
 
     said = str(caught.value)
-    assert (
-        'Go module "etcd": its modules could not be downloaded (the registry could not be reached'
-        in said
-    )
+    step = "its modules could not be downloaded (the registry could not be reached"
+    assert f'Go module "etcd": {step}' in said
     assert "GOPROXY=https://…@127.0.0.1:1" in said
     assert "connection refused" in said
     assert "secret" not in said
@@ -142,12 +140,11 @@ def test_a_module_proxy_that_accepts_and_never_answers_is_given_up(
     monkeypatch.setattr(golang, "STALL_SECONDS", 0.5)
     monkeypatch.setattr(golang, "TICK_SECONDS", 0.1)
     lines: list[str] = []
+    progress = Progress(lines.append)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("GOPROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(ProvisionError, match="the registry does not answer"):
-            golang.build(
-                machine_go(), etcd, tmp_path / "into", tmp_path / "logs", Progress(lines.append)
-            )
+            golang.build(machine_go(), etcd, tmp_path / "into", tmp_path / "logs", progress)
 
     assert any("etcd: still downloading" in line for line in lines)
 

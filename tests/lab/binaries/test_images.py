@@ -1,4 +1,4 @@
-"""The lab's images: what of this machine goes into them, and that it runs where nothing else is."""
+"""The lab's images, and that they run where nothing else is."""
 
 from __future__ import annotations
 
@@ -29,27 +29,22 @@ def unpack(image: Image, folder: Path) -> Path:
 
 def unpack_layout(layout: Path, root: Path) -> Path:
     """The files of the only image of a layout."""
-    index = json.loads((layout / "index.json").read_text())
-    blobs = layout / "blobs" / "sha256"
-    manifest = json.loads(
-        (blobs / index["manifests"][0]["digest"].removeprefix("sha256:")).read_text()
-    )
-    for layer in manifest["layers"]:
-        data = gzip.decompress((blobs / layer["digest"].removeprefix("sha256:")).read_bytes())
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+
+    def blob(digest: str) -> bytes:
+        return (layout / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+    for layer in json.loads(blob(entry["digest"]))["layers"]:
+        data = gzip.decompress(blob(layer["digest"]))
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             tar.extractall(root, filter="fully_trusted")
     return root
 
 
 def inside(root: Path, command: Sequence[str], environment: dict[str, str], user: int = 0) -> str:
-    """What a command says in an image, as the given user."""
-    chroot = shutil.which("chroot") or "chroot"
-    done = subprocess.run(
-        [chroot, f"--userspec={user}:{user}", str(root), *command],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    """The output of a command in an image, as the given user."""
+    chroot = [shutil.which("chroot") or "chroot", f"--userspec={user}:{user}", str(root)]
+    done = subprocess.run([*chroot, *command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -69,10 +64,8 @@ def recipes(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """Every image, made of this machine's files."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "bootstrap.json").write_text("{}")
-    return {
-        image.name: image
-        for image in images.recipes(programs, folder / "bootstrap.json", folder / "made")
-    }
+    made = images.recipes(programs, folder / "bootstrap.json", folder / "made")
+    return {image.name: image for image in made}
 
 
 def places(image: Image) -> dict[str, Content]:
@@ -92,11 +85,8 @@ def test_all_images_stand_on_one_layer_and_repeat_nothing_of_it(recipes: dict[st
     for image in recipes.values():
         assert image.layers[0] is base
         for layer in image.layers[1:]:
-            assert not {
-                place
-                for place, content in layer.items()
-                if isinstance(content, Path) and place in base
-            }
+            files = {place for place, content in layer.items() if isinstance(content, Path)}
+            assert not files & set(base)
 
 
 def test_every_entrypoint_is_in_its_image(recipes: dict[str, Image]) -> None:
@@ -107,14 +97,9 @@ def test_every_entrypoint_is_in_its_image(recipes: dict[str, Image]) -> None:
 def test_the_proxy_has_iptables_with_its_extensions(recipes: dict[str, Image]) -> None:
     proxy = places(recipes[f"{images.ISTIO_HUB}/proxyv2:{images.ISTIO_TAG}"])
 
-    for name in (
-        "iptables",
-        "iptables-save",
-        "iptables-restore",
-        "ip6tables",
-        "iptables-nft-restore",
-    ):
-        assert proxy[f"/usr/sbin/{name}"] == Symlink("xtables-nft-multi")
+    for name in ("", "-save", "-restore", "-nft-restore"):
+        assert proxy[f"/usr/sbin/iptables{name}"] == Symlink("xtables-nft-multi")
+    assert proxy["/usr/sbin/ip6tables"] == Symlink("xtables-nft-multi")
     extensions = [Path(place).name for place in proxy if "/xtables/" in place]
     assert {"libxt_owner.so", "libxt_tcp.so"} <= set(extensions)
     assert "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json" in proxy
@@ -123,27 +108,27 @@ def test_the_proxy_has_iptables_with_its_extensions(recipes: dict[str, Image]) -
 def test_python_comes_without_what_probes_do_not_need(recipes: dict[str, Image]) -> None:
     content = places(recipes[images.PYTHON])
 
-    assert not [
-        place
-        for place in content
-        if any(
-            word in place
-            for word in ("site-packages", "/test/", "idlelib", "tkinter", "ensurepip", "libX11")
-        )
-    ]
+    for unused in ("site-packages", "/test/", "idlelib", "tkinter", "ensurepip", "libX11"):
+        assert not [place for place in content if unused in place]
     assert any(place.endswith("/json/__init__.py") for place in content)
     assert any("/json/__pycache__/__init__." in place for place in content)
     assert not [place for place in content if str(Path.home()) in place and str(Path.home()) != "/"]
+
+
+IMPORT = """
+import asyncio, concurrent.futures, ctypes, hashlib, http.client, http.server, json, re
+import selectors, socket, ssl, struct, sys, threading, zlib
+print(sys.version)
+print(sys.prefix)
+print(ssl.create_default_context().protocol.name)
+"""
 
 
 @pytest.mark.lab
 def test_python_runs_where_nothing_else_is(recipes: dict[str, Image], tmp_path: Path) -> None:
     image = recipes[images.PYTHON]
     root = unpack(image, tmp_path)
-    modules = "asyncio, concurrent.futures, ctypes, hashlib, http.client, http.server, json, re, selectors, socket, ssl, struct, threading, zlib"
-    program = f"import {modules}, sys; print(sys.version); print(sys.prefix); print(ssl.create_default_context().protocol.name)"
-
-    said = inside(root, ["/usr/local/bin/python3", "-c", program], {}, user=1337).splitlines()
+    said = inside(root, ["/usr/local/bin/python3", "-c", IMPORT], {}, user=1337).splitlines()
 
     assert said[0] == sys.version.splitlines()[0]
     assert said[-2:] == ["/usr/local", "PROTOCOL_TLS_CLIENT"]
@@ -163,7 +148,7 @@ def test_modules_in_the_image_are_already_compiled_and_stay_valid(
     assert not re.search(r"# code object from '.*\.py'$", said, re.MULTILINE)
 
 
-# Makes the Python image with whatever interpreter runs it.
+# It makes the Python image of the interpreter that runs it.
 MAKE = """
 import sys
 from pathlib import Path
@@ -171,7 +156,8 @@ from pytest_istio_mc.lab.binaries.images import base_layer, python_layer
 from pytest_istio_mc.lab.binaries.oci import Image, write_layout
 
 folder = Path(sys.argv[1])
-write_layout(folder / "layout", [Image("python", [base_layer(), python_layer(folder / "made")], ["/usr/local/bin/python3"])])
+layers = [base_layer(), python_layer(folder / "made")]
+write_layout(folder / "layout", [Image("python", layers, ["/usr/local/bin/python3"])])
 print(sys.version)
 """
 
@@ -184,50 +170,24 @@ def test_the_distribution_s_interpreter_makes_an_image_that_runs_too(tmp_path: P
         pytest.skip("this machine has no /usr/bin/python3 that is new enough")
     checkout = str(Path(images.__file__).parents[3])
 
-    made = subprocess.run(
-        [str(distribution), "-c", MAKE, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": checkout},
-    )
+    environment = os.environ | {"PYTHONPATH": checkout}
+    make = [str(distribution), "-c", MAKE, str(tmp_path)]
+    made = subprocess.run(make, capture_output=True, text=True, check=True, env=environment)
     root = unpack_layout(tmp_path / "layout", tmp_path / "root")
+    program = "import asyncio, ssl, sys; print(sys.version)"
 
-    assert (
-        inside(
-            root,
-            ["/usr/local/bin/python3", "-c", "import asyncio, ssl, sys; print(sys.version)"],
-            {},
-        )
-        == made.stdout
-    )
+    assert inside(root, ["/usr/local/bin/python3", "-c", program], {}) == made.stdout
 
 
 @pytest.mark.lab
 def test_iptables_runs_where_nothing_else_is(recipes: dict[str, Image], tmp_path: Path) -> None:
     image = recipes[f"{images.ISTIO_HUB}/proxyv2:{images.ISTIO_TAG}"]
     root = unpack(image, tmp_path)
-    rule = [
-        "/usr/sbin/iptables",
-        "-t",
-        "nat",
-        "-A",
-        "OUTPUT",
-        "-p",
-        "tcp",
-        "-m",
-        "owner",
-        "--uid-owner",
-        "1337",
-        "-j",
-        "REDIRECT",
-        "--to-ports",
-        "15001",
-    ]
+    rule = ["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-m", "owner", "--uid-owner", "1337"]
+    rule += ["-j", "REDIRECT", "--to-ports", "15001"]
+    chroot = ["unshare", "--net", "chroot", str(root)]
 
-    subprocess.run(
-        ["unshare", "--net", "chroot", str(root), *rule], check=True, capture_output=True
-    )
+    subprocess.run([*chroot, "/usr/sbin/iptables", *rule], check=True, capture_output=True)
 
     assert "nf_tables" in inside(root, ["/usr/sbin/iptables", "--version"], {})
 
@@ -250,9 +210,8 @@ def test_a_missing_program_is_named_with_its_package(
 
 
 def test_libraries_are_found_with_their_place_in_an_image() -> None:
-    found = images.libraries_of(
-        [images.required_program("sleep", "coreutils"), images.python_program()]
-    )
+    sleep = images.required_program("sleep", "coreutils")
+    found = images.libraries_of([sleep, images.python_program()])
 
     assert any(Path(place).name.startswith("libc.so") for place in found)
     assert all(path.is_file() for path in found.values())
@@ -260,10 +219,8 @@ def test_libraries_are_found_with_their_place_in_an_image() -> None:
 
 
 def test_a_library_from_elsewhere_has_its_place_beside_the_c_library() -> None:
-    assert (
-        images.inside(Path("/lib/x86_64-linux-gnu/libc.so.6"))
-        == "/usr/lib/x86_64-linux-gnu/libc.so.6"
-    )
+    library = "/lib/x86_64-linux-gnu/libc.so.6"
+    assert images.inside(Path(library)) == f"/usr{library}"
     assert images.inside(Path("/usr/lib64/libz.so.1")) == "/usr/lib64/libz.so.1"
     c_library = images.inside(images.c_library())
     elsewhere = images.inside(Path("/home/me/.pyenv/versions/3.11.7/lib/libpython3.11.so.1.0"))

@@ -1,4 +1,4 @@
-"""The prepared containerd root, made by the real containerd of the toolchain."""
+"""The prepared containerd root, made by the toolchain's real containerd."""
 
 from __future__ import annotations
 
@@ -45,11 +45,8 @@ def archive_of(folder: Path, *images: Image) -> tuple[Path, tuple[WrittenImage, 
 
 def running(program: str) -> list[str]:
     """The command lines of running programs whose path is ``program``."""
-    lines = [
-        path.read_bytes().decode(errors="replace")
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if path.exists()
-    ]
+    paths = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    lines = [path.read_bytes().decode(errors="replace") for path in paths]
     return [line for line in lines if line.startswith(program)]
 
 
@@ -85,9 +82,8 @@ def test_a_program_that_is_also_in_an_image_is_kept_once(
         "/usr/local/bin/agent": binaries / "agent",
         "/usr/local/bin/other": b"something else",
     }
-    archive, written = archive_of(
-        tmp_path, Image("lab.local/one:1", [layer], ["/usr/local/bin/agent"])
-    )
+    image = Image("lab.local/one:1", [layer], ["/usr/local/bin/agent"])
+    archive, written = archive_of(tmp_path, image)
     root = imagestore.prepare(build, toolchain.bin, archive, written, logs)
 
     imagestore.share_programs(root, binaries)
@@ -116,9 +112,8 @@ def test_an_image_that_did_not_arrive_is_missed(
     archive, written = archive_of(tmp_path, Image("lab.local/one:1", [{"/one": b"one"}], ["/one"]))
     other = WrittenImage("lab.local/other:1", written[0].digest, written[0].chain_id)
 
-    with pytest.raises(
-        ProvisionError, match=r"image lab\.local/other:1: was imported but is not there"
-    ):
+    said = r"image lab\.local/other:1: was imported but is not there"
+    with pytest.raises(ProvisionError, match=said):
         imagestore.prepare(build, toolchain.bin, archive, (*written, other), logs)
 
 
@@ -135,9 +130,8 @@ def test_an_image_that_was_not_unpacked_is_missed(
 def test_a_containerd_that_dies_says_why(build: Path, logs: Path, tmp_path: Path) -> None:
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    (binaries / "containerd").write_text(
-        "#!/bin/sh\necho 'level=fatal cannot open database'\nexit 1\n"
-    )
+    failing = "#!/bin/sh\necho 'level=fatal cannot open database'\nexit 1\n"
+    (binaries / "containerd").write_text(failing)
     (binaries / "ctr").write_text("#!/bin/sh\nexit 1\n")
     for program in binaries.iterdir():
         program.chmod(0o755)
@@ -152,7 +146,7 @@ def test_a_containerd_that_dies_says_why(build: Path, logs: Path, tmp_path: Path
 def test_the_python_image_runs_from_the_hard_links_of_a_node(
     toolchain: Toolchain, tmp_path: Path
 ) -> None:
-    """What a node does with the prepared root: hard links, an overlay of the unpacked layers, and a process in it."""
+    """As on a node: hard links, an overlay of the layers, a process."""
     copy = tmp_path / "containerd"
     if toolchain.containerd_root.stat().st_dev != tmp_path.stat().st_dev:
         pytest.skip("the temporary folder is on another file system than the toolchain")
@@ -161,12 +155,14 @@ def test_the_python_image_runs_from_the_hard_links_of_a_node(
     (python,) = snapshots.glob("*/fs/usr/local/bin/python3")
     (base,) = snapshots.glob("*/fs/usr/bin/sleep")
     layers = f"{python.parents[3]}:{base.parents[2]}"
-    (tmp_path / "merged").mkdir()
-    script = f'mount -t overlay -o lowerdir={layers} overlay "$0" && exec chroot "$0" /usr/local/bin/python3 -c "import ssl; print(6 * 7)"'
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    mount = f'mount -t overlay -o lowerdir={layers} overlay "$0"'
+    script = f'{mount} && exec chroot "$0" /usr/local/bin/python3 -c "import ssl; print(6 * 7)"'
+    private = ["unshare", "--mount", "--propagation", "private"]
 
     done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(tmp_path / "merged")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [*private, "sh", "-c", script, str(merged)], capture_output=True, text=True
+    )
 
     assert (done.stdout, done.stderr) == ("42\n", "")

@@ -1,4 +1,4 @@
-"""OCI layouts: what is written is what the image specification asks for, byte by byte."""
+"""OCI layouts: they are what the image specification asks for, byte by byte."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sha256(data: bytes) -> str:
 
 
 def blob(layout: Path, descriptor: dict[str, Any]) -> bytes:
-    """The blob of a descriptor, which must have the digest and the size that the descriptor says."""
+    """The blob of a descriptor, which must have the descriptor's digest and size."""
     digest: str = descriptor["digest"]
     data = (layout / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
     assert sha256(data) == digest
@@ -55,40 +55,25 @@ def layers_of(program: Path) -> list[dict[str, Content]]:
 
 
 def test_every_digest_and_size_of_a_layout_is_true(tmp_path: Path, program: Path) -> None:
-    base, own = layers_of(program)
-    layout = tmp_path / "layout"
+    layout, layers, start = tmp_path / "layout", layers_of(program), ["/usr/bin/program"]
+    image = Image("lab.local/one:1", layers, start, user="1337", environment={"A": "b"})
 
-    written = write_layout(
-        layout,
-        [
-            Image(
-                "lab.local/one:1",
-                [base, own],
-                ["/usr/bin/program"],
-                user="1337",
-                environment={"A": "b"},
-            )
-        ],
-    )
+    (written,) = write_layout(layout, [image])
 
     assert json.loads((layout / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
-    assert entry["annotations"]["io.containerd.image.name"] == written[0].name == "lab.local/one:1"
+    assert entry["annotations"]["io.containerd.image.name"] == written.name == "lab.local/one:1"
     manifest = json.loads(blob(layout, entry))
     configuration = json.loads(blob(layout, manifest["config"]))
     diff_ids = [sha256(gzip.decompress(blob(layout, layer))) for layer in manifest["layers"]]
     assert configuration["rootfs"]["diff_ids"] == diff_ids
-    assert (
-        written[0].chain_id == sha256(f"{diff_ids[0]} {diff_ids[1]}".encode()) == chain_id(diff_ids)
-    )
+    assert written.chain_id == sha256(" ".join(diff_ids).encode()) == chain_id(diff_ids)
     assert configuration["architecture"] == architecture()
     assert configuration["config"]["User"] == "1337"
     assert "A=b" in configuration["config"]["Env"]
-    named = {path.name for path in (layout / "blobs" / "sha256").iterdir()}
-    assert named == {
-        one["digest"].removeprefix("sha256:")
-        for one in (entry, manifest["config"], *manifest["layers"])
-    }
+    described = (entry, manifest["config"], *manifest["layers"])
+    named = {f"sha256:{path.name}" for path in (layout / "blobs" / "sha256").iterdir()}
+    assert named == {one["digest"] for one in described}
 
 
 def test_a_layer_holds_the_files_as_root_s_with_the_folders_above_them(
@@ -115,9 +100,8 @@ def test_a_layer_holds_the_files_as_root_s_with_the_folders_above_them(
 
 def test_the_same_files_give_the_same_image(tmp_path: Path, program: Path) -> None:
     def write(name: str) -> str:
-        return write_layout(
-            tmp_path / name, [Image("one", layers_of(program), ["/usr/bin/program"])]
-        )[0].digest
+        image = Image("one", layers_of(program), ["/usr/bin/program"])
+        return write_layout(tmp_path / name, [image])[0].digest
 
     first = write("first")
     program.touch()
@@ -129,26 +113,19 @@ def test_the_same_files_give_the_same_image(tmp_path: Path, program: Path) -> No
 
 def test_a_layer_of_two_images_is_written_once(tmp_path: Path, program: Path) -> None:
     base, own = layers_of(program)
+    pause, other = Image("pause", [base], ["/sleep"]), Image("program", [base, own], ["/program"])
 
-    write_layout(
-        tmp_path / "layout",
-        [Image("pause", [base], ["/sleep"]), Image("program", [base, own], ["/usr/bin/program"])],
-    )
+    write_layout(tmp_path / "layout", [pause, other])
 
-    compressed = [
-        path
-        for path in (tmp_path / "layout" / "blobs" / "sha256").iterdir()
-        if path.read_bytes().startswith(b"\x1f\x8b")
-    ]
-    assert len(compressed) == 2
+    blobs = (tmp_path / "layout" / "blobs" / "sha256").iterdir()
+    assert len([path for path in blobs if path.read_bytes().startswith(b"\x1f\x8b")]) == 2
 
 
 def test_a_file_below_a_link_of_its_layer_is_refused(tmp_path: Path, program: Path) -> None:
+    image = Image("one", [{"/lib": Symlink("usr/lib"), "/lib/x": program}], ["/x"])
+
     with pytest.raises(ValueError, match="/lib/x lies below a symbolic link"):
-        write_layout(
-            tmp_path / "layout",
-            [Image("one", [{"/lib": Symlink("usr/lib"), "/lib/x": program}], ["/x"])],
-        )
+        write_layout(tmp_path / "layout", [image])
 
 
 def test_a_packed_layout_has_every_file(tmp_path: Path, program: Path) -> None:
@@ -157,7 +134,6 @@ def test_a_packed_layout_has_every_file(tmp_path: Path, program: Path) -> None:
 
     pack(layout, tmp_path / "one.tar")
 
+    files = [str(path.relative_to(layout)) for path in layout.rglob("*") if path.is_file()]
     with tarfile.open(tmp_path / "one.tar") as tar:
-        assert sorted(tar.getnames()) == sorted(
-            str(path.relative_to(layout)) for path in layout.rglob("*") if path.is_file()
-        )
+        assert sorted(tar.getnames()) == sorted(files)

@@ -13,21 +13,17 @@ from pytest_istio_mc.lab.binaries import wheels
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder that pip looks for wheels in, and nowhere else, with one wheel."""
+    """The only folder in which pip looks for wheels, with one wheel."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    metadata = "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\nRequires-Dist: other\n"
+    kind = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     with zipfile.ZipFile(folder / "thing-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("thing/_bin/thing", "a program")
-        wheel.writestr(
-            "thing-1.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\nRequires-Dist: other\n",
-        )
-        wheel.writestr(
-            "thing-1.0.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
+        wheel.writestr("thing-1.0.dist-info/METADATA", metadata)
+        wheel.writestr("thing-1.0.dist-info/WHEEL", kind)
         wheel.writestr("thing-1.0.dist-info/RECORD", "")
     return folder
 

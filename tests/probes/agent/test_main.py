@@ -1,4 +1,4 @@
-"""The agent for real: served and asked on loopback, over every protocol, with real certificates."""
+"""The agent on loopback, over every protocol, with real certificates."""
 
 from __future__ import annotations
 
@@ -42,15 +42,8 @@ def ask(session: Session, op: str, **arguments: Any) -> dict[str, Any]:
 def test_every_request_is_recorded_and_answered(
     session: Session, server: dict[str, int], op: str, keep_alive: bool
 ) -> None:
-    sent = ask(
-        session,
-        op,
-        host="127.0.0.1",
-        port=server[op],
-        count=50,
-        concurrency=4,
-        keep_alive=keep_alive,
-    )["requests"]
+    to = {"host": "127.0.0.1", "port": server[op]}
+    sent = ask(session, op, **to, count=50, concurrency=4, keep_alive=keep_alive)["requests"]
 
     assert len(sent) == 50
     assert [record["ending"] for record in sent] == ["answered"] * 50
@@ -58,10 +51,8 @@ def test_every_request_is_recorded_and_answered(
     assert 1 <= opened <= 4 if keep_alive else opened == 50
     assert sent == sorted(sent, key=lambda record: record["when"])
     answer = sent[0]["answer"]
-    assert {
-        f"ISTIO_MC_{key.upper()}": answer[key]
-        for key in ("cluster", "namespace", "pod", "version", "role")
-    } == IDENTITY
+    keys = ("cluster", "namespace", "pod", "version", "role")
+    assert {f"ISTIO_MC_{key.upper()}": answer[key] for key in keys} == IDENTITY
     assert (answer["port"], answer["protocol"]) == (server[op], PROTOCOLS[op])
 
 
@@ -88,9 +79,8 @@ def test_a_refused_connection_is_recorded_not_repeated(
 def test_a_client_gives_up_on_what_swallows_its_requests(
     session: Session, silent_port: int
 ) -> None:
-    sent = ask(
-        session, "http", host="127.0.0.1", port=silent_port, timeout=0.2, count=100, concurrency=4
-    )["requests"]
+    to = {"host": "127.0.0.1", "port": silent_port}
+    sent = ask(session, "http", **to, timeout=0.2, count=100, concurrency=4)["requests"]
 
     # the other three senders had one under way
     assert MOST_TIMEOUTS <= len(sent) < MOST_TIMEOUTS + 4
@@ -108,26 +98,22 @@ def test_silence_is_a_timeout(session: Session, silent_port: int, op: str) -> No
 def test_the_wrong_protocol_is_not_taken_for_an_answer(
     session: Session, server: dict[str, int]
 ) -> None:
-    http_to_http2 = ask(session, "http", host="127.0.0.1", port=server["http2"], timeout=1)[
-        "requests"
-    ][0]
-    http2_to_http = ask(session, "http2", host="127.0.0.1", port=server["http"], timeout=1)[
-        "requests"
-    ][0]
+    http_to_http2 = ask(session, "http", host="127.0.0.1", port=server["http2"], timeout=1)
+    http2_to_http = ask(session, "http2", host="127.0.0.1", port=server["http"], timeout=1)
 
-    assert http_to_http2["ending"] != "answered"
-    assert http2_to_http["ending"] != "answered"
+    assert http_to_http2["requests"][0]["ending"] != "answered"
+    assert http2_to_http["requests"][0]["ending"] != "answered"
 
 
 def test_operations_run_side_by_side(
     session: Session, server: dict[str, int], silent_port: int
 ) -> None:
     slow: list[dict[str, Any]] = []
-    thread = threading.Thread(
-        target=lambda: slow.append(
-            ask(session, "http", host="127.0.0.1", port=silent_port, timeout=1.5)
-        )
-    )
+
+    def ask_slowly() -> None:
+        slow.append(ask(session, "http", host="127.0.0.1", port=silent_port, timeout=1.5))
+
+    thread = threading.Thread(target=ask_slowly)
     thread.start()
 
     quick = ask(session, "http", host="127.0.0.1", port=server["http"])
@@ -138,14 +124,14 @@ def test_operations_run_side_by_side(
     assert slow[0]["requests"][0]["ending"] == "timeout"
 
 
-def test_plain_bytes_and_what_came_back(
+def test_plaintext_and_what_came_back(
     session: Session, server: dict[str, int], closed_port: int
 ) -> None:
     data = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
-    came = ask(session, "plain", address="127.0.0.1", port=server["http"], data=data)
-    refused = ask(session, "plain", address="127.0.0.1", port=closed_port, data=data)
-    closed = ask(session, "plain", address="127.0.0.1", port=server["http2"], data=data)
+    came = ask(session, "plaintext", address="127.0.0.1", port=server["http"], data=data)
+    refused = ask(session, "plaintext", address="127.0.0.1", port=closed_port, data=data)
+    closed = ask(session, "plaintext", address="127.0.0.1", port=server["http2"], data=data)
 
     assert came["received"].startswith("HTTP/1.1 200")
     assert came["answer"]["pod"] == IDENTITY["ISTIO_MC_POD"]
@@ -167,18 +153,13 @@ def test_mutual_tls_shows_both_sides(
 ) -> None:
     sni = "outbound_.5999_._.helloworld.istio-mc-test.svc.cluster.local"
 
+    alpn = ["istio-http/1.1", "istio"]
     with tls_peer(server_leaf, authorities.root, alpn=("istio",)) as peer:
-        seen = tls(
-            session, peer.port, sni=sni, alpn=["istio-http/1.1", "istio"], certificate="mesh"
-        )
+        seen = tls(session, peer.port, sni=sni, alpn=alpn, certificate="mesh")
 
     assert peer.names == [sni]
-    assert (seen["completed"], seen["verified"], seen["verify_error"], seen["alpn"]) == (
-        True,
-        True,
-        "",
-        "istio",
-    )
+    assert (seen["completed"], seen["verified"], seen["verify_error"]) == (True, True, "")
+    assert seen["alpn"] == "istio"
     assert seen["answer"]["xfcc"] == f"URI={CLIENT_ID}"
     assert facts(seen["peer"][0]).spiffe_ids == (SERVER_ID,)
     assert len(seen["peer"]) == 2
@@ -197,12 +178,10 @@ def test_no_server_name_is_sent_when_none_is_given(
 def test_a_client_that_the_server_refuses_gets_an_alert_and_no_answer(
     session: Session, authorities: Authorities, server_leaf: Leaf, shown: str
 ) -> None:
-    foreign = make_leaf(
-        make_intermediate(make_root("foreign root"), "foreign intermediate"), spiffe_id=CLIENT_ID
-    )
-    certificate = (
-        {"cert_pem": foreign.chain, "key_pem": foreign.key} if shown == "foreign" else None
-    )
+    authority = make_intermediate(make_root("foreign root"), "foreign intermediate")
+    foreign = make_leaf(authority, spiffe_id=CLIENT_ID)
+    strange = {"cert_pem": foreign.chain, "key_pem": foreign.key}
+    certificate = strange if shown == "foreign" else None
 
     with tls_peer(server_leaf, authorities.root) as peer:
         seen = tls(session, peer.port, sni="x", certificate=certificate)
@@ -215,10 +194,8 @@ def test_a_client_that_the_server_refuses_gets_an_alert_and_no_answer(
 def test_an_unknown_root_is_told_and_the_certificate_is_seen_all_the_same(
     session: Session, authorities: Authorities
 ) -> None:
-    other = make_root("other root")
-    with tls_peer(
-        make_leaf(make_intermediate(other, "i"), spiffe_id=SERVER_ID), authorities.root
-    ) as peer:
+    leaf = make_leaf(make_intermediate(make_root("other root"), "i"), spiffe_id=SERVER_ID)
+    with tls_peer(leaf, authorities.root) as peer:
         seen = tls(session, peer.port, sni="x", certificate="mesh")
 
     assert "unable to get local issuer certificate" in seen["verify_error"]
@@ -239,31 +216,15 @@ def test_https_says_how_far_it_came(
 ) -> None:
     leaf = make_leaf(authorities.intermediate, dns_names=["api"], addresses=["127.0.0.1"])
     digest = facts(leaf.certificate).sha256.replace(":", "").lower()
-    with tls_peer(
-        leaf, authorities.root
-    ) as peer:  # it demands a client certificate, so no request is answered
+    root = authorities.root.certificate
+    # it demands a client certificate, so that no request is answered
+    with tls_peer(leaf, authorities.root) as peer:
         url = f"https://127.0.0.1:{peer.port}/readyz?verbose"
-        right = ask(session, "https", url=url, ca_pem=authorities.root.certificate)
+        right = ask(session, "https", url=url, ca_pem=root)
         other = ask(session, "https", url=url, ca_pem=make_root("other").certificate)
-        named = ask(
-            session,
-            "https",
-            url=url,
-            ca_pem=authorities.root.certificate,
-            server_name="other.example",
-        )
-    refused = ask(
-        session,
-        "https",
-        url=f"https://127.0.0.1:{closed_port}/",
-        ca_pem=authorities.root.certificate,
-    )
-    plain = ask(
-        session,
-        "https",
-        url=f"https://127.0.0.1:{server['http']}/",
-        ca_pem=authorities.root.certificate,
-    )
+        named = ask(session, "https", url=url, ca_pem=root, server_name="other.example")
+    refused = ask(session, "https", url=f"https://127.0.0.1:{closed_port}/", ca_pem=root)
+    plain = ask(session, "https", url=f"https://127.0.0.1:{server['http']}/", ca_pem=root)
 
     assert right["peer_sha256"] == digest
     assert "CERTIFICATE_VERIFY_FAILED" in other["tls_error"]
@@ -283,29 +244,16 @@ def test_an_operation_that_makes_no_sense_does_not_end_the_session(
     with pytest.raises(ObservationError, match="port"):
         ask(session, "http", host="127.0.0.1")
 
-    assert (
-        ask(session, "http", host="127.0.0.1", port=server["http"])["requests"][0]["ending"]
-        == "answered"
-    )
+    sent = ask(session, "http", host="127.0.0.1", port=server["http"])["requests"]
+    assert sent[0]["ending"] == "answered"
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_another_implementation_of_http2_is_answered(server: dict[str, int]) -> None:
-    command = [
-        "curl",
-        "-s",
-        "--http2-prior-knowledge",
-        "-H",
-        'x-forwarded-client-cert: By=a;Subject="b,c"',
-        "--data",
-        "x" * 90_000,
-    ]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{server['http2']}/path"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
+    header = 'x-forwarded-client-cert: By=a;Subject="b,c"'
+    command = ["curl", "-s", "--http2-prior-knowledge", "-H", header, "--data", "x" * 90_000]
+    command.append(f"http://127.0.0.1:{server['http2']}/path")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     if "unsupported" in done.stderr or done.returncode in (1, 2):
         pytest.skip("this curl has no HTTP/2")
 
@@ -314,20 +262,13 @@ def test_another_implementation_of_http2_is_answered(server: dict[str, int]) -> 
 
 
 def test_serve_refuses_an_unknown_protocol(agent: Agent) -> None:
-    done = subprocess.run(
-        [*agent.command, "serve", "0=ftp"],
-        env=agent.environment,
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
+    command, environment = [*agent.command, "serve", "0=ftp"], agent.environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
 
     assert done.returncode == 1
     assert "PORT=PROTOCOL" in done.stderr
 
 
 def tls(session: Session, port: int, **arguments: Any) -> dict[str, Any]:
-    request = {"host": "helloworld.istio-mc-test"}
-    return ask(
-        session, "tls", address="127.0.0.1", port=port, ca_pem="mesh", request=request, **arguments
-    )
+    arguments |= {"ca_pem": "mesh", "request": {"host": "helloworld.istio-mc-test"}}
+    return ask(session, "tls", address="127.0.0.1", port=port, **arguments)

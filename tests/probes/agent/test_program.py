@@ -1,4 +1,4 @@
-"""The one file that runs in pods: whole, readable, and as quick to start as its modules would be."""
+"""The one file that runs in pods is whole, readable and quick to start."""
 
 from __future__ import annotations
 
@@ -27,15 +27,12 @@ def test_the_file_is_python_3_8_and_standard_library_only() -> None:
 
 
 def test_it_holds_every_module_unchanged_in_lines_that_can_be_read() -> None:
-    call = next(
-        node
-        for node in ast.walk(ast.parse(program.program()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "install"
-    )
+    nodes = ast.walk(ast.parse(program.program()))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    call = next(node for node in calls if ast.unparse(node.func) == "install")
 
-    assert ast.literal_eval(call.args[1]) == {
-        name: program.source(name) for name in program.MODULES
-    }
+    sources = {name: program.source(name) for name in program.MODULES}
+    assert ast.literal_eval(call.args[1]) == sources
     assert max(map(len, program.program().splitlines())) <= 200
 
 
@@ -43,25 +40,15 @@ def test_every_module_that_its_modules_import_is_inside() -> None:
     for name in program.MODULES:
         for node in ast.walk(ast.parse(program.source(name))):
             if isinstance(node, ast.ImportFrom) and node.level:
-                assert set(
-                    [node.module] if node.module else [alias.name for alias in node.names]
-                ) <= set(program.MODULES), name
+                named = [node.module] if node.module else [alias.name for alias in node.names]
+                assert set(named) <= set(program.MODULES), name
 
 
 def test_what_serves_starts_without_slow_imports(agent: Agent) -> None:
-    unwanted = {
-        "ssl",
-        "asyncio",
-        "typing",
-        "http.client",
-        "email",
-        "logging",
-        "probe.operations",
-        "probe.handshakes",
-    }
-    text = program.program().replace(
-        "main()\n", f"print(*sorted({unwanted!r} & set(sys.modules)))\n"
-    )
+    unwanted = {"ssl", "asyncio", "typing", "http.client", "email", "logging"}
+    unwanted |= {"probe.operations", "probe.handshakes"}
+    tell = f"print(*sorted({unwanted!r} & set(sys.modules)))\n"
+    text = program.program().replace("main()\n", tell)
 
     done = subprocess.run(
         [*agent.command[:-1], "-c", text],
@@ -101,11 +88,8 @@ def test_the_bundle_leaves_other_modules_alone() -> None:
 
 
 def test_the_config_map_has_that_file_and_no_other() -> None:
-    mapped = next(
-        item
-        for item in manifests.workloads("east", "v1", "python", [])
-        if item["kind"] == "ConfigMap"
-    )
+    made = manifests.workloads("east", "v1", "python", [])
+    mapped = next(item for item in made if item["kind"] == "ConfigMap")
 
     assert mapped["data"] == {"probe.py": program.program()}
     assert manifests.AGENT[-1] == "/istio-mc/probe.py"

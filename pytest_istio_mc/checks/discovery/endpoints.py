@@ -1,0 +1,311 @@
+"""Proxies' endpoints: MC-DISCOVERY-002, they are exactly those that the mesh's shape implies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...recorded import ProxyEndpoint, ProxyFacts
+from ...snapshot import Snapshot
+from ...spec import ClusterSpec, Feature
+from ...verdicts import Finding, Verdict
+from ..catalogue import check
+from ..isolating import Intention, intentions, without_mutual_tls
+from ..judging import Found, Gap, each, names, verdict_from
+from ..oracle import (
+    Expected,
+    Gateway,
+    Instance,
+    expected_endpoints,
+    gateway_addresses,
+    held_for,
+    misplaced,
+    ready_instances,
+    service_ports,
+)
+from ..remedies import Commands
+
+_BEHIND = {True: "gateway of", False: "pod in"}
+
+
+@check(
+    "MC-DISCOVERY-002",
+    "Each probe proxy's endpoints are exactly what the spec implies: pods of its own network, "
+    "gateways of the others, in their locality.",
+    spec_url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-networks",
+    requires=(Feature.CROSS_CLUSTER,),
+    explained_by=(
+        "MC-DISCOVERY-001",
+        *(f"MC-ACCESS-00{number}" for number in range(1, 8)),
+        "MC-CONTROL-002",
+        "MC-CONTROL-003",
+        "MC-CONTROL-005",
+        "MC-CONTROL-007",
+        "MC-EASTWEST-001",
+        "MC-EASTWEST-002",
+        "MC-FEDERATION-002",
+        "MC-LOCALITY-001",
+    ),
+    probed=True,
+)
+def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
+    """Compares the healthy endpoints in each proxy's EDS with the oracle.
+
+    Unhealthy ones may be there (Istio 1.31 sends them).
+    """
+    clusters = snapshot.spec.data_planes
+    proxies = [
+        (cluster, proxy)
+        for cluster in clusters
+        for proxy in snapshot.clusters[cluster.name].proxies
+        if proxy.kind in ("client", "server", "east-west")
+    ]
+    if all(proxy.kind == "east-west" for _, proxy in proxies):
+        return verdict_from([Gap("no probe proxy was recorded")], "")
+    gateways = gateway_addresses(snapshot)
+    held = "hold exactly the endpoints that the mesh implies"
+    return verdict_from(
+        each(proxies, lambda one: _proxy(snapshot, *one, gateways)),
+        f"{len(proxies)} proxies in {len(clusters)} clusters {held}",
+        pairs=(f"{source.name}-to-{target.name}" for source, target in snapshot.spec.pairs),
+    )
+
+
+@dataclass(frozen=True)
+class _View:
+    """One port of the probe service in one proxy."""
+
+    snapshot: Snapshot
+    cluster: ClusterSpec
+    proxy: ProxyFacts
+    port: int
+
+    @property
+    def commands(self) -> Commands:
+        return Commands(self.snapshot)
+
+    @property
+    def service(self) -> str:
+        return f"{self.snapshot.require_probes().service}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.service} in proxy {self.proxy.pod} of {self.cluster.name}"
+
+    def scope(self, targets: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.cluster.name, *targets)))
+
+    def then_restart_istiod(self, options: str) -> str:
+        """The command that shows the endpoints, and then the restart of the control plane."""
+        pod, cluster = f"{self.proxy.pod}.{self.proxy.namespace}", self.cluster.name
+        context = f"--context={self.commands.context(cluster)}"
+        restart = self.commands.restart_istiod(self.snapshot.spec.control_plane_of(cluster).name)
+        return f"istioctl proxy-config endpoints {pod} {context} {options}; {restart}"
+
+    def delete_pod(self) -> str:
+        """The command that makes the proxy start anew."""
+        delete = f"delete pod {self.proxy.pod}"
+        return self.commands.kubectl(self.cluster.name, delete, self.proxy.namespace)
+
+    def intended(self, why: Intention, summary: str = "") -> Finding:
+        """The finding for a setting that keeps endpoints away on purpose or by mistake."""
+        return Finding(
+            summary or f"{self} stays within {self.cluster.name}: {why.summary}",
+            self.scope(why.clusters),
+            expected="endpoints of every cluster",
+            seen=why.seen,
+            remedy=why.remedy,
+            fault=why.fault,
+        )
+
+
+def _proxy(
+    snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[Gateway, ...]
+) -> Iterator[Found]:
+    proxy.require_dump()
+    for number, name in service_ports(snapshot):
+        view = _View(snapshot, cluster, proxy, number)
+        instances = {
+            target.name: ready_instances(snapshot, snapshot.clusters[target.name], name)
+            for target in snapshot.spec.data_planes
+        }
+        if proxy.kind == "east-west":
+            yield from _gateway_view(view, instances)
+            continue
+        held = held_for(proxy, f"outbound|{number}||", snapshot)
+        if held is None:
+            yield _no_cluster(view)
+        else:
+            wanted = expected_endpoints(snapshot.spec, cluster, instances, gateways)
+            yield from _compare(view, wanted, held)
+
+
+def _no_cluster(view: _View) -> Finding:
+    probes, cluster = view.snapshot.require_probes(), view.cluster.name
+    plane = view.snapshot.spec.control_plane_of(cluster).name
+    status = f"istioctl proxy-status --context={view.commands.context(plane)}"
+    host = f"{probes.service}.{probes.namespace}.svc…"
+    return Finding(
+        f"proxy {view.proxy.pod} in {cluster} has no endpoints at all for {view.service}",
+        (cluster,),
+        expected=f"an Envoy cluster outbound|{view.port}||{host}",
+        seen=", ".join(view.proxy.clusters) or "none for this service",
+        remedy=f"{status}; {view.delete_pod()}",
+        fault="eds-no-cluster",
+    )
+
+
+def _compare(
+    view: _View, wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]
+) -> Iterator[Found]:
+    healthy = dict.fromkeys(_address(one) for one in held if one.health == "HEALTHY")
+    implied = {_address(one) for one in wanted}
+    surplus = [address for address in healthy if address not in implied]
+    missing = [one for one in wanted if _address(one) not in healthy]
+    reached = _targets(one for one in wanted if _address(one) in healthy)
+    known = _targets(missing)
+    lost = tuple(dict.fromkeys((*known, *_unserved(view, {*reached, *known}))))
+    if not lost and not surplus:
+        yield from _details(view, wanted, held)
+        return
+    if lost and not surplus:
+        why = intentions(view.snapshot, view.cluster, lost)
+        if why:
+            yield from map(view.intended, why)
+            return
+    unhealthy = {_address(one) for one in held if one.health != "HEALTHY"}
+    ejected = any(_address(one) in unhealthy for one in missing)
+    listed = (
+        f"{one.address}:{one.port} ({_BEHIND[one.gateway]} {names(one.targets)})" for one in wanted
+    )
+    found = ", ".join(f"{one.address}:{one.port} {one.health.lower()}" for one in held)
+    yield Finding(
+        f"{view} {_words(lost, surplus, ejected=ejected)}",
+        view.scope(lost),
+        expected=", ".join(listed) or "none",
+        seen=found or "none",
+        remedy=view.then_restart_istiod(f"| grep {view.snapshot.require_probes().service}"),
+        fault="eds-missing" if lost else "eds-surplus",
+    )
+
+
+def _unserved(view: _View, known: set[str]) -> tuple[str, ...]:
+    """Clusters with instances to which not even the oracle knows a way.
+
+    They are on another network without a gateway address.
+    """
+    if view.snapshot.spec.federated:
+        return ()
+    clusters = (cluster.name for cluster in view.snapshot.spec.data_planes)
+    return tuple(name for name in clusters if name not in known)
+
+
+def _words(lost: tuple[str, ...], surplus: list[tuple[str, int]], *, ejected: bool) -> str:
+    astray = ", ".join(f"{address}:{port}" for address, port in surplus)
+    if lost and surplus:
+        return f"leads to {astray} instead of {names(lost)}"
+    if ejected:
+        return f"holds endpoints of {names(lost)} that are unhealthy"
+    if lost:
+        return f"leads to no endpoint of {names(lost)}"
+    return f"holds {len(surplus)} endpoints that are none: {astray}"
+
+
+def _details(
+    view: _View, wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]
+) -> Iterator[Found]:
+    """Locality and TLS mode of endpoints that are where they should be."""
+    elsewhere = misplaced(wanted, held)
+    if elsewhere:
+        seen = {_address(one): one.locality or "(none)" for one in held}
+        targets = _targets(elsewhere)
+        yield Finding(
+            f"{view} has endpoints of {names(targets)} in the wrong locality",
+            view.scope(targets),
+            expected=", ".join(
+                f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in elsewhere
+            ),
+            seen=", ".join(
+                f"{one.address}:{one.port} in {seen[_address(one)]}" for one in elsewhere
+            ),
+            remedy=view.then_restart_istiod("-o json"),
+            fault="loc-wrong",
+        )
+    plain = [one for one in held if one.health == "HEALTHY" and one.tls_mode != "istio"]
+    if plain:
+        addresses = {_address(one) for one in plain}
+        targets = _targets(one for one in wanted if _address(one) in addresses)
+        what = f"{view} would be sent in plaintext to {names(targets)}"
+        why = without_mutual_tls(view.snapshot, view.cluster)
+        yield from (view.intended(one, f"{what}: {one.summary}") for one in why)
+        if not why:
+            show = "get destinationrules,peerauthentications -A"
+            yield Finding(
+                what,
+                view.scope(targets),
+                expected="TLS mode istio",
+                seen=", ".join(
+                    f"{one.address}:{one.port} {one.tls_mode or 'no TLS'}" for one in plain
+                ),
+                remedy=view.commands.kubectl(view.cluster.name, show),
+                fault="sidecar-missing",
+            )
+
+
+def _gateway_view(view: _View, instances: Mapping[str, tuple[Instance, ...]]) -> Iterator[Found]:
+    """An east-west gateway must forward to all of its own network, and into that only."""
+    proxy, cluster = view.proxy, view.cluster
+    held = held_for(proxy, f"outbound_.{view.port}_._", view.snapshot)
+    if held is None:
+        # whether the gateway exposes the service at all is MC-EASTWEST-002's
+        return
+    own = {
+        (instance.address, instance.port): target.name
+        for target in view.snapshot.spec.data_planes
+        if target.network == cluster.network
+        for instance in instances[target.name]
+    }
+    healthy = [one for one in held if one.health == "HEALTHY"]
+    missing = own.keys() - {_address(one) for one in healthy}
+    if missing:
+        yield from _nothing_behind(view, sorted({own[address] for address in missing}))
+    foreign = [one for one in healthy if _address(one) not in own]
+    if foreign:
+        leads = ", ".join(f"{one.address}:{one.port}" for one in foreign)
+        setting = "ISTIO_META_REQUESTED_NETWORK_VIEW"
+        outside = f"outside its network {cluster.network}"
+        correct = f"set env deployment -l istio=eastwestgateway {setting}={cluster.network}"
+        gateway = f"the east-west gateway {proxy.pod} of {cluster.name}"
+        yield Finding(
+            f"{gateway} would forward to {leads}, {outside}",
+            (cluster.name,),
+            expected=", ".join(f"{address}:{port}" for address, port in sorted(own)),
+            seen=f"{setting}={proxy.metadata.get('REQUESTED_NETWORK_VIEW', '')!r}",
+            remedy=view.commands.kubectl(cluster.name, correct, proxy.namespace),
+            fault="ew-network-view",
+        )
+
+
+def _nothing_behind(view: _View, targets: Sequence[str]) -> Iterator[Finding]:
+    """A gateway has no endpoint for a service whose mutual TLS its control plane turns off."""
+    where = f"{view.service} in the east-west gateway {view.proxy.pod} of {view.cluster.name}"
+    why = without_mutual_tls(view.snapshot, view.cluster)
+    for one in why:
+        yield view.intended(one, f"{where} leads nowhere: {one.summary}")
+    if not why:
+        yield Finding(
+            f"{where} lacks endpoints of {names(targets)}",
+            view.scope(targets),
+            expected="every ready pod of its network",
+            seen="fewer",
+            remedy=view.delete_pod(),
+            fault="ew-endpoints-missing",
+        )
+
+
+def _address(one: Expected | ProxyEndpoint) -> tuple[str, int]:
+    return one.address, one.port
+
+
+def _targets(ones: Iterable[Expected]) -> tuple[str, ...]:
+    """The clusters to which these endpoints lead, each once."""
+    return tuple(dict.fromkeys(target for one in ones for target in one.targets))

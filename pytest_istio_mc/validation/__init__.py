@@ -1,0 +1,120 @@
+"""Validation: reads what was given into :class:`Settings`, and refuses nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..providers import is_disposable
+from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, Assignment, Given, Settings
+from . import meshes, values
+from .refusals import refuse, refuse_with
+
+if TYPE_CHECKING:
+    from ..providers import Provider
+    from ..topologies import Topology
+
+
+def assignment_from(
+    given: Mapping[str, Given],
+    environment: Mapping[str, str],
+    *,
+    providers: Mapping[str, Provider],
+    topologies: Mapping[str, Topology],
+) -> Assignment:
+    """Read and validate everything that was given.
+
+    - Reads files (spec, kubeconfig, snapshot, baseline) and starts nothing.
+    - Of several topologies each has a certificate and a snapshot of its own, named after it.
+    - Raises :class:`UsageProblem`, which says what would have been valid.
+    """
+    asked = {name: entry for name, entry in given.items() if name not in ("list", "plan")}
+
+    def settings_of(topology: str) -> Settings:
+        mine = {**given, "topology": replace(given["topology"], text=topology)}
+        return _settings_from(mine, environment, providers, topologies)
+
+    if "replay" in given or "topology" not in given:
+        return Assignment((_settings_from(given, environment, providers, topologies),), given=asked)
+    names = _topology_names(given, topologies)
+    if len(names) == 1:
+        return Assignment((settings_of(names[0]),), given=asked)
+    several = f"{len(names)} topologies: they describe one mesh"
+    refuse_with(given, several, "spec", "contexts", "kubeconfig")
+    if "provider" in given and given["provider"].text == ATTACH:
+        advice = "name that one with --mesh-topology"
+        raise refuse("--mesh-provider", "clusters that exist are of one topology", advice=advice)
+    runs = []
+    for name in names:
+        settings = settings_of(name)
+        report = settings.report.with_stem(f"{settings.report.stem}-{name}")
+        snapshot = settings.snapshot and settings.snapshot / name
+        runs.append(replace(settings, report=report, snapshot=snapshot))
+    return Assignment(tuple(runs), overall=values.report(given), given=asked)
+
+
+def _settings_from(
+    given: Mapping[str, Given],
+    environment: Mapping[str, str],
+    providers: Mapping[str, Provider],
+    topologies: Mapping[str, Topology],
+) -> Settings:
+    replay = given.get("replay")
+    provider = REPLAY if replay else _provider(given, providers)
+    disposable = not replay and is_disposable(providers[provider])
+    takes_contexts = not (replay or disposable)
+    if not takes_contexts:
+        refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig")
+    if replay:
+        others = ("provider", "keep", "disruptive", "snapshot", "probe_image", "spec")
+        refuse_with(given, "--mesh-replay", *others)
+        spec = meshes.replayed(replay, given)
+    else:
+        spec = meshes.wanted(given, topologies)
+    if provider == ATTACH or (takes_contexts and "contexts" in given):
+        spec = meshes.located(spec, given, environment)
+    if "self_test" in given:
+        raise refuse(
+            "--mesh-self-test",
+            "no check of this version ships its own sabotage yet",
+            advice="leave it out",
+        )
+    return Settings(
+        topology=spec.topology,
+        provider=provider,
+        spec=spec,
+        profile=values.profile(given),
+        spec_file=given["spec"].path if "spec" in given and not replay else None,
+        report=values.report(given),
+        baseline=values.existing_file(given, "baseline"),
+        snapshot=values.new_folder(given, "snapshot"),
+        replay=replay.path if replay else None,
+        disruptive="disruptive" in given,
+        keep="keep" in given,
+        timeout_factor=values.timeout_factor(given),
+        probe_image=values.probe_image(given),
+        checks=values.checks(given),
+        given={name: entry for name, entry in given.items() if name not in ("list", "plan")},
+        disposable=disposable,
+        known_topology=topologies.get(spec.topology),
+    )
+
+
+def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
+    name = given["provider"].text if "provider" in given else DEFAULT_PROVIDER
+    if name not in known:
+        raise refuse("--mesh-provider", f'no provider is called "{name}"', sorted(known))
+    return name
+
+
+def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:
+    text = given["topology"].text
+    parts = list(known) if text == "all" else [part.strip() for part in text.split(",")]
+    names = [name for name in dict.fromkeys(parts) if name]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        called = ", ".join(unknown) or text
+        valid = [*sorted(known), "all"]
+        raise refuse("--mesh-topology", f'no topology is called "{called}"', valid)
+    return names

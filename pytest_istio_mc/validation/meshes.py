@@ -1,0 +1,128 @@
+"""Meshes: the clusters of a topology, spec file, contexts or snapshot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..settings import Given
+from ..spec import ClusterSpec, MeshSpec, with_contexts
+from ..spec_file import spec_of
+from .refusals import read_document, refuse
+
+if TYPE_CHECKING:
+    from ..topologies import Topology
+
+
+def wanted(given: Mapping[str, Given], known: Mapping[str, Topology]) -> MeshSpec:
+    """The mesh of the spec file, or the topology's, named by contexts."""
+    if "topology" not in given:
+        raise refuse("--mesh-topology", "is missing", [*sorted(known), "all"])
+    name = given["topology"].text
+    topology = known[name]
+    if "spec" not in given:
+        contexts = _contexts(given)
+        spec = topology.default_spec(len(contexts) or None)
+        return _renamed(spec, tuple(contexts)) if contexts else spec
+    path = given["spec"].path
+    spec = spec_of(read_document(path, "--mesh-spec"), f"--mesh-spec {path}")
+    if spec.topology != name:
+        raise refuse(
+            "--mesh-spec",
+            f'{path.name} describes "{spec.topology}", --mesh-topology says "{name}"',
+            advice=f"give --mesh-topology={spec.topology} or another file",
+        )
+    topology.check(spec)
+    return spec
+
+
+def replayed(replay: Given, given: Mapping[str, Given]) -> MeshSpec:
+    """The mesh of a recorded snapshot."""
+    from ..snapshot import Snapshot
+
+    advice = "give one that --mesh-snapshot wrote"
+    if not replay.path.is_dir():
+        raise refuse("--mesh-replay", f"{replay.path} is not a folder", advice=advice)
+    try:
+        spec = Snapshot.load(replay.path).spec
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"{replay.path} holds no readable snapshot: {error!r}"
+        raise refuse("--mesh-replay", detail, advice=advice) from error
+    if "topology" in given and given["topology"].text not in (spec.topology, "all"):
+        said = f'--mesh-topology says "{given["topology"].text}"'
+        detail = f'the snapshot is of "{spec.topology}", {said}'
+        raise refuse("--mesh-replay", detail, advice="leave --mesh-topology out")
+    return spec
+
+
+def located(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]) -> MeshSpec:
+    """The mesh with a kubeconfig, and a context for every cluster."""
+    contexts, names = _contexts(given), [cluster.name for cluster in spec]
+    strangers = [name for name in contexts if name not in names]
+    if strangers:
+        raise refuse("--mesh-contexts", f'"{", ".join(strangers)}" is not in the mesh', names)
+    without = [one.name for one in spec if not (contexts.get(one.name) or one.context)]
+    if without:
+        example = ",".join(f"{name}=CONTEXT" for name in names)
+        raise refuse(
+            "--mesh-contexts",
+            f"no context for cluster {', '.join(without)}",
+            advice=f"write --mesh-contexts={example} or put contexts into the --mesh-spec file",
+        )
+    kubeconfig = _kubeconfig(spec, given, environment)
+    spec = with_contexts(spec, contexts, kubeconfig).validated()
+    known = _known_contexts(kubeconfig)
+    missing = sorted(cluster.context for cluster in spec if cluster.context not in known)
+    if missing:
+        detail = f"the kubeconfig {kubeconfig} has no context {', '.join(missing)}"
+        raise refuse("--mesh-contexts", detail, sorted(known) or ["none"])
+    return spec
+
+
+def _renamed(spec: MeshSpec, names: Sequence[str]) -> MeshSpec:
+    new = dict(zip((cluster.name for cluster in spec), names, strict=True))
+
+    def rename(cluster: ClusterSpec) -> ClusterSpec:
+        plane = new.get(cluster.control_plane, cluster.control_plane)
+        return replace(cluster, name=new[cluster.name], control_plane=plane)
+
+    return replace(spec, clusters=tuple(rename(cluster) for cluster in spec)).validated()
+
+
+def _contexts(given: Mapping[str, Given]) -> dict[str, str]:
+    contexts: dict[str, str] = {}
+    for part in given["contexts"].text.split(",") if "contexts" in given else ():
+        name, equals, context = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and context):
+            detail = f'"{part.strip()}" is not cluster=context'
+            raise refuse("--mesh-contexts", detail, advice="write east=prod-a,west=prod-b")
+        if name in contexts:
+            raise refuse("--mesh-contexts", f'cluster "{name}" is given twice')
+        contexts[name] = context
+    return contexts
+
+
+def _kubeconfig(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]) -> str:
+    if "kubeconfig" in given:
+        folder, text = given["kubeconfig"].folder, given["kubeconfig"].text
+        return os.pathsep.join(str(folder / part) for part in text.split(os.pathsep) if part)
+    if spec.kubeconfig:
+        folder = given["spec"].path.parent if "spec" in given else Path.cwd()
+        return str(folder / Path(spec.kubeconfig).expanduser())
+    return environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+
+
+def _known_contexts(kubeconfig: str) -> set[str]:
+    found: set[str] = set()
+    for part in filter(None, kubeconfig.split(os.pathsep)):
+        document = read_document(Path(part), "--mesh-kubeconfig")
+        entries = document.get("contexts") if isinstance(document, Mapping) else None
+        if not isinstance(entries, list):
+            detail = f"{part} is not a kubeconfig: it has no list of contexts"
+            raise refuse("--mesh-kubeconfig", detail)
+        named = [entry for entry in entries if isinstance(entry, Mapping) and "name" in entry]
+        found |= {str(entry["name"]) for entry in named}
+    return found

@@ -1,0 +1,43 @@
+"""Refusals: what makes no sense, with what would have been valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageProblem
+from ..settings import Given
+
+
+def refuse(option: str, detail: str, valid: Sequence[str] = (), advice: str = "") -> UsageProblem:
+    """The error for an option."""
+    known = f"valid are: {', '.join(valid)}" if valid else ""
+    advices = (known, advice, "nothing was started")
+    return UsageProblem(option, detail, advice="; ".join(part for part in advices if part))
+
+
+def refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:
+    """Raise :class:`UsageProblem` where one of these options was given together with ``what``.
+
+    In the ini file, which serves several runs, they are no mistake.
+    """
+    for name in names:
+        entry = given.get(name)
+        if entry and entry.source != "ini":
+            takes_clusters = "--mesh-provider=attach is the one that takes clusters of yours"
+            advice = takes_clusters if name in ("contexts", "kubeconfig") else ""
+            option = f"--mesh-{name.replace('_', '-')}"
+            raise refuse(option, f"makes no sense together with {what}", advice=advice)
+
+
+def read_document(path: Path, option: str) -> Any:
+    """The content of a YAML or JSON file; refused where it cannot be read."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise refuse(option, f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise refuse(option, f"{path} is neither YAML nor JSON: {error}") from error

@@ -1,0 +1,101 @@
+"""Values: words, numbers, lists of checks, and paths."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..checks import catalogue
+from ..checks.catalogue import Profile
+from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
+from .refusals import refuse
+
+
+def profile(given: Mapping[str, Given]) -> Profile:
+    """The profile that the mesh claims, by default the core one."""
+    text = given["profile"].text if "profile" in given else Profile.CORE.value
+    valid = [profile.value for profile in Profile]
+    if text not in valid:
+        raise refuse("--mesh-profile", f'no profile is called "{text}"', valid)
+    return Profile(text)
+
+
+def timeout_factor(given: Mapping[str, Given]) -> float:
+    """The factor of every time budget, above 0."""
+    if "timeout_factor" not in given:
+        return 1.0
+    text = given["timeout_factor"].text
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not (math.isfinite(factor) and factor > 0):
+        detail = f'"{text}" is not a number above 0'
+        raise refuse("--mesh-timeout-factor", detail, advice="2 doubles every wait")
+    return factor
+
+
+def probe_image(given: Mapping[str, Given]) -> str:
+    """The image of the probe pods; empty where the provider chooses."""
+    text = given["probe_image"].text if "probe_image" in given else ""
+    if any(character.isspace() for character in text):
+        detail = f'"{text}" is not an image reference'
+        raise refuse("--mesh-probe-image", detail, advice="write registry/python:3.13-slim")
+    return text
+
+
+def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
+    """The chosen checks and areas, in capitals; empty where all are meant."""
+    if "checks" not in given:
+        return ()
+    parts = [part.strip().upper() for part in given["checks"].text.split(",")]
+    chosen = tuple(dict.fromkeys(filter(None, parts)))
+    known = catalogue.known_checks()
+    for text in chosen or ("",):
+        if not any(f"{id}-".startswith(f"{text}-") for id in known):
+            areas = sorted({id.rpartition("-")[0] for id in known})
+            detail = f'"{text}" is no check and no area'
+            raise refuse("--mesh-checks", detail, areas, "--mesh-list prints every id")
+    return chosen
+
+
+def report(given: Mapping[str, Given]) -> Path:
+    """The file of the certificate, in a folder that is there."""
+    path = given["report"].path if "report" in given else Path.cwd() / DEFAULT_REPORT
+    if path.suffix not in REPORT_SUFFIXES:
+        raise refuse("--mesh-report", f"{path.name} does not say its format", REPORT_SUFFIXES)
+    _require_writable(path.parent, "--mesh-report")
+    if path.is_dir():
+        raise refuse("--mesh-report", f"{path} is a folder")
+    return path
+
+
+def existing_file(given: Mapping[str, Given], name: str) -> Path | None:
+    """The readable file of an option; None where it was not given."""
+    if name not in given:
+        return None
+    path = given[name].path
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise refuse(f"--mesh-{name}", f"{path} is not a readable file")
+    return path
+
+
+def new_folder(given: Mapping[str, Given], name: str) -> Path | None:
+    """The new or empty folder of an option; None without it."""
+    if name not in given:
+        return None
+    path = given[name].path
+    _require_writable(path.parent, f"--mesh-{name}")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        detail = f"{path} exists already and is not an empty folder"
+        raise refuse(f"--mesh-{name}", detail, advice="give a new folder")
+    return path
+
+
+def _require_writable(folder: Path, option: str) -> None:
+    if not folder.is_dir():
+        raise refuse(option, f"the folder {folder} does not exist", advice=f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK):
+        raise refuse(option, f"the folder {folder} is not writable")

@@ -1,0 +1,5 @@
+"""Subsets: routes and weights across clusters."""
+
+from pytest_istio_mc.session.tests import checks_of
+
+test_check = checks_of("SUBSET")

@@ -1,0 +1,37 @@
+"""Shared by the tests of observers that make services and settings on a lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.faults.leftovers import leftover_objects
+from tests.checks.lab_site import opened, remains
+from tests.checks.open_site import OpenSite
+from tests.conftest import LabMesh
+
+
+@pytest.fixture(scope="module")
+def probed(lab_mesh: LabMesh) -> Iterator[OpenSite]:
+    """Probes in the shared mesh."""
+    with opened(lab_mesh, "routing", Timeouts()) as site:
+        yield site
+
+
+@pytest.fixture
+def nothing_is_left(probed: OpenSite) -> Iterator[None]:
+    """The mesh configuration, the probe namespace and kube-system are what they were."""
+    before = remains(probed)
+    yield
+    assert remains(probed) == before
+    assert [item for kube in probed.kubes().values() for item in leftover_objects(kube)] == []
+
+
+@pytest.fixture
+def impatient(nothing_is_left: None, probed: OpenSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait long for what will never be."""
+    timeouts = replace(Timeouts(), config_propagation=8.0)
+    monkeypatch.setattr(probed.open_traffic, "timeouts", timeouts)

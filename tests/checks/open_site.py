@@ -1,0 +1,49 @@
+"""A site on a real mesh, for tests that observe one: connections, traffic and a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_istio_mc.checks.site import Here
+from pytest_istio_mc.eventually import Timeouts
+from pytest_istio_mc.faults import Faults
+from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.observations import GatewayAddress
+from pytest_istio_mc.probes.paths import gateway_addresses
+from pytest_istio_mc.probes.traffic import Traffic
+from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
+
+
+@dataclass(frozen=True)
+class OpenSite:
+    """A mesh with probes, open connections to it, and traffic through it."""
+
+    mesh: Mesh
+    open_kubes: Mapping[str, Kube]
+    open_traffic: Traffic
+    timeouts: Timeouts = Timeouts()
+    snapshot: Snapshot | None = None
+    may_disrupt: bool = True
+
+    @property
+    def here(self) -> Here:
+        """Without a snapshot, one that knows nothing."""
+        empty = {cluster.name: ClusterSnapshot(cluster.name) for cluster in self.mesh.spec}
+        nothing = Snapshot(
+            self.mesh.spec, self.mesh.run_id, "2026-11-21T09:00:00+00:00", empty, self.mesh.probes
+        )
+        return Here(self.mesh, self.snapshot or nothing, self.timeouts)
+
+    def kubes(self) -> Mapping[str, Kube]:
+        return self.open_kubes
+
+    def traffic(self) -> Traffic:
+        return self.open_traffic
+
+    def faults(self) -> Faults:
+        return Faults(self.mesh, self.open_kubes, self.timeouts)
+
+    def gateways(self) -> Sequence[GatewayAddress]:
+        return gateway_addresses(self.mesh.spec, self.open_kubes)
