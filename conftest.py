@@ -1,4 +1,4 @@
-"""For the checkout only: plain ``pytest`` runs the project's own tests, ``pytest --mesh-topology=…`` the suites."""
+"""For the checkout: plain ``pytest`` runs its own tests, ``--mesh-topology=…`` the suites."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What the tests of the pytest layer share: small suites with known verdicts, and a way to run pytest on them."""
+"""Shared by the tests of the pytest layer: small suites with known verdicts."""
 
 from __future__ import annotations
 
+import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-# pytester forgets the modules that a run imports; those that are here before it are the same in every run
+# pytester forgets the modules that a run imports; those imported here stay the same in every run
 import pytest_istio_mc.fixtures.expect
 import pytest_istio_mc.fixtures.mesh
 import pytest_istio_mc.fixtures.traffic
@@ -23,17 +25,24 @@ PREAMBLE = """
 
     import pytest
 
-    from pytest_istio_mc.verdicts import Evidence, Finding, conformant, inconclusive, non_conformant, not_applicable
+    from pytest_istio_mc.verdicts import (
+        Evidence, Finding, conformant, inconclusive, non_conformant, not_applicable
+    )
 
     def judged(id, verdict):
         return replace(verdict, check=id)
 
-    ROOT = judged("MC-TRUST-901", conformant("2 clusters share one root", pairs=["cluster1", "cluster2"]))
-    NO_SECRET = judged("MC-ACCESS-901", non_conformant([Finding(
+    SHARED = conformant("2 clusters share one root", pairs=["cluster1", "cluster2"])
+    MISSING = Finding(
         "cluster1 holds no remote secret for cluster2", ("cluster1",), "one secret", "none",
-        "istioctl create-remote-secret --context=c2 --name=cluster2 | kubectl --context=c1 apply -f -", "remote-secret-missing",
-    )]).with_evidence(Evidence("secrets.json", "[]", "application/json")))
-    NO_ENDPOINT = judged("MC-DISCOVERY-901", non_conformant([Finding("a proxy in cluster1 lacks cluster2", ("cluster1",))]))
+        "istioctl create-remote-secret --context=c2 --name=cluster2"
+        " | kubectl --context=c1 apply -f -", "remote-secret-missing",
+    )
+    SECRETS = Evidence("secrets.json", "[]", "application/json")
+    LACKING = Finding("a proxy in cluster1 lacks cluster2", ("cluster1",))
+    ROOT = judged("MC-TRUST-901", SHARED)
+    NO_SECRET = judged("MC-ACCESS-901", non_conformant([MISSING]).with_evidence(SECRETS))
+    NO_ENDPOINT = judged("MC-DISCOVERY-901", non_conformant([LACKING]))
     NO_ANSWER = judged("MC-EASTWEST-901", inconclusive("no answer within 5 s"))
 """
 
@@ -82,15 +91,9 @@ BROKEN = HEALTHY | {"access": "NO_SECRET", "discovery": "NO_ENDPOINT", "gateway"
 def write_suite(
     pytester: pytest.Pytester, verdicts: dict[str, str] | None = None, more: str = ""
 ) -> None:
-    """A test file with one test for each of the fake checks."""
-    import textwrap
-
-    source = (
-        textwrap.dedent(PREAMBLE)
-        + textwrap.dedent(TESTS.format(**(verdicts or HEALTHY)))
-        + textwrap.dedent(more)
-    )
-    pytester.makepyfile(test_suite=source)
+    """Write a test file with one test for each fake check."""
+    parts = (PREAMBLE, TESTS.format(**(verdicts or HEALTHY)), more)
+    pytester.makepyfile(test_suite="".join(map(textwrap.dedent, parts)))
 
 
 def report_of(pytester: pytest.Pytester, name: str = "mesh-report.yaml") -> dict[str, Any]:
@@ -106,12 +109,8 @@ def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
 
 @contextmanager
 def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No MESH_… variable and no pytest options of whoever runs these tests."""
-    import os
-
-    for name in [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))] + [
-        "PYTEST_ADDOPTS",
-        "KUBECONFIG",
-    ]:
+    """No ``MESH_…`` variable, kubeconfig or pytest options from outside these tests."""
+    ours = [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))]
+    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
     yield

@@ -22,6 +22,10 @@ from pytest_istio_mc.spec_file import document_of
 from pytest_istio_mc.topologies import known
 from tests.host_state import HostState
 
+# the pytest runs inside of tests load tests.fake_mesh, from the source archive, too
+_ROOT = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # In `make test &` or under nohup: the tests of Ctrl-C, and their processes, need the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)

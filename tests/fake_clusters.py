@@ -1,7 +1,8 @@
-"""A mesh of fake clusters: the documents that real API servers, istiods and Envoys answer with, small enough to break one by one.
+"""A mesh of fake clusters, small enough to break one by one.
 
-It stands in for our own ``Kube`` and ``Ask`` protocols only. The shapes are those of Kubernetes 1.36 and Istio 1.31; the recorded
-snapshots in ``tests/recorded`` are what keeps them honest.
+- They answer with the documents of real API servers, istiods and Envoys. The shapes are those of
+  Kubernetes 1.36 and Istio 1.31; the recorded snapshots in ``tests/recorded`` keep them honest.
+- They stand in for our own ``Kube`` and ``Ask`` protocols only.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 PROBES = "istio-mc-test"
 HOST = f"echo.{PROBES}.svc.cluster.local"
 SYSTEM = "istio-system"
+GATEWAY_ACCOUNT = "istio-eastwestgateway-service-account"
+PORTS = (("http", 8080), ("tcp", 9090))
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl"
 
 
@@ -50,7 +53,13 @@ def meta(name: str, namespace: str = "") -> Json:
 
 @dataclass
 class FakeCluster:
-    """One cluster: objects by kind, what each pod answers by port and path, and the credentials that its API server takes."""
+    """One cluster.
+
+    - ``objects`` by kind; ``answers`` by pod, port and path.
+    - ``tokens`` that its API server takes, with their resource rules; kinds that are ``refused``.
+    - ``unreachable`` says why nobody gets an answer, ``blocked_from`` which clusters get none.
+    - ``requests`` are the paths that probe pods asked for.
+    """
 
     name: str
     number: int
@@ -65,7 +74,7 @@ class FakeCluster:
 
     @property
     def server(self) -> str:
-        """What our own kubeconfig says."""
+        """The address in our own kubeconfig."""
         return f"https://127.0.0.1:{16000 + self.number}"
 
     @property
@@ -77,6 +86,13 @@ class FakeCluster:
     def gateway(self) -> str:
         """The load balancer address of the east-west gateway."""
         return f"198.19.{self.number}.1"
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The cluster as the mesh's spec has it."""
+        place = Locality(f"region{self.number}", f"zone{self.number}")
+        context = f"ctx-{self.number}"
+        return ClusterSpec(self.name, self.network, locality=place, context=context)
 
     # the Kube protocol, as far as collect uses it
 
@@ -102,11 +118,8 @@ class FakeCluster:
             key, _, value = labels.partition("=")
             found = [item for item in found if item["metadata"].get("labels", {}).get(key) == value]
         if fields:
-            found = [
-                item
-                for item in found
-                if item["metadata"]["name"] == fields.removeprefix("metadata.name=")
-            ]
+            name = fields.removeprefix("metadata.name=")
+            found = [item for item in found if item["metadata"]["name"] == name]
         return copy.deepcopy(found)
 
     def http_get(
@@ -125,12 +138,8 @@ class FakeCluster:
 
     def find(self, kind: str, name: str, namespace: str = "") -> Json:
         """One object, to break it."""
-        return next(
-            item
-            for item in self.objects[kind]
-            if item["metadata"]["name"] == name
-            and item["metadata"].get("namespace", "") == namespace
-        )
+        named = [item for item in self.objects[kind] if item["metadata"]["name"] == name]
+        return next(one for one in named if one["metadata"].get("namespace", "") == namespace)
 
     def remove(self, kind: str, name: str, namespace: str = "") -> Json:
         """Take an object away and return it."""
@@ -139,7 +148,7 @@ class FakeCluster:
         return item
 
     def istiod(self, endpoint: str) -> Any:
-        """The document behind a debug endpoint of the first istiod, to break it."""
+        """The document of a debug endpoint of the first istiod, to break it."""
         return self.answers[(f"istiod-{self.number}", 8080, f"/debug/{endpoint}")]
 
     def dump(self, pod: str) -> Json:
@@ -153,49 +162,49 @@ class FakeCluster:
 
 
 class FakeMesh:
-    """A healthy multi-network multi-primary mesh of fake clusters, to be broken and recorded."""
+    """A healthy multi-primary mesh on different networks, to be broken and recorded."""
 
     def __init__(self, clusters: int = 2) -> None:
         self.root = certificates.make_root("Test Root CA")
-        numbers = range(1, clusters + 1)
-        self.spec = MeshSpec(
-            "multi-network-multi-primary",
-            tuple(
-                ClusterSpec(
-                    f"cluster{n}",
-                    f"network{n}",
-                    locality=Locality(f"region{n}", f"zone{n}"),
-                    context=f"ctx-{n}",
-                )
-                for n in numbers
-            ),
-            kubeconfig="/nowhere",
-        )
-        self.clusters = {
-            f"cluster{n}": FakeCluster(f"cluster{n}", n, f"network{n}") for n in numbers
-        }
+        made = [FakeCluster(f"cluster{n}", n, f"network{n}") for n in range(1, clusters + 1)]
+        self.clusters = {cluster.name: cluster for cluster in made}
+        specs = tuple(cluster.spec for cluster in made)
+        self.spec = MeshSpec("multi-network-multi-primary", specs, kubeconfig="/nowhere")
         self.intermediates = {
             name: certificates.make_intermediate(self.root, name) for name in self.clusters
         }
-        for cluster in self.clusters.values():
-            _objects(self, cluster)
-        for cluster in self.clusters.values():
-            _istiod(self, cluster)
-            for pod, account in (
-                (f"client-{cluster.number}", "client"),
-                (f"server-{cluster.number}", "server"),
+        for cluster in made:
+            cluster.objects = _objects(self, cluster)
+        for cluster in made:
+            n = cluster.number
+            cluster.answers |= _istiod(self, cluster)
+            for pod, namespace, account in (
+                (f"client-{n}", PROBES, "client"),
+                (f"server-{n}", PROBES, "server"),
+                (f"gateway-{n}", SYSTEM, GATEWAY_ACCOUNT),
             ):
-                _proxy(self, cluster, pod, PROBES, account)
-            _proxy(
-                self,
-                cluster,
-                f"gateway-{cluster.number}",
-                SYSTEM,
-                "istio-eastwestgateway-service-account",
-            )
+                dump = _proxy(self, cluster, pod, namespace, account)
+                cluster.answers[(pod, 15000, "/config_dump?include_eds")] = dump
 
     def __getitem__(self, number: int) -> FakeCluster:
         return self.clusters[f"cluster{number}"]
+
+    def add_replica(self, number: int) -> str:
+        """Give a cluster's istiod a second pod with the answers of the first.
+
+        Returns the name of the pod.
+        """
+        cluster, first, second = self[number], f"istiod-{number}", f"istiod-{number}-b"
+        pod = copy.deepcopy(cluster.find("Pod", first, SYSTEM))
+        pod["metadata"] |= {"name": second, "uid": f"uid-{second}"}
+        pod["status"]["podIP"] = f"10.{number}.0.12"
+        cluster.objects["Pod"].append(pod)
+        cluster.answers |= {
+            (second, port, path): copy.deepcopy(answer)
+            for (name, port, path), answer in cluster.answers.items()
+            if name == first
+        }
+        return second
 
     @property
     def mesh(self) -> Mesh:
@@ -205,111 +214,61 @@ class FakeMesh:
             for n in range(1, len(self.clusters) + 1)
             for role, last in (("client", 7), ("server", 5))
         ]
-        return Mesh(
-            self.spec,
-            "test",
-            "fake",
-            "python",
-            probes=Probes(PROBES, "echo", "python", tuple(pods)),
-        )
+        probes = Probes(PROBES, "echo", "python", tuple(pods))
+        return Mesh(self.spec, "test", "fake", "python", probes=probes)
 
     def record(self, *, ask: Callable[[str, Json], Mapping[str, Any]] | None = None) -> Snapshot:
-        """What ``collect`` makes of it."""
+        """The snapshot that ``collect`` makes of the mesh."""
         return collect(self.mesh, Progress(), kubes=self.clusters, ask=ask or self.ask)  # type: ignore[arg-type]
 
     def ask(self, source: str, operation: Json) -> Mapping[str, Any]:
         """What a probe pod in ``source`` gets from an API server."""
         assert operation["op"] == "https"
-        answer: Json = {
-            "connect_error": None,
-            "tls_error": None,
-            "status": None,
-            "body": "",
-            "seconds": 0.01,
-        }
-        target = next(
-            (
-                one
-                for one in self.clusters.values()
-                if operation["url"].startswith(one.peer_server + "/")
-            ),
-            None,
-        )
+        errors: Json = {"connect_error": None, "tls_error": None}
+        answer: Json = errors | {"status": None, "body": "", "seconds": 0.01}
+
+        def said(status: int, document: Json) -> Json:
+            return answer | {"status": status, "body": json.dumps(document)}
+
+        url, token = operation["url"], operation["headers"].get("authorization", "")
+        asked = [one for one in self.clusters.values() if url.startswith(f"{one.peer_server}/")]
+        target = asked[0] if asked else None
         if target is None or source in target.blocked_from or target.unreachable:
             return answer | {"connect_error": "connection refused"}
         if operation["ca_pem"] != f"CA of {target.name}":
-            return answer | {
-                "tls_error": "certificate verify failed: unable to get local issuer certificate"
-            }
-        rules = target.tokens.get(
-            operation["headers"].get("authorization", "").removeprefix("Bearer ")
-        )
+            problem = "certificate verify failed: unable to get local issuer certificate"
+            return answer | {"tls_error": problem}
+        rules = target.tokens.get(token.removeprefix("Bearer "))
         if rules is None:
-            return answer | {"status": 401, "body": json.dumps({"message": "Unauthorized"})}
-        path = operation["url"].removeprefix(target.peer_server)
+            return said(401, {"message": "Unauthorized"})
+        path = url.removeprefix(target.peer_server)
         target.requests.append(path)
         if path.endswith("/namespaces/kube-system"):
             if not rules:
-                return answer | {
-                    "status": 403,
-                    "body": json.dumps({"message": "namespaces is forbidden"}),
-                }
-            return answer | {
-                "status": 200,
-                "body": json.dumps({"metadata": {"uid": f"kube-system-{target.number}"}}),
-            }
+                return said(403, {"message": "namespaces is forbidden"})
+            return said(200, {"metadata": {"uid": f"kube-system-{target.number}"}})
         assert path.endswith("/selfsubjectrulesreviews")
-        return answer | {
-            "status": 201,
-            "body": json.dumps({"status": {"resourceRules": rules, "incomplete": False}}),
-        }
+        return said(201, {"status": {"resourceRules": rules, "incomplete": False}})
+
+
+def _rule(verbs: str, groups: str, resources: str) -> Json:
+    kinds = resources.split()
+    return {"verbs": verbs.split(), "apiGroups": groups.split(" "), "resources": kinds}
 
 
 READER_RULES: list[Json] = [
-    {
-        "verbs": ["get", "list", "watch"],
-        "apiGroups": ["networking.istio.io", "security.istio.io"],
-        "resources": ["*"],
-    },
-    {
-        "verbs": ["get", "list", "watch"],
-        "apiGroups": [""],
-        "resources": [
-            "endpoints",
-            "pods",
-            "services",
-            "nodes",
-            "namespaces",
-            "secrets",
-            "configmaps",
-        ],
-    },
-    {
-        "verbs": ["get", "watch", "list"],
-        "apiGroups": ["gateway.networking.k8s.io"],
-        "resources": ["gateways"],
-    },
-    {
-        "verbs": ["get", "list", "watch"],
-        "apiGroups": ["apiextensions.k8s.io"],
-        "resources": ["customresourcedefinitions"],
-    },
-    {
-        "verbs": ["get", "list", "watch"],
-        "apiGroups": ["discovery.k8s.io"],
-        "resources": ["endpointslices"],
-    },
-    {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
-    {
-        "verbs": ["create"],
-        "apiGroups": ["authorization.k8s.io"],
-        "resources": ["subjectaccessreviews"],
-    },
+    _rule("get list watch", "networking.istio.io security.istio.io", "*"),
+    _rule("get list watch", "", "endpoints pods services nodes namespaces secrets configmaps"),
+    _rule("get watch list", "gateway.networking.k8s.io", "gateways"),
+    _rule("get list watch", "apiextensions.k8s.io", "customresourcedefinitions"),
+    _rule("get list watch", "discovery.k8s.io", "endpointslices"),
+    _rule("create", "authentication.k8s.io", "tokenreviews"),
+    _rule("create", "authorization.k8s.io", "subjectaccessreviews"),
 ]
 
 
 def reader_token(target: FakeCluster, **claims: Any) -> str:
-    """A token that the API server of a cluster takes for its reader."""
+    """A token that a cluster's API server takes for its reader."""
     subject = f"system:serviceaccount:{SYSTEM}:istio-reader-service-account"
     token = jwt(iss="kubernetes/serviceaccount", sub=subject, cluster=target.name, **claims)
     target.tokens[token] = copy.deepcopy(READER_RULES)
@@ -326,26 +285,21 @@ def remote_secret(
     **user: Any,
 ) -> Json:
     """A remote secret as istioctl makes it."""
+    cluster = {
+        "server": server or target.peer_server,
+        "certificate-authority-data": encoded(ca or f"CA of {target.name}"),
+    }
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": "c",
-                "cluster": {
-                    "server": server or target.peer_server,
-                    "certificate-authority-data": encoded(ca or f"CA of {target.name}"),
-                },
-            }
-        ],
+        "clusters": [{"name": "c", "cluster": cluster}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         "current-context": "c",
         "users": [{"name": "c", "user": user or {"token": token or reader_token(target)}}],
     }
     key = key or target.name
-    metadata = meta(f"istio-remote-secret-{key}", SYSTEM) | {
-        "labels": {"istio/multiCluster": "true"}
-    }
+    metadata = meta(f"istio-remote-secret-{key}", SYSTEM)
+    metadata["labels"] = {"istio/multiCluster": "true"}
     metadata["annotations"] = {
         "networking.istio.io/cluster": key,
         "kubectl.kubernetes.io/last-applied-configuration": token,
@@ -356,67 +310,56 @@ def remote_secret(
 def cacerts(intermediate: certificates.Authority, root: certificates.Authority) -> Json:
     """The secret ``cacerts``."""
     files = certificates.cacerts_files(intermediate, root)
-    return {
-        "metadata": meta("cacerts", SYSTEM),
-        "type": "Opaque",
-        "data": {name: encoded(content) for name, content in files.items()},
-    }
+    data = {name: encoded(content) for name, content in files.items()}
+    return {"metadata": meta("cacerts", SYSTEM), "type": "Opaque", "data": data}
 
 
-def _objects(mesh: FakeMesh, cluster: FakeCluster) -> None:
+def _objects(mesh: FakeMesh, cluster: FakeCluster) -> dict[str, list[Json]]:
     n = cluster.number
     place = {
         "topology.kubernetes.io/region": f"region{n}",
         "topology.kubernetes.io/zone": f"zone{n}",
     }
-    system = meta(SYSTEM)
-    system["labels"] = {"topology.istio.io/network": cluster.network}
-    roots = {"root-cert.pem": mesh.root.certificate}
-    values = {
-        "global": {
-            "meshID": "mesh1",
-            "network": cluster.network,
-            "multiCluster": {"clusterName": cluster.name},
-        }
-    }
     network = {"topology.istio.io/network": cluster.network}
-    ports = [
-        {"name": "http", "port": 8080, "targetPort": 8080},
-        {"name": "tcp", "port": 9090, "targetPort": 9090},
-    ]
+    roots = {"root-cert.pem": mesh.root.certificate}
+    named = {"clusterName": cluster.name}
+    settings = {"meshID": "mesh1", "network": cluster.network, "multiCluster": named}
+    values = json.dumps({"global": settings})
+    reader = f"istio-reader-clusterrole-{SYSTEM}"
+    discovery = {"name": "discovery", "env": [{"name": "CLUSTER_ID", "value": cluster.name}]}
+    proxy, probe = {"name": "istio-proxy"}, {"name": "probe"}
+    eastwest, label = "istio-eastwestgateway", {"istio": "eastwestgateway"}
+    tls = {"name": "tls", "port": 15443, "targetPort": 15443, "nodePort": 30000 + n}
     gateway_service: Json = {
-        "metadata": meta("istio-eastwestgateway", SYSTEM) | {"labels": network},
-        "spec": {
-            "type": "LoadBalancer",
-            "selector": {"istio": "eastwestgateway"},
-            "ports": [{"name": "tls", "port": 15443, "targetPort": 15443, "nodePort": 30000 + n}],
-        },
+        "metadata": meta(eastwest, SYSTEM) | {"labels": dict(network)},
+        "spec": {"type": "LoadBalancer", "selector": dict(label), "ports": [tls]},
         "status": {"loadBalancer": {"ingress": [{"ip": cluster.gateway}]}},
     }
-    cluster.objects = {
+    server = {
+        "port": {"number": 15443, "name": "tls", "protocol": "TLS"},
+        "tls": {"mode": "AUTO_PASSTHROUGH"},
+        "hosts": ["*.local"],
+    }
+    echo = {
+        "type": "ClusterIP",
+        "clusterIP": f"10.9{n}.0.9",
+        "ports": [{"name": name, "port": port, "targetPort": port} for name, port in PORTS],
+        "selector": {"app": "echo"},
+    }
+    others = [other for other in mesh.clusters.values() if other is not cluster]
+    return {
         "Namespace": [
             {"metadata": meta("kube-system") | {"uid": f"kube-system-{n}"}},
-            {"metadata": system},
+            {"metadata": meta(SYSTEM) | {"labels": network}},
             {"metadata": meta(PROBES) | {"labels": {"istio-injection": "enabled"}}},
         ],
         "Node": [{"metadata": meta(f"node{n}") | {"labels": place}}],
-        "Service": [
-            {
-                "metadata": meta("echo", PROBES),
-                "spec": {
-                    "type": "ClusterIP",
-                    "clusterIP": f"10.9{n}.0.9",
-                    "ports": ports,
-                    "selector": {"app": "echo"},
-                },
-            },
-            gateway_service,
-        ],
+        "Service": [{"metadata": meta("echo", PROBES), "spec": echo}, gateway_service],
         "ConfigMap": [
             {"metadata": meta("istio", SYSTEM), "data": {"mesh": "trustDomain: cluster.local\n"}},
             {
                 "metadata": meta("istio-sidecar-injector", SYSTEM),
-                "data": {"values": json.dumps(values), "config": "long"},
+                "data": {"values": values, "config": "long"},
             },
             *(
                 {"metadata": meta("istio-ca-root-cert", namespace), "data": roots}
@@ -425,114 +368,48 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> None:
         ],
         "Deployment.apps": [],
         "Pod": [
-            _pod(
-                cluster,
-                f"istiod-{n}",
-                SYSTEM,
-                "istiod",
-                2,
-                [{"name": "discovery", "env": [{"name": "CLUSTER_ID", "value": cluster.name}]}],
-                app="istiod",
-            ),
-            _pod(
-                cluster,
-                f"gateway-{n}",
-                SYSTEM,
-                "istio-eastwestgateway-service-account",
-                3,
-                [{"name": "istio-proxy"}],
-                istio="eastwestgateway",
-            ),
-            _pod(
-                cluster,
-                f"client-{n}",
-                PROBES,
-                "client",
-                7,
-                [{"name": "probe"}, {"name": "istio-proxy"}],
-                app="client",
-            ),
-            _pod(
-                cluster,
-                f"server-{n}",
-                PROBES,
-                "server",
-                5,
-                [{"name": "probe"}, {"name": "istio-proxy"}],
-                app="echo",
-            ),
+            _pod(n, f"istiod-{n}", SYSTEM, "istiod", 2, discovery, app="istiod"),
+            _pod(n, f"gateway-{n}", SYSTEM, GATEWAY_ACCOUNT, 3, proxy, **label),
+            _pod(n, f"client-{n}", PROBES, "client", 7, probe, proxy, app="client"),
+            _pod(n, f"server-{n}", PROBES, "server", 5, probe, proxy, app="echo"),
         ],
         "EndpointSlice.discovery.k8s.io": [
-            _slice(
-                "echo",
-                PROBES,
-                f"server-{n}",
-                f"10.{n}.0.5",
-                f"node{n}",
-                ("http", 8080),
-                ("tcp", 9090),
-            ),
-            _slice(
-                "istio-eastwestgateway",
-                SYSTEM,
-                f"gateway-{n}",
-                f"10.{n}.0.3",
-                f"node{n}",
-                ("tls", 15443),
-            ),
+            _slice("echo", PROBES, f"server-{n}", f"10.{n}.0.5", f"node{n}", *PORTS),
+            _slice(eastwest, SYSTEM, f"gateway-{n}", f"10.{n}.0.3", f"node{n}", ("tls", 15443)),
             _slice("kubernetes", "default", "", f"198.18.{n}.1", "", ("https", 6443)),
         ],
         "ClusterRole.rbac.authorization.k8s.io": [
-            {"metadata": meta(f"istio-reader-clusterrole-{SYSTEM}"), "rules": READER_RULES}
+            {"metadata": meta(reader), "rules": READER_RULES}
         ],
         "ClusterRoleBinding.rbac.authorization.k8s.io": [
-            {
-                "metadata": meta(f"istio-reader-clusterrole-{SYSTEM}"),
-                "roleRef": {"name": f"istio-reader-clusterrole-{SYSTEM}"},
-            }
+            {"metadata": meta(reader), "roleRef": {"name": reader}}
         ],
         "Gateway.networking.istio.io": [
             {
                 "metadata": meta("cross-network-gateway", SYSTEM),
-                "spec": {
-                    "selector": {"istio": "eastwestgateway"},
-                    "servers": [
-                        {
-                            "port": {"number": 15443, "name": "tls", "protocol": "TLS"},
-                            "tls": {"mode": "AUTO_PASSTHROUGH"},
-                            "hosts": ["*.local"],
-                        }
-                    ],
-                },
+                "spec": {"selector": label, "servers": [server]},
             }
         ],
-        "Secret": [cacerts(mesh.intermediates[cluster.name], mesh.root)],
+        "Secret": [
+            cacerts(mesh.intermediates[cluster.name], mesh.root),
+            *(remote_secret(other) for other in others),
+        ],
     }
-    for other in mesh.clusters.values():
-        if other is not cluster:
-            cluster.objects["Secret"].append(remote_secret(other))
 
 
 def _pod(
-    cluster: FakeCluster,
-    name: str,
-    namespace: str,
-    account: str,
-    last: int,
-    containers: list[Json],
-    **labels: str,
+    n: int, name: str, namespace: str, account: str, last: int, *containers: Json, **labels: str
 ) -> Json:
-    ip = f"10.{cluster.number}.0.{last}"
     return {
         "metadata": meta(name, namespace) | {"labels": labels},
         "spec": {
             "serviceAccountName": account,
-            "nodeName": f"node{cluster.number}",
-            "containers": containers,
+            "nodeName": f"node{n}",
+            "containers": copy.deepcopy([*containers]),
         },
         "status": {
             "phase": "Running",
-            "podIP": ip,
+            "podIP": f"10.{n}.0.{last}",
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     }
@@ -542,51 +419,45 @@ def _slice(
     service: str, namespace: str, pod: str, address: str, node: str, *ports: tuple[str, int]
 ) -> Json:
     labels = {"kubernetes.io/service-name": service}
+    endpoint = {
+        "addresses": [address],
+        "conditions": {"ready": True},
+        "nodeName": node,
+        "targetRef": {"kind": "Pod", "name": pod},
+    }
     return {
         "metadata": meta(f"{service}-abc", namespace) | {"labels": labels},
         "addressType": "IPv4",
         "ports": [{"name": name, "port": port, "protocol": "TCP"} for name, port in ports],
-        "endpoints": [
-            {
-                "addresses": [address],
-                "conditions": {"ready": True},
-                "nodeName": node,
-                "targetRef": {"kind": "Pod", "name": pod},
-            }
-        ],
+        "endpoints": [endpoint],
     }
 
 
-def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
-    others = [other for other in mesh.clusters.values() if other is not cluster]
-    shards = {
-        f"Kubernetes/{one.name}": [
-            {
-                "Addresses": [f"10.{one.number}.0.5"],
-                "EndpointPort": port,
-                "ServicePortName": name,
-                "Network": one.network,
-                "Locality": {
-                    "Label": f"region{one.number}/zone{one.number}",
-                    "ClusterID": one.name,
-                },
-                "TLSMode": "istio",
-                "HealthStatus": 1,
-            }
-            for name, port in (("http", 8080), ("tcp", 9090))
-        ]
-        for one in mesh.clusters.values()
-    }
-    types = ("cluster.v3.Cluster", "listener.v3.Listener", "endpoint.v3.ClusterLoadAssignment")
-    resources = {
-        f"type.googleapis.com/envoy.config.{name}": {
-            "sent": "a",
-            "acked": "a",
-            "sentTime": "2026-01-01T00:00:00.123456789Z",
-        }
-        for name in types
-    }
+def _shard(cluster: FakeCluster, name: str, port: int) -> Json:
+    """One endpoint of the echo service in ``endpointShardz``."""
     n = cluster.number
+    return {
+        "Addresses": [f"10.{n}.0.5"],
+        "EndpointPort": port,
+        "ServicePortName": name,
+        "Network": cluster.network,
+        "Locality": {"Label": f"region{n}/zone{n}", "ClusterID": cluster.name},
+        "TLSMode": "istio",
+        "HealthStatus": 1,
+    }
+
+
+def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> dict[tuple[str, int, str], Any]:
+    """The answers of the cluster's istiod."""
+    n, clusters = cluster.number, mesh.clusters.values()
+    others = [other for other in clusters if other is not cluster]
+    shards = {
+        f"Kubernetes/{one.name}": [_shard(one, name, port) for name, port in PORTS]
+        for one in clusters
+    }
+    acked = {"sent": "a", "acked": "a", "sentTime": "2026-01-01T00:00:00.123456789Z"}
+    types = ("cluster.v3.Cluster", "listener.v3.Listener", "endpoint.v3.ClusterLoadAssignment")
+    resources = {f"type.googleapis.com/envoy.config.{name}": acked for name in types}
     rows = (
         (f"client-{n}", PROBES, "sidecar"),
         (f"server-{n}", PROBES, "sidecar"),
@@ -606,7 +477,7 @@ def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
         ],
         "networkz": [
             {"Network": one.network, "Cluster": one.name, "Addr": one.gateway, "Port": 15443}
-            for one in mesh.clusters.values()
+            for one in clusters
         ],
         "syncz": [
             {
@@ -614,16 +485,13 @@ def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
                 "proxy": f"{pod}.{namespace}",
                 "proxy_type": kind,
                 "istio_version": "1.31.0",
-                "resources": copy.deepcopy(resources),
+                "resources": {name: dict(resource) for name, resource in resources.items()},
             }
             for pod, namespace, kind in rows
         ],
         "adsz": {
             "clients": [
-                {
-                    "connectionId": f"{pod}.{namespace}-{place}",
-                    "locality": {"region": f"region{n}", "zone": f"zone{n}"},
-                }
+                {"connectionId": f"{pod}.{namespace}-{place}", "locality": _locality(n)}
                 for place, (pod, namespace, _) in enumerate(rows, 1)
             ]
         },
@@ -641,66 +509,62 @@ def _istiod(mesh: FakeMesh, cluster: FakeCluster) -> None:
         },
     }
     pod = f"istiod-{n}"
-    for name, document in documents.items():
-        cluster.answers[(pod, 8080, f"/debug/{name}")] = document
-    cluster.answers[(pod, 15014, "/version")] = "1.31.0-eed52ebb66ad-Clean"
-    cluster.answers[(pod, 15014, "/metrics")] = (
-        '# HELP istiod_managed_clusters x\nistiod_managed_clusters{cluster_type="remote"} 1\ngo_threads 12\n'
+    metrics = (
+        "# HELP istiod_managed_clusters x",
+        'istiod_managed_clusters{cluster_type="remote"} 1',
+        "go_threads 12\n",
     )
+    return {(pod, 8080, f"/debug/{name}"): document for name, document in documents.items()} | {
+        (pod, 15014, "/version"): "1.31.0-eed52ebb66ad-Clean",
+        (pod, 15014, "/metrics"): "\n".join(metrics),
+    }
 
 
-def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, account: str) -> None:
-    gateway = namespace == SYSTEM
-    leaf = certificates.make_leaf(
-        mesh.intermediates[cluster.name],
-        spiffe_id=f"spiffe://cluster.local/ns/{namespace}/sa/{account}",
-        valid=certificates.DAY,
-    )
-    endpoint_configs = []
-    for port in (8080, 9090):
-        groups = []
-        for one in mesh.clusters.values():
-            local = one is cluster
-            if gateway and not local:
-                continue
-            address, number = (f"10.{one.number}.0.5", port) if local else (one.gateway, 15443)
-            groups.append(
-                {
-                    "locality": {"region": f"region{one.number}", "zone": f"zone{one.number}"},
-                    "lb_endpoints": [
-                        {
-                            "endpoint": {
-                                "address": {
-                                    "socket_address": {"address": address, "port_value": number}
-                                }
-                            },
-                            "health_status": "HEALTHY",
-                            "metadata": {
-                                "filter_metadata": {
-                                    "envoy.transport_socket_match": {"tlsMode": "istio"}
-                                }
-                            },
-                            "load_balancing_weight": 1,
-                        }
-                    ],
-                }
-            )
-        name = f"outbound_.{port}_._.{HOST}" if gateway else f"outbound|{port}||{HOST}"
-        endpoint_configs.append({"endpoint_config": {"cluster_name": name, "endpoints": groups}})
-    chains = [
-        {
-            "filter_chain_match": {"server_names": [f"outbound_.{port}_._.{HOST}"]},
-            "filters": [
-                {
-                    "name": "envoy.filters.network.tcp_proxy",
-                    "typed_config": {"cluster": f"outbound_.{port}_._.{HOST}"},
-                }
-            ],
+def _locality(n: int) -> Json:
+    return {"region": f"region{n}", "zone": f"zone{n}"}
+
+
+def _address(address: str, port: int) -> Json:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _endpoints(mesh: FakeMesh, cluster: FakeCluster, port: int, gateway: bool) -> Iterator[Json]:
+    """A proxy's endpoint groups of one port, by cluster."""
+    match = {"envoy.transport_socket_match": {"tlsMode": "istio"}}
+    for one in mesh.clusters.values():
+        local = one is cluster
+        if gateway and not local:
+            continue
+        address, number = (f"10.{one.number}.0.5", port) if local else (one.gateway, 15443)
+        endpoint = {
+            "endpoint": {"address": _address(address, number)},
+            "health_status": "HEALTHY",
+            "metadata": {"filter_metadata": copy.deepcopy(match)},
+            "load_balancing_weight": 1,
         }
-        for port in (8080, 9090)
+        yield {"locality": _locality(one.number), "lb_endpoints": [endpoint]}
+
+
+def _dump(kind: str, **content: Any) -> Json:
+    return {"@type": f"type.googleapis.com/envoy.admin.v3.{kind}ConfigDump", **content}
+
+
+def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, account: str) -> Json:
+    """The configuration dump of a proxy: the east-west gateway's, or a sidecar's."""
+    gateway = namespace == SYSTEM
+    identity = f"spiffe://cluster.local/ns/{namespace}/sa/{account}"
+    authority = mesh.intermediates[cluster.name]
+    leaf = certificates.make_leaf(authority, spiffe_id=identity, valid=certificates.DAY)
+    names = {
+        port: f"outbound_.{port}_._.{HOST}" if gateway else f"outbound|{port}||{HOST}"
+        for _, port in PORTS
+    }
+    endpoints = [
+        {"cluster_name": name, "endpoints": [*_endpoints(mesh, cluster, port, gateway)]}
+        for port, name in names.items()
     ]
-    listeners, routes = ([], []) if gateway else _workload_listeners()
     tls = _mutual_tls(f"spiffe://cluster.local/ns/{PROBES}/sa/server")
+    listeners, routes = _gateway_listeners() if gateway else _workload_listeners()
     metadata = {
         "CLUSTER_ID": cluster.name,
         "NETWORK": cluster.network,
@@ -708,131 +572,84 @@ def _proxy(mesh: FakeMesh, cluster: FakeCluster, pod: str, namespace: str, accou
         "ISTIO_VERSION": "1.31.0",
         "LABELS": {"a": "b"},
     }
-    place = {"region": f"region{cluster.number}", "zone": f"zone{cluster.number}"}
-    configs: list[Json] = [
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump",
-            "bootstrap": {"node": {"id": pod, "metadata": metadata, "locality": place}},
-        },
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
-            "dynamic_active_clusters": [
-                {"cluster": {"name": one, **({} if gateway else tls(one))}}
-                for one in (
-                    f"outbound_.{port}_._.{HOST}" if gateway else f"outbound|{port}||{HOST}"
-                    for port in (8080, 9090)
-                )
-            ],
-        },
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump",
-            "dynamic_endpoint_configs": endpoint_configs,
-        },
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
-            "dynamic_listeners": [
-                {
-                    "name": "0.0.0.0_15443",
-                    "active_state": {
-                        "listener": {
-                            "address": {
-                                "socket_address": {"address": "0.0.0.0", "port_value": 15443}
-                            },
-                            "filter_chains": chains,
-                        }
-                    },
-                }
-            ]
-            if gateway
-            else listeners,
-        },
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump",
-            "dynamic_active_secrets": [
-                {
-                    "name": "default",
-                    "secret": {
-                        "tls_certificate": {
-                            "certificate_chain": {"inline_bytes": encoded(leaf.chain)},
-                            "private_key": {"inline_bytes": encoded("[redacted]")},
-                        }
-                    },
-                },
-                {
-                    "name": "ROOTCA",
-                    "secret": {
-                        "validation_context": {
-                            "trusted_ca": {"inline_bytes": encoded(mesh.root.certificate)}
-                        }
-                    },
-                },
-            ],
-        },
-        {
-            "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
-            "dynamic_route_configs": [{"route_config": route} for route in routes],
-        },
+    node = {"id": pod, "metadata": metadata, "locality": _locality(cluster.number)}
+    certificate = {
+        "certificate_chain": {"inline_bytes": encoded(leaf.chain)},
+        "private_key": {"inline_bytes": encoded("[redacted]")},
+    }
+    trusted = {"trusted_ca": {"inline_bytes": encoded(mesh.root.certificate)}}
+    secrets = [
+        {"name": "default", "secret": {"tls_certificate": certificate}},
+        {"name": "ROOTCA", "secret": {"validation_context": trusted}},
     ]
-    cluster.answers[(pod, 15000, "/config_dump?include_eds")] = {"configs": configs}
+    clusters = [{"name": name, **({} if gateway else tls(name))} for name in names.values()]
+    configs = [
+        _dump("Bootstrap", bootstrap={"node": node}),
+        _dump("Clusters", dynamic_active_clusters=[{"cluster": one} for one in clusters]),
+        _dump("Endpoints", dynamic_endpoint_configs=[{"endpoint_config": x} for x in endpoints]),
+        _dump("Listeners", dynamic_listeners=listeners),
+        _dump("Secrets", dynamic_active_secrets=secrets),
+        _dump("Routes", dynamic_route_configs=[{"route_config": route} for route in routes]),
+    ]
+    return {"configs": configs}
+
+
+def _listener(name: str, port: int, chains: list[Json]) -> Json:
+    listener = {"address": _address("0.0.0.0", port), "filter_chains": chains}
+    return {"name": name, "active_state": {"listener": listener}}
+
+
+def _tcp_proxy(cluster: str) -> Json:
+    return {"name": "envoy.filters.network.tcp_proxy", "typed_config": {"cluster": cluster}}
+
+
+def _gateway_listeners() -> tuple[list[Json], list[Json]]:
+    """The listeners of a gateway, which passes traffic by SNI without routes."""
+    names = [f"outbound_.{port}_._.{HOST}" for _, port in PORTS]
+    chains = [
+        {"filter_chain_match": {"server_names": [name]}, "filters": [_tcp_proxy(name)]}
+        for name in names
+    ]
+    return [_listener("0.0.0.0_15443", 15443, chains)], []
 
 
 def _workload_listeners() -> tuple[list[Json], list[Json]]:
-    """What a sidecar listens on, for requests that go out and that come in, and its routes."""
+    """The listeners of a sidecar, outgoing and incoming, and its routes."""
     http = "envoy.filters.network.http_connection_manager"
     out = {"name": http, "typed_config": {"rds": {"route_config_name": "8080"}}}
-    tcp = {
-        "name": "envoy.filters.network.tcp_proxy",
-        "typed_config": {"cluster": f"outbound|9090||{HOST}"},
+    sockets: dict[str, Json] = {
+        "tls": {"transport_socket": {"name": "envoy.transport_sockets.tls"}},
+        "raw_buffer": {},
     }
-
-    def listener(name: str, port: int, chains: list[Json]) -> Json:
-        address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
-        return {
-            "name": name,
-            "active_state": {"listener": {"address": address, "filter_chains": chains}},
-        }
-
     inside = [
         {
             "filter_chain_match": {"destination_port": port, "transport_protocol": protocol},
             "filters": [{"name": http, "typed_config": {"http_filters": []}}],
-            **(
-                {"transport_socket": {"name": "envoy.transport_sockets.tls"}}
-                if protocol == "tls"
-                else {}
-            ),
+            **copy.deepcopy(socket),
         }
-        for port in (8080, 9090)
-        for protocol in ("tls", "raw_buffer")
+        for _, port in PORTS
+        for protocol, socket in sockets.items()
     ]
     listeners = [
-        listener("0.0.0.0_8080", 8080, [{"filters": [out]}]),
-        listener("10.90.0.9_9090", 9090, [{"filters": [tcp]}]),
-        listener("virtualInbound", 15006, inside),
+        _listener("0.0.0.0_8080", 8080, [{"filters": [out]}]),
+        _listener("10.90.0.9_9090", 9090, [{"filters": [_tcp_proxy(f"outbound|9090||{HOST}")]}]),
+        _listener("virtualInbound", 15006, inside),
     ]
     route = {"match": {"prefix": "/"}, "route": {"cluster": f"outbound|8080||{HOST}"}}
-    return listeners, [
-        {
-            "name": "8080",
-            "virtual_hosts": [{"name": HOST, "domains": [HOST, "echo"], "routes": [route]}],
-        }
-    ]
+    host = {"name": HOST, "domains": [HOST, "echo"], "routes": [route]}
+    return listeners, [{"name": "8080", "virtual_hosts": [host]}]
 
 
 def _mutual_tls(identity: str) -> Callable[[str], Json]:
     def transport(cluster: str) -> Json:
         _, port, subset, host = cluster.split("|")
+        validation = {"match_subject_alt_names": [{"exact": identity}]}
         common = {
             "tls_certificate_sds_secret_configs": [{"name": "default"}],
-            "combined_validation_context": {
-                "default_validation_context": {"match_subject_alt_names": [{"exact": identity}]}
-            },
+            "combined_validation_context": {"default_validation_context": validation},
         }
         config = {"sni": f"outbound_.{port}_.{subset}_.{host}", "common_tls_context": common}
-        return {
-            "transport_socket_matches": [
-                {"match": {"tlsMode": "istio"}, "transport_socket": {"typed_config": config}}
-            ]
-        }
+        match = {"match": {"tlsMode": "istio"}, "transport_socket": {"typed_config": config}}
+        return {"transport_socket_matches": [match]}
 
     return transport

@@ -3,7 +3,7 @@
 - It uses nothing but our own hooks. Load it with ``-p tests.fake_mesh``.
 - ``FAKE_PROVIDE`` (``fail``, ``fail TOPOLOGY``, ``crash`` or ``slow``) and ``FAKE_CLEAN_UP``
   (``fail``) make it misbehave.
-- ``FAKE_LOG`` is a file that gets a line for everything that it does.
+- ``FAKE_LOG`` names a file; it gets a line for each thing that the plugin does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,24 +30,15 @@ from pytest_istio_mc.topologies.steps import Build
 
 SPEC_URL = "https://istio.io/latest/docs/"
 
-_ROOT = Check("MC-TRUST-901", "All clusters share one root", Kind.STATIC, SPEC_URL)
-_SECRETS = Check(
-    "MC-ACCESS-901",
-    "Each control plane holds its remote secrets",
-    Kind.STATIC,
-    SPEC_URL,
-    explained_by=(_ROOT.id,),
+_static = partial(Check, kind=Kind.STATIC, spec_url=SPEC_URL)
+_ROOT = _static("MC-TRUST-901", "All clusters share one root")
+_SECRETS = _static(
+    "MC-ACCESS-901", "Each control plane holds its remote secrets", explained_by=(_ROOT.id,)
 )
-_ENDPOINTS = Check(
-    "MC-DISCOVERY-901",
-    "Each proxy knows every endpoint",
-    Kind.STATIC,
-    SPEC_URL,
-    explained_by=(_SECRETS.id,),
+_ENDPOINTS = _static(
+    "MC-DISCOVERY-901", "Each proxy knows every endpoint", explained_by=(_SECRETS.id,)
 )
-_FLAT = Check(
-    "MC-DISCOVERY-902", "Flat networks only", Kind.STATIC, SPEC_URL, requires=(Feature.FLAT,)
-)
+_FLAT = _static("MC-DISCOVERY-902", "Flat networks only", requires=(Feature.FLAT,))
 _GATEWAY = Check(
     "MC-EASTWEST-901",
     "Traffic crosses the gateway",
@@ -73,15 +65,15 @@ def _build(build: Build) -> None:
 
 
 def fake_topology(name: str) -> Topology:
-    """Two clusters, two networks."""
+    """A topology of two clusters on two networks."""
     page = f"https://topologies.test/{name}"
     return Topology(name, "for tests", page, _clusters, _problems, _build)
 
 
 class FakeProvider:
-    """Gives a mesh without clusters, and a snapshot of it.
+    """A provider of a mesh without clusters, and of its snapshot.
 
-    ``lose`` makes the last one lose clusters.
+    ``lose`` tells the loss of clusters in the mesh that was given last.
     """
 
     name = "fake"
@@ -135,14 +127,14 @@ class FakeLab(FakeProvider):
 
 
 def log(line: str) -> None:
-    """Write a line for the test to read."""
+    """Write a line into ``FAKE_LOG``, if there is one."""
     if "FAKE_LOG" in os.environ:
         with Path(os.environ["FAKE_LOG"]).open("a") as stream:
             stream.write(line + "\n")
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Replace the catalogue for as long as this pytest lasts."""
+    """Replace the catalogue while this pytest runs."""
     real = catalogue.known_checks
     catalogue.known_checks = lambda: dict(CHECKS)
 

@@ -1,4 +1,4 @@
-"""All static checks as the catalogue has them, and the root causes that they lead to."""
+"""All static checks of the catalogue, and the root causes they lead to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def judge_all(snapshot: Snapshot) -> dict[str, Verdict]:
 
 
 def root_causes(snapshot: Snapshot) -> tuple[RootCause, ...]:
-    """What the certificate of this snapshot would name first."""
+    """The root causes in the certificate of a snapshot."""
     return diagnose(judge_all(snapshot), known_checks())
 
 

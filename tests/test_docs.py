@@ -1,4 +1,4 @@
-"""The documentation: what it shows is run, what it lists is complete, and what it refers to exists.
+"""The documentation: its examples run, its lists are complete, its references exist.
 
 ``python -m tests.test_docs`` writes the generated tables into it again.
 """
@@ -31,7 +31,7 @@ OWN = re.compile(r"MC-[A-Z]+-9\d\d")
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced examples of a page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page.read_text())
 
 
 def option_table() -> str:
@@ -48,19 +48,13 @@ def check_table() -> str:
     """The table of checks in docs/checks.md."""
     lines: list[str] = []
     for area, described in AREAS.items():
-        lines += [
-            "",
-            f"## {described.title}",
-            "",
-            "| id | kind | what must hold |",
-            "|---|---|---|",
-        ]
+        head = ["| id | kind | what must hold |", "|---|---|---|"]
+        lines += ["", f"## {described.title}", "", *head]
         for check in known_checks().values():
             if check.area == area:
-                extended = ", extended" if check.profile is Profile.EXTENDED else ""
-                lines.append(
-                    f"| {check.id} | {check.kind.value}{extended} | {_cell(check.title)} |"
-                )
+                kind = check.kind.value
+                kind += ", extended" if check.profile is Profile.EXTENDED else ""
+                lines.append(f"| {check.id} | {kind} | {_cell(check.title)} |")
     return "\n".join(lines[1:])
 
 
@@ -71,7 +65,7 @@ def area_table() -> str:
 
 
 def topology_table() -> str:
-    """The README's table of topologies, each with its section and its page on istio.io."""
+    """The README's table of topologies, with their sections and pages on istio.io."""
     rows = [
         f"| [`{one.name}`](docs/topologies.md#{one.name}) | {one.summary} "
         f"| [Istio]({one.documentation}) |"
@@ -93,9 +87,7 @@ def _cell(text: str) -> str:
 
 
 def _between(name: str) -> re.Pattern[str]:
-    return re.compile(
-        rf"(?<=<!-- {name} -->\n)(.*?)(?=^<!-- /{name} -->$)", re.MULTILINE | re.DOTALL
-    )
+    return re.compile(rf"(?ms)(?<=<!-- {name} -->\n)(.*?)(?=^<!-- /{name} -->$)")
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -126,7 +118,10 @@ def example(holds: str) -> str:
 def run_mine(
     pytester: pytest.Pytester, holds: str, *options: str
 ) -> tuple[pytest.RunResult, Mapping[str, Mapping[str, str]]]:
-    """Run an example in a file of its own; the entries of the certificate by check id."""
+    """Run an example in a file of its own, on a recorded mesh.
+
+    Returns the result, and the entries of the certificate by check id.
+    """
     source = example(holds)
     path = pytester.mkdir("mine") / source.splitlines()[0].removeprefix("# mine/")
     path.write_text(source)
@@ -205,16 +200,13 @@ def test_the_broken_mesh_of_the_readme_reads_as_it_is_shown(
         "--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={RECORDED / 'ew-passthrough-missing'}"
     )
 
-    told = [
-        line
-        for line in shown.splitlines()
-        if line and not re.search(r"explain|^ +MC-|checks\)", line)
-    ]  # live checks are not replayed
+    live = re.compile(r"explain|^ +MC-|checks\)")  # live checks are not replayed
+    told = [line for line in shown.splitlines() if line and not live.search(line)]
     assert [line for line in told if line not in run.outlines] == []
 
 
 def commands() -> Iterator[str]:
-    """Every command line of ours that a page shows, without its prompt and comments."""
+    """The command lines that the pages show, without prompts and comments."""
     for page in PAGES:
         for language in ("console", "sh"):
             for block in blocks(page, language):
@@ -234,12 +226,8 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
         words = re.findall(r"^istio-mc ((?:lab )?[a-z]+)", command)
         if words:
             flags = set(re.findall(r"(?<= )--[a-z-]+", command))
-            helped = subprocess.run(
-                [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            helping = [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"]
+            helped = subprocess.run(helping, capture_output=True, text=True, check=False)
             assert helped.returncode == 0, f"{command}: {helped.stderr}"
             assert all(flag in helped.stdout for flag in flags), command
 
@@ -248,9 +236,8 @@ def test_every_make_target_that_is_shown_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
         for target in re.findall(r"(?:^[#$] |`)make ([\w./-]+)", page.read_text(), re.MULTILINE):
-            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), (
-                f"make {target} in {page.name}"
-            )
+            known = re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE)
+            assert known, f"make {target} in {page.name}"
 
 
 def test_the_list_of_checks_needs_no_lab(pytester: pytest.Pytester) -> None:
@@ -278,9 +265,9 @@ def test_every_link_inside_leads_somewhere(page: Path) -> None:
         assert linked.exists(), f"{target} in {page.name}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
-            assert anchor in {
-                re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
-            }, f"{target} in {page.name}"
+            plain = [re.sub(r"[^\w -]", "", heading.lower()) for heading in headings]
+            anchors = {heading.replace(" ", "-") for heading in plain}
+            assert anchor in anchors, f"{target} in {page.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -299,9 +286,8 @@ def test_errors_that_name_a_page_name_one_that_exists() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (DOCS / "README.md").read_text()
 
-    assert [page.name for page in DOCS.glob("*.md") if f"({page.name})" not in index] == [
-        "README.md"
-    ]
+    left_out = [page.name for page in DOCS.glob("*.md") if f"({page.name})" not in index]
+    assert left_out == ["README.md"]
 
 
 @pytest.mark.parametrize("name", known_topologies())
@@ -311,15 +297,9 @@ def test_every_topology_has_its_section(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_is_within_100_columns(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    words = re.compile(r"\S+")
-    long = [
-        line
-        for line in text.splitlines()
-        if len(line) > 100
-        and not line.startswith(("|", "![", "    "))
-        and max(map(len, words.findall(line))) < 60
-    ]
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
+    unbreakable = re.compile(r"\||!\[|    |.*\S{60}")
+    long = [line for line in text.splitlines() if len(line) > 100 and not unbreakable.match(line)]
 
     assert long == []
 

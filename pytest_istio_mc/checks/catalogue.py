@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -47,8 +48,8 @@ AREAS = {
     "DISCOVERY": Area(
         "Endpoint discovery",
         "endpoints in every istiod and every probe proxy; each cluster's instances reached from "
-        "every cluster, over HTTP, HTTP/2 and TCP; endpoints that come and go while requests go on; "
-        "headless services",
+        "every cluster, over HTTP, HTTP/2 and TCP; endpoints that come and go while requests go "
+        "on; headless services",
     ),
     "EASTWEST": Area(
         "East-west gateways",
@@ -108,7 +109,7 @@ class Profile(Enum):
 
 
 class Kind(Enum):
-    """How a check gets its facts: from the snapshot, by sending traffic in its own namespaces, or by breaking something."""
+    """How a check gets its facts: it reads the snapshot, sends traffic, or breaks something."""
 
     STATIC = "static"
     LIVE = "live"
@@ -119,8 +120,8 @@ class Kind(Enum):
 class Check:
     """One check: a stable id, one sentence, its judge, and what it needs.
 
-    - ``judge`` takes the snapshot; where the check ``sees`` something, a :class:`Here` and then what
-      each of those observers gave.
+    - ``judge`` takes the snapshot; where the check ``sees`` something, a :class:`Here` and then
+      what each of those observers gave.
     - ``explained_by`` names the checks below: where one of them fails for the same clusters, a
       failure of this one is a symptom.
     - ``exclusive``: it changes what the whole mesh depends on, so nothing runs beside it.
@@ -166,6 +167,7 @@ def _no_judge() -> Verdict:
     return inconclusive("the check has no judge")
 
 
+_ID = re.compile(r"MC-[A-Z]+-\d{3}")
 _REGISTERED: dict[str, Check] = {}
 
 
@@ -187,8 +189,8 @@ def check(
 
     - ``sees``: one observer, or several; without any the check is static and judges the snapshot.
     - ``kind``: live where it sees something, unless it says that it is a fault.
-    - The verdict gets the check's id. An :class:`ObservationError` of the judge makes it inconclusive.
-    - ``ValueError`` where the id is taken, or where the judge does not take what the check sees.
+    - The verdict gets the check's id; an :class:`ObservationError` makes it inconclusive.
+    - ``ValueError`` where the id is none or taken, or the judge does not take what the check sees.
 
     The other arguments are the fields of :class:`Check`.
     """
@@ -204,6 +206,8 @@ def check(
                 verdict = inconclusive(str(error))
             return replace(verdict, check=id)
 
+        if not _ID.fullmatch(id):
+            raise ValueError(f"check {id}: an id is of the form MC-AREA-001")
         if id in _REGISTERED:
             raise ValueError(f"check {id} is registered twice")
         _demand_fitting(id, judge, len(observers))

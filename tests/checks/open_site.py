@@ -15,6 +15,8 @@ from pytest_istio_mc.probes.paths import gateway_addresses
 from pytest_istio_mc.probes.traffic import Traffic
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 
+TIMEOUTS = Timeouts()
+
 
 @dataclass(frozen=True)
 class OpenSite:
@@ -23,7 +25,7 @@ class OpenSite:
     mesh: Mesh
     open_kubes: Mapping[str, Kube]
     open_traffic: Traffic
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = TIMEOUTS
     snapshot: Snapshot | None = None
     may_disrupt: bool = True
 

@@ -1,4 +1,4 @@
-"""Faults seeded into a mesh of fake clusters: each area's cases, and what several seeds do."""
+"""Faults seeded into a mesh of fake clusters: cases, and what seeds share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Seed = Callable[[FakeMesh], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A seeded fault and its one root cause: check, fault name, clusters, a part of the remedy."""
+    """A seeded fault and its one root cause.
+
+    ``remedy`` is a part of the remedy; ``members`` is how many clusters the mesh has.
+    """
 
     seed: Seed
     check: str
@@ -27,7 +30,7 @@ class Case:
     members: int
 
     def assert_one_root_cause(self) -> None:
-        """Its check finds it, under its name, with a remedy that names the real things."""
+        """Its check finds it by name, with a remedy for the real things."""
         mesh = FakeMesh(self.members)
         self.seed(mesh)
         snapshot = mesh.record()
@@ -52,7 +55,7 @@ class Faults:
     def __call__(
         self, check: str, fault: str, *clusters: str, remedy: str = "", members: int = 2
     ) -> Callable[[Seed], Seed]:
-        """Register a seed, for a mesh of so many clusters, with its one root cause."""
+        """Register a seed with its one root cause."""
 
         def register(seed: Seed) -> Seed:
             case = Case(seed, check, fault, frozenset(clusters), remedy, members)
@@ -73,7 +76,7 @@ def hold(mesh: FakeMesh, pod: str, *, chain: str = "", roots: str = "") -> None:
 
 
 def hand_out(mesh: FakeMesh, number: int, roots: str) -> None:
-    """Let the istiod of a cluster hand out other roots, which its proxies trust from then on."""
+    """Let an istiod hand out other roots, and its proxies trust them."""
     for item in mesh[number].objects["ConfigMap"]:
         if item["metadata"]["name"] == "istio-ca-root-cert":
             item["data"] = {"root-cert.pem": roots}

@@ -1,4 +1,4 @@
-"""Facts that could not be had make checks inconclusive, and are never taken for faults."""
+"""Facts that could not be had make checks inconclusive and are never faults."""
 
 from __future__ import annotations
 

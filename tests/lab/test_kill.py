@@ -32,7 +32,7 @@ from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 spec = MeshSpec("one cluster", (ClusterSpec("cluster1", "network1"),))
-running = lab.start(ONE_CLUSTER, sys.argv[1], toolchain.cached(), Progress(), within_seconds=60)
+running = lab.start(spec, sys.argv[1], toolchain.cached(), Progress(), within_seconds=60)
 print("answering", flush=True)
 running.wait_ready()
 print("ready", flush=True)

@@ -16,7 +16,7 @@ from pytest_istio_mc.lab.process import Component, child_of, start_time_of, tail
 
 
 def test_a_component_that_dies_says_how_with_its_last_log_lines(tmp_path: Path) -> None:
-    program = "import sys; print('listening'); sys.exit('address already in use')"
+    program = "import sys; print('listening', flush=True); sys.exit('address already in use')"
     log = tmp_path / "log" / "kube-apiserver.log"
     component = Component("east", "kube-apiserver", [sys.executable, "-c", program], log)
 

@@ -1,4 +1,4 @@
-"""Changes to the Kubernetes objects of a mesh, of which seeded faults are made."""
+"""Changes to the Kubernetes objects of a mesh: the parts of seeded faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remote_secret(kube: Kube, cluster: str) -> Json:
 
 
 def secret_for(cluster: str, like: Json, kubeconfig: str) -> Json:
-    """A remote secret for another cluster, made from one that exists; ``kubeconfig`` is encoded."""
+    """An existing remote secret made over for another cluster; ``kubeconfig`` is encoded."""
     annotations = {"networking.istio.io/cluster": cluster}
     renamed = bare(like, name=f"istio-remote-secret-{cluster}", annotations=annotations)
     return renamed | {"data": {cluster: kubeconfig}}
@@ -64,7 +64,7 @@ def change_gateway(kube: Kube, change: Callable[[Json], object]) -> None:
 
 
 def bare(manifest: Json, **metadata: Any) -> Json:
-    """The object without the fields that the API server added, to create it anew."""
+    """The object without the API server's fields, to be created anew."""
     ours = ("name", "namespace", "labels", "annotations")
     kept = {key: value for key, value in manifest["metadata"].items() if key in ours}
     rest = {key: value for key, value in manifest.items() if key != "status"}
@@ -89,7 +89,7 @@ def restart(kube: Kube, *selectors: str) -> None:
 
 
 def pod_names(kube: Kube, selector: str) -> set[str]:
-    """The pods with these labels in the system namespace, also those that are ending."""
+    """The pods with these labels in the system namespace, ending ones too."""
     return {pod["metadata"]["name"] for pod in kube.list("Pod", SYSTEM, labels=selector)}
 
 
@@ -99,7 +99,7 @@ def replaced(old: set[str], now: set[str]) -> bool:
 
 
 def plug_in(kube: Kube, root: certificates.Authority) -> None:
-    """Replace ``cacerts`` with an intermediate of another root; istiod reads it when it starts."""
+    """Replace ``cacerts``, which istiod reads at its start, by one of another root."""
     intermediate = certificates.make_intermediate(root, f"Intermediate CA of {kube.name}")
     files = certificates.cacerts_files(intermediate, root)
     data = {name: encoded(content) for name, content in files.items()}
@@ -133,7 +133,7 @@ def set_environment(kube: Kube, deployment: str, **values: str | None) -> None:
 
 
 def turn_mutual_tls_off(kube: Kube) -> None:
-    """Give a cluster's root namespace a PeerAuthentication that holds for the whole mesh."""
+    """Create a mesh-wide PeerAuthentication that turns mutual TLS off."""
     policy: Json = {
         "apiVersion": "security.istio.io/v1",
         "kind": "PeerAuthentication",

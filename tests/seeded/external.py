@@ -51,7 +51,7 @@ def secrets_read_beside_istiod(mesh: SeededMesh) -> None:
 
 @_xc("xc-config-rights", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"))
 def istiod_without_rights_in_the_config_cluster(mesh: SeededMesh) -> None:
-    """istiod's account in its config cluster lost its rights there; istiod was restarted since."""
+    """istiod lost its rights in its config cluster, and was restarted since."""
     for item in mesh.kubes["cluster2"].list("ClusterRoleBinding"):
         subjects = [(one.get("namespace"), one["name"]) for one in item.get("subjects") or ()]
         if (SYSTEM, "istiod") in subjects:

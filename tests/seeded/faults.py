@@ -1,4 +1,4 @@
-"""Seeded faults: real mistakes in real meshes, each with the check that its root cause must name.
+"""Seeded faults: real mistakes in real meshes, with their root causes.
 
 - A fault changes a healthy mesh; the remedy that the certificate prints heals it.
 - The names are those of the findings (``Finding.fault``). They never change: users search for them.
@@ -21,7 +21,7 @@ COMMON = "multi-network-multi-primary"
 
 @dataclass(frozen=True)
 class SeededFault:
-    """A fault, how to seed it, and what its root cause must name.
+    """A fault: how to seed it, what its root cause must name.
 
     - ``name`` is stable; ``check`` and ``clusters`` are those of the root cause.
     - ``heal`` does what no command to a cluster can; the remedy then says what that is.
@@ -62,7 +62,7 @@ def fault(
     recorded: bool | None = None,
     starts: bool = True,
 ) -> Callable[[Seed], Seed]:
-    """Register a seed; ``recorded`` is by default whether the topology is the common one."""
+    """Register a seed; those of the common topology are recorded by default."""
     kept = topology == COMMON if recorded is None else recorded
 
     def register(seed: Seed) -> Seed:

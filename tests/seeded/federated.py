@@ -1,4 +1,4 @@
-"""Faults of federated meshes: cluster1 and cluster2 share a root, and services by name."""
+"""Faults of federated meshes, which share a root, and services by name."""
 
 from __future__ import annotations
 

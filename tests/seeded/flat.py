@@ -1,4 +1,4 @@
-"""Faults of meshes on one network, where pods of all clusters reach each other directly."""
+"""Faults of meshes on one network, where pods reach each other directly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lose_the_route(mesh: SeededMesh) -> None:
 
 
 def spare(mesh: SeededMesh, action: str = "-I") -> None:
-    """Pod addresses are kept again, by a rule of iptables; ``-D`` deletes the rule."""
+    """Pod addresses are kept again by an iptables rule; ``-D`` deletes it."""
     rule = ("LAB-POSTROUTING", "-d", mesh.pods_of("cluster1"), "-j", "RETURN")
     mesh.on_node("cluster2", "iptables", "-w", "-t", "nat", action, *rule)
 

@@ -66,7 +66,7 @@ class SeededMesh:
         self._built.close()
 
     def certify(self, name: str, *options: str) -> Json:
-        """The certificate of a pytest run that attaches; ``name`` is that of its files."""
+        """The certificate of a pytest run that attaches; ``name`` names its files."""
         report, environment = self.folder / f"{name}.yaml", self._environment()
         pytest_here = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
         mesh = (f"--mesh-topology={self.spec.topology}", f"--mesh-spec={self._spec_file}")
@@ -78,7 +78,7 @@ class SeededMesh:
         return certificate
 
     def type_in(self, remedy: str, cluster: str) -> str:
-        """Run a remedy as it was printed, in the folder with the CA files of ``cluster``."""
+        """Run a printed remedy in the folder with the CA files of ``cluster``."""
         return self.shell(remedy, self.folder / cluster)
 
     def server_of(self, cluster: str) -> str:
@@ -86,7 +86,7 @@ class SeededMesh:
         return next(node.peer_server for node in self._lab.plan.nodes if node.name == cluster)
 
     def shell(self, command: str, folder: Path | None = None) -> str:
-        """Run a command line and return what it said; it must end with 0."""
+        """Run a command line, which must end with 0; return its output."""
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder or self.folder,
@@ -104,7 +104,7 @@ class SeededMesh:
         return next(node.pod_range for node in self._lab.plan.nodes if node.name == cluster)
 
     def on_node(self, cluster: str, *command: str) -> None:
-        """Run a command in the network of a cluster's node, as its administrator can."""
+        """Run a command in the network of a cluster's node."""
         kubelet = self._lab.order("status")[cluster]["kubelet"]
         inside = ["nsenter", "-t", str(kubelet), "-n", *command]
         subprocess.run(inside, check=True, capture_output=True, text=True)
@@ -130,7 +130,7 @@ class SeededMesh:
             (home / name).write_bytes(base64.b64decode(content))
 
     def _environment(self) -> dict[str, str]:
-        """Istio's and Kubernetes' tools on the PATH, the lab's kubeconfig as the default one."""
+        """The tools of Istio and Kubernetes on the PATH, the lab's kubeconfig by default."""
         tools = toolchain.cached()
         assert tools is not None
         ours = ("MESH_", "PYTEST_", "COV_")
@@ -139,7 +139,7 @@ class SeededMesh:
 
 
 def record(snapshot: Path, folder: Path) -> None:
-    """Keep a snapshot as the tests read it: compressed, without paths of the recording machine."""
+    """Keep a snapshot for the tests: compressed, without paths of this machine."""
     found = Snapshot.load(snapshot)
     for file in folder.rglob("*.json*"):
         file.unlink()
@@ -147,5 +147,5 @@ def record(snapshot: Path, folder: Path) -> None:
 
 
 def on(topology: str, *values: object, id: str = "") -> Any:
-    """The parameters of a test on a mesh of a topology, under an id by which ``-k`` finds it."""
+    """The parameters of a test on a topology; ``-k`` finds it by its id."""
     return pytest.param(topology, *values, id="-".join(filter(None, (topology, id))))

@@ -56,7 +56,7 @@ def remote_secret_in_the_wrong_namespace(mesh: SeededMesh) -> None:
 
 @fault("rs-localhost", check="MC-ACCESS-002", clusters=BOTH)
 def remote_secret_with_a_loopback_server(mesh: SeededMesh) -> None:
-    """The kubeconfig in the remote secret is the one of the administrator's own machine.
+    """The remote secret holds the kubeconfig of the administrator's own machine.
 
     Seen: istiod goes on with the former credential until the new one has synced (``clusterz`` says
     ``syncing``), so every call still arrives. cluster2 is lost at istiod's next start.
@@ -83,13 +83,16 @@ def token_revoked(mesh: SeededMesh) -> None:
 
 @fault("rs-rbac-lost", check="MC-ACCESS-005", clusters=BOTH)
 def reader_binding_lost(mesh: SeededMesh) -> None:
-    """The reader's ClusterRoleBinding in cluster2 is gone. Seen: as with a revoked token."""
+    """The reader's ClusterRoleBinding in cluster2 is gone.
+
+    Seen: as with a revoked token.
+    """
     mesh.kubes["cluster2"].delete("ClusterRoleBinding", READER)
 
 
 @fault("rs-unreachable", check="MC-ACCESS-002", clusters=BOTH)
 def remote_secret_with_a_server_that_nobody_answers(mesh: SeededMesh) -> None:
-    """The kubeconfig in the remote secret names a port on which no API server listens."""
+    """The remote secret names a port on which no API server listens."""
 
     def another_port(config: Json) -> None:
         cluster = config["clusters"][0]["cluster"]
@@ -107,7 +110,7 @@ def remote_secret_without_a_kubeconfig(mesh: SeededMesh) -> None:
 
 @fault("rs-exec-auth", check="MC-ACCESS-001", clusters=BOTH)
 def remote_secret_with_an_exec_plugin(mesh: SeededMesh) -> None:
-    """An administrator's own kubeconfig was copied, which runs a cloud's command line tool."""
+    """An administrator's kubeconfig was copied, which runs a cloud's command line tool."""
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "cloud-login",
@@ -122,7 +125,10 @@ def remote_secret_with_an_exec_plugin(mesh: SeededMesh) -> None:
 
 @fault("rs-self", check="MC-ACCESS-008", clusters=("cluster1",))
 def remote_secret_for_oneself(mesh: SeededMesh) -> None:
-    """cluster1 has a remote secret for itself under another name. Seen: no endpoint is doubled."""
+    """cluster1 has a remote secret for itself under another name.
+
+    Seen: no endpoint is doubled.
+    """
     mine = remote_secret(mesh.kubes["cluster2"], "cluster1")
     mesh.kubes["cluster1"].create(secret_for("cluster9", mine, mine["data"]["cluster1"]))
 
@@ -282,7 +288,7 @@ def no_plugged_in_certificates(mesh: SeededMesh) -> None:
 
 @fault("trust-domain-mismatch", check="MC-TRUST-006", clusters=BOTH)
 def different_trust_domains(mesh: SeededMesh) -> None:
-    """cluster2 has a trust domain of its own and nobody has an alias for it."""
+    """cluster2 has a trust domain of its own, without an alias anywhere."""
     set_mesh_config(mesh.kubes["cluster2"], trustDomain="td2.example")
     restart(mesh.kubes["cluster2"], "app=istiod", GATEWAY_LABEL)
 

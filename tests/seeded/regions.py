@@ -1,4 +1,4 @@
-"""Faults of meshes with several regions, each with a primary and a remote.
+"""Faults of meshes with regions, each with a primary and a remote.
 
 The regions are cluster1 with cluster2, and cluster3 with cluster4.
 """
@@ -19,7 +19,7 @@ SECOND = ("cluster4", "cluster3")
 
 @_ha("pr-remote-address-wrong", check="MC-CONTROL-007", clusters=SECOND, recorded=True)
 def attached_to_the_other_region(mesh: SeededMesh) -> None:
-    """The second region's remote was installed with the address of the first region's primary.
+    """The second region's remote was installed with the address of the other primary.
 
     Seen: everything works, because that primary knows the cluster, too. It is lost with the other
     region.

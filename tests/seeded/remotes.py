@@ -1,4 +1,4 @@
-"""Faults of primary-remote meshes, between a remote cluster and the istiod that serves it."""
+"""Faults of primary-remote meshes, between a remote cluster and its istiod."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def istiod_not_exposed(mesh: SeededMesh) -> None:
 
 @_flat("pr-istiod-not-exposed", check="MC-CONTROL-007")
 def gateway_without_the_control_ports(mesh: SeededMesh) -> None:
-    """The gateway of the primary was installed as between primaries: without 15012 and 15017."""
+    """The primary's gateway was installed as between primaries: without 15012 and 15017."""
     service = mesh.kubes["cluster1"].read("Service", GATEWAY, SYSTEM)
     assert service is not None
     ports = [port for port in service["spec"]["ports"] if port["port"] not in (15012, 15017)]
@@ -107,7 +107,7 @@ def primary_that_manages_no_remotes(mesh: SeededMesh) -> None:
 
 @_flat("pr-tokenreview", check="MC-ACCESS-005")
 def reader_may_not_review_tokens(mesh: SeededMesh) -> None:
-    """The reader in the remote may read everything, but not check the tokens of proxies."""
+    """The reader in the remote may read everything, but not review tokens."""
     role = mesh.kubes["cluster2"].read("ClusterRole", READER)
     assert role is not None
     rules = [rule for rule in role["rules"] if "tokenreviews" not in rule.get("resources", ())]

@@ -12,7 +12,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "seeded-faults.md"
 
 
 def row(fault: SeededFault) -> str:
-    """The row of a fault: what its docstring says is wrong, up to what was seen."""
+    """The row of a fault: its docstring up to what was seen."""
     wrong = " ".join((fault.seed.__doc__ or "").partition("Seen:")[0].split())
     return f"| {fault.topology} | `{fault.name}` | {fault.check} | {wrong} |"
 

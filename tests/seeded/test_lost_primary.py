@@ -1,4 +1,4 @@
-"""A region's primary is lost: the control plane of the other region does not notice."""
+"""A region's primary is lost: the other region's control plane does not notice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def without_istiod(mesh: SeededMesh) -> Iterator[None]:
 
 @contextmanager
 def without_apiserver(mesh: SeededMesh) -> Iterator[None]:
-    """The API server of the first region's primary is killed; it answers no new request."""
+    """The API server of the first region's primary is killed."""
     mesh.signal(LOST, "kube-apiserver", "SIGKILL")
     try:
         with pytest.raises(MeshError):
@@ -108,7 +108,7 @@ def a_namespace(kube: Kube, name: str) -> Iterator[None]:
 
 @contextmanager
 def configured(kube: Kube, name: str) -> Iterator[str]:
-    """A host that the mesh knows from configuration in this cluster, within the context."""
+    """A host that the mesh knows, while in this context, from this cluster's configuration."""
     host = f"{name}.example.com"
     spec = {
         "hosts": [host],
@@ -164,6 +164,6 @@ def synced(kube: Kube) -> list[Json]:
 
 
 def behind(row: Json) -> bool:
-    """Whether a proxy has rejected, or not yet taken, what it was sent last."""
+    """Whether a proxy has rejected, or not yet taken, its last push."""
     resources = row["resources"].values()
     return any(one.get("lastError") or one.get("sent") != one.get("acked") for one in resources)

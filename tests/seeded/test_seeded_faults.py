@@ -1,4 +1,4 @@
-"""Every seeded fault is the one root cause of its certificate, and its printed remedy works.
+"""Every seeded fault is named as the root cause, and its remedy works.
 
 - ``make faults`` runs them, ``make faults TOPOLOGY=federated`` those of one topology.
 - ``make record`` also keeps the snapshots in ``tests/recorded``, for the tests without a mesh.
@@ -100,7 +100,7 @@ def test_of_two_faults_neither_hides_the_other(names: tuple[str, ...], mesh: See
 
 
 def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None:
-    """Seed the faults, see them named, type in every remedy, and see that all is well again."""
+    """Seed the faults, see them named, type in every remedy, see the mesh healthy."""
     began = time.monotonic()
     healed = False
     try:
@@ -133,7 +133,7 @@ def seeded_and_mended(mesh: SeededMesh, name: str, *faults: SeededFault) -> None
 
 
 def assert_named(faults: Sequence[SeededFault], certificate: Json) -> None:
-    """The faults are the only root causes, and explain everything that is wrong.
+    """The faults are the only root causes and explain all that is wrong.
 
     Static checks of the areas in ``SPARED`` are conformant, except those that they can explain.
     """

@@ -1,4 +1,4 @@
-"""Provisioning: everything is undone in reverse, and no clean-up error hides another one."""
+"""Provisioning: everything is undone in reverse; no clean-up error hides another."""
 
 from __future__ import annotations
 
@@ -59,13 +59,11 @@ def test_the_first_error_is_raised_and_clean_up_errors_stand_beside_it(
     monkeypatch.setenv("FAKE_CLEAN_UP", "fail")
     problems: list[str] = []
 
-    with (
-        pytest.raises(ValueError, match="in the middle"),
-        prepared_mesh(
-            FakeProvider(), SETTINGS, "run1", tmp_path / "s", Progress(), problems
-        ) as prepared,
-    ):
-        assert Snapshot.load(tmp_path / "s").run_id == prepared.mesh.run_id == "run1"
+    folder = tmp_path / "s"
+    preparing = prepared_mesh(FakeProvider(), SETTINGS, "run1", folder, Progress(), problems)
+
+    with pytest.raises(ValueError, match="in the middle"), preparing as prepared:
+        assert Snapshot.load(folder).run_id == prepared.mesh.run_id == "run1"
         raise ValueError("in the middle")
 
     assert problems == ['the mesh: cluster "cluster2": does not go away\n  next: istio-mc sweep']
@@ -76,11 +74,10 @@ def test_a_snapshot_that_cannot_be_saved_undoes_the_rest(
 ) -> None:
     monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
     (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "s"
+    preparing = prepared_mesh(FakeProvider(), SETTINGS, "r", folder, Progress(), [])
 
-    with (
-        pytest.raises(MeshError, match=r"snapshot in .*file.*cannot be written"),
-        prepared_mesh(FakeProvider(), SETTINGS, "r", tmp_path / "file" / "s", Progress(), []),
-    ):
+    with pytest.raises(MeshError, match=r"snapshot in .*file.*cannot be written"), preparing:
         pass
 
     assert (tmp_path / "log").read_text().splitlines()[-1] == "clean up"
@@ -94,36 +91,41 @@ class WithoutRecord:
     provide = FakeProvider.provide
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The probes by which facts were collected, or None; nobody connects to clusters."""
+    found: list[object] = []
+
+    def collect(mesh: Mesh, progress: Progress, *, ask: object = None, **_: object) -> Snapshot:
+        found.append(ask)
+        return FakeProvider().record(mesh, progress)
+
+    connected = "pytest_istio_mc.session.provision.connected"
+    monkeypatch.setattr("pytest_istio_mc.collect.collect", collect)
+    monkeypatch.setattr(connected, lambda mesh, timeouts: nullcontext({}))
+    return found
+
+
 def test_a_mesh_without_working_probes_still_gets_a_snapshot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[object]
 ) -> None:
     def deployed(*_: object, **__: object) -> None:
         raise ProvisionError('cluster "cluster1"', "probe pods not ready")
 
     monkeypatch.setattr("pytest_istio_mc.probes.workloads.deployed", deployed)
-
-    def collect(mesh: Mesh, progress: Progress, **_: object) -> Snapshot:
-        return FakeProvider().record(mesh, progress)
-
-    monkeypatch.setattr("pytest_istio_mc.collect.collect", collect)
-    monkeypatch.setattr(
-        "pytest_istio_mc.session.provision.connected", lambda mesh, timeouts: nullcontext({})
-    )
     said: list[str] = []
+    progress = Progress(said.append)
 
-    with prepared_mesh(
-        WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(said.append), []
-    ) as prepared:
+    with prepared_mesh(WithoutRecord(), SETTINGS, "r", tmp_path / "s", progress, []) as prepared:
         assert prepared.no_probes == 'cluster "cluster1": probe pods not ready'
+    assert asked == [None]
 
     assert any("no probes" in line for line in said)
 
 
 def test_probes_in_some_clusters_are_used_and_the_others_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[object]
 ) -> None:
-    asked: list[object] = []
-
     @contextmanager
     def deployed(
         mesh: Mesh, *_: object, tell_missing: Callable[[MeshError], None], **__: object
@@ -131,23 +133,13 @@ def test_probes_in_some_clusters_are_used_and_the_others_named(
         tell_missing(ProvisionError('cluster "cluster2"', "probe pods not ready"))
         yield mesh
 
-    def collect(mesh: Mesh, progress: Progress, *, ask: object = None, **_: object) -> Snapshot:
-        asked.append(ask)
-        return FakeProvider().record(mesh, progress)
-
+    traffic = SimpleNamespace(ask="the probes there are")
     monkeypatch.setattr("pytest_istio_mc.probes.workloads.deployed", deployed)
     monkeypatch.setattr(
-        "pytest_istio_mc.probes.traffic.open_traffic",
-        lambda *_: nullcontext(SimpleNamespace(ask="the probes there are")),
-    )
-    monkeypatch.setattr("pytest_istio_mc.collect.collect", collect)
-    monkeypatch.setattr(
-        "pytest_istio_mc.session.provision.connected", lambda mesh, timeouts: nullcontext({})
+        "pytest_istio_mc.probes.traffic.open_traffic", lambda *_: nullcontext(traffic)
     )
 
-    with prepared_mesh(
-        WithoutRecord(), SETTINGS, "run1", tmp_path / "s", Progress(), []
-    ) as prepared:
+    with prepared_mesh(WithoutRecord(), SETTINGS, "r", tmp_path / "s", Progress(), []) as prepared:
         assert prepared.no_probes == 'cluster "cluster2": probe pods not ready'
     assert asked == ["the probes there are"]
 
@@ -211,15 +203,15 @@ def test_errors_without_a_loss_stay_as_they_are_and_a_loss_later_is_only_told() 
 
 
 def test_a_replay_gives_the_recorded_mesh(tmp_path: Path) -> None:
-    with prepared_mesh(FakeProvider(), SETTINGS, "run1", tmp_path / "recorded", Progress(), []):
+    recorded, again = tmp_path / "recorded", tmp_path / "again"
+    with prepared_mesh(FakeProvider(), SETTINGS, "run1", recorded, Progress(), []):
         pass
 
-    with prepared_mesh(
-        Replay(tmp_path / "recorded"), SETTINGS, "run2", tmp_path / "again", Progress(), []
-    ) as prepared:
+    replay = Replay(recorded)
+    with prepared_mesh(replay, SETTINGS, "run2", again, Progress(), []) as prepared:
         assert (prepared.mesh.run_id, prepared.mesh.provider) == ("run1", "replay")
         assert prepared.mesh.spec == SETTINGS.spec
-    assert Snapshot.load(tmp_path / "again") == Snapshot.load(tmp_path / "recorded")
+    assert Snapshot.load(again) == Snapshot.load(recorded)
 
 
 def test_sigterm_ends_the_run_as_ctrl_c_does() -> None:
@@ -236,9 +228,8 @@ def test_clean_up_survives_one_more_signal_but_not_two() -> None:
 
     with finishing(said.append):
         os.kill(os.getpid(), signal.SIGINT)
-    assert said == [
-        "still cleaning up; interrupt once more to leave things behind (istio-mc sweep removes them)"
-    ]
+    behind = "still cleaning up; interrupt once more to leave things behind"
+    assert said == [f"{behind} (istio-mc sweep removes them)"]
 
     with pytest.raises(KeyboardInterrupt), finishing(said.append):
         os.kill(os.getpid(), signal.SIGINT)

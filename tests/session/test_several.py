@@ -1,4 +1,4 @@
-"""Several topologies in one session: one mesh after the other, a certificate each, and what they say together."""
+"""Several topologies in one session: a certificate each, and a common result."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def log(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """What the fake provider did, as first words of lines."""
+    """The first two words of each line in the fake provider's log."""
     path = pytester.path / "log"
     monkeypatch.setenv("FAKE_LOG", str(path))
-    return lambda: (
-        [" ".join(line.split()[:2]) for line in path.read_text().splitlines()]
-        if path.exists()
-        else []
-    )
+
+    def lines() -> list[str]:
+        text = path.read_text() if path.exists() else ""
+        return [" ".join(line.split()[:2]) for line in text.splitlines()]
+
+    return lines
 
 
 def of(results: list[dict[str, Any]], test: str) -> dict[str, dict[str, Any]]:
@@ -65,14 +66,8 @@ def test_each_gets_its_mesh_and_its_certificate(
     result = pytester.runpytest_subprocess(*BOTH, *workers)
 
     assert result.ret == pytest.ExitCode.OK
-    assert log() == [
-        "provide fake-topology",
-        "record",
-        "clean up",
-        "provide fake-other",
-        "record",
-        "clean up",
-    ]
+    rest = ["record", "clean up"]
+    assert log() == ["provide fake-topology", *rest, "provide fake-other", *rest]
     summary = report_of(pytester)
     validate(summary)
     assert summary["result"] == "success"
@@ -122,15 +117,14 @@ def test_what_is_wrong_with_one_is_said_of_that_one(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert report_of(pytester)["result"] == "failure"
     assert report_of(pytester, "mesh-report-fake-topology.yaml")["result"] == "success"
-    assert (
-        entry_of(report_of(pytester, "mesh-report-fake-other.yaml"), "MC-ACCESS-901")["verdict"]
-        == "non-conformant"
-    )
+    other = entry_of(report_of(pytester, "mesh-report-fake-other.yaml"), "MC-ACCESS-901")
+    assert other["verdict"] == "non-conformant"
+    missing = "cluster1 holds no remote secret for cluster2"
     result.stdout.fnmatch_lines(
         [
             "*= mesh diagnosis: fake-other =*",
-            "1. MC-ACCESS-901  cluster1 holds no remote secret for cluster2  [[]cluster1[]]",
-            "fake-other: MC-ACCESS-901 non-conformant: cluster1 holds no remote secret for cluster2",
+            f"1. MC-ACCESS-901  {missing}  [[]cluster1[]]",
+            f"fake-other: MC-ACCESS-901 non-conformant: {missing}",
             "*= mesh certificate: fake-other =*",
             "result      FAILURE: 1 of 2 topologies have a certificate of success",
         ]
@@ -186,26 +180,17 @@ def test_allure_keeps_them_apart_and_knows_each_from_its_runs_alone(
     )
 
     found = of(both, "test_secrets")
-    assert {topology: result["status"] for topology, result in found.items()} == {
-        "fake-topology": "passed",
-        "fake-other": "failed",
-    }
-    assert (
-        found["fake-topology"]["historyId"]
-        != found["fake-other"]["historyId"]
-        == of(alone, "test_secrets")["fake-other"]["historyId"]
-    )
-    suites = {
-        label["value"]
-        for result in both
-        for label in result["labels"]
-        if label["name"] == "parentSuite"
-    }
+    statuses = {topology: result["status"] for topology, result in found.items()}
+    assert statuses == {"fake-topology": "passed", "fake-other": "failed"}
+    other = found["fake-other"]["historyId"]
+    assert found["fake-topology"]["historyId"] != other
+    assert other == of(alone, "test_secrets")["fake-other"]["historyId"]
+    labels = [label for result in both for label in result["labels"]]
+    suites = {label["value"] for label in labels if label["name"] == "parentSuite"}
     assert suites == {"fake-topology", "fake-other"}
     assert "fake-other.result=failure\n" in Path("both/environment.properties").read_text()
-    assert json.loads(Path("both/categories.json").read_text())[0]["name"].startswith(
-        "fake-other: MC-ACCESS-901: "
-    )
+    first = json.loads(Path("both/categories.json").read_text())[0]["name"]
+    assert first.startswith("fake-other: MC-ACCESS-901: ")
     assert Path("both/mesh-report-fake-other.yaml").exists()
 
 
@@ -215,16 +200,15 @@ def test_snapshots_and_the_plan_are_of_each(pytester: pytest.Pytester) -> None:
     pytester.runpytest(*BOTH, "--mesh-snapshot=snapshots")
     plan = pytester.runpytest(*BOTH, "--mesh-plan")
 
-    assert sorted(path.name for path in Path("snapshots").iterdir()) == [
-        "fake-other",
-        "fake-topology",
-    ]
-    lines = [
-        "topology  fake-topology*",
-        "topology  fake-other*",
-        "overall   the result of all 2 goes into *mesh-report.yaml",
-    ]
-    plan.stdout.fnmatch_lines(lines)
+    saved = sorted(path.name for path in Path("snapshots").iterdir())
+    assert saved == ["fake-other", "fake-topology"]
+    plan.stdout.fnmatch_lines(
+        [
+            "topology  fake-topology*",
+            "topology  fake-other*",
+            "overall   the result of all 2 goes into *mesh-report.yaml",
+        ]
+    )
 
 
 def test_a_summary_is_a_baseline_for_each_and_can_be_compared(
@@ -245,9 +229,8 @@ def test_a_summary_is_a_baseline_for_each_and_can_be_compared(
     stranger.stderr.fnmatch_lines(["*is not of fake-other*it is of fake-topology*"])
     capsys.readouterr()
     assert main(["compare", "old.yaml", "new.yaml"]) == 1
-    assert (
-        "fake-other: worse: MC-ACCESS-901 conformant -> non-conformant" in capsys.readouterr().out
-    )
+    worse = "fake-other: worse: MC-ACCESS-901 conformant -> non-conformant"
+    assert worse in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""pytest-xdist: one mesh, made and removed by the controller, whatever the number of workers."""
+"""pytest-xdist: the controller makes and removes one mesh for all workers."""
 
 from __future__ import annotations
 
@@ -72,9 +72,8 @@ def test_node_ids_verdicts_and_diagnosis_are_the_same_with_and_without_workers(
 
     def told(result: pytest.RunResult) -> list[str]:
         words = ("NON-CONFORMANT", "CONFORMANT", "INCONCLUSIVE", "SKIPPED", "PASSED")
-        return sorted(
-            line.partition(" - ")[0] for line in result.outlines if line.startswith(words)
-        )
+        lines = [line for line in result.outlines if line.startswith(words)]
+        return sorted(line.partition(" - ")[0] for line in lines)
 
     assert told(alone) == told(together)
     assert alone.ret == together.ret == 1
@@ -144,27 +143,24 @@ ACTS = """
         def test_live(mesh, expect, number):
             act(f"live{number}", "MC-EASTWEST-901", expect)
 """
-"""Each live test and the fault write when they begin and end."""
+"""Each live test and the fault write into ``order`` when they begin and end."""
+EXTENDED = ("-n2", "--mesh-profile=extended", "--mesh-disruptive")
 
 
 def test_faults_run_last_and_alone(pytester: pytest.Pytester) -> None:
-    """Nothing may happen between the two lines of the fault."""
+    """Live tests run side by side; nothing else runs during the fault."""
     pytester.makepyfile(ACTS)
 
-    result = pytester.runpytest_subprocess(
-        *CERTIFY, "-n2", "--mesh-profile=extended", "--mesh-disruptive"
-    )
+    result = pytester.runpytest_subprocess(*CERTIFY, *EXTENDED)
 
     result.assert_outcomes(passed=5)
     order = (pytester.path / "order").read_text().splitlines()
     assert order[-2:] == ["begin fault", "end fault"]
-    assert [line.split()[0] for line in order[:2]] == ["begin", "begin"], (
-        "live tests run side by side"
-    )
+    assert [line.split()[0] for line in order[:2]] == ["begin", "begin"]
 
 
 def test_a_live_check_that_changes_the_whole_mesh_runs_alone(pytester: pytest.Pytester) -> None:
-    """The same tests, but the live check is exclusive: each of them ends before the next one begins."""
+    """An exclusive live check: each test ends before the next one begins."""
     pytester.makeconftest(
         """
         from dataclasses import replace
@@ -175,9 +171,7 @@ def test_a_live_check_that_changes_the_whole_mesh_runs_alone(pytester: pytest.Py
     )
     pytester.makepyfile(ACTS)
 
-    result = pytester.runpytest_subprocess(
-        *CERTIFY, "-n2", "--mesh-profile=extended", "--mesh-disruptive"
-    )
+    result = pytester.runpytest_subprocess(*CERTIFY, *EXTENDED)
 
     result.assert_outcomes(passed=5)
     order = (pytester.path / "order").read_text().splitlines()
@@ -195,6 +189,5 @@ def test_a_fault_needs_permission_on_clusters_that_are_not_the_labs(
 
     report = report_of(pytester)
     assert report["result"] == "partial"
-    assert entry_of(report, "MC-EASTWEST-902")["reason"].endswith(
-        "it runs only with --mesh-disruptive"
-    )
+    reason = entry_of(report, "MC-EASTWEST-902")["reason"]
+    assert reason.endswith("it runs only with --mesh-disruptive")

@@ -30,7 +30,10 @@ REMOTE_SECRETS_GUIDE = (
     explained_by=("MC-CONTROL-002",),
 )
 def remote_secrets(snapshot: Snapshot) -> Verdict:
-    """A secret in istiod's namespace has the label for it and a cluster's name as its data key."""
+    """Secrets count that istiod sees: in its namespace, with its label.
+
+    Their data key is the name of the cluster.
+    """
     needed = links(snapshot)
     return verdict_from(
         each(needed, lambda link: _unusable_secret(snapshot, link)),
@@ -57,9 +60,9 @@ def _unusable_secret(snapshot: Snapshot, link: Link) -> Iterator[Found]:
 
 
 def _absent_secret(snapshot: Snapshot, link: Link, create: str) -> Finding:
-    """In which way a remote secret is there and yet is not, or that it is not there at all.
+    """Why istiod does not see a remote secret.
 
-    It can be in another namespace or cluster, have no label, or have another key.
+    It is in another namespace or cluster, has no label or another key, or is not there at all.
     """
     commands, namespace = Commands(snapshot), snapshot.spec.istio_namespace
     holder, target = link.holder, link.target

@@ -286,9 +286,9 @@ def _lacking_rights(snapshot: Snapshot, link: Link) -> Iterator[Found]:
 
 
 def _give_rights(snapshot: Snapshot, link: Link, lacking: list[Review], *, whole: bool) -> str:
-    """Bind the account to Istio's own role, where that is there and the ``whole`` of it lacks.
+    """Bind the account to Istio's own role, or to one of the lacking rights.
 
-    Else to a role of the rights that lack.
+    Istio's own is right where it is there and the ``whole`` of it lacks.
     """
     commands, account = Commands(snapshot), _account(snapshot, link)
 

@@ -27,7 +27,7 @@ CONFIG_ACCESS = "istio-kubeconfig"
     explained_by=("MC-CONTROL-002",),
 )
 def istiod_is_outside(snapshot: Snapshot) -> Verdict:
-    """No istiod is in a served cluster, and the one outside says that it serves from there."""
+    """No istiod is in a served cluster, and the external one reads its config cluster."""
     spec = snapshot.spec
     planes = [plane for plane in spec.control_planes if not plane.runs_workloads]
     served = [(plane, cluster) for plane in planes for cluster in spec.served_by(plane)]
@@ -78,7 +78,7 @@ def _not_outside(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
 
 
 def _misled(commands: Commands, plane: str, config: str, istiod: IstiodFacts) -> Iterator[Found]:
-    """Settings by which an external istiod takes its own cluster for one of the mesh."""
+    """Settings by which an external istiod mistakes whom it serves."""
     if istiod.environment.get("LOCAL_CLUSTER_SECRET_WATCHER", "").lower() == "true":
         watched = names(sorted(istiod.clusters) or ["nothing else"])
         yield Finding(
@@ -115,7 +115,7 @@ def _misled(commands: Commands, plane: str, config: str, istiod: IstiodFacts) ->
 
 
 def _without_rights(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
-    """The account of istiod is bound to none of the roles that the config cluster has for it."""
+    """The account of istiod has none of its roles in the config cluster."""
     config = snapshot.spec.config_cluster(plane).name
     secret = snapshot.clusters[plane.name].secret(snapshot.spec.istio_namespace, CONFIG_ACCESS)
     kubeconfigs = secret.kubeconfigs.values() if secret else ()
@@ -155,7 +155,7 @@ def _without_rights(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
 
 
 def _inside(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
-    """An istiod in a served cluster, or a Service istiod that leads to pods there."""
+    """An istiod in a served cluster, or a Service that leads to one there."""
     found, commands = snapshot.clusters[cluster.name], Commands(snapshot)
     namespace = snapshot.spec.istio_namespace
     pods = [

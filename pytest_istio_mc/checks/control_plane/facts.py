@@ -9,7 +9,7 @@ from ...spec import MeshSpec
 
 @dataclass(frozen=True)
 class Injection:
-    """What became of a pod that was asked for, and what its sidecar was given.
+    """What became of a pod, and what its sidecar was given.
 
     - ``way``: ``admitted`` (a dry run through the webhooks), ``running`` or ``opted-out``.
     - ``error`` is the API server's refusal.
@@ -28,7 +28,7 @@ class Injection:
 
 @dataclass(frozen=True)
 class ConfigInForce:
-    """Whether configuration of ``config_cluster`` is in force in the client's proxy in ``source``.
+    """Whether configuration of ``config_cluster`` is in force for the client in ``source``.
 
     - ``seen`` is what the client got.
     - ``in_force`` is None where it got neither of the two answers that would tell.

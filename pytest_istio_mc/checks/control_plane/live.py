@@ -1,4 +1,4 @@
-"""Judges of control planes: what injection gives to pods, whose configuration is in force where."""
+"""Judges of control planes: injection, and whose configuration is in force where."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from .observe import config_in_force, injections, revisions
 def injection(
     here: Here, seen: Sequence[Injection], revisions_of: Mapping[str, Sequence[str]]
 ) -> Verdict:
-    """``revisions_of`` has those of the istiods, by the cluster in which they run."""
+    """Sidecars are given what they should be; pods that opt out get none.
+
+    ``revisions_of`` has those of the istiods, by the cluster in which they run.
+    """
     found: list[Found] = []
     spec = here.mesh.spec
     for cluster in spec.data_planes:
@@ -108,7 +111,10 @@ def _injected(
 def configuration_source(
     here: Here, observed: tuple[Sequence[ConfigInForce], float | None]
 ) -> Verdict:
-    """``observed``: what was seen, and the seconds until all was right; None where it never was."""
+    """Every route is in force in the proxies that it is for, and in no others.
+
+    ``observed``: what was seen, and the seconds until it was right; None where it never was.
+    """
     found: list[Found] = []
     seen, seconds = observed
     clusters = len(here.mesh.spec.data_planes)

@@ -27,12 +27,12 @@ WATCH_SECONDS = 0.5
 
 
 def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None]:
-    """In whose proxies a route of each cluster is in force, and the seconds until that was right.
+    """In whose proxies a route of each cluster is in force, and since when.
 
     - Every cluster gets a route of its own, which answers for a service without pods. All clients
       ask for all routes until each is in force where it should be, and for a while after that.
     - Where it is not in force, the proxy says 503: it knows the service, which has no endpoints.
-    - The seconds are None where it did not come about within ``config_propagation``.
+    - The seconds until all was right; None where it was not within ``config_propagation``.
     """
     traffic, kubes = site.traffic(), site.kubes()
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
@@ -113,7 +113,7 @@ def _route(cluster: str, namespace: str) -> manifests.Manifest:
 
 
 def injections(site: Site) -> tuple[Injection, ...]:
-    """In every cluster: a pod admitted in a dry run, one that opts out, and the probe pods.
+    """A pod admitted in a dry run, one that opts out, and the probe pods, everywhere.
 
     A dry run goes through the admission webhooks and leaves nothing behind (Kubernetes API
     Concepts, "Dry-run").
@@ -152,7 +152,7 @@ def revisions(site: Site) -> Mapping[str, tuple[str, ...]]:
 
 
 def _admitted(kube: Kube, cluster: str, namespace: str, pod: manifests.Manifest) -> Injection:
-    """What becomes of a pod in a dry run; its name says in which way it was asked for."""
+    """What becomes of a pod in a dry run; its name is its ``way``."""
     way = pod["metadata"]["name"]
     pod["metadata"]["namespace"] = namespace
     pod["spec"]["serviceAccountName"] = manifests.CLIENT

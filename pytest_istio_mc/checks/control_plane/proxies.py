@@ -1,4 +1,4 @@
-"""Proxies in sync: MC-CONTROL-005, what every istiod replica sent to proxies and heard of them."""
+"""Proxies in sync: MC-CONTROL-005, what istiods sent to proxies and heard of them."""
 
 from __future__ import annotations
 

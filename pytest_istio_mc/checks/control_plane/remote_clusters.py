@@ -78,7 +78,7 @@ def _scope(snapshot: Snapshot, cluster: ClusterSpec) -> tuple[str, ...]:
 
 
 def _own_name(snapshot: Snapshot, cluster: ClusterSpec) -> str:
-    """What the istiod that serves a cluster calls itself; an external one is its config cluster."""
+    """What the istiod of a cluster calls itself: an external one, its config cluster."""
     return read_for(snapshot.spec, cluster.name)
 
 

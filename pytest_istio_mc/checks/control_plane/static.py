@@ -19,9 +19,9 @@ MULTICLUSTER = "https://istio.io/latest/docs/setup/install/multicluster/"
 
 
 def _injected(cluster: ClusterSnapshot, value: str) -> dict[str, str]:
-    """One of the values that injector ConfigMaps give to new pods, by ConfigMap.
+    """A value that injectors give to new pods, by ConfigMap; empty where one has none.
 
-    ``value``: ``meshID``, ``network`` or ``clusterName``. Empty where a ConfigMap has none.
+    ``value``: ``meshID``, ``network`` or ``clusterName``.
     """
     return {
         f"ConfigMap {name_of(item)}": item["data"]["values"].get(value, "")
@@ -31,7 +31,7 @@ def _injected(cluster: ClusterSnapshot, value: str) -> dict[str, str]:
 
 
 def _metadata(cluster: ClusterSnapshot, key: str) -> dict[str, str]:
-    """One of the values that a cluster's proxies carry, by proxy; empty where one has none."""
+    """A value that proxies carry, by proxy; empty where one has none."""
     return {
         f"proxy {proxy.pod}": str(proxy.metadata.get(key) or "")
         for proxy in cluster.proxies
@@ -90,7 +90,11 @@ def _other_mesh(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]
     probed=True,
 )
 def cluster_names(snapshot: Snapshot) -> Verdict:
-    """Istiod ignores the other cluster of a name; subsets and locality miss a renamed one."""
+    """Every cluster has a name of its own, and is called by it everywhere.
+
+    - A name used twice makes istiod ignore the other cluster.
+    - A name that differs makes subsets and locality miss the cluster.
+    """
     clusters = list(snapshot)
 
     def everything() -> Iterator[Found]:
@@ -162,17 +166,18 @@ def _other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]
 
 
 def _secret_under_other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Found]:
-    """A remote secret that leads to a member under a name that is not that member's."""
+    """A remote secret that leads to a member under another name."""
     if cluster.name not in {link.holder for link in links(snapshot)}:
         return
-    others = [other for other in snapshot if other.uid and other.name != cluster.name]
-    members = {other.uid: other.name for other in reversed(others)}
     keys = {access.key for access in cluster.access}
+    others = [other for other in snapshot if other.name != cluster.name]
     for access in cluster.access:
-        target = members.get(access.cluster_uid)
-        if target is None or target in keys or access.key in snapshot.clusters:
+        if not access.cluster_uid or access.key in snapshot.clusters:
             continue
-        commands = Commands(snapshot)
+        reached = [other.name for other in others if other.uid == access.cluster_uid]
+        if not reached or reached[0] in keys:
+            continue
+        target, commands = reached[0], Commands(snapshot)
         delete = commands.istio(cluster.name, f"delete secret {access.secret}")
         yield Finding(
             f"the remote secret {access.secret} in {cluster.name} calls the cluster {access.key}; "
@@ -193,7 +198,7 @@ def _secret_under_other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> It
     requires=(Feature.CROSS_CLUSTER,),
 )
 def networks(snapshot: Snapshot) -> Verdict:
-    """Istiod decides by these names whether endpoints are reached directly or through a gateway.
+    """Istiod decides by these names which endpoints are reached through a gateway.
 
     On one network no cluster needs a name for it, but the names that there are must be the same.
     """

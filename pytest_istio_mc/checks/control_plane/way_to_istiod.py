@@ -73,7 +73,7 @@ def _endpoint_addresses(found: ClusterSnapshot, namespace: str) -> list[str]:
 
 
 def _lead_to(snapshot: Snapshot, cluster: str, address: str) -> str:
-    """Lead a remote's Service istiod to an address; empty where there is nothing to change."""
+    """Lead a remote's Service istiod to an address; empty where it has no slice."""
     commands, found = Commands(snapshot), snapshot.clusters[cluster]
     endpoints = [{"addresses": [address], "conditions": {"ready": True}}]
     patch = json.dumps([{"op": "replace", "path": "/endpoints", "value": endpoints}])
@@ -90,7 +90,7 @@ def _lead_to(snapshot: Snapshot, cluster: str, address: str) -> str:
 
 
 def _exposing(snapshot: Snapshot, plane: str) -> tuple[Object, ...]:
-    """The Services with an outside address that lead to an istiod: its own, or a gateway's."""
+    """The Services that lead to an istiod from outside: its own, or a gateway's."""
     home, namespace = snapshot.clusters[plane], snapshot.spec.istio_namespace
     return tuple(
         item
@@ -133,7 +133,7 @@ def not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
 def _expose(
     snapshot: Snapshot, plane: str, service: Object, unoffered: list[int], deaf: list[int]
 ) -> str:
-    """Open the missing ports of a gateway's Service, and let its pods pass them on to istiod."""
+    """Open ports of a gateway's Service, and let its pods pass them on."""
     from ...topologies.operators import expose_istiod
 
     spec, commands = snapshot.spec, Commands(snapshot)

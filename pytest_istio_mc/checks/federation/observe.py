@@ -22,7 +22,7 @@ EXPORTED, KEPT = "exported", "kept-to-its-namespace"
 
 
 def imported_calls(site: Site) -> tuple[tuple[Imported, ...], float | None]:
-    """Every mesh imports the probe service of every other one and asks for it until all answer.
+    """Every mesh imports the others' probe service and asks for it until all answer.
 
     - One call for each ordered pair of meshes of which the target has a gateway address.
     - The seconds that it took; None where not all answered within ``config_propagation``.
@@ -98,7 +98,10 @@ def not_exported(site: Site) -> tuple[Trial, ...]:
 def _until(
     observe: Callable[[], T], good: Callable[[T], bool], within_seconds: float
 ) -> tuple[T, float | None]:
-    """What is seen once it is good, and the seconds until then; else what was seen last."""
+    """What is seen once it is good, and the seconds until then.
+
+    Where it never is, what was seen last, and None.
+    """
     what = "answers across meshes"
     try:
         converged = eventually(observe, good, within_seconds=within_seconds, what=what)
@@ -113,7 +116,7 @@ def _imported_name(traffic: Traffic, target: str) -> str:
 
 
 def _import(traffic: Traffic, way: Path) -> list[manifests.Manifest]:
-    """Lead to the service of another mesh, through its gateway, with mutual TLS to its workload.
+    """Lead to another mesh's service, with mutual TLS through its gateway.
 
     The server name is the one that the other mesh has for its service; its workload must show the
     identity that it has there.

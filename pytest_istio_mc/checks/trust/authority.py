@@ -30,7 +30,7 @@ class SigningAuthority:
 
     @property
     def path(self) -> CertificationPath | None:
-        """The way from the signing certificate to a root; None where no such certificate shows."""
+        """The way from the signing certificate to a root; None where that is not known."""
         return climb(self.signing, self.chain, self.roots) if self.signing else None
 
 

@@ -26,7 +26,7 @@ FILES = (
 
 
 def replace_cacerts(commands: Commands, cluster: str) -> str:
-    """Make ``cacerts`` anew from the files of the current folder, and restart istiod with it."""
+    """Replace ``cacerts`` by files of the current folder, and restart istiod."""
     create = f"create secret generic cacerts {FILES} --dry-run=client -o yaml"
     return (
         f"{commands.istio(cluster, create)} | {commands.kubectl(cluster, 'apply -f -')} && "

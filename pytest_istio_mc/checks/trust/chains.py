@@ -1,4 +1,4 @@
-"""Certificate chains as values: what a certificate says, who signed it, where a chain leads."""
+"""Certificate chains as values: who signed what, and where that leads."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ def parse(pem: str) -> tuple[Certificate, ...]:
 
 @lru_cache(maxsize=65536)
 def signed_by(child: Certificate, parent: Certificate) -> bool:
-    """Whether the parent's key signed the child and their names agree; dates do not count."""
+    """Whether the parent's key signed the child and their names agree.
+
+    Dates are not looked at.
+    """
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -106,7 +109,7 @@ def signed_by(child: Certificate, parent: Certificate) -> bool:
 def climb(
     leaf: Certificate, intermediates: Sequence[Certificate], roots: Sequence[Certificate]
 ) -> CertificationPath:
-    """The way from a certificate through intermediates to a root, as far as it goes."""
+    """The way from a certificate up to a root, as far as it goes."""
     links = [leaf]
     while True:
         last = links[-1]

@@ -1,4 +1,4 @@
-"""Expiry: when things are due for renewal, and MC-TRUST-005, which says what was not renewed."""
+"""Expiry: MC-TRUST-005, and when things are due for renewal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def margin(lifetime: timedelta) -> timedelta:
 
 
 def token_lifetime(token: TokenFacts) -> timedelta:
-    """How long a token is valid in all; 30 days where it does not say when it was issued."""
+    """How long a token is valid in all; the horizon where it does not say."""
     if token.expires_at is None or token.issued_at is None:
         return HORIZON
     return timedelta(seconds=token.expires_at - token.issued_at)
@@ -47,7 +47,7 @@ def token_end(token: TokenFacts) -> datetime | None:
 
 
 def left(end: datetime, moment: datetime) -> str:
-    """The time to an end as text: ``expired 3:05:00 ago`` or ``expires in 12 days``."""
+    """The time to an end, as ``expired 3:05:00 ago`` or ``expires in 12 days``."""
     seconds = round((end - moment).total_seconds())
     spell = str(timedelta(seconds=abs(seconds)))
     return f"expired {spell} ago" if seconds <= 0 else f"expires in {spell}"

@@ -42,7 +42,7 @@ def trust_domains(snapshot: Snapshot) -> Verdict:
 
 
 def _trust_domain(snapshot: Snapshot, control_plane: str) -> str:
-    """The trust domain that a control plane uses; empty where none of its replicas answered."""
+    """The trust domain of a control plane; empty where no replica answered."""
     for istiod in snapshot.clusters[control_plane].istiods:
         if "mesh" in istiod.debug:
             return str(istiod.debug["mesh"].get("trustDomain", "")) or "cluster.local"

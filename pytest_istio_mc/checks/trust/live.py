@@ -1,4 +1,4 @@
-"""Judges of mutual TLS between every pair of clusters, and of what must be refused."""
+"""Judges of mutual TLS between clusters, and of what must be refused."""
 
 from __future__ import annotations
 
@@ -148,7 +148,10 @@ def _refusal(source: str, target: str, requests: Sequence[Request], trial: Trial
     sees=plaintext,
 )
 def plaintext_refused(here: Here, trials: Sequence[Trial]) -> Verdict:
-    """Nobody answers without a client certificate; the twin shows that the way is open."""
+    """Nobody answers without a client certificate.
+
+    The twin shows that the way is open.
+    """
 
     def finding(trial: Trial, attempt: TlsHandshake | Plaintext) -> Finding:
         return Finding(
@@ -173,7 +176,10 @@ def plaintext_refused(here: Here, trials: Sequence[Trial]) -> Verdict:
     sees=foreign_certificate,
 )
 def foreign_certificate_refused(here: Here, trials: Sequence[Trial]) -> Verdict:
-    """The client's own name does not help it; the twin is its real certificate on the same way."""
+    """A foreign certificate with the client's own name gets no answer.
+
+    The twin is the client's real certificate, on the same way.
+    """
 
     def finding(trial: Trial, attempt: TlsHandshake | Plaintext) -> Finding:
         settings = Commands(here.snapshot).istio(trial.target, "get configmap istio -o yaml")

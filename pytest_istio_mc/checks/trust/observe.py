@@ -1,4 +1,4 @@
-"""Observes what a mesh must refuse: plaintext, and certificates from a root it does not know."""
+"""Observes what a mesh must refuse: plaintext and foreign certificates."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def plaintext(site: Site) -> tuple[Trial, ...]:
 
 
 def foreign_certificate(site: Site) -> tuple[Trial, ...]:
-    """A client certificate of the right name from a foreign root, to a STRICT port everywhere."""
+    """The client's name on a certificate of a foreign root, to a STRICT port everywhere."""
     return trials.foreign_certificate(site.traffic(), site.gateways())

@@ -1,4 +1,4 @@
-"""Roots: control planes share one, sign under it, and hand it out to every namespace."""
+"""Roots: control planes share one, sign under it and hand it out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRUST_BETWEEN_CLUSTERS = "https://istio.io/latest/docs/ops/diagnostic-tools/mult
     explained_by=("MC-TRUST-002", "MC-TRUST-003"),
 )
 def common_root(snapshot: Snapshot) -> Verdict:
-    """Every control plane's signing certificate verifies against the roots of every other one."""
+    """Every signing certificate verifies against the roots of every other control plane."""
     found = tuple(authorities(snapshot))
     roots = tuple(dict.fromkeys(root for authority in found for root in authority.roots))
     return verdict_from(
@@ -45,7 +45,7 @@ def _accepts(trusting: SigningAuthority, other: SigningAuthority) -> bool:
 
 
 def _strangers(snapshot: Snapshot, found: Sequence[SigningAuthority]) -> Iterator[Found]:
-    """One finding for each authority that has to change, of which there are as few as can be."""
+    """The fewest authorities that have to change, with a finding for each."""
     for authority in found:
         if not authority.roots:
             yield Gap(f'cluster "{authority.cluster}": there is no root certificate to compare')
@@ -97,7 +97,7 @@ def _stranger(
 
 
 def _half_replaced(snapshot: Snapshot, cluster: str) -> bool:
-    """Whether some proxies of a cluster started before its root was replaced, and some after."""
+    """Whether only some of a cluster's proxies were started since its root was replaced."""
     held = {frozenset(parse(one.roots)) for one in snapshot.clusters[cluster].proxies if one.roots}
     return len(held) > 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_istio_mc.checks import replies
+from pytest_istio_mc.checks import excuses
 from pytest_istio_mc.checks.apiserver import losses, observe, observe_istiods, observe_services
 from pytest_istio_mc.checks.apiserver.control_planes import restarted_control_plane, visible
 from pytest_istio_mc.checks.apiserver.facts import How, Loss
@@ -67,8 +67,8 @@ def judged_however_busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Else nothing that goes wrong there is held against a mesh.
     """
-    monkeypatch.setattr(replies, "CROWD", math.inf)
-    monkeypatch.setattr(replies, "STANDSTILL_CROWD", math.inf)
+    monkeypatch.setattr(excuses, "CROWD", math.inf)
+    monkeypatch.setattr(excuses, "STANDSTILL_CROWD", math.inf)
     for module in (losses, observe):
         monkeypatch.setattr(module, "BACK_OFF_SECONDS", 0.0)
 

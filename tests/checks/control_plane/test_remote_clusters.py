@@ -37,7 +37,8 @@ def another_control_plane(snapshot: Snapshot) -> Snapshot:
 
 def a_primary_that_manages_no_remotes(snapshot: Snapshot) -> Snapshot:
     (istiod,) = snapshot.clusters["cluster1"].istiods
-    environment = {**istiod.environment, "EXTERNAL_ISTIOD": ""}
+    environment = {**istiod.environment}
+    del environment["EXTERNAL_ISTIOD"]
     return changed(snapshot, "cluster1", istiods=(replace(istiod, environment=environment),))
 
 
@@ -94,8 +95,8 @@ def a_name_instead_of_an_address(snapshot: Snapshot) -> Snapshot:
 
 def gateway_without_istiod(snapshot: Snapshot) -> Snapshot:
     def without(proxy: ProxyFacts) -> ProxyFacts:
-        chains = {port: found for port, found in proxy.chains.items() if port == "15443"}
-        return replace(proxy, chains=chains)
+        kept = [port for port in proxy.chains if port not in ("15012", "15017")]
+        return replace(proxy, chains={port: proxy.chains[port] for port in kept})
 
     proxies = tuple(map(without, snapshot.clusters["cluster1"].proxies))
     return changed(snapshot, "cluster1", proxies=proxies)

@@ -179,6 +179,21 @@ def secret_that_leads_to_its_own_cluster(mesh: FakeMesh) -> None:
     mesh[1].objects["Secret"].append(remote_secret(mesh[1], key="cluster9"))
 
 
+@fault(
+    "MC-ACCESS-007",
+    "res-replicas-disagree",
+    "cluster1",
+    "cluster2",
+    remedy="delete pod istiod-1-b",
+)
+def a_replica_that_lacks_the_endpoints_of_another_cluster(mesh: FakeMesh) -> None:
+    replica = mesh.add_replica(1)
+    shards = mesh[1].answers[(replica, 8080, "/debug/endpointShardz")]
+    for by_namespace in shards.values():
+        for entry in by_namespace.values():
+            entry["Shards"].pop("Kubernetes/cluster2", None)
+
+
 @pytest.mark.parametrize("case", fault.cases)
 def test_a_fault_is_the_one_root_cause(case: Case) -> None:
     case.assert_one_root_cause()
