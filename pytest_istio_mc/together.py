@@ -45,7 +45,7 @@ def for_each(
 def try_each(
     work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None
 ) -> list[Result]:
-    """The same for work that must not be left out, such as a removal: the rest is done, too.
+    """The same for work that must not be left out, such as removals.
 
     The first exception is raised once all has been tried.
     """

@@ -165,3 +165,16 @@ def test_no_module_is_longer_than_a_head_can_hold() -> None:
     }
 
     assert long == {}
+
+
+def test_docstrings_begin_with_one_short_line() -> None:
+    long = [
+        f"{module}.{getattr(node, 'name', '')}: {first}"
+        for module, file in modules().items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and (first := (ast.get_docstring(node) or "").partition("\n\n")[0])
+        and (len(first.split()) > 16 or "\n" in first)
+    ]
+
+    assert long == []

@@ -133,7 +133,7 @@ def checks_below(
 
 
 def symptoms(causes: tuple[RootCause, ...]) -> dict[str, str]:
-    """Each explained check that is no root cause, with the check of the first that explains it."""
+    """Each explained check that is no root cause, with the one explaining it first."""
     roots = {cause.check for cause in causes}
     found: dict[str, str] = {}
     for cause in causes:

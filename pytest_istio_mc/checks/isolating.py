@@ -17,7 +17,7 @@ _DEMAND = "PeerAuthentication.security.istio.io"
 
 @dataclass(frozen=True)
 class Intention:
-    """A setting that explains why a proxy sees no other cluster, and how to take it back."""
+    """A setting that hides other clusters from a proxy, and how to take it back."""
 
     fault: str
     summary: str

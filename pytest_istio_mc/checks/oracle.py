@@ -81,7 +81,7 @@ class Expected:
 
 
 def ways(spec: MeshSpec, source: ClusterSpec) -> tuple[Way, ...]:
-    """Whom the workloads of a cluster must reach under one name, in the order of the spec.
+    """Whom the workloads of a cluster must reach under one name, in order.
 
     - Every cluster with workloads, by whatever control plane it is served.
     - In federated meshes, whose names differ, only the cluster itself.
@@ -188,7 +188,7 @@ def ready_instances(
 
 
 def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
-    """Number and name of every TCP port of the probe service, by the first cluster that has it."""
+    """Number and name of every TCP port of the probe service."""
     probes = snapshot.require_probes()
     for cluster in snapshot:
         item = cluster.found("Service", probes.service, probes.namespace)

@@ -124,7 +124,7 @@ def _configuration(kind: str, name: str, spec: Mapping[str, Any]) -> manifests.M
 
 
 def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -> None:
-    """Delete all of them, the last ones first, some at a time; an error does not stop the rest."""
+    """Delete all of them, last ones first; an error does not stop the rest."""
 
     def delete(manifest: manifests.Manifest) -> None:
         kind, group = manifest["kind"], str(manifest["apiVersion"]).rpartition("/")[0]

@@ -70,7 +70,7 @@ class Meshes:
             self._provision_next()
 
     def is_last_on(self, report: pytest.TestReport) -> bool:
-        """Under xdist: whether a report was the last one on the mesh at hand, and others wait."""
+        """Whether a report was the last one on this mesh, and others wait (xdist)."""
         certification = self.of(report)
         ended = ("teardown", "???")  # pytest-xdist's word for a test that killed its worker
         if certification is None or report.when not in ended:

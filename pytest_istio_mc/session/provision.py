@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A mesh that is ready to be judged, its snapshot, and why it has no probes (else empty)."""
+    """A mesh ready to be judged, its snapshot, and why probes lack (else empty)."""
 
     mesh: Mesh
     snapshot: Snapshot

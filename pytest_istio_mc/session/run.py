@@ -149,7 +149,7 @@ class Run:
             return self._gateways
 
     def judge(self, check: Check) -> tuple[Verdict, float]:
-        """The verdict of a check, and for how many seconds it was observed before it was asked."""
+        """The verdict of a check, and the seconds of observation before its test."""
         if not check.sees:
             return check.judge(self.read_snapshot()), 0.0
         seen, before = [], 0.0
@@ -175,13 +175,16 @@ class Run:
     def _once(self, observe: Observe) -> Any:
         """What an observer gives, made once in all processes of a run unless it fails.
 
-        Only for checks that run alone: nobody else comes to it while the first one observes.
+        - Only for checks that run alone: nobody else comes to it while the first one observes.
+        - An observer that does not say what it returns is asked again in each process.
         """
         from ..plain import from_plain, to_plain
 
+        kind = get_type_hints(observe).get("return")
+        if kind is None:
+            return observe(self)
         file = self.folder / f"{self.topology}-{observe.__module__}.{observe.__qualname__}.json"
         if file.exists():
-            kind = get_type_hints(observe)["return"]
             return from_plain(kind, json.loads(file.read_text()))
         seen = observe(self)
         file.write_text(json.dumps(to_plain(seen)))
@@ -189,7 +192,7 @@ class Run:
 
     @property
     def lost(self) -> str:
-        """Why the mesh is not to be judged any more, in a line; empty while it is."""
+        """Why the mesh cannot be judged any more; empty while it can."""
         return str(GivenUp(self._gone)) if self._gone else ""
 
     def give_up(self, why: MeshError) -> None:
@@ -215,7 +218,7 @@ class Run:
         self._open.close()
 
     def publish(self) -> None:
-        """Tell the workers of xdist of the mesh, or why there is none, by a file of plain JSON."""
+        """Tell workers of xdist of the mesh, or why there is none, by file."""
         document = {
             "run_id": self.run_id,
             "mesh": self.mesh.to_dict() if self.mesh else None,

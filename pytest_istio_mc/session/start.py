@@ -1,4 +1,4 @@
-"""Start: a pytest process takes part in a session, as owner of its meshes or as a worker."""
+"""Start: a pytest process takes part, as owner of meshes or as worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ topologies for ever.
 
 
 def take_part(config: pytest.Config, assignment: Assignment, provider: Provider) -> None:
-    """Register what this process does: own the meshes, or attach to them as a worker of xdist."""
+    """Register what this process does: own meshes, or attach to them as a worker."""
     for name in FIXTURES:
         config.pluginmanager.import_plugin(f"pytest_istio_mc.fixtures.{name}")
     worker: dict[str, str] | None = getattr(config, "workerinput", None)

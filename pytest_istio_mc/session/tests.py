@@ -91,7 +91,7 @@ class Tests:
         )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make every test on a mesh once for each topology; a single one stays out of its id."""
+        """Make every test once for each topology; a single one stays out of ids."""
         marked = metafunc.definition.get_closest_marker(MARKER) is not None
         if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
             return

@@ -1,4 +1,4 @@
-"""Judges of control planes while a cluster is lost: restarted ones start, and all of them tell."""
+"""Judges of control planes while a cluster is lost: they start, and they tell."""
 
 from __future__ import annotations
 

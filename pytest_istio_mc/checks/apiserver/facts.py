@@ -1,4 +1,4 @@
-"""Facts of losses: what was seen while an API server was lost, and after it was back."""
+"""Facts of losses: what was seen meanwhile and afterwards."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Push:
 
 @dataclass(frozen=True)
 class Delay:
-    """How long a source had to wait for a change; None where it did not come about.
+    """How long a source waited for a change; None where it never came.
 
     - ``seconds`` count from what was done: a loss mended, a secret removed or added.
     - ``after_endpoint_seconds`` count from when a new endpoint was there.
@@ -182,7 +182,7 @@ def _requests(timeline: Timeline, purpose: Purpose, source: str) -> Iterator[Flo
 def first_answered(
     timeline: Timeline, purpose: Purpose, source: str, cluster: str, since: float
 ) -> float | None:
-    """When a cluster's answer first came to a source after a moment; None if it never did.
+    """When a cluster first answered a source after a moment; None if never.
 
     A stream says nothing: it stays where it is.
     """

@@ -143,7 +143,7 @@ def _ejected(here: Here, loss: Loss, after: Flow, last: float) -> Iterator[Found
     needs=KILLING,
 )
 def configuration_goes_on(here: Here, loss: Loss | None) -> Verdict:
-    """A route applied elsewhere in the loss is in force in every proxy of that control plane."""
+    """A route applied elsewhere meanwhile is in force in that control plane's proxies."""
     if loss is None:
         return not_applicable(NOBODY)
     pushed = f"a route applied meanwhile was in force in {pushes_in_words(loss)}"

@@ -98,7 +98,7 @@ def _show_endpoints(here: Here, source: str) -> str:
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:
-    """How long until only the pushed route's cluster answered a source; None if not in the loss."""
+    """Seconds until only the pushed route's cluster answered; None if not in time."""
     for flow in _pushed(loss, push, source):
         first = flow.steady_from(
             10, lambda record: record.cluster == push.config_cluster, push.when

@@ -123,7 +123,7 @@ def _lose(site: Site, how: How, lost: str, *, restart: str = "") -> Loss:
 
 
 def primary(site: Site) -> Loss | None:
-    """The API server of a primary gone, and its control plane out of reach of its remotes."""
+    """The API server of a primary gone, its control plane out of remotes' reach."""
     spec, kubes, faults = site.here.mesh.spec, site.kubes(), site.faults()
     lost = primary_to_lose(spec)
     if lost is None:
@@ -207,7 +207,7 @@ def _lost(faults: Faults, how: How, cluster: str) -> Iterator[None]:
 def _meanwhile(
     site: Site, running: Running, services: Services, lost: str
 ) -> tuple[tuple[Push, ...], float]:
-    """Push a route in every other config cluster, then let the endpoint in the lost cluster die.
+    """Push a route in every other config cluster, then kill the lost cluster's endpoint.
 
     Gives the pushes, and when the endpoint died.
     """
@@ -268,7 +268,7 @@ def _wait_in_force(
 
 
 def _add_endpoint(traffic: Traffic, kube: Kube, services: Services, lost: str) -> float:
-    """Add an endpoint to the late service in the cluster that was lost; gives when that was."""
+    """Add an endpoint to the late service in the lost cluster; when that was."""
     namespace, pod = traffic.probes.namespace, traffic.probes.servers(lost)[0]
     endpoint = late_endpoint(services.late, pod, namespace)
     kube.apply(endpoint, namespace=namespace)

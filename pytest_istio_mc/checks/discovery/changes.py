@@ -150,7 +150,7 @@ def _cells(mesh: Mesh, seen: EndpointChanges) -> Iterator[tuple[EndpointChange, 
 
 
 def _gap(change: EndpointChange, flows: tuple[Flow, ...]) -> list[Found]:
-    """Why nothing can be told: nothing was sent, or from a machine too busy to judge time-outs."""
+    """Why nothing can be told: nothing was sent, or the machine was too busy."""
     line = Timeline(flows)
     if not line.requests:
         where = f"{change.host}, whose endpoints are in {change.target}"

@@ -68,7 +68,7 @@ class EndpointChange:
 
 @dataclass(frozen=True)
 class Unready:
-    """What was not so at the start, so that nothing was changed, and what was seen instead.
+    """What was not ready at the start, and what was seen instead.
 
     - ``source`` had no answer from ``target``, or did not know the service of ``target``.
     - No ``target``: all answered, and other requests failed.

@@ -27,7 +27,7 @@ from .facts import GatewayLoss
 
 
 def gateway_lost(site: Site) -> tuple[GatewayLoss, ...]:
-    """One pod of the last gateway lost: with as many as it had, then, if that was one, with two.
+    """One pod of the last gateway lost: as it stands, and with two pods.
 
     Requests go on meanwhile from every other network to a service that is only behind it.
     """

@@ -1,4 +1,4 @@
-"""Hops: how each hop of a path is examined in a snapshot, in the order of a request."""
+"""Hops: examine each hop of a path in a snapshot, in order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _dns(path: PathFacts) -> Hop:
 
 
 def _resolver(path: PathFacts) -> tuple[str, str]:
-    """The DNS server of the client's pod, and the command that shows what is wrong with it."""
+    """The DNS server of the client's pod, and the command that examines it."""
     commands, source = path.commands, path.source
     try:
         captured = str(path.client.metadata.get("DNS_CAPTURE", "")).lower() == "true"
@@ -105,7 +105,7 @@ def _endpoint(path: PathFacts) -> Hop:
 
 
 def _why_missing(path: PathFacts, remedy: str) -> tuple[str, str]:
-    """Why a client has no endpoint of the target, as far as is known, and what to do about it."""
+    """Why a client has no endpoint of the target, and what to do."""
     if not path.instances:
         pods = path.commands.kubectl(path.target, "get pods -o wide", path.client.namespace)
         return f"no instance is ready in {path.target}", pods

@@ -51,7 +51,7 @@ _CONNECTING = (
 def symptoms_by_hop(
     requests: Sequence[Request], handshakes: Sequence[TlsHandshake], *, gateway: bool
 ) -> dict[str, str]:
-    """What the failures among these say, by the hop that they are about; the first of each kind.
+    """The first failure of each hop, in words.
 
     With a ``gateway`` on the path, connections are made to that.
     """

@@ -1,4 +1,4 @@
-"""Trace: the hops of a path from a client to a cluster's servers, and the first broken one."""
+"""Trace: the hops from a client to a cluster's servers, up to the broken one."""
 
 from __future__ import annotations
 

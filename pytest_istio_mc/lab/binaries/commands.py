@@ -151,7 +151,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def ends_with_parent() -> list[str]:
-    """The words in front of a command that must end with us, even when we are killed.
+    """The words before a command that must end with us, even when killed.
 
     - They need util-linux; there are none where that is missing.
     - The kernel tells only of deaths after the request (prctl(2), PR_SET_PDEATHSIG): an earlier one

@@ -73,7 +73,7 @@ def peer_chain(sock: ssl.SSLSocket) -> list[bytes]:
 
 
 def await_refusal(sock: ssl.SSLSocket, seconds: float) -> None:
-    """Raise the refusal of the client certificate by a TLS 1.3 server, if it comes in time.
+    """Raise a TLS 1.3 server's refusal of the client certificate, if it comes.
 
     It refuses after the handshake. Nothing must have been sent: a server that closes with
     something unread resets the connection, and proxies on the way drop the alert.
