@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     told = "also look for namespaces of dead runs in the clusters of this kubeconfig"
     command.add_argument("--kubeconfig", help=told)
     command.set_defaults(run=_sweep)
+    told = "list the pages of the documentation, or print one of them"
+    command = commands.add_parser("docs", help=told)
+    told = "a page or file, such as attach.md or attach-clusterrole.yaml"
+    command.add_argument("page", nargs="?", help=told)
+    command.set_defaults(run=_docs)
     return parser
 
 
@@ -99,6 +104,25 @@ def _lab_parser(commands: Any) -> None:
     actions.add_parser("doctor", help=told).set_defaults(run=_doctor)
     told = "build the lab's binaries and images now instead of in the first run"
     actions.add_parser("build", help=told).set_defaults(run=_build)
+
+
+def _docs(parsed: argparse.Namespace) -> int:
+    package = Path(__file__).parent
+    shipped, checkout = package / "docs", package.parent / "docs"
+    folder = shipped if shipped.is_dir() else checkout
+    pages = {file.name: file for file in sorted(folder.iterdir()) if file.suffix != ".svg"}
+    if parsed.page is None:
+        for name, file in pages.items():
+            print(
+                f"{name:<24} {file.read_text(encoding='utf-8').partition(chr(10))[0].strip('# ')}"
+            )
+        print(f"\nin {folder}; istio-mc docs PAGE prints one")
+        return GOOD
+    if parsed.page not in pages:
+        known = ", ".join(pages)
+        raise UsageProblem(parsed.page, "is no page of the documentation", advice=f"one of {known}")
+    print(pages[parsed.page].read_text(encoding="utf-8"), end="")
+    return GOOD
 
 
 def _progress() -> Progress:

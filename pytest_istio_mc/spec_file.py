@@ -122,5 +122,5 @@ def _text(
 
 
 def _refuse(source: str, detail: str) -> UsageProblem:
-    advice = "see docs/mesh-spec.md; nothing was started"
+    advice = "`istio-mc docs mesh-spec.md` has every key; nothing was started"
     return UsageProblem(source, f"malformed: {detail}", advice=advice)

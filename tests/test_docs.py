@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from pytest_istio_mc.checks.catalogue import AREAS, Profile, known_checks
+from pytest_istio_mc.cli import main
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.spec_file import CLUSTER_KEYS, TOP_LEVEL_KEYS, spec_of
 from pytest_istio_mc.topologies import known as known_topologies
@@ -275,12 +276,14 @@ def test_no_page_names_a_folder_of_the_machine_it_was_written_on(page: Path) -> 
     assert not re.search(r"/root/|/work/|/tmp/", page.read_text())
 
 
-def test_errors_that_name_a_page_name_one_that_exists() -> None:
+def test_pages_that_texts_name_exist(capsys: pytest.CaptureFixture[str]) -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "pytest_istio_mc").rglob("*.py"))
-    named = set(re.findall(r"docs/[\w-]+\.\w+", sources))
+    named = set(re.findall(r"`istio-mc docs ([\w.-]+)`", sources))
 
     assert named
-    assert [page for page in named if not (ROOT / page).is_file()] == []
+    for page in named:
+        assert main(["docs", page]) == 0
+        assert capsys.readouterr().out == (DOCS / page).read_text()
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -304,7 +307,7 @@ def test_prose_is_within_100_columns(page: Path) -> None:
     assert long == []
 
 
-def main() -> None:
+def write_tables() -> None:
     """Write the generated tables into the pages."""
     for name, (page, make) in GENERATED.items():
         text = page.read_text()
@@ -313,4 +316,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_tables()

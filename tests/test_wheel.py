@@ -161,6 +161,14 @@ def test_the_list_and_the_plan_need_no_cluster(installed: Path, tmp_path: Path) 
     assert "checks would be judged" in planned.stdout
 
 
+def test_the_documentation_is_installed(installed: Path, tmp_path: Path) -> None:
+    listed = run(installed / "istio-mc", "docs", folder=tmp_path)
+    rights = run(installed / "istio-mc", "docs", "attach-clusterrole.yaml", folder=tmp_path)
+
+    assert str(installed.parent / "lib") in listed.stdout
+    assert rights.stdout == (ROOT / "docs" / "attach-clusterrole.yaml").read_text()
+
+
 def test_suites_without_a_mesh_say_what_is_missing(installed: Path, tmp_path: Path) -> None:
     result = run(installed / "python", *PYTEST, *SUITES, folder=tmp_path)
 
