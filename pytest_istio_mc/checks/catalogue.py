@@ -116,7 +116,7 @@ class Kind(Enum):
     FAULT = "fault"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """One check: a stable id, one sentence, its judge, and what it needs.
 
@@ -140,7 +140,11 @@ class Check:
     probed: bool = False
     needs: tuple[str, ...] = ()
     sees: tuple[Observe, ...] = ()
-    judge: Callable[..., Verdict] = field(default=lambda *_: _no_judge(), compare=False, repr=False)
+    judge: Callable[..., Verdict] = field(default=lambda *_: _no_judge(), compare=False)
+
+    def __repr__(self) -> str:
+        """Its id: a parameter of tests, which must be the same in every run for histories."""
+        return self.id
 
     @property
     def area(self) -> str:

@@ -5,11 +5,13 @@ Does nothing, and fails nothing, where Allure is missing.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 from uuid import uuid4
 
@@ -44,11 +46,21 @@ def label(item: pytest.Item, check: Check, topology: str) -> None:
     for kind, value in labels.items():
         item.add_marker(pytest.mark.allure_label(value, label_type=kind))
     item.add_marker(pytest.mark.allure_link(check.spec_url, name="specification", link_type="link"))
-    function = getattr(item, "obj", None)
-    if function is not None:
+    if isinstance(item, pytest.Function):
         # what @allure.title sets; braces are its placeholders
         title = f"{check.id} {check.title}".replace("{", "{{").replace("}", "}}")
-        function.__dict__["__allure_display_name__"] = title
+        item.obj = _own(item.obj)
+        item.obj.__dict__["__allure_display_name__"] = title
+
+
+def _own(function: Any) -> Any:
+    """A test function of its own for an item: those of an area share one, with one title."""
+    if not isinstance(function, FunctionType):
+        return function
+    where, closure = function.__globals__, function.__closure__
+    own = FunctionType(function.__code__, where, argdefs=function.__defaults__, closure=closure)
+    own.__kwdefaults__ = function.__kwdefaults__
+    return functools.update_wrapper(own, function)
 
 
 def show(verdict: Verdict) -> None:

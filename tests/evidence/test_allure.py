@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.evidence.allure import categories
 from tests.certifying import BROKEN, CERTIFY, HEALTHY, without_mesh_environment, write_suite
 
 pytest.importorskip("allure_pytest")
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "healthy"
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,32 @@ def steps(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def attachments(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and types of attachments."""
     return [(entry["name"], entry["type"]) for entry in result["attachments"]]
+
+
+def certified(pytester: pytest.Pytester, folder: str, *options: str) -> dict[str, dict[str, Any]]:
+    """The results of an area's suite on a recorded mesh, by the check's id."""
+    run = (f"--mesh-replay={RECORDED}", "--mesh-checks=MC-TRUST", f"--alluredir={folder}", *options)
+    pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", *run)
+    found = [json.loads(path.read_text()) for path in Path(folder).glob("*-result.json")]
+    return {result["name"].split()[0]: result for result in found}
+
+
+def test_the_checks_of_an_area_have_titles_parameters_and_histories_of_their_own(
+    pytester: pytest.Pytester,
+) -> None:
+    once = certified(pytester, "once")
+    again = certified(pytester, "again", "-n", "2")
+
+    trust = {id: check for id, check in known_checks().items() if check.area == "TRUST"}
+    assert {id: result["name"] for id, result in once.items()} == {
+        id: f"{id} {check.title}" for id, check in trust.items()
+    }
+    assert all(
+        {"name": "check", "value": id} in result["parameters"] for id, result in once.items()
+    )
+    histories = {id: result["historyId"] for id, result in once.items()}
+    assert len(set(histories.values())) == len(trust)
+    assert histories == {id: result["historyId"] for id, result in again.items()}
 
 
 def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester) -> None:
