@@ -88,3 +88,14 @@ def eventually(
         if now >= within_seconds:
             raise NotInTime(what, f"not so within {within_seconds:g} s", f"last seen: {seen}")
         time.sleep(min(every_seconds, max(0.0, within_seconds - now)))
+
+
+def awaited(
+    observe: Callable[[], T], until: Callable[[T], bool], *, within_seconds: float, what: str
+) -> tuple[T, float | None]:
+    """The first good observation and the seconds until it, or the last one and None."""
+    try:
+        converged = eventually(observe, until, within_seconds=within_seconds, what=what)
+    except NotInTime:
+        return observe(), None
+    return converged.value, converged.first_seconds

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_istio_mc.errors import KubeError, NotInTime
-from pytest_istio_mc.eventually import Timeouts, eventually
+from pytest_istio_mc.eventually import Timeouts, awaited, eventually
 
 
 def test_it_must_hold_often_enough_in_a_row() -> None:
@@ -43,3 +43,17 @@ def test_one_factor_scales_every_budget() -> None:
 
     assert doubled.request == Timeouts().request * 2
     assert doubled.remote_sync == Timeouts().remote_sync * 2
+
+
+def test_what_is_awaited_is_seen_with_the_seconds_it_took() -> None:
+    numbers = iter(range(10))
+
+    seen, seconds = awaited(lambda: next(numbers), lambda n: n == 2, within_seconds=5, what="two")
+
+    assert seen == 2
+    assert seconds is not None
+    assert seconds >= 0.2
+
+
+def test_what_never_comes_is_seen_as_it_is_in_the_end() -> None:
+    assert awaited(lambda: 1, lambda n: n == 2, within_seconds=0.05, what="two") == (1, None)

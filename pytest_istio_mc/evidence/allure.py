@@ -54,7 +54,7 @@ def label(item: pytest.Item, check: Check, topology: str) -> None:
 
 
 def _own(function: Any) -> Any:
-    """A test function of its own for an item: those of an area share one, with one title."""
+    """A copy of a test function for one item: those of an area share one function."""
     if not isinstance(function, FunctionType):
         return function
     where, closure = function.__globals__, function.__closure__

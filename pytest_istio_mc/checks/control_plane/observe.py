@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import KubeError, MeshError, NotInTime, ObservationError
-from ...eventually import eventually
+from ...eventually import awaited, eventually
 from ...istio_names import ISTIOD_PODS, NETWORK_LABEL, NETWORKING_API, REVISION_LABEL
 from ...observations import Ending, Request
 from ...probes import manifests, workloads
@@ -60,16 +60,14 @@ def _in_place(traffic: Traffic, namespace: str) -> tuple[tuple[ConfigInForce, ..
         )
 
     what = "configuration in force where it is read"
-    try:
-        converged = eventually(observe, is_right, within_seconds=budget, what=what)
-    except NotInTime:
-        return observe(), None
-    seconds = converged.first_seconds
+    seen, seconds = awaited(observe, is_right, within_seconds=budget, what=what)
+    if seconds is None:
+        return seen, None
     watch, what = max(WATCH_SECONDS, seconds), "configuration elsewhere"
     try:
-        eventually(observe, lambda seen: not is_right(seen), within_seconds=watch, what=what)
+        eventually(observe, lambda now: not is_right(now), within_seconds=watch, what=what)
     except NotInTime:  # as it should be: for all that time it stayed where it belongs
-        return converged.value, seconds
+        return seen, seconds
     return observe(), seconds
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import NotInTime
-from ...eventually import eventually
+from ...eventually import awaited, eventually
 from ...mesh import ProbePod
 from ...observations import Protocol, Request
 from ...probes import manifests
@@ -82,11 +81,11 @@ def headless_calls(site: Site) -> tuple[tuple[HeadlessName, ...], float | None]:
 
     with _gone_at_the_end(traffic, kubes, dict.fromkeys(clusters, SERVICE)):
         for_each(install, clusters)
-        calls, seconds = _until(
+        calls, seconds = awaited(
             lambda: call(next(patiences)),
             _all_reached,
-            budget,
-            "a headless service's instances to answer",
+            within_seconds=budget,
+            what="a headless service's instances to answer",
         )
         return tuple(for_each(name, clusters)), seconds
 
@@ -152,24 +151,13 @@ def services_elsewhere(site: Site) -> tuple[tuple[Elsewhere, ...], float | None]
 
     with _gone_at_the_end(traffic, kubes, services):
         for_each(install, services)
-        return _until(
+        return awaited(
             lambda: tuple(traffic.from_each(pairs, ask)),
             # until its sidecar knows the name, a client gets to whoever has the address
             lambda calls: all(call.answered_there for call in calls),
-            traffic.timeouts.endpoint_propagation,
-            "services of other clusters answer",
+            within_seconds=traffic.timeouts.endpoint_propagation,
+            what="services of other clusters answer",
         )
-
-
-def _until(
-    observe: Callable[[], T], settled: Callable[[T], bool], budget: float, what: str
-) -> tuple[T, float | None]:
-    """Observe until settled, for so long at most: the last observation, and the seconds it took."""
-    try:
-        converged = eventually(observe, settled, within_seconds=budget, what=what)
-    except NotInTime:
-        return observe(), None
-    return converged.value, converged.first_seconds
 
 
 @contextmanager

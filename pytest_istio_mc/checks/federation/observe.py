@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
-from ...errors import NotInTime
-from ...eventually import eventually
+from ...eventually import awaited
 from ...istio_names import NETWORKING_API
 from ...observations import Path, Plaintext, TlsHandshake, Trial
 from ...probes import manifests, objects, workloads
@@ -56,7 +55,8 @@ def imported_calls(site: Site) -> tuple[tuple[Imported, ...], float | None]:
                     kubes[source].apply(*_import(traffic, way), namespace=namespace)
 
         for_each(install, [cluster.name for cluster in mesh.spec.data_planes])
-        return _until(observe, all_answered, traffic.timeouts.config_propagation)
+        within, what = traffic.timeouts.config_propagation, "answers across meshes"
+        return awaited(observe, all_answered, within_seconds=within, what=what)
 
 
 def not_exported(site: Site) -> tuple[Trial, ...]:
@@ -81,7 +81,12 @@ def not_exported(site: Site) -> tuple[Trial, ...]:
         source, target, way = one
         if way is None:
             return Trial(source, target, None)
-        known, _ = _until(lambda: call(way, EXPORTED), lambda seen: seen.answer is not None, budget)
+        known, _ = awaited(
+            lambda: call(way, EXPORTED),
+            lambda seen: seen.answer is not None,
+            within_seconds=budget,
+            what="an answer from an exported service",
+        )
         refused: tuple[TlsHandshake | Plaintext, ...] = (call(way, KEPT),)
         return Trial(source, target, way, refused, (known,))
 
@@ -93,21 +98,6 @@ def not_exported(site: Site) -> tuple[Trial, ...]:
     made = {cluster.name: services for cluster in mesh.spec.data_planes}
     with objects.present(site.kubes(), traffic.probes.namespace, made):
         return tuple(traffic.from_each(ways, attempt))
-
-
-def _until(
-    observe: Callable[[], T], good: Callable[[T], bool], within_seconds: float
-) -> tuple[T, float | None]:
-    """What is seen once it is good, and the seconds until then.
-
-    Where it never is, what was seen last, and None.
-    """
-    what = "answers across meshes"
-    try:
-        converged = eventually(observe, good, within_seconds=within_seconds, what=what)
-    except NotInTime:
-        return observe(), None
-    return converged.value, converged.first_seconds
 
 
 def _imported_name(traffic: Traffic, target: str) -> str:
