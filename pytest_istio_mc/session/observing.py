@@ -49,7 +49,7 @@ class Observations:
             made = self._made[key] = Future()
             try:
                 made.set_result(_timed(observe))
-            except Exception as error:
+            except BaseException as error:  # a skip or Ctrl-C, too: who asks again must not wait
                 made.set_exception(error)
         return self._made[key].result()
 

@@ -73,3 +73,14 @@ def test_closing_makes_no_more_and_forgets_all() -> None:
     observations.close()
 
     assert observations.result("first", lambda: "anew").value == "anew"
+
+
+def test_what_was_interrupted_is_so_for_whoever_asks_again() -> None:
+    observations = Observations(2)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            observations.result("key", interrupted)
