@@ -78,6 +78,7 @@ def _start(mesh: Mesh, steps: Sequence[Step], for_seconds: float) -> subprocess.
     )
     document = {
         "kubeconfig": mesh.spec.kubeconfig,
+        "disposable": mesh.disposable,
         "contexts": {cluster.name: cluster.context for cluster in mesh.spec},
         "undo": to_list(steps),
         "for_seconds": for_seconds,

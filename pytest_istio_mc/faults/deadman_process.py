@@ -13,6 +13,7 @@ import json
 import os
 import select
 import time
+from pathlib import Path
 from typing import Any
 
 from ..errors import MeshError
@@ -45,7 +46,9 @@ def main() -> int:
             left[0].run(kubes)
             del left[0]
         except MeshError:
-            if time.monotonic() > deadline:
+            # clusters that end with the run take their kubeconfig with them
+            ended = document["disposable"] and not Path(document["kubeconfig"]).exists()
+            if ended or time.monotonic() > deadline:
                 return 2
             time.sleep(1.0)
     return 1
