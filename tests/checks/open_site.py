@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_istio_mc.checks.site import Here
 from pytest_istio_mc.eventually import Timeouts
@@ -13,7 +13,8 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
 from pytest_istio_mc.probes.paths import gateway_addresses
 from pytest_istio_mc.probes.traffic import Traffic
-from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
+from pytest_istio_mc.snapshot import Snapshot
+from tests.checks.live_mesh import here
 
 TIMEOUTS = Timeouts()
 
@@ -32,11 +33,7 @@ class OpenSite:
     @property
     def here(self) -> Here:
         """Without a snapshot, one that knows nothing."""
-        empty = {cluster.name: ClusterSnapshot(cluster.name) for cluster in self.mesh.spec}
-        nothing = Snapshot(
-            self.mesh.spec, self.mesh.run_id, "2026-11-21T09:00:00+00:00", empty, self.mesh.probes
-        )
-        return Here(self.mesh, self.snapshot or nothing, self.timeouts)
+        return replace(here(self.mesh, self.snapshot), timeouts=self.timeouts)
 
     def kubes(self) -> Mapping[str, Kube]:
         return self.open_kubes
