@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -74,6 +75,17 @@ class Connection:
         wait = timeout_seconds or self._timeout_seconds
         with self._answer(method, path, query, body, content_type, wait) as answer:
             return bytes(answer.data)
+
+    def date(self) -> float:
+        """The ``Date`` of an answer (RFC 9110), in seconds since the epoch."""
+        wait = self._timeout_seconds
+        with self._answer("GET", "/version", (), None, "", wait) as answer:
+            text = answer.headers.get("Date", "")
+            answer.drain_conn()
+        try:
+            return parsedate_to_datetime(text).timestamp()
+        except ValueError as error:
+            raise KubeError(self.thing, "its answers have no date", text) from error
 
     def lines(self, path: str, query: Query, *, timeout_seconds: float) -> Iterator[bytes]:
         """The lines of an answer as they come, until it ends.

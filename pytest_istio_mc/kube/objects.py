@@ -40,6 +40,13 @@ class Objects:
         """The apiserver's version, as ``v1.36.1``."""
         return str(self.get_path("/version")["gitVersion"])
 
+    def now(self) -> float:
+        """The API server's clock, in seconds since the epoch, exact to a second.
+
+        It is the clock that machines share which know nothing of each other.
+        """
+        return self._connection.date()
+
     def get_path(self, path: str, **query: str) -> Any:
         """GET of any path of the API: JSON, or else text."""
         return _parsed(self._connection.request("GET", path, tuple(query.items())))
@@ -130,10 +137,14 @@ class Objects:
         namespace: str | None = None,
         *,
         grace_seconds: int | None = None,
+        uid: str = "",
+        resource_version: str = "",
     ) -> None:
         """Ask for an object's deletion; an absent one is fine.
 
-        Does not wait: a pod takes the time that it asks for, or ``grace_seconds``.
+        - Does not wait: a pod takes the time that it asks for, or ``grace_seconds``.
+        - With ``uid`` or ``resource_version`` only that very object is deleted, as it was read;
+          status 409 says that it is another one, or was changed since.
         """
         resource = self._kinds.named(kind)
         if resource is None:
@@ -141,6 +152,9 @@ class Objects:
         options: Json = {"propagationPolicy": "Background"}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if demanded := {key: value for key, value in preconditions.items() if value}:
+            options["preconditions"] = demanded
         try:
             self._connection.request("DELETE", resource.path(namespace, name), (), options)
         except KubeError as error:

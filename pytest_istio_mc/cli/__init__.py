@@ -1,0 +1,50 @@
+"""``istio-mc``: labs that stay, sweeping and comparisons from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import MeshError, UsageProblem
+from . import lab, reading, sweep
+from .shared import GOOD, UNKNOWN, USAGE, WORSE
+
+__all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except UsageProblem as problem:
+        print(f"istio-mc: {problem}", file=sys.stderr)
+        return USAGE
+    except MeshError as error:
+        print(f"istio-mc: {error}", file=sys.stderr)
+        return UNKNOWN
+    except KeyboardInterrupt:
+        print("istio-mc: interrupted; what was begun has been taken down", file=sys.stderr)
+        return UNKNOWN
+    except BrokenPipeError:
+        return GOOD
+    except OSError as error:
+        print(f"istio-mc: cannot go on: {error}", file=sys.stderr)
+        return UNKNOWN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="istio-mc",
+        description="Labs, snapshots and certificates of Istio multi-cluster meshes. "
+        "The checks themselves run in pytest: "
+        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=NAME",
+        epilog="Exit codes: 0 good, 1 not conformant or worse, 2 wrong usage, "
+        "3 could not find out.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    lab.add_parser(commands)
+    reading.add_parsers(commands)
+    sweep.add_parser(commands)
+    return parser

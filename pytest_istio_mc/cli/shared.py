@@ -1,0 +1,29 @@
+"""What all commands share: exit codes, progress, reading documents."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageProblem
+from ..progress import Progress
+
+GOOD, WORSE, USAGE, UNKNOWN = 0, 1, 2, 3
+"""Exit codes: good, not conformant or worse, wrong usage, could not find out."""
+
+
+def progress() -> Progress:
+    """Progress on standard error."""
+    return Progress(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def document(path: Path) -> Any:
+    """A YAML or JSON file's content; :class:`UsageProblem` where it is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        advice = "give a YAML or JSON file"
+        raise UsageProblem(str(path), "cannot be read", str(error), advice=advice) from error
