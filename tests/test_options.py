@@ -149,8 +149,14 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             '"gamma" is not in the mesh.*valid are: alpha, beta',
         ),
         ({"spec": "absent.yaml"}, "--mesh-spec: .*absent.yaml cannot be read"),
-        ({"spec": "broken.yaml"}, "--mesh-spec: .*broken.yaml is neither YAML nor JSON"),
-        ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
+        (
+            {"spec": "broken.yaml"},
+            "--mesh-spec: .*broken.yaml cannot be read: is neither YAML nor JSON: line 2",
+        ),
+        (
+            {"spec": "list.yaml"},
+            "--mesh-spec .*list.yaml: malformed: the document: expected an object, found a list",
+        ),
         (
             {"spec": "ring.yaml"},
             f'ring.yaml describes "ring", --mesh-topology says "{NAME}".*--mesh-topology=ring',

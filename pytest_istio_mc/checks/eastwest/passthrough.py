@@ -63,8 +63,7 @@ def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
     return [
         (cluster, service)
         for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
-        if service in snapshot.clusters[cluster.name].east_west_services()
+        for service in snapshot.clusters[cluster.name].east_west_services()
     ]
 
 
