@@ -1,4 +1,4 @@
-"""Dates and spells of time that others wrote: read so that no number is too large for them."""
+"""Dates and spells of time that others wrote; no number is too large for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = timedelta(days=1_000_000)
 
 
 def moment_of(seconds: float) -> datetime:
-    """The moment of Unix seconds, also of such as no calendar has (a JWT's ``exp`` of 1e18)."""
+    """The moment of Unix seconds; of 1e18 seconds, which no calendar has, the last one."""
     if math.isnan(seconds):
         return FIRST
     bounded = min(max(seconds, FIRST.timestamp()), LAST.timestamp())
@@ -33,7 +33,7 @@ def spell_of(seconds: float) -> timedelta:
 
 
 def parsed_moment(text: str) -> datetime | None:
-    """The moment of an ISO 8601 text; None where it is none, has no zone or is out of bounds."""
+    """The moment of an ISO 8601 text; None without a zone or out of bounds, too."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Files that others made: read only as far as a cap, and only where they are regular files."""
+"""Files that others made: regular ones only, and read no further than a cap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool itself: its name and version, and what to say of what a newer one wrote."""
+"""The tool itself: its version, and what to say of what a newer one wrote."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
     text = to_text(report, path.suffix)
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".mesh-report.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()

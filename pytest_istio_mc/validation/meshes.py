@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..settings import Given
+from ..settings import Given, expanded
 from ..spec import ClusterSpec, MeshSpec, with_contexts
 from ..spec_file import spec_of
 from .refusals import is_folder, read_document, refuse
@@ -114,7 +114,7 @@ def _kubeconfig(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping
         return os.pathsep.join(str(folder / part) for part in text.split(os.pathsep) if part)
     if spec.kubeconfig:
         folder = given["spec"].path.parent if "spec" in given else Path.cwd()
-        return str(folder / Path(spec.kubeconfig).expanduser())
+        return str(folder / expanded(spec.kubeconfig))
     return environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
 
 
