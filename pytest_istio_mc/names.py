@@ -1,4 +1,4 @@
-"""Names: which texts each field may hold, as far as Kubernetes and Istio themselves guarantee it.
+"""Names: which texts a field may hold, where Kubernetes or Istio guarantee it.
 
 A form is stated in a dataclass as ``Annotated[str, FORM]``; :mod:`plain` holds it on reading.
 """

@@ -96,7 +96,7 @@ def _validated(kind: Any, given: Any, *, exact: bool) -> Any:
         value = adapter.validate_json(given) if is_text else adapter.validate_python(given)
     except ValidationError as error:
         raise Misfit(error.errors(include_url=False)) from error
-    if value is None and isinstance(kind, type):
+    if value is None and (exact or isinstance(kind, type)):
         nothing: ErrorDetails = {"type": "dict_type", "loc": (), "msg": "", "input": None}
         raise Misfit([nothing])
     return value

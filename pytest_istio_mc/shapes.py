@@ -271,7 +271,12 @@ ENDPOINTS: dict[str, Any] = {
         _shape("ClusterStatus", {"id": Required[str], "secretName": str, "syncStatus": str})
     )
     | None,
-    "networkz": _list(_shape("NetworkGateway", {"Network": str, "Addr": str, "Cluster": str}))
+    "networkz": _list(
+        _shape(
+            "NetworkGateway",
+            {"Network": str, "Addr": Required[str], "Port": Required[int], "Cluster": str},
+        )
+    )
     | None,
     "syncz": _list(
         _shape(
@@ -292,6 +297,7 @@ ENDPOINTS: dict[str, Any] = {
             "trustDomainAliases": list[str],
             "serviceSettings": _list(_SERVICE_SETTING),
             "localityLbSetting": _LOCALITY,
+            "defaultConfig": _shape("ProxyConfig", {"proxyMetadata": dict[str, Any]}),
         },
     ),
     "endpointShardz": _map(_map(_map(_SHARD | _DIGEST))),

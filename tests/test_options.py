@@ -220,7 +220,7 @@ def test_a_path_that_cannot_be_is_refused_before_anything_starts(
     os.mkfifo(tmp_path / "pipe.yaml")
 
     with pytest.raises(UsageProblem) as caught:
-        read(tmp_path, **{option: name})
+        read(tmp_path, None, **{option: name})
 
     assert re.search(rf"--mesh-{option}|path '~no-such-user", str(caught.value))
 
@@ -233,7 +233,7 @@ def test_a_name_that_grows_with_the_topology_is_refused_where_it_grows_too_long(
     given = {name: Given(text, "command line", tmp_path) for name, text in wanted.items()}
     known = {name: fake_topology(name) for name in ("one", "two")}
 
-    with pytest.raises(UsageProblem, match="--mesh-report: .*File name too long"):
+    with pytest.raises(UsageProblem, match=r"--mesh-report: .*File name too long"):
         assignment_from(given, {}, providers=PROVIDERS, topologies=known)
 
 

@@ -30,6 +30,7 @@ from ..together import for_each
 from .access import Ask, probe_access
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
+from .fitting import fitted
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
@@ -66,7 +67,7 @@ def collect(
         ]
         found = for_each(_ClusterSweep.run, sweeps)
         clusters = {
-            cluster.name: _settled(cluster, sweep, waits)
+            cluster.name: fitted(_settled(cluster, sweep, waits))
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -146,7 +146,7 @@ def validate(report: Mapping[str, Any]) -> None:
 
 
 def _misfit(report: Mapping[str, Any]) -> str:
-    """The first place at which a document does not fit its JSON Schema, and why; else empty."""
+    """Where a document first does not fit its JSON Schema, and why; else empty."""
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))

@@ -152,7 +152,8 @@ def _token_expires(
     snapshot: Snapshot, holder: ClusterSnapshot, access: AccessFacts
 ) -> Iterator[Found]:
     secret = holder.secret(access.namespace, access.secret)
-    token = secret.kubeconfigs[access.key].token if secret else None
+    kubeconfig = secret.kubeconfigs.get(access.key) if secret else None
+    token = kubeconfig.token if kubeconfig else None
     end = token_end(token) if token else None
     if token is None or end is None or end - snapshot.moment > margin(token_lifetime(token)):
         return
