@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,16 @@ def parse_document(content: bytes | str) -> Any:
       anything is made of them.
     """
     import yaml
+    from pydantic_core import from_json
 
     # libyaml, where PyYAML was built with it, is ten times as fast
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = content.decode() if isinstance(content, bytes) else content
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            # JSON says some things otherwise than YAML: pairs of surrogates, tabs
+            with suppress(ValueError):
+                return from_json(text, allow_inf_nan=False)
         _demand_bounds(yaml.parse(text, Loader=loader))
         return yaml.load(text, Loader=loader)  # noqa: S506 (both are safe loaders)
     except Unreadable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -118,8 +119,12 @@ def place(path: Sequence[int | str]) -> str:
         elif part.isidentifier():
             text += f".{part}"
         else:
-            text += f"[{shown(part)}]"
+            text += f"[{part if _is_plain(part) else shown(part)}]"
     return text.removeprefix(".") or "the document"
+
+
+def _is_plain(key: str) -> bool:
+    return len(key) <= _LONGEST_SHOWN and re.fullmatch(r"[\w./-]+", key) is not None
 
 
 def shown(value: Any) -> str:

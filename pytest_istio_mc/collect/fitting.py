@@ -6,33 +6,31 @@ Anything else, which no known API sends, becomes a failure, so that its checks c
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import GenericAlias
 from typing import Any
 
+from ..errors import KubeError
 from ..plain import Misfit, from_json, to_plain
 from ..recorded import AccessFacts, Failure, IstiodFacts, ProxyFacts, SecretFacts
 from ..redact import scrub
 from ..shapes import ENDPOINTS, KINDS
 from ..snapshot import ClusterSnapshot
+from .objects import trim
+
+_UNKNOWN = "is of a shape that this version does not know"
 
 
 def fitted(cluster: ClusterSnapshot) -> ClusterSnapshot:
     """The cluster as its snapshot can be read again; what does not fit is a failure."""
     failures = list(cluster.failures)
-    objects = {}
-    for kind, items in cluster.objects.items():
-        if why := _misfit(GenericAlias(list, (KINDS[kind],)), items):
-            failures.append(Failure(f"list {kind}", why))
-        else:
-            objects[kind] = items
     secrets = cluster.secrets
     if why := _misfit(list[SecretFacts], secrets):
         failures.append(Failure("list Secret", why))
         secrets = ()
     return replace(
         cluster,
-        objects=objects,
         secrets=secrets,
         istiods=tuple(map(_istiod, cluster.istiods)),
         proxies=tuple(map(_proxy, cluster.proxies)),
@@ -41,12 +39,23 @@ def fitted(cluster: ClusterSnapshot) -> ClusterSnapshot:
     )
 
 
+def trimmed(kind: str, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Listed objects with what checks read; ``KubeError`` where one is of no known shape."""
+    try:
+        found = [trim(kind, item) for item in items]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise KubeError(f"list of {kind}", _UNKNOWN, repr(error)) from error
+    if why := _misfit(GenericAlias(list, (KINDS[kind],)), found):
+        raise KubeError(f"list of {kind}", why)
+    return found
+
+
 def _misfit(kind: Any, value: Any) -> str:
     """Why a value could not be read from a file again; else empty."""
     try:
         from_json(kind, json.dumps(scrub(to_plain(value))).encode())
     except Misfit as error:
-        return f"is of a shape that this version does not know: {error}"
+        return f"{_UNKNOWN}: {error}"
     return ""
 
 

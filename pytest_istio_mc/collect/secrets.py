@@ -134,7 +134,7 @@ def token_facts(token: str) -> TokenFacts:
     body = parts[1] if len(parts) == 3 else ""
     try:
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):
         claims = {}
     if not isinstance(claims, dict):
         claims = {}
