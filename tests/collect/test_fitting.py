@@ -71,7 +71,8 @@ def test_an_answer_of_another_shape_is_a_failure_and_no_fault(
     verdicts = judge_all(Snapshot.load(tmp_path)).values()
 
     cluster = snapshot.clusters["cluster1"]
-    failures = [*cluster.failures, *cluster.istiods[0].failures]
+    told = (istiod.failures for istiod in cluster.istiods)
+    failures = [*cluster.failures, *(failure for found in told for failure in found)]
     (failure,) = [failure for failure in failures if failure.what == what]
     assert "is of a shape that this version does not know" in failure.error
     wrong = [one for one in verdicts if one.outcome is Outcome.NON_CONFORMANT]
