@@ -263,3 +263,35 @@ def assert_judged(snapshot: Snapshot, where: str) -> None:
     diagnose(verdicts, known_checks())
     for area in {check.area for check in STATIC.values()}:
         exhibits(snapshot, area)
+
+
+def test_pytest_ends_with_its_usage_code_and_one_sentence(
+    pytester: pytest.Pytester, folder: Path
+) -> None:
+    change(folder, f"{CLUSTER1}/proxies.json", lambda it: it[0].update(pod=5))
+
+    result = pytester.runpytest("--pyargs", "pytest_istio_mc.suites", f"--mesh-replay={folder}")
+
+    told = result.stderr.lines
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert len([line for line in told if line]) == 2
+    assert "[0].pod: expected text, found the number 5" in told[0]
+
+
+def test_kubeconfigs_and_baselines_of_pytest_are_read_within_bounds(
+    pytester: pytest.Pytester, tmp_path: Path
+) -> None:
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("".join(f"{' ' * n}a:\n" for n in range(2000)))
+    topology = ("--pyargs", "pytest_istio_mc.suites", "--mesh-topology=flat-multi-primary")
+
+    for options in (
+        [f"--mesh-spec={deep}"],
+        [f"--mesh-baseline={deep}"],
+        ["--mesh-provider=attach", "--mesh-contexts=a=x,b=y", f"--mesh-kubeconfig={deep}"],
+    ):
+        result = pytester.runpytest(*topology, *options)
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert any("nests more than 100" in line for line in result.stderr.lines)
+        assert len(result.stderr.lines) < 6
