@@ -60,7 +60,7 @@ def unpacked(content: bytes, *, largest: int | None = LARGEST) -> bytes:
                 rest = unpacker.unconsumed_tail
                 size += len(piece)
                 if largest is not None and size > largest:
-                    raise Unreadable(f"holds more than {largest} bytes")
+                    raise Unreadable(f"holds more than {_size(largest)}")
                 if not (piece or rest or unpacker.eof):
                     raise Unreadable("is cut off: its gzip data has no end")
                 pieces.append(piece)
@@ -74,8 +74,13 @@ def unpacked(content: bytes, *, largest: int | None = LARGEST) -> bytes:
 
 def _within(content: bytes, largest: int | None) -> bytes:
     if largest is not None and len(content) > largest:
-        raise Unreadable(f"has more than {largest} bytes")
+        raise Unreadable(f"has more than {_size(largest)}")
     return content
+
+
+def _size(count: int) -> str:
+    mebibytes, rest = divmod(count, 1024 * 1024)
+    return f"{count} bytes" if rest else f"{mebibytes} MiB"
 
 
 def _special(mode: int) -> str:

@@ -20,11 +20,12 @@ _VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 
 @dataclass(frozen=True)
 class Form:
-    """A form of names: words for it, the pattern of all of it, its length."""
+    """A form of names: words for it, the whole pattern, the length, what has it."""
 
     words: str
     pattern: str
     longest: int = 253
+    of: str = ""
 
     def fits(self, text: str) -> bool:
         """Whether a text is of this form."""
@@ -46,39 +47,55 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-DNS_LABEL = Form("a DNS label: lower-case letters, digits and hyphens", _LABEL, 63)
-"""Namespaces and Services (RFC 1123 in Kubernetes' words)."""
-
-DNS_SUBDOMAIN = Form("a DNS name: lower-case letters, digits, hyphens and dots", _SUBDOMAIN)
-"""Pods, Secrets, ConfigMaps, Nodes, ServiceAccounts, and Istio's kinds."""
-
-PATH_SEGMENT = Form("a name without / and %", r"[^/%\x00-\x1f\x7f-\x9f]+")
-"""Roles and bindings, which may be called ``system:anything``."""
-
+DNS_LABEL = Form(
+    "a DNS label: lower-case letters, digits and hyphens",
+    _LABEL,
+    63,
+    "namespaces, Services, clusters of the mesh",
+)
+DNS_SUBDOMAIN = Form(
+    "a DNS name: lower-case letters, digits, hyphens and dots",
+    _SUBDOMAIN,
+    of="pods, Secrets, ConfigMaps, nodes, accounts, webhooks, objects of Istio and the Gateway API",
+)
+PATH_SEGMENT = Form(
+    "a name without / and %",
+    r"[^/%\x00-\x1f\x7f-\x9f]+",
+    of="ClusterRoles and their bindings (`system:node`)",
+)
 QUALIFIED = Form(
     "a label's key: a name, or a DNS name, a slash and a name",
     rf"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?{_VALUE}",
     253 + 1 + 63,
+    "keys of labels and annotations",
 )
-"""Keys of labels and annotations; annotations may have capitals before the slash."""
-
-LABEL_VALUE = Form("a label's value: letters, digits, - _ and ., at most 63", f"{_VALUE}?", 63)
-"""Labels; so also networks, regions and zones, which Istio reads from labels."""
-
-DATA_KEY = Form("a key of data: letters, digits, - _ and .", "[-._A-Za-z0-9]+")
-"""Of Secrets and ConfigMaps; those of remote secrets are cluster ids."""
-
-PORT_NAME = Form("a port's name", f"({_LABEL})?", 63)
-"""Of Services and their endpoints."""
-
-TRUST_DOMAIN = Form("a trust domain: letters, digits, - _ and .", r"[A-Za-z0-9._-]+", 255)
-"""As SPIFFE has it (SPIFFE-ID, "Trust Domain"); Istio takes capitals, too."""
-
-WORD = Form("a text without white space", r"[^\s\x00-\x1f\x7f-\x9f]*", 253)
-"""What Istio passes on as it is: mesh ids."""
-
-ONE_LINE = Form("a text without control characters", r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", 4096)
-"""kubeconfig contexts, paths, topologies: anything that people can type."""
+LABEL_VALUE = Form(
+    "a label's value: letters, digits, - _ and ., at most 63",
+    f"{_VALUE}?",
+    63,
+    "labels, and what Istio reads from them: networks, regions, zones; runs",
+)
+DATA_KEY = Form(
+    "a key of data: letters, digits, - _ and .",
+    "[-._A-Za-z0-9]+",
+    of="keys of Secrets; those of remote secrets are cluster ids",
+)
+PORT_NAME = Form("a port's name", f"({_LABEL})?", 63, "ports of Services")
+TRUST_DOMAIN = Form(
+    "a trust domain: letters, digits, - _ and .",
+    r"[A-Za-z0-9._-]+",
+    255,
+    "trust domains (SPIFFE; Istio takes capitals, too)",
+)
+WORD = Form(
+    "a text without white space", r"[^\s\x00-\x1f\x7f-\x9f]*", of="mesh ids, which Istio hands on"
+)
+ONE_LINE = Form(
+    "a text without control characters",
+    r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*",
+    4096,
+    "contexts and paths, topologies, images, addresses of API servers, versions",
+)
 
 Label = Annotated[str, DNS_LABEL]
 Subdomain = Annotated[str, DNS_SUBDOMAIN]

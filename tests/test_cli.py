@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -205,3 +207,13 @@ def test_a_certificate_of_a_newer_version_is_told_by_its_version(
     told = capsys.readouterr().err
     assert "was written by 99.1, this is " in told
     assert "next: pip install 'pytest-istio-mc>=99.1'" in told
+
+
+@pytest.mark.parametrize("name", ["mesh-spec", "certificate", "summary"])
+def test_the_schema_of_each_format_is_printed(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["schema", name]) == cli.GOOD
+
+    jsonschema.Draft202012Validator.check_schema(schema := json.loads(capsys.readouterr().out))
+    assert schema["title"] in ("MeshSpec", "ConformanceReport", "ConformanceSummary")

@@ -184,8 +184,10 @@ def duplicate_gateways(config: ClusterSnapshot) -> list[Object]:
         for server in item["spec"].get("servers") or ():
             for host in server.get("hosts") or ():
                 key = (selector, (server.get("port") or {}).get("number"), host.rpartition("/")[2])
-                if item not in seen.setdefault(key, []):
-                    seen[key].append(item)
+                same = seen.setdefault(key, [])
+                # one Gateway's servers come one after the other
+                if not same or same[-1] is not item:
+                    same.append(item)
     groups = sorted(seen.values(), key=len)
     if not groups or len(groups[-1]) < 2:
         return []
