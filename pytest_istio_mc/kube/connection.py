@@ -118,7 +118,7 @@ class Connection:
                 self._budget().turn(),
                 self._answer("GET", "/version", (), None, "", "application/json", left) as answer,
             ):
-                answer.drain_conn()
+                bytes(answer.data)  # to its end: the connection is used again
                 return str(answer.headers.get("Date", ""))
 
         text = self._patiently(attempt, Repeatable.ALWAYS, self._timeout_seconds)

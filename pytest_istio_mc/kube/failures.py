@@ -1,4 +1,4 @@
-"""Failures: requests that an API server refused or did not answer, and which of them may pass."""
+"""Failures: requests that were refused or not answered, and which may pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def refusal(thing: str, step: str, status: int, headers: Mapping[str, str], body
     failure = Failure(thing, step, f"HTTP {status}: {text[:_SHOWN]}", status=status)
     failure.may_pass = status in _MAY_PASS
     failure.unheard = status == 429
-    failure.after_seconds = _seconds(headers.get("Retry-After", ""))
+    lower = {name.lower(): value for name, value in headers.items()}
+    failure.after_seconds = _seconds(lower.get("retry-after", ""))
     if is_status:
         failure.status_object = document
     return failure

@@ -1,4 +1,4 @@
-"""Kubeconfig: what it says of one context: the cluster, the user, certificates and keys.
+"""Kubeconfig: the cluster, user, certificates and keys of one context.
 
 The official package merges the files; it would also load them, but leaves client keys in files,
 never ends a credential plugin that hangs, and drops parts of impersonation.
@@ -88,7 +88,7 @@ def pem(entry: Entry, key: str, folder: Path) -> str:
 
 
 def impersonation(user: Entry) -> list[tuple[str, str]]:
-    """The headers for ``as``, ``as-uid``, ``as-groups`` and ``as-user-extra``, as kubectl's.
+    """The headers for ``as`` and what goes with it, as kubectl sends them.
 
     https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
     """

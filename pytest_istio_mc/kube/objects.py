@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
@@ -64,7 +65,7 @@ class Objects:
         fields: str = "",
         metadata_only: bool = False,
     ) -> list[Json]:
-        """All objects of a kind, in one namespace or in all, as they were at one moment.
+        """All objects of a kind, in one namespace or in all, of one moment.
 
         - None where the cluster does not know the kind.
         - With ``metadata_only`` they have nothing but their metadata, which costs the API server
@@ -207,10 +208,16 @@ class Objects:
             ("timeoutSeconds", str(max(1, int(within_seconds)))),
         )
         path = self._resource(kind).path(namespace)
-        for line in self._connection.lines(path, query, timeout_seconds=within_seconds):
-            if line:
-                event = json.loads(line)
-                yield event["type"], event["object"]
+        until = time.monotonic() + within_seconds
+        try:
+            for line in self._connection.lines(path, query, timeout_seconds=within_seconds):
+                if line:
+                    event = json.loads(line)
+                    yield event["type"], event["object"]
+        except KubeError as error:
+            # its end and ours are at the same moment, and either may come first
+            if error.status or time.monotonic() < until:
+                raise
 
     def logs(
         self,

@@ -145,9 +145,10 @@ def _with_deadlines(pool: Any) -> Any:
 
 
 class _TimelyAnswer(http.client.HTTPResponse):
-    """An answer whose headers and body together have the time that the socket has for one read.
+    """An answer whose headers and body together come in time.
 
-    A socket's own limit begins anew with every byte that comes.
+    They have the time that the socket has for one read, which by itself begins anew with every
+    byte that comes.
     """
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
