@@ -23,11 +23,11 @@ _CLUSTER_CONFIG = "client.authentication.k8s.io/exec"
 _CLUSTER_KEYS = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url")
 
 
-def ask(context: Context, limit_seconds: float = LIMIT_SECONDS) -> Mapping[str, Any]:
+def ask(context: Context) -> Mapping[str, Any]:
     """The ``status`` of the ExecCredential that the plugin prints.
 
     - It gets no terminal and no input; one that demands them is refused.
-    - It is killed with all its children after ``limit_seconds``.
+    - It is killed with all its children after ``LIMIT_SECONDS``.
     - :class:`Unusable` has the end of its stderr, never its output.
     """
     plugin = context.user["exec"]
@@ -55,10 +55,10 @@ def ask(context: Context, limit_seconds: float = LIMIT_SECONDS) -> Mapping[str, 
         hint = " ".join(str(plugin.get("installHint") or "").split())
         raise Unusable(f"{what} cannot be started: {error.strerror}", hint) from error
     try:
-        stdout, stderr = process.communicate(timeout=limit_seconds)
+        stdout, stderr = process.communicate(timeout=LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         stderr = _killed(process)
-        raise Unusable(f"{what} did not end within {limit_seconds:g} s{_told(stderr)}") from None
+        raise Unusable(f"{what} did not end within {LIMIT_SECONDS:g} s{_told(stderr)}") from None
     except BaseException:
         _killed(process)
         raise

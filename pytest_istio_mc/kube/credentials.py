@@ -50,7 +50,7 @@ def obtain(kubeconfig: str, context: Context) -> Credential:
         return Credential(_bearer(token), certificate, key, renew_at=again)
     if user.get("token"):
         return Credential(_bearer(str(user["token"])), certificate, key)
-    if user.get("exec"):
+    if user.get("exec") is not None:
         status = credential_plugins.ask(context)
         expires = _epoch(status.get("expirationTimestamp"))
         early = min(_RENEW_BEFORE_SECONDS, max(0.0, expires - now) * _RENEW_BEFORE_SHARE)

@@ -79,7 +79,7 @@ def pem(entry: Entry, key: str, folder: Path) -> str:
     """The PEM text under ``key``-data, or in the file under ``key``; empty without both."""
     if data := entry.get(f"{key}-data"):
         try:
-            return base64.b64decode(str(data), validate=False).decode()
+            return base64.b64decode("".join(str(data).split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise Unusable(f"{key}-data is not PEM in base64") from None
     if name := entry.get(key):
@@ -115,7 +115,7 @@ def header_value(value: str, what: str) -> str:
 
 
 def _entry(document: Entry, kind: str, name: object) -> tuple[Entry, Path]:
-    """The named entry of the merged files, and the folder of the file that it came from."""
+    """The named entry, and the folder of the file that it came from."""
     for node in document.get(f"{kind}s") or ():
         if node.value.get("name") == name:
             found = node.value.get(kind) or {}

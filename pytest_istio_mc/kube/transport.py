@@ -81,6 +81,7 @@ def transport(context: Context, credential: Credential) -> Transport:
         pools = urllib3.PoolManager(**options)
     elif proxy.is_socks:
         try:
+            import socks  # noqa: F401 - before urllib3 warns of its absence
             from urllib3.contrib.socks import SOCKSProxyManager
         except ImportError:
             why = f"the way to {context.server} is {proxy.url}, for which PySocks is missing"
@@ -140,8 +141,9 @@ def _in_memory(text: str) -> Iterator[str]:
 
 def _with_deadlines(pool: Any) -> Any:
     """The urllib3 pool class, but with answers that end in time."""
-    connection = type("Connection", (pool.ConnectionCls,), {"response_class": _TimelyAnswer})
-    return type("Pool", (pool,), {"ConnectionCls": connection})
+    made = pool.ConnectionCls
+    connection = type(made.__name__, (made,), {"response_class": _TimelyAnswer})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
 class _TimelyAnswer(http.client.HTTPResponse):

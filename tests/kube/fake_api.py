@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Seen:
     method: str
     path: str
     query: dict[str, str]
-    headers: Mapping[str, str]
+    headers: Message
     body: Any
     when: float
 
@@ -72,7 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size)) if size else None
         query = dict(parse_qsl(parts.query))
-        seen = Seen(self.command, parts.path, query, self.headers, body, time.monotonic())
+        headers = self.headers
+        seen = Seen(self.command, parts.path, query, headers, body, time.monotonic())
         with self.lock:
             self.api.seen.append(seen)
             self.api.at_once += 1
