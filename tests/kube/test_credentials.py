@@ -174,7 +174,7 @@ def test_impersonation_is_that_of_kubectl(api: FakeApi, tmp_path: Path, use: str
     assert headers["Impersonate-User"] == "jane"
     assert headers["Impersonate-Uid"] == "42"
     assert headers.get_all("Impersonate-Group") == ["a", "b"]
-    extra = headers.get_all("Impersonate-Extra-example.org%2FReason%3A%20x%25")
+    extra = headers.get_all("Impersonate-Extra-example.org%2FReason%3A%20x%25", [])
     assert [value.encode("latin-1").decode() for value in extra] == ["näh", "two"]
 
 
