@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +21,10 @@ from .failures import refusal, silence, without_userinfo
 from .kubeconfig import Context, Unusable, impersonation, read_context
 from .proxies import is_loopback
 from .retries import Repeatable, patiently, repeatable
-from .transport import Transport, transport
+from .transport import Timely, Transport, transport
 
 if TYPE_CHECKING:
+    from urllib3 import HTTPHeaderDict
     from websocket import WebSocket
 
 Query = Sequence[tuple[str, str]]
@@ -31,6 +32,13 @@ T = TypeVar("T")
 
 # After a refused credential was obtained anew, and refused as well, others do not try that again.
 _RENEWED_SECONDS = 5.0
+
+
+class _Headers(dict[str, list[str]]):
+    """Headers that are not shown where somebody shows local variables."""
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,15 @@ class _Access:
     impersonation: Sequence[tuple[str, str]]
     obtained: float
 
-    def headers(self) -> dict[str, list[str]]:
-        """What proves who we are, and says whom we act for."""
-        named: dict[str, list[str]] = {"User-Agent": [user_agent()]}
+    def headers(self, **more: str) -> _Headers:
+        """What proves who we are, and says whom we act for; values in UTF-8, as kubectl's."""
+        named = _Headers({"User-Agent": [user_agent()]})
         if self.credential.authorization:
             named["Authorization"] = [self.credential.authorization]
         for name, value in self.impersonation:
             named.setdefault(name, []).append(value)
+        for name, value in more.items():
+            named[name.replace("_", "-")] = [value]
         return named
 
 
@@ -191,28 +201,25 @@ class Connection:
         accept: str,
         timeout_seconds: float,
     ) -> Iterator[Any]:
-        from urllib3 import HTTPHeaderDict, Timeout
+        from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
         access = self._current()
-        headers = HTTPHeaderDict({"Accept": accept})
-        for name, values in access.headers().items():
-            for value in values:  # UTF-8, as kubectl sends it; http.client would take Latin-1 only
-                headers.add(name, value.encode().decode("latin-1"))
+        headers = access.headers(Accept=accept)
         data = None
         if body is not None:
-            headers["Content-Type"] = content_type
+            headers["Content-Type"] = [content_type]
             data = json.dumps(body).encode()
         server = access.context.server
         if not is_loopback(server):
-            headers["Accept-Encoding"] = "gzip"
+            headers["Accept-Encoding"] = ["gzip"]
         step = f"{method} {path}"
         try:
             answer = access.transport.pools.request(
                 method,
                 self._url(path, query),
                 body=data,
-                headers=headers,
+                headers=_for_urllib3(headers),
                 timeout=Timeout(total=timeout_seconds),
                 preload_content=False,
                 redirect=False,
@@ -221,7 +228,8 @@ class Connection:
                 raise refusal(self.thing, step, answer.status, answer.headers, answer.data)
             yield answer
         except (HTTPError, OSError, ValueError) as error:
-            raise silence(self.thing, step, server, error, timeout_seconds) from error
+            # its frames hold the token, and its text is in ours
+            raise silence(self.thing, step, server, error, timeout_seconds) from None
 
     def _upgraded(
         self, step: str, url: str, protocols: Sequence[str], timeout_seconds: float
@@ -235,11 +243,12 @@ class Connection:
         url = urlunsplit(parts._replace(scheme="wss" if parts.scheme == "https" else "ws"))
         made: Any = WebSocket(enable_multithread=False, skip_utf8_validation=True)
         opened = None
+        until = time.monotonic() + timeout_seconds
         try:
             opened = access.transport.socket(timeout_seconds)
             made.connect(
                 url,
-                socket=opened,
+                socket=Timely(opened, until),
                 header=[f"{name}: {value}" for name, values in named.items() for value in values],
                 subprotocols=list(protocols),
                 suppress_origin=False,
@@ -248,13 +257,14 @@ class Connection:
         except WebSocketBadStatusException as error:
             status, headers = error.status_code, error.resp_headers or {}
             opened.close() if opened else None
-            raise refusal(self.thing, step, status, headers, error.resp_body or b"") from error
+            raise refusal(self.thing, step, status, headers, error.resp_body or b"") from None
         except Unusable as error:
             raise self._unusable(error) from error
         except (WebSocketException, HTTPError, OSError, ValueError) as error:
             opened.close() if opened else None
             server = access.context.server
-            raise silence(self.thing, step, server, error, timeout_seconds) from error
+            raise silence(self.thing, step, server, error, timeout_seconds) from None
+        made.sock = opened
         return cast("WebSocket", made)
 
     def _budget(self) -> Budget:
@@ -270,9 +280,11 @@ class Connection:
                 try:
                     access = self._obtained(access)
                 except KubeError:
-                    # the old one will do while it is valid: the next request tries again
                     if access is None or time.time() >= access.credential.expires:
                         raise
+                    # the old one will do while it is valid, and is renewed a little later
+                    later = min(time.time() + _RENEWED_SECONDS, access.credential.expires)
+                    access = replace(access, credential=replace(access.credential, renew_at=later))
                 self._access = access
             return access
 
@@ -295,12 +307,14 @@ class Connection:
                 way = before.transport
             else:
                 way = transport(context, credential)
+                if before is not None:
+                    before.transport.close()
         except Unusable as error:
-            raise self._unusable(error) from error
+            raise self._unusable(error) from None  # its frames hold what the kubeconfig keeps
         except Exception as error:
             # of a kubeconfig in another shape the official package raises all kinds
             told = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            raise self._unusable(Unusable(told)) from error
+            raise self._unusable(Unusable(told)) from None
         obtained = time.monotonic() if after_refusal else 0.0
         return _Access(context, credential, way, headers, obtained)
 
@@ -320,6 +334,16 @@ def _same_way(before: _Access, context: Context, credential: Credential) -> bool
     old = before.credential
     same = (old.certificate, old.key) == (credential.certificate, credential.key)
     return same and before.context.cluster == context.cluster
+
+
+def _for_urllib3(headers: _Headers) -> HTTPHeaderDict:
+    from urllib3 import HTTPHeaderDict
+
+    made = HTTPHeaderDict()
+    for name, values in headers.items():
+        for value in values:  # http.client takes Latin-1 only: give it the bytes of UTF-8 so
+            made.add(name, value.encode().decode("latin-1"))
+    return made
 
 
 @cache

@@ -139,6 +139,28 @@ def _in_memory(text: str) -> Iterator[str]:
         os.close(descriptor)
 
 
+class Timely:
+    """A socket whose reads all together end at ``until``, of :func:`time.monotonic`."""
+
+    def __init__(self, opened: socket.socket, until: float) -> None:
+        self._socket, self._until = opened, until
+
+    def recv(self, size: int) -> bytes:
+        """Some bytes; :class:`TimeoutError` where there is no time left."""
+        self._socket.settimeout(_left(self._until))
+        return self._socket.recv(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the answer is not complete in time")
+    return left
+
+
 def _with_deadlines(pool: Any) -> Any:
     """The urllib3 pool class, but with answers that end in time."""
     made = pool.ConnectionCls
@@ -170,10 +192,7 @@ class _UntilDeadline(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the answer is not complete in time")
-            self._socket.settimeout(left)
+            self._socket.settimeout(_left(self._deadline))
         count: int | None = self._raw.readinto(buffer)
         return count
 

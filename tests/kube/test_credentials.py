@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.kube.fake_api import (
     FakeApi,
     Handler,
     client_of,
+    closes,
     fake_api,
     kubeconfig,
     refuses,
@@ -639,6 +641,40 @@ def test_an_oidc_token_that_is_valid_is_used(api: FakeApi, tmp_path: Path) -> No
     client_of(api.url, tmp_path, {"auth-provider": provider}).list("Pod")
 
     assert tokens(api) == [f"Bearer {token}"]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "answer", [refuses(401), refuses(500, "broken"), closes], ids=["401", "500", "closed"]
+)
+def test_local_variables_that_are_shown_with_an_error_have_no_credentials(
+    api: FakeApi, tmp_path: Path, use: str, answer: Callable[[Handler], None]
+) -> None:
+    (tmp_path / "kubeconfig").write_text(
+        json.dumps(kubeconfig(api.url, {"token": "opaque" + "-secret", "as": "jane"}))
+    )
+    api.answer = answer
+
+    with pytest.raises(KubeError) as failed:
+        USES[use](Kube("east", str(tmp_path / "kubeconfig"), "prod"))
+
+    shown = traceback.TracebackException.from_exception(failed.value, capture_locals=True)
+    assert "opaque-secret" not in "".join(shown.format())
+    assert tokens(api)[0] == "Bearer opaque-secret"
+
+
+def test_local_variables_of_a_kubeconfig_in_error_have_no_credentials(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(
+        json.dumps(
+            user_of({"token": "opaque" + "-secret", "client-key-data": "opaque" + "-secret"})
+        )
+    )
+
+    with pytest.raises(KubeError) as failed:
+        Kube("east", str(tmp_path / "kubeconfig"), "prod").version()
+
+    shown = traceback.TracebackException.from_exception(failed.value, capture_locals=True)
+    assert "opaque-secret" not in "".join(shown.format())
 
 
 def test_closing_lets_go_and_a_later_request_begins_anew(api: FakeApi, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from pytest_istio_mc.errors import GivenUp, KubeError, ProvisionError
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.retries import TRIES
 from tests.kube.fake_api import (
+    EMPTY,
     FakeApi,
+    Handler,
     Misbehaviour,
     client_of,
     closes,
@@ -170,6 +173,36 @@ def test_an_answer_that_trickles_ends_in_time(api: FakeApi, tmp_path: Path, of: 
 
     assert 0.9 < time.monotonic() - began < 1.5
     assert len(api.seen) == 1
+
+
+@pytest.mark.parametrize("of", ["headers", "body"])
+def test_a_stream_whose_begin_trickles_ends_in_time(api: FakeApi, tmp_path: Path, of: str) -> None:
+    kube = client_of(api.url, tmp_path, request_timeout_seconds=1)
+    api.answer = trickles(of)
+    began = time.monotonic()
+
+    with pytest.raises(KubeError):
+        kube.exec("default", "any", "any", ["true"])
+
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_run_survives_a_lossy_way(api: FakeApi, kube: Kube, seed: int) -> None:
+    chance = random.Random(seed)
+    hiccups = [HICCUPS[name] for name in HICCUPS]
+
+    def answer(handler: Handler) -> None:
+        if chance.random() < 0.05:
+            chance.choice(hiccups)(handler)
+        else:
+            handler.reply(200, EMPTY)
+
+    api.answer = answer
+
+    for _ in range(300):
+        kube.list("Pod")
+    assert len(api.seen) > 300
 
 
 def test_a_watch_that_trickles_ends_in_time(api: FakeApi, kube: Kube) -> None:
