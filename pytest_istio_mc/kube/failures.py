@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import KubeError
 
-_MAY_PASS = frozenset({429, 500, 502, 503, 504})
+_PASSING = frozenset({429, 500, 502, 503, 504})
 _SHOWN = 1000
 
 
@@ -31,6 +31,11 @@ class Failure(KubeError):
     status_object: Mapping[str, Any] = {}
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later."""
+    return isinstance(error, Failure) and error.may_pass
+
+
 def refusal(thing: str, step: str, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """An answer that is not 2xx."""
     text = body.decode(errors="replace").strip()
@@ -42,7 +47,7 @@ def refusal(thing: str, step: str, status: int, headers: Mapping[str, str], body
     if is_status:
         text = str(document.get("message") or document.get("reason") or text)
     failure = Failure(thing, step, f"HTTP {status}: {text[:_SHOWN]}", status=status)
-    failure.may_pass = status in _MAY_PASS
+    failure.may_pass = status in _PASSING
     failure.unheard = status == 429
     lower = {name.lower(): value for name, value in headers.items()}
     failure.after_seconds = _seconds(lower.get("retry-after", ""))
@@ -60,7 +65,7 @@ def silence(thing: str, step: str, server: str, error: Exception, waited_seconds
     else:
         why = str(error) or type(error).__name__
     failure = Failure(thing, step, f"no answer from {without_userinfo(server)}: {why}")
-    failure.may_pass = _may_pass(error)
+    failure.may_pass = _is_broken(error)
     failure.unheard = _never_connected(error)
     return failure
 
@@ -92,13 +97,13 @@ def _is_time_out(error: BaseException) -> bool:
     return isinstance(error, (exceptions.TimeoutError, TimeoutError)) and not refused
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_broken(error: BaseException) -> bool:
     """Whether a connection broke, in distinction from a certificate or an address that is wrong."""
     from urllib3 import exceptions
 
     if isinstance(error, exceptions.ProxyError):
         refused = "Tunnel connection failed: 4" in str(error.original_error)
-        return not refused and _may_pass(error.original_error)
+        return not refused and _is_broken(error.original_error)
     if isinstance(error, exceptions.SSLError):
         inner = error.args[0] if error.args else None
         return isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError))

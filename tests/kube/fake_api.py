@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import socket
 import ssl
@@ -9,7 +11,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -154,6 +156,27 @@ def trickles(of: str) -> Misbehaviour:
                 time.sleep(0.1)
 
     return trickle
+
+
+def forwards(pieces: Iterable[bytes], every_seconds: float) -> Misbehaviour:
+    """Forward a port: what comes from it are these pieces."""
+
+    def forward(handler: Handler) -> None:
+        key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        handler.send_response(101)
+        handler.send_header("Upgrade", "websocket")
+        handler.send_header("Connection", "Upgrade")
+        accepted = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        handler.send_header("Sec-WebSocket-Accept", accepted)
+        handler.send_header("Sec-WebSocket-Protocol", "v4.channel.k8s.io")
+        handler.end_headers()
+        handler.close_connection = True
+        with suppress(OSError):
+            for piece in (b"\0\1\1", b"\1\1\1", *(b"\0" + piece for piece in pieces)):
+                handler.wfile.write(bytes([0x82, len(piece)]) + piece)
+                time.sleep(every_seconds)
+
+    return forward
 
 
 @contextmanager

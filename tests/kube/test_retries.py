@@ -23,6 +23,7 @@ from tests.kube.fake_api import (
     closes,
     cuts,
     fake_api,
+    forwards,
     refuses,
     resets,
     trickles,
@@ -185,6 +186,44 @@ def test_a_stream_whose_begin_trickles_ends_in_time(api: FakeApi, tmp_path: Path
         kube.exec("default", "any", "any", ["true"])
 
     assert time.monotonic() - began < 1.5
+
+
+def test_a_pod_that_trickles_ends_in_time(api: FakeApi, kube: Kube) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    api.answer = forwards([head, *[b"x"] * 200], 0.1)
+    began = time.monotonic()
+
+    with pytest.raises(KubeError, match=r"no whole answer within 1\.8 s"):
+        kube.http_get("a", "b", 15000, "/config_dump", timeout_seconds=0.3)
+
+    assert 1.7 < time.monotonic() - began < 2.5
+
+
+def test_a_slow_pod_is_read_to_the_end(api: FakeApi, kube: Kube) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+    api.answer = forwards([head, *[b"x"] * 10], 0.1)
+
+    body = kube.http_get("a", "b", 15000, "/config_dump", timeout_seconds=0.3)
+
+    assert body == b"x" * 10
+
+
+def test_waiting_for_a_deployment_survives_a_watch_that_breaks(api: FakeApi, kube: Kube) -> None:
+    def deployment(replicas: int) -> dict[str, Any]:
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), replicas)
+        status = {"observedGeneration": 1, **counts}
+        metadata = {"name": "app", "generation": 1}
+        return {"metadata": metadata, "spec": {"replicas": 1}, "status": status}
+
+    def listed(replicas: int) -> Misbehaviour:
+        document = {"metadata": {"resourceVersion": "1"}, "items": [deployment(replicas)]}
+        return lambda handler: handler.reply(200, document)
+
+    api.then(listed(0), resets, listed(0), refuses(429), listed(0), refuses(503), listed(1))
+
+    kube.wait_available([("Deployment", "app")], "b", within_seconds=20)
+
+    assert [seen.query.get("watch") for seen in api.seen] == [None, "true"] * 3 + [None]
 
 
 @pytest.mark.parametrize("seed", range(3))
