@@ -222,9 +222,7 @@ KINDS: dict[str, Any] = {
         },
         PATH_SEGMENT,
     ),
-    "Gateway.networking.istio.io": _spec(
-        "Gateway", {"selector": LABELS, "servers": _list(_SERVER)}
-    ),
+    "Gateway.networking.istio.io": _spec("Gateway", {"selector": TEXTS, "servers": _list(_SERVER)}),
     "VirtualService.networking.istio.io": _spec("VirtualService", {"hosts": list[str]}),
     "DestinationRule.networking.istio.io": _spec(
         "DestinationRule", {"host": str, "trafficPolicy": _POLICY, "subsets": _list(_SUBSET)}
