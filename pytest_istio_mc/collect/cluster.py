@@ -30,9 +30,9 @@ from ..together import for_each
 from .access import Ask, probe_access
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
-from .fitting import fitted, trimmed
+from .fitting import fitted, in_known_shapes
 from .istiod import read_debug, read_istiod
-from .objects import LISTINGS, Listing, kind_of, wanted
+from .objects import LISTINGS, Listing, kind_of, trim, wanted
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
 
 T = TypeVar("T")
@@ -165,7 +165,8 @@ class _ClusterSweep:
 
         def read() -> list[dict[str, Any]]:
             found = self._kube.list(listing.kind, namespace, fields=listing.fields)
-            return trimmed(kind, (item for item in found if wanted(kind, item)))
+            with in_known_shapes(kind) as demand:
+                return demand([trim(kind, item) for item in found if wanted(kind, item)])
 
         return self._pool.submit(self._attempt, f"list {kind}", read)
 

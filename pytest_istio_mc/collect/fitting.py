@@ -6,10 +6,11 @@ Anything else, which no known API sends, becomes a failure, so that its checks c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import GenericAlias
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import KubeError
 from ..plain import Misfit, from_json, to_plain
@@ -17,7 +18,8 @@ from ..recorded import AccessFacts, Failure, IstiodFacts, ProxyFacts, SecretFact
 from ..redact import scrub
 from ..shapes import ENDPOINTS, KINDS
 from ..snapshot import ClusterSnapshot
-from .objects import trim
+
+T = TypeVar("T")
 
 _UNKNOWN = "is of a shape that this version does not know"
 
@@ -39,15 +41,22 @@ def fitted(cluster: ClusterSnapshot) -> ClusterSnapshot:
     )
 
 
-def trimmed(kind: str, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Listed objects with what checks read; ``KubeError`` where one is of no known shape."""
+@contextmanager
+def in_known_shapes(kind: str) -> Iterator[Callable[[list[T]], list[T]]]:
+    """Demands of trimmed objects that they have known shapes; else ``KubeError``.
+
+    So ends, too, what stumbles over an unknown shape while it trims them.
+    """
+
+    def demand(found: list[T]) -> list[T]:
+        if why := _misfit(GenericAlias(list, (KINDS[kind],)), found):
+            raise KubeError(f"list of {kind}", why)
+        return found
+
     try:
-        found = [trim(kind, item) for item in items]
+        yield demand
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise KubeError(f"list of {kind}", _UNKNOWN, repr(error)) from error
-    if why := _misfit(GenericAlias(list, (KINDS[kind],)), found):
-        raise KubeError(f"list of {kind}", why)
-    return found
 
 
 def _misfit(kind: Any, value: Any) -> str:

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_istio_mc.collect.objects import LISTINGS, kind_of
+from pytest_istio_mc.shapes import KINDS
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
 from tests.checks.test_recorded import HEALTHY, RECORDED
 from tests.static_checks import judge_all
-
-KINDS = sorted({kind_of(listing) for listing in LISTINGS})
 
 
 def without(snapshot: Snapshot, kind: str) -> Snapshot:
@@ -26,7 +24,7 @@ def without(snapshot: Snapshot, kind: str) -> Snapshot:
     return replace(snapshot, clusters=clusters)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_kind_that_was_not_recorded_is_never_a_fault(kind: str) -> None:
     for name in sorted(HEALTHY):
         verdicts = judge_all(without(Snapshot.load(RECORDED / name), kind))
