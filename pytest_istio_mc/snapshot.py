@@ -39,6 +39,9 @@ Object = Mapping[str, Any]
 
 Objects = Annotated[Mapping[str, tuple[dict[str, Any], ...]], Shaped(OBJECTS)]
 
+LARGEST_SNAPSHOT = 256 * 1024 * 1024
+"""Bytes of all files of a snapshot together, unpacked: some ten thousand Services a cluster."""
+
 REACH = "reach the API server"
 """The failure of a cluster of which nothing could be read."""
 
@@ -262,6 +265,7 @@ class _Reader:
         self._folder = folder
         self._largest = largest
         self._recorded_by = ""
+        self._read_so_far = 0
 
     def head(self) -> _Head:
         """What the snapshot says of itself."""
@@ -308,7 +312,12 @@ class _Reader:
                 if part.is_symlink() and part != self._folder:
                     raise Unreadable(f"lies behind the symbolic link {part}")
             content = read_file(file, largest=self._largest, links=False)
-            return file, unpacked(content, largest=self._largest) if file == packed else content
+            if file == packed:
+                content = unpacked(content, largest=self._largest)
+            self._read_so_far += len(content)
+            if self._largest is not None and self._read_so_far > LARGEST_SNAPSHOT:
+                raise Unreadable("is one too many: together they hold more than 256 MiB")
+            return file, content
         except Unreadable as error:
             thing, advice = f"snapshot file {file}", "name a folder that --mesh-snapshot wrote"
             raise UsageProblem(thing, "cannot be read", str(error), advice=advice) from error

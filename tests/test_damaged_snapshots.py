@@ -216,6 +216,13 @@ def test_a_snapshot_says_which_version_recorded_it_and_which_kinds_it_holds(
     assert objects["Node"] == []
 
 
+def test_all_files_together_have_a_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_istio_mc.snapshot.LARGEST_SNAPSHOT", 50_000)
+
+    assert "is one too many: together they hold more than" in refusal(folder)
+    assert Snapshot.load(folder, ours=True)
+
+
 def test_what_this_run_wrote_itself_may_be_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
