@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ObservationError
+from .names import Label, Line, Subdomain
 from .plain import from_plain, to_plain
 from .spec import MeshSpec
 
@@ -15,9 +16,9 @@ from .spec import MeshSpec
 class ProbePod:
     """One probe pod. ``role`` is ``server`` (answers, has a version) or ``client`` (sends)."""
 
-    cluster: str
+    cluster: Label
     role: str
-    name: str
+    name: Subdomain
     ip: str
     node: str = ""
     version: str = ""
@@ -31,9 +32,9 @@ class Probes:
     Every cluster with workloads has the same namespace and service.
     """
 
-    namespace: str
-    service: str
-    image: str
+    namespace: Label
+    service: Label
+    image: Line
     pods: tuple[ProbePod, ...] = ()
 
     def client(self, cluster: str) -> ProbePod:

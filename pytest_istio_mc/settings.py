@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Check, Kind, Profile
+from .errors import UsageProblem
 from .eventually import Timeouts
 from .spec import MeshSpec
 
@@ -26,6 +27,17 @@ SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
 """The options that are given without a value."""
 
 
+def expanded(text: str) -> Path:
+    """A path with ``~`` filled in; :class:`UsageProblem` where ``~name`` is nobody's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        advice = "write the folder itself; nothing was started"
+        raise UsageProblem(
+            f"path {text!r}", "leads to no folder", str(error), advice=advice
+        ) from error
+
+
 @dataclass(frozen=True)
 class Given:
     """One option as the user gave it.
@@ -41,8 +53,8 @@ class Given:
 
     @property
     def path(self) -> Path:
-        """The text as a path."""
-        return self.folder / Path(self.text).expanduser()
+        """The text as a path; :class:`UsageProblem` where ``~name`` is nobody's home."""
+        return self.folder / expanded(self.text)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -149,8 +150,14 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             '"gamma" is not in the mesh.*valid are: alpha, beta',
         ),
         ({"spec": "absent.yaml"}, "--mesh-spec: .*absent.yaml cannot be read"),
-        ({"spec": "broken.yaml"}, "--mesh-spec: .*broken.yaml is neither YAML nor JSON"),
-        ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
+        (
+            {"spec": "broken.yaml"},
+            "--mesh-spec: .*broken.yaml cannot be read: is neither YAML nor JSON: line 2",
+        ),
+        (
+            {"spec": "list.yaml"},
+            "--mesh-spec .*list.yaml: malformed: the document: expected an object, found a list",
+        ),
         (
             {"spec": "ring.yaml"},
             f'ring.yaml describes "ring", --mesh-topology says "{NAME}".*--mesh-topology=ring',
@@ -197,13 +204,37 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
     assert "\n  next: " in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_written_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
+    """Root may write everywhere, and no file can be made in /proc all the same."""
+    with pytest.raises(UsageProblem, match="--mesh-report: the folder /proc is not writable"):
+        read(tmp_path, report="/proc/r.yaml")
 
-    with pytest.raises(UsageProblem, match="is not writable"):
-        read(tmp_path)
+
+@pytest.mark.parametrize("option", ["report", "baseline", "snapshot", "spec", "replay"])
+@pytest.mark.parametrize(
+    "name", [f"{'x' * 300}.yaml", "a\0b.yaml", "~no-such-user/r.yaml", "pipe.yaml"]
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_starts(
+    tmp_path: Path, option: str, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    with pytest.raises(UsageProblem) as caught:
+        read(tmp_path, None, **{option: name})
+
+    assert re.search(rf"--mesh-{option}|path '~no-such-user", str(caught.value))
+
+
+def test_a_name_that_grows_with_the_topology_is_refused_where_it_grows_too_long(
+    tmp_path: Path,
+) -> None:
+    long = f"{'x' * 249}.yaml"
+    wanted = {"topology": "one,two", "report": long}
+    given = {name: Given(text, "command line", tmp_path) for name, text in wanted.items()}
+    known = {name: fake_topology(name) for name in ("one", "two")}
+
+    with pytest.raises(UsageProblem, match=r"--mesh-report: .*File name too long"):
+        assignment_from(given, {}, providers=PROVIDERS, topologies=known)
 
 
 def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:

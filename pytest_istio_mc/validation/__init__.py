@@ -49,6 +49,7 @@ def assignment_from(
     for name in names:
         settings = settings_of(name)
         report = settings.report.with_stem(f"{settings.report.stem}-{name}")
+        values.require_report(report)
         snapshot = settings.snapshot and settings.snapshot / name
         runs.append(replace(settings, report=report, snapshot=snapshot))
     return Assignment(tuple(runs), overall=values.report(given), given=asked)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..checks import catalogue
 from ..checks.catalogue import Profile
+from ..plain import shown
 from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
 from .refusals import refuse
 
@@ -66,10 +69,19 @@ def report(given: Mapping[str, Given]) -> Path:
     path = given["report"].path if "report" in given else Path.cwd() / DEFAULT_REPORT
     if path.suffix not in REPORT_SUFFIXES:
         raise refuse("--mesh-report", f"{path.name} does not say its format", REPORT_SUFFIXES)
-    _require_writable(path.parent, "--mesh-report")
-    if path.is_dir():
-        raise refuse("--mesh-report", f"{path} is a folder")
+    require_report(path)
     return path
+
+
+def require_report(path: Path) -> None:
+    """Refuse a file for a certificate that could not be written at the end."""
+    option = "--mesh-report"
+    found = _possible(path, option)
+    _require_writable(path.parent, option)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise refuse(option, f"{path} is a folder")
+    if found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        raise refuse(option, f"{path} is no file that could be replaced")
 
 
 def existing_file(given: Mapping[str, Given], name: str) -> Path | None:
@@ -77,6 +89,7 @@ def existing_file(given: Mapping[str, Given], name: str) -> Path | None:
     if name not in given:
         return None
     path = given[name].path
+    _possible(path, f"--mesh-{name}")
     if not (path.is_file() and os.access(path, os.R_OK)):
         raise refuse(f"--mesh-{name}", f"{path} is not a readable file")
     return path
@@ -87,8 +100,9 @@ def new_folder(given: Mapping[str, Given], name: str) -> Path | None:
     if name not in given:
         return None
     path = given[name].path
+    _possible(path, f"--mesh-{name}")
     _require_writable(path.parent, f"--mesh-{name}")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and _is_empty(path)):
         detail = f"{path} exists already and is not an empty folder"
         raise refuse(f"--mesh-{name}", detail, advice="give a new folder")
     return path
@@ -97,5 +111,28 @@ def new_folder(given: Mapping[str, Given], name: str) -> Path | None:
 def _require_writable(folder: Path, option: str) -> None:
     if not folder.is_dir():
         raise refuse(option, f"the folder {folder} does not exist", advice=f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK):
-        raise refuse(option, f"the folder {folder} is not writable")
+    try:
+        # rights alone do not tell of file systems that take no files, as /proc
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = f"the folder {folder} is not writable: {error.strerror}"
+        raise refuse(option, why) from error
+
+
+def _possible(path: Path, option: str) -> os.stat_result | None:
+    """What is at a path, links not followed; None for nothing; refused where nothing can be."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise refuse(option, f"{shown(str(path))} is no possible path: {why}") from error
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return False
