@@ -123,7 +123,7 @@ class Connection:
         return self._came[:1]
 
     def line(self, most: int) -> bytes:
-        """The next line with its end; without one where it is longer than that, or at the end."""
+        """The next line with its end, which is missing where the line is longer than that."""
         while b"\n" not in self._came and len(self._came) < most and self._more():
             pass
         at = self._came.find(b"\n", 0, most) + 1 or min(most, len(self._came))

@@ -100,9 +100,9 @@ def read_headers(connection: bounds.Connection) -> dict[str, str] | None:
 
 
 def refused(request: list[bytes], path: str, headers: dict[str, str] | None) -> tuple[str, bytes]:
-    """The status and body for a request of no client of this run, or one that makes no sense.
+    """The status and body with which a request is refused; empty for those to be answered.
 
-    Both are empty for all others.
+    Refused is who is no client of this run, and what makes no sense or is too large.
     """
     if headers is None:
         return "431 Request Header Fields Too Large", b""
