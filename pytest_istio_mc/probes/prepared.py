@@ -115,9 +115,9 @@ def remove(mesh: Mesh, kube: Kube, namespace: str, kind: str, name: str) -> None
 
 
 def cleared(kube: Kube, namespace: str, run_id: str, within_seconds: float) -> None:
-    """Remove everything of a run from a prepared namespace, one by one, and wait until it is gone.
+    """Remove everything of a run from a prepared namespace, one by one.
 
-    An error does not stop the rest.
+    Returns once its pods are gone. An error does not stop the rest.
     """
     labels = f"{RUN_LABEL}={run_id}"
 
