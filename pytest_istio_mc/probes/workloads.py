@@ -200,7 +200,7 @@ def _open_network(mesh: Mesh, kube: Kube, namespace: str) -> None:
 def _removed_at_end(
     mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts, progress: Progress, *, remove: bool
 ) -> Iterator[None]:
-    """Remove the namespaces of the run at the end, or its objects in others, and prove it.
+    """Remove namespaces of the run, or its objects in others, at the end.
 
     A failure to do so is reported beside an earlier error.
     """
