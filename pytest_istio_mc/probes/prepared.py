@@ -41,7 +41,8 @@ KINDS = (
 
 def is_own(mesh: Mesh, namespace: str) -> bool:
     """Whether a namespace is this run's, with all that is in it."""
-    return not mesh.wishes.namespaces and namespace.startswith(f"istio-mc-{mesh.run_id}")
+    own = f"istio-mc-{mesh.run_id}"
+    return not mesh.wishes.namespaces and f"{namespace}-".startswith(f"{own}-")
 
 
 def claim(kube: Kube, namespace: str, run_id: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import MeshError, ObservationError, ProvisionError
+from ..errors import MeshError, NotInTime, ObservationError, ProvisionError
 from ..eventually import Timeouts, eventually
 from ..istio_names import (
     EAST_WEST_PORT,
@@ -78,10 +78,8 @@ def deployed(
             wanted += policies.policies(mesh.run_id, name, list(versions.values()))
             wanted += _opened_sidecar(mesh, kubes, cluster)
         objects.apply(mesh, kube, name, *wanted)
-        _open_network(mesh, kube, name)
         names = (f"{manifests.SERVICE}-{version}", manifests.CLIENT)
-        deployments = [("Deployment", one) for one in names]
-        kube.wait_available(deployments, name, within_seconds=timeouts.workload_ready)
+        _wait_available(mesh, kube, name, names, timeouts.workload_ready)
         return probe_pods(kube, cluster, name, mesh.run_id)
 
     def attempt(cluster: str) -> tuple[ProbePod, ...] | MeshError:
@@ -185,8 +183,27 @@ def _opened_sidecar(
         yield policies.sidecar(mesh.run_id, opened(limiting, looked_at))
 
 
-def _open_network(mesh: Mesh, kube: Kube, namespace: str) -> None:
-    """Let the probes send and be sent, where the namespace has network policies.
+def _wait_available(
+    mesh: Mesh, kube: Kube, namespace: str, names: Sequence[str], within_seconds: float
+) -> None:
+    """Wait for Deployments, and let their pods through network policies.
+
+    A controller may put these into a new namespace at any time, and then pods do not even start.
+    """
+    deployments = [("Deployment", name) for name in names]
+    is_open = _open_network(mesh, kube, namespace)
+    try:
+        kube.wait_available(deployments, namespace, within_seconds=within_seconds)
+    except NotInTime:
+        if is_open or not _open_network(mesh, kube, namespace):
+            raise
+        kube.wait_available(deployments, namespace, within_seconds=within_seconds)
+    if not is_open:
+        _open_network(mesh, kube, namespace)
+
+
+def _open_network(mesh: Mesh, kube: Kube, namespace: str) -> bool:
+    """Let the probes send and be sent, where the namespace has network policies; whether it has.
 
     Policies add up, so that none of others is changed. Where this is not allowed, checks will say
     what does not get through.
@@ -194,6 +211,8 @@ def _open_network(mesh: Mesh, kube: Kube, namespace: str) -> None:
     with suppress(MeshError):
         if kube.list("NetworkPolicy.networking.k8s.io", namespace):
             objects.apply(mesh, kube, namespace, policies.network_policy(mesh.run_id))
+            return True
+    return False
 
 
 @contextmanager
@@ -218,12 +237,8 @@ def _removed_at_end(
             _remove_everywhere(mesh, kubes, timeouts)
 
 
-def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
-    """Delete a namespace and wait until it is gone.
-
-    :class:`~pytest_istio_mc.errors.NotInTime` says what holds it.
-    """
-    kube.delete("Namespace", namespace)
+def _await_gone(kube: Kube, namespace: str, within_seconds: float) -> None:
+    """Wait until a namespace is gone; :class:`NotInTime` says what holds it."""
     eventually(
         lambda: kube.read("Namespace", namespace),
         lambda item: item is None,
@@ -245,7 +260,8 @@ def run_namespace(
     labels = dict(found.labels)
     if added.get(REVISION_LABEL):
         labels.pop(INJECTION_LABEL, None)  # it would win
-    config = mesh_config(mesh, kubes, cluster, found.revision)
+    revision = added.get(REVISION_LABEL) or found.revision
+    config = mesh_config(mesh, kubes, cluster, revision)
     labels.update(discovery_labels(config, name, merged(labels, added)))
     return manifests.namespace(name, mesh.run_id, labels, ownership(), patch)
 
@@ -299,11 +315,13 @@ def _remove_everywhere(mesh: Mesh, kubes: Mapping[str, Kube], timeouts: Timeouts
         if mesh.wishes.namespaces:
             return
         found = kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={mesh.run_id}")
-        names = [item["metadata"]["name"] for item in found]
-        for name in names:
-            kube.delete("Namespace", name)
-        for name in names:
-            remove_namespace(kube, name, timeouts.clean_up)
+        # anybody may have given another namespace that label
+        uids = {item["metadata"]["name"]: item["metadata"].get("uid", "") for item in found}
+        own = {name: uid for name, uid in uids.items() if prepared.is_own(mesh, name)}
+        for name, uid in own.items():
+            kube.delete("Namespace", name, uid=uid)
+        for name in own:
+            _await_gone(kube, name, timeouts.clean_up)
 
     try_each(remove, kubes.values())
 

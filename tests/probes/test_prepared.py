@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_istio_mc.errors import ObservationError, ProvisionError
+from pytest_istio_mc.errors import MeshError, NotInTime, ObservationError, ProvisionError
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.mesh import Mesh, Wishes
@@ -19,6 +20,11 @@ from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
+ISTIO = (
+    ("security.istio.io", "AuthorizationPolicy"),
+    ("security.istio.io", "PeerAuthentication"),
+    ("networking.istio.io", "DestinationRule"),
+)
 RUN, OTHER = "0123abcd", "89abcdef"
 _numbers = itertools.count()
 
@@ -26,7 +32,24 @@ _numbers = itertools.count()
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
     with kubernetes_api(programs(), tmp_path_factory.mktemp("api"), "east") as api:
+        with closing(api.kube()) as kube:
+            kube.apply(*(definition(*one) for one in ISTIO))
         yield api
+
+
+def definition(group: str, kind: str) -> dict[str, Any]:
+    """Istio's kinds, as far as an API server needs to know them."""
+    plural = f"{kind.lower()}s".replace("ys", "ies")
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True}
+    names = {"kind": kind, "plural": plural}
+    spec = {"group": group, "names": names, "scope": "Namespaced"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {**spec, "versions": [{**version, "schema": {"openAPIV3Schema": schema}}]},
+    }
 
 
 @pytest.fixture
@@ -183,6 +206,71 @@ def test_without_prepared_ones_a_run_makes_and_removes_its_own(kube: Kube) -> No
         finish(kube, name)
 
 
+def test_a_namespace_that_merely_bears_the_label_of_the_run_stays(kube: Kube) -> None:
+    theirs = prepare(kube, **{manifests.RUN_LABEL: "00000002"})
+    run = mesh(run_id="00000002")
+    soon = replace(Timeouts(), workload_ready=0.5, clean_up=1.0)
+
+    # no controller makes pods here, nor ends the deletion of namespaces
+    with (
+        pytest.raises(NotInTime) as failed,
+        deployed(run, {"east": kube}, soon, Progress()),
+    ):
+        pytest.fail("the probes came up")
+
+    assert "istio-mc-00000002 to be gone" in "".join(failed.value.__notes__)
+    own = kube.read("Namespace", "istio-mc-00000002")
+    assert own is not None
+    assert own["metadata"]["deletionTimestamp"]
+    there = kube.read("Namespace", theirs)
+    assert there is not None
+    assert "deletionTimestamp" not in there["metadata"]
+
+
+@pytest.mark.parametrize("policies_there", [False, True])
+def test_probes_are_let_through_where_the_namespace_has_network_policies(
+    kube: Kube, policies_there: bool
+) -> None:
+    name = prepare(kube)
+    deny: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    kind, metadata = "NetworkPolicy", {"name": "default-deny"}
+    theirs = {"apiVersion": "networking.k8s.io/v1", "kind": kind, "metadata": metadata}
+    if policies_there:
+        kube.apply({**theirs, "spec": deny}, namespace=name)
+    soon = replace(Timeouts(), workload_ready=0.5)
+    seen: list[set[str]] = []
+
+    def remember(error: MeshError) -> None:
+        seen.append(names_of(kube, kind, name))
+
+    run = mesh(name)
+    with (
+        pytest.raises(MeshError),
+        watched(kube, remember),
+        deployed(run, {"east": kube}, soon, Progress()),
+    ):
+        pytest.fail("the probes came up")
+
+    assert seen[-1] == ({"default-deny", "istio-mc-probes"} if policies_there else set())
+    assert names_of(kube, kind, name) == ({"default-deny"} if policies_there else set())
+
+
+@contextmanager
+def watched(kube: Kube, see: Callable[[MeshError], None]) -> Iterator[None]:
+    """Call ``see`` when a wait for Deployments has failed, before anything is removed."""
+    real = kube.wait_available
+
+    def wait(*args: Any, **options: Any) -> None:
+        try:
+            real(*args, **options)
+        except MeshError as error:
+            see(error)
+            raise
+
+    kube.wait_available = wait  # type: ignore[method-assign]
+    yield
+
+
 def finish(kube: Kube, name: str) -> None:
     for item in kube.list("ConfigMap", name):
         kube.delete("ConfigMap", item["metadata"]["name"], name)
@@ -199,4 +287,5 @@ def test_own_namespaces_are_told_from_others() -> None:
     assert prepared.is_own(own, f"istio-mc-{RUN}-config")
     assert not prepared.is_own(own, "kube-system")
     assert not prepared.is_own(own, f"istio-mc-{OTHER}")
+    assert not prepared.is_own(own, f"istio-mc-{RUN}e")
     assert not prepared.is_own(replace(own, wishes=Wishes(("a",))), f"istio-mc-{RUN}")
