@@ -51,7 +51,25 @@ def claim(kube: Kube, namespace: str, run_id: str) -> None:
     Raises :class:`ProvisionError` where it is missing, asks for no sidecars, or has another run.
     """
     where = f'cluster "{kube.name}": namespace {namespace}'
-    there = kube.read("Namespace", namespace)
+    _require_serving(kube, where, namespace)
+    metadata = {"name": CLAIM, "namespace": namespace, "labels": {RUN_LABEL: run_id}}
+    metadata["annotations"] = ownership()
+    try:
+        kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    except KubeError as error:
+        other = kube.read("ConfigMap", CLAIM, namespace) if error.status == 409 else None
+        if other is None:
+            raise
+        raise ProvisionError(where, *_whose(kube, namespace, other["metadata"])) from error
+
+
+def _require_serving(kube: Kube, where: str, namespace: str) -> None:
+    try:
+        there = kube.read("Namespace", namespace)
+    except KubeError as error:
+        if error.status != 403:
+            raise
+        return  # what may not be read may be right all the same
     if there is None:
         advice = "have it made, or name another one with --mesh-namespace"
         raise ProvisionError(where, "is not there", advice=advice)
@@ -64,15 +82,6 @@ def claim(kube: Kube, namespace: str, run_id: str) -> None:
             advice=f"kubectl --context={kube.context} label namespace {namespace} "
             f"{INJECTION_LABEL}=enabled  # or {REVISION_LABEL}=REVISION",
         )
-    metadata = {"name": CLAIM, "namespace": namespace, "labels": {RUN_LABEL: run_id}}
-    metadata["annotations"] = ownership()
-    try:
-        kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
-    except KubeError as error:
-        other = kube.read("ConfigMap", CLAIM, namespace) if error.status == 409 else None
-        if other is None:
-            raise
-        raise ProvisionError(where, *_whose(kube, namespace, other["metadata"])) from error
 
 
 def _whose(kube: Kube, namespace: str, claimed: Mapping[str, Any]) -> tuple[str, str]:
