@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .redact import scrub_text
+
 
 class MeshError(Exception):
     """A failure that a user can act on.
@@ -14,7 +16,7 @@ class MeshError(Exception):
     - ``advice``: the next move.
     - ``log_tail``: the last lines that the component wrote.
 
-    The text is put together only when it is shown.
+    The text is put together only when it is shown, and has no secrets then.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class MeshError(Exception):
             text += "\n  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_tail)
         if self.advice:
             text += f"\n  next: {self.advice}"
-        return text
+        return scrub_text(text)
 
 
 class UsageProblem(MeshError):

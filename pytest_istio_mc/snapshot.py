@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from . import private
 from .errors import ObservationError, UsageProblem
 from .istio_names import EAST_WEST_PORT, KUBE_SYSTEM, LOCALITY_LABELS, NETWORK_LABEL
 from .mesh import Probes
@@ -216,13 +217,14 @@ def _read_cluster(home: Path) -> ClusterSnapshot:
 
 
 def _write(file: Path, document: Any, compress: bool) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(file.parent)
     text = json.dumps(scrub(document), indent=1, sort_keys=True) + "\n"
     if compress:
         # no name and no time in the header: the same snapshot is the same bytes
-        file.with_name(file.name + ".gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+        content = gzip.compress(text.encode(), mtime=0)
+        private.write(file.with_name(file.name + ".gz"), content)
     else:
-        file.write_text(text)
+        private.write(file, text)
 
 
 def _read(file: Path) -> Any:

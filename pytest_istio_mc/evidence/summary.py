@@ -51,10 +51,18 @@ def certificates(path: Path) -> dict[str, dict[str, Any]]:
     document = read_document(path)
     if document["kind"] != SUMMARY_KIND:
         return {document["topology"]: document}
-    found = {}
-    for entry in document["topologies"]:
-        (found[entry["topology"]],) = certificates(path.with_name(entry["certificate"])).values()
-    return found
+    return {
+        entry["topology"]: _certificate(path.parent / Path(entry["certificate"]).name)
+        for entry in document["topologies"]
+    }
+
+
+def _certificate(path: Path) -> dict[str, Any]:
+    """A certificate that a summary names; a summary names no summaries."""
+    document = read_document(path)
+    if document["kind"] == SUMMARY_KIND:
+        raise MeshError(f"certificate {path}", "is a summary", "a summary names certificates")
+    return document
 
 
 def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from ..errors import GivenUp, KubeError, MeshError
+from ..redact import remember
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -235,6 +236,7 @@ class Connection:
         with self._lock:
             for setting in configuration.auth_settings().values():
                 complete[setting["key"]] = setting["value"]
+                remember(setting["value"].removeprefix("Bearer "))
         for name, value in self._impersonation:
             complete.add(name, value)
         return complete

@@ -51,8 +51,28 @@ class Objects:
         """GET of any path of the API: JSON, or else text."""
         return _parsed(self._connection.request("GET", path, tuple(query.items())))
 
+    def each(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> Iterator[Json]:
+        """The same objects one by one."""
+        yield from self.list(
+            kind, namespace, labels=labels, fields=fields, metadata_only=metadata_only
+        )
+
     def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> list[Json]:
         """All objects of a kind, in one namespace or in all.
 

@@ -28,7 +28,7 @@ def answering(answers: dict[tuple[int, str], Any]) -> Any:
 
 
 def test_shards_of_watched_namespaces_are_kept_in_full_with_either_form_of_address() -> None:
-    shards = reduce_shards(SHARDS, ("ns",))["echo.ns.svc.cluster.local"]["ns"]
+    shards = reduce_shards(SHARDS.items(), ("ns",))["echo.ns.svc.cluster.local"]["ns"]
 
     assert shards["Kubernetes/b"][0]["address"] == "10.2.0.5"
     assert shards["Kubernetes/b"][0]["tls_mode"] == "istio"
@@ -37,10 +37,10 @@ def test_shards_of_watched_namespaces_are_kept_in_full_with_either_form_of_addre
 
 
 def test_other_shards_become_digests_that_differ_when_the_endpoints_do() -> None:
-    before = reduce_shards(SHARDS, ())["echo.ns.svc.cluster.local"]["ns"]["Kubernetes/b"]
+    before = reduce_shards(SHARDS.items(), ())["echo.ns.svc.cluster.local"]["ns"]["Kubernetes/b"]
     changed = json.loads(json.dumps(SHARDS).replace("10.2.0.5", "10.2.0.6"))
 
-    after = reduce_shards(changed, ())["echo.ns.svc.cluster.local"]["ns"]["Kubernetes/b"]
+    after = reduce_shards(changed.items(), ())["echo.ns.svc.cluster.local"]["ns"]["Kubernetes/b"]
 
     assert before["count"] == after["count"] == 1
     assert before["digest"] != after["digest"]

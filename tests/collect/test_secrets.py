@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_istio_mc.collect.secrets import read_kubeconfig, token_facts
+from pytest_istio_mc import certificates
+from pytest_istio_mc.collect.kubeconfigs import read_kubeconfig, token_facts
 from tests.fake_clusters import jwt
+
+CA = certificates.make_root("CA").certificate
 
 
 def kubeconfig(**user: Any) -> bytes:
-    ca = base64.b64encode(b"CA").decode()
+    ca = base64.b64encode(CA.encode()).decode()
     cluster = {"server": "https://10.0.0.1:6443", "certificate-authority-data": ca}
     document = {
         "clusters": [{"name": "c", "cluster": cluster}],
@@ -30,6 +33,7 @@ def kubeconfig(**user: Any) -> bytes:
         ({"token": "t"}, "token"),
         ({"exec": {"command": "x"}, "token": "t"}, "exec"),
         ({"auth-provider": {"name": "gcp"}}, "auth-provider"),
+        ({"auth-provider": {"name": "oidc"}}, "oidc"),
         ({"tokenFile": "/etc/token"}, "file"),
         ({"client-certificate-data": "QQ=="}, "certificate"),
         ({"username": "me", "password": "p"}, "password"),
@@ -37,9 +41,9 @@ def kubeconfig(**user: Any) -> bytes:
     ],
 )
 def test_how_a_kubeconfig_authenticates(user: dict[str, Any], auth: str) -> None:
-    facts, _ = read_kubeconfig(kubeconfig(**user))
+    facts = read_kubeconfig(kubeconfig(**user)).facts
 
-    assert (facts.server, facts.ca_pem) == ("https://10.0.0.1:6443", "CA")
+    assert (facts.server, facts.ca_pem) == ("https://10.0.0.1:6443", CA)
     assert (facts.auth, facts.problem) == (auth, "")
 
 
@@ -52,12 +56,12 @@ def test_how_a_kubeconfig_authenticates(user: dict[str, Any], auth: str) -> None
         (b"clusters: []", "has no context"),
         (
             yaml.safe_dump({**yaml.safe_load(kubeconfig()), "clusters": []}).encode(),
-            "has no cluster called 'c'",
+            "has no cluster of the name",
         ),
     ],
 )
 def test_what_is_wrong_with_a_kubeconfig(content: bytes, problem: str) -> None:
-    assert problem in read_kubeconfig(content)[0].problem
+    assert problem in read_kubeconfig(content).facts.problem
 
 
 def test_the_claims_of_a_token_are_public_and_the_token_is_not() -> None:

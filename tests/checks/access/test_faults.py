@@ -100,7 +100,7 @@ def remote_secret_that_leads_to_a_third_cluster(mesh: FakeMesh) -> None:
 
 @fault("MC-ACCESS-003", "rs-ca-mismatch", "cluster1", "cluster2", remedy=CREATE)
 def remote_ca_of_another_cluster(mesh: FakeMesh) -> None:
-    replace_remote_secret(mesh, remote_secret(mesh[2], ca="CA of somebody else"))
+    replace_remote_secret(mesh, remote_secret(mesh[2], ca=mesh[1].ca))
 
 
 @fault("MC-ACCESS-004", "rs-token-expired", "cluster1", "cluster2", remedy=CREATE)
