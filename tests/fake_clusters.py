@@ -282,7 +282,9 @@ class FakeMesh:
             return answer | {"status": status, "body": json.dumps(document)}
 
         url, token = operation["url"], operation.get("bearer", "")
-        asked = [one for one in self.clusters.values() if url.startswith(f"{one.peer_server}/")]
+        asked = [
+            one for one in self.clusters.values() if f"{url}/".startswith(f"{one.peer_server}/")
+        ]
         target = asked[0] if asked else None
         if target is None or source in target.blocked_from or target.unreachable:
             return answer | {"connect_error": "connection refused"}
@@ -335,13 +337,15 @@ def remote_secret(
     key: str = "",
     server: str = "",
     ca: str = "",
+    insecure: bool = False,
     **user: Any,
 ) -> Json:
     """A remote secret as istioctl makes it."""
-    cluster = {
-        "server": server or target.peer_server,
-        "certificate-authority-data": encoded(ca or target.ca),
-    }
+    cluster: Json = {"server": server or target.peer_server}
+    if insecure:
+        cluster["insecure-skip-tls-verify"] = True
+    else:
+        cluster["certificate-authority-data"] = encoded(ca or target.ca)
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -23,7 +23,10 @@ class Gate:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Scrub the error itself, of which Allure tells, and then what pytest says of it."""
         if call.excinfo is not None:
-            call.excinfo.value.args = scrub(call.excinfo.value.args)
+            error = call.excinfo.value
+            error.args = scrub(error.args)
+            if isinstance(error, pytest.skip.Exception | pytest.fail.Exception):
+                error.msg = scrub(error.msg)
         report = yield
         report.sections = scrub(report.sections)
         item.user_properties[:] = scrub(item.user_properties)
@@ -47,7 +50,9 @@ def scrub_log_records() -> Callable[[], None]:
         try:
             text = record.getMessage()
         except Exception:
-            return record  # the logging module complains of such a record in its own way
+            # the logging module complains of such a record, and shows what it was made of
+            record.msg, record.args = scrub(record.msg), scrub(record.args)
+            return record
         scrubbed = scrub_text(text)
         if scrubbed != text:
             record.msg, record.args = scrubbed, ()

@@ -129,7 +129,7 @@ def _absent_secret(snapshot: Snapshot, link: Link, create: str) -> Finding:
 
 
 def _is_for(secret: SecretFacts, target: str) -> bool:
-    """Whether a Secret is for that cluster: by its key, or where only its metadata is known.
+    """Whether a Secret is for that cluster: by its key, else by its metadata.
 
     istioctl names the cluster in the annotation and in the name.
     """

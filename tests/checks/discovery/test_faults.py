@@ -62,7 +62,7 @@ def proxy_without_remote_endpoints(mesh: FakeMesh) -> None:
     "MC-DISCOVERY-002",
     "cl-overbroad",
     "cluster1",
-    remedy="get configmap istio -o json | istio-mc mesh-config --not-cluster-local=",
+    remedy=SHARE,
 )
 def everything_cluster_local(mesh: FakeMesh) -> None:
     settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*"]}]}
@@ -75,7 +75,7 @@ def everything_cluster_local(mesh: FakeMesh) -> None:
     "MC-DISCOVERY-002",
     "cl-one-primary",
     "cluster1",
-    remedy="get configmap istio -o json | istio-mc mesh-config --not-cluster-local=",
+    remedy=SHARE,
 )
 def cluster_local_in_one_primary(mesh: FakeMesh) -> None:
     hosts = [f"*.{PROBES}.svc.cluster.local"]
