@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +101,17 @@ def test_adsz_is_asked_for_our_own_proxies_alone_each_of_the_replica_that_has_it
         row["proxy"] for one in snapshot.clusters["cluster1"].istiods for row in one.debug["adsz"]
     }
     assert held == {f"client-1.{PROBES}", f"server-1.{PROBES}"}
+
+
+def test_a_run_asks_istiod_for_no_more_than_the_documentation_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "certificate.md").read_text()
+    told = dict(re.findall(r"^\| `(/debug/[^`]*)` \| (\d+)", page, re.MULTILINE))
+    mesh = FakeMesh()
+
+    mesh.record()
+
+    asked = Counter(re.sub("=.*", "=…", path) for path in rows(mesh[1]))
+    assert asked == {path: int(number) for path, number in told.items()}
 
 
 def test_what_istiod_cannot_filter_is_asked_once_of_each_replica() -> None:
