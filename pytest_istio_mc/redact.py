@@ -54,7 +54,7 @@ _AUTHORIZATION = re.compile(
 )
 """Credentials of an HTTP request; words of prose ("bearer certificate") have no digit or sign."""
 _USER_INFO = re.compile(
-    r"(?<=://)[^\s/?#@'\"<>]+@"
+    r"(?<=://)[^\s/?#@'\"<>…]+@"
     # without a scheme; what has a digest behind it is the name of an image
     r"|(?<![\w/.-])[\w.%+-]+:[^\s/@:'\"<>]{3,}@(?!sha256:)(?=[\w-]+[.:]|localhost)"
 )
