@@ -102,7 +102,7 @@ class Kube(Objects):
     ) -> bytes:
         """GET from a pod's own localhost, through port-forward.
 
-        - ``timeout_seconds`` is the longest silence.
+        - ``timeout_seconds`` is the longest silence, and six times that the time for all of it.
         - An answer that is not 2xx raises, and one of more than ``most_bytes``, of which no more
           is read then.
         """
