@@ -105,7 +105,9 @@ class ApiServerSweep:
             named: Iterable[Json] = (item for item in found if listing.wanted(name_of(item)))
             if listing.whole:
                 named = self._read_each(listing.kind, [key_of(item) for item in named])
-            return [trim(kind, item) for item in named]
+            # of namespaces it is not known yet which labels the mesh's discovery selectors name
+            whole = kind == "Namespace"
+            return [trim(kind, one, _label_keys(one) if whole else ()) for one in named]
 
         return self._attempt(f"list {kind}", read) or []
 
@@ -228,6 +230,10 @@ class ApiServerSweep:
         except KubeError:
             return []
         return [name_only(one) for one in found if namespace_of(one) != self._istio_namespace]
+
+
+def _label_keys(item: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(item["metadata"].get("labels") or ())
 
 
 def key_of(item: Mapping[str, Any]) -> tuple[str, str]:

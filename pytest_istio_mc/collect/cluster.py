@@ -32,7 +32,7 @@ from .apiserver import ApiServerSweep, key_of
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
-from .objects import POD, SLICE
+from .objects import POD, SLICE, trim
 from .secrets import Credential
 
 REQUESTS_AT_ONCE = 24
@@ -73,6 +73,8 @@ def collect(
             cluster.name: _settled(cluster, sweep)
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
+    selected = discovery_keys(clusters.values())
+    clusters = {name: _fewer_labels(one, selected) for name, one in clusters.items()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Snapshot(mesh.spec, mesh.run_id, now, clusters, mesh.probes)
 
@@ -266,6 +268,27 @@ def _without(document: Mapping[str, Any], moving: Collection[tuple[str, str]]) -
         for host, by in document.items()
     }
     return {host: by for host, by in kept.items() if by}
+
+
+def discovery_keys(clusters: Iterable[ClusterSnapshot]) -> frozenset[str]:
+    """The keys of labels that the discovery selectors of the mesh name."""
+    meshes = [istiod.debug.get("mesh") for one in clusters for istiod in one.istiods]
+    found = (selector for mesh in meshes for selector in (mesh or {}).get("discoverySelectors", ()))
+    return frozenset(
+        key
+        for selector in found
+        for key in (
+            *selector.get("matchLabels", ()),
+            *(one.get("key", "") for one in selector.get("matchExpressions", ())),
+        )
+    )
+
+
+def _fewer_labels(cluster: ClusterSnapshot, selected: Collection[str]) -> ClusterSnapshot:
+    """The cluster, its namespaces with the labels that matter in this mesh."""
+    namespaces = cluster.objects.get("Namespace", ())
+    fewer = tuple(trim("Namespace", one, selected) for one in namespaces)
+    return replace(cluster, objects={**cluster.objects, "Namespace": fewer}) if fewer else cluster
 
 
 def _agree(documents: Iterable[Any]) -> bool:

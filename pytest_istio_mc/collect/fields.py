@@ -228,7 +228,7 @@ ANNOTATIONS = frozenset(
 )
 """Annotations that checks read; any other may hold anything (``proxy.istio.io/config`` does)."""
 
-_LABEL_DOMAINS = ("istio.io", "kubernetes.io", "k8s.io", "istio-mc.dev")
+_LABEL_DOMAINS = (".istio.io", ".kubernetes.io", ".k8s.io", ".istio-mc.dev")
 _LABEL_NAMES = frozenset({"app", "istio", "istio-injection", "istio/multiCluster", "version"})
 
 
@@ -241,7 +241,7 @@ def kept_labels(found: Any, selected_by: Iterable[str] = ()) -> dict[str, str]:
         key: value
         for key, value in found.items()
         if isinstance(value, str)
-        and (key in named or key.partition("/")[0].endswith(_LABEL_DOMAINS))
+        and (key in named or f".{key.partition('/')[0]}".endswith(_LABEL_DOMAINS))
     }
 
 

@@ -286,3 +286,24 @@ def test_a_token_that_was_read_is_known_as_a_secret(tmp_path: Path) -> None:
 
     assert opaque not in scrub_text(f"refused: {opaque}")
     assert jwt(sub="x") not in scrub_text(jwt(sub="x"))
+
+
+def test_namespaces_keep_the_labels_by_which_the_mesh_selects_them() -> None:
+    mesh = FakeMesh()
+    for cluster in mesh.clusters.values():
+        labels = {"team": CANARY, "mesh": "on", "tier": "x", "notistio.io/a": CANARY}
+        cluster.find("Namespace", PROBES)["metadata"]["labels"] |= labels
+    mesh[1].istiod("mesh")["discoverySelectors"] = [
+        {"matchLabels": {"mesh": "on"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}
+    ]
+
+    snapshot = mesh.record()
+
+    for one in snapshot:
+        found = one.found("Namespace", PROBES)
+        assert found is not None
+        assert found["metadata"]["labels"] == {
+            "istio-injection": "enabled",
+            "mesh": "on",
+            "tier": "x",
+        }
