@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..errors import MeshError, UsageProblem
-from . import lab, reading, sweep
+from ..errors import MeshError, UsageProblem, missing_package
+from . import lab, mesh_config, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN
     except BrokenPipeError:
         return GOOD
+    except ModuleNotFoundError as error:
+        print(f"istio-mc: {missing_package(error)}", file=sys.stderr)
+        return UNKNOWN
     except OSError as error:
         print(f"istio-mc: cannot go on: {error}", file=sys.stderr)
         return UNKNOWN
@@ -47,4 +50,5 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_parser(commands)
     reading.add_parsers(commands)
     sweep.add_parser(commands)
+    mesh_config.add_parser(commands)
     return parser
