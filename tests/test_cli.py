@@ -140,7 +140,7 @@ def test_documentation_is_listed_and_printed(capsys: pytest.CaptureFixture[str])
     assert yaml.safe_load(capsys.readouterr().out)["kind"] == "ClusterRole"
 
     assert cli.main(["docs", "../README.md"]) == 2
-    assert "one of README.md, apiserver-loss.md" in capsys.readouterr().err
+    assert "one of README.md, api-servers.md, apiserver-loss.md" in capsys.readouterr().err
 
 
 def sparse(file: Path) -> None:
