@@ -11,6 +11,9 @@ from .names import Label, Line, Subdomain
 from .plain import from_plain, to_plain
 from .spec import MeshSpec
 
+OWN_CLIENTS = "own-clients"
+"""The AuthorizationPolicy of the probes, which lets in their own clients."""
+
 
 @dataclass(frozen=True)
 class ProbePod:
@@ -51,6 +54,19 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """What the user wishes of probe workloads.
+
+    - ``namespaces``: prepared ones, the first for the probes, the others for checks that need one
+      of their own; empty where the run makes its own.
+    - ``patch``: what is added to namespaces and pods (``probes.patch.SCHEMA``).
+    """
+
+    namespaces: tuple[str, ...] = ()
+    patch: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A mesh to certify: its spec, its clusters and its probes.
 
@@ -74,6 +90,7 @@ class Mesh:
     controls: str = ""
     disposable: bool = False
     on_this_machine: bool = False
+    wishes: Wishes = Wishes()
 
     def require_probes(self) -> Probes:
         """The probe workloads; :class:`ObservationError` where there are none."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .checks.catalogue import Check, Kind, Profile
 from .errors import UsageProblem
 from .eventually import Timeouts
+from .mesh import Wishes
 from .spec import MeshSpec
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Settings:
     keep: bool = False
     timeout_factor: float = 1.0
     probe_image: str = ""
+    wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
     disposable: bool = False
@@ -107,6 +109,10 @@ class Settings:
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
             "probeImage": self.probe_image,
+            "probePatch": self.given["probe_patch"].path.name
+            if "probe_patch" in self.given
+            else "",
+            "namespaces": ",".join(self.wishes.namespaces),
             "checks": ",".join(self.checks),
         }
         return document | {key: value for key, value in optional.items() if value}

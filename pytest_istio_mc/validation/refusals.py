@@ -28,7 +28,7 @@ def refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:
         entry = given.get(name)
         if entry and entry.source != "ini":
             takes_clusters = "--mesh-provider=attach is the one that takes clusters of yours"
-            advice = takes_clusters if name in ("contexts", "kubeconfig") else ""
+            advice = takes_clusters if name in ("contexts", "kubeconfig", "namespace") else ""
             option = f"--mesh-{name.replace('_', '-')}"
             raise refuse(option, f"makes no sense together with {what}", advice=advice)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..checks import catalogue
 from ..checks.catalogue import Profile
+from ..mesh import Wishes
 from ..plain import shown
 from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
-from .refusals import refuse
+from .refusals import read_document, refuse
 
 
 def profile(given: Mapping[str, Given]) -> Profile:
@@ -47,6 +50,37 @@ def probe_image(given: Mapping[str, Given]) -> str:
         detail = f'"{text}" is not an image reference'
         raise refuse("--mesh-probe-image", detail, advice="write registry/python:3.13-slim")
     return text
+
+
+def wishes(given: Mapping[str, Given]) -> Wishes:
+    """What is wished of probe workloads."""
+    return Wishes(_namespaces(given), _probe_patch(given))
+
+
+def _namespaces(given: Mapping[str, Given]) -> tuple[str, ...]:
+    text = given["namespace"].text if "namespace" in given else ""
+    names = [part.strip() for part in text.split(",")] if text else []
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+            detail = f'"{name}" is not the name of a namespace'
+            raise refuse("--mesh-namespace", detail, advice="write probes,more-probes")
+        if names.count(name) > 1:
+            raise refuse("--mesh-namespace", f'"{name}" is given twice')
+    return tuple(names)
+
+
+def _probe_patch(given: Mapping[str, Given]) -> dict[str, Any]:
+    if "probe_patch" not in given:
+        return {}
+    from ..probes.patch import SECTIONS, problems
+
+    path = given["probe_patch"].path
+    document = read_document(path, "--mesh-probe-patch")
+    if found := problems(document):
+        detail = f"{path.name} is not a patch of probes: {'; '.join(found)}"
+        advice = f"its sections are {', '.join(SECTIONS)}; docs/probe-pods.md has examples"
+        raise refuse("--mesh-probe-patch", detail, advice=advice)
+    return dict(document)
 
 
 def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
