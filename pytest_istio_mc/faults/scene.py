@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from ..errors import MeshError, NotBroken, NotHealed
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh
+from ..probes.manifests import RUN_LABEL
+from ..probes.objects import kind_of
+from ..together import for_each
 from . import deadman
 from .controls import Controls, controls_of
-from .undo import Step
+from .steps import Remove
+from .undo import Manifest, Step
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -37,9 +41,32 @@ class Scene:
 
     @contextmanager
     def undone(self, steps: Sequence[Step]) -> Iterator[None]:
-        """Carry out ``steps`` at the end, even where this process is killed."""
+        """Carry out ``steps`` at the end, whatever happens until then."""
         with deadman.undone(self.mesh, self.kubes, steps, self.longest_seconds):
             yield
+
+    @contextmanager
+    def made(self, namespace: str, wanted: Mapping[str, Sequence[Manifest]]) -> Iterator[None]:
+        """Objects of each cluster in a namespace that is not the run's; gone at the end."""
+        run_id = self.mesh.run_id
+        steps = [
+            Remove(cluster, kind_of(one), one["metadata"]["name"], namespace, run_id)
+            for cluster, manifests in wanted.items()
+            for one in reversed(manifests)
+        ]
+
+        def apply(cluster: str) -> None:
+            self.kubes[cluster].apply(*map(self._labelled, wanted[cluster]), namespace=namespace)
+
+        with self.undone(steps):
+            for_each(apply, wanted)
+            yield
+
+    def _labelled(self, manifest: Manifest) -> Manifest:
+        """With the run's label, by which it is known as ours."""
+        metadata = manifest["metadata"]
+        labels = {**metadata.get("labels", {}), RUN_LABEL: self.mesh.run_id}
+        return {**manifest, "metadata": {**metadata, "labels": labels}}
 
     @contextmanager
     def healed(self, what: str, proof: Callable[[], None]) -> Iterator[None]:

@@ -109,15 +109,20 @@ class Objects:
         patch: Mapping[str, Any],
         *,
         subresource: str = "",
+        field_manager: str = "",
     ) -> Json:
         """JSON merge patch (RFC 7386) of one object; the result.
 
-        With ``subresource``: of that one (``status``, ``scale``).
+        With ``subresource``: of that one (``status``, ``scale``). What is changed belongs to
+        ``field_manager`` then, by default to one named after the HTTP library.
         """
         below = f"/{subresource}" if subresource else ""
         path = self._resource(kind).path(namespace, name) + below
         content_type = "application/merge-patch+json"
-        answer = self._connection.request("PATCH", path, (), dict(patch), content_type=content_type)
+        query = (("fieldManager", field_manager),) if field_manager else ()
+        answer = self._connection.request(
+            "PATCH", path, query, dict(patch), content_type=content_type
+        )
         merged: Json = _parsed(answer)
         return merged
 

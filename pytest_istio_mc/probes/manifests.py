@@ -21,8 +21,8 @@ CONTAINER = "probe"
 
 RUN_LABEL = "istio-mc.dev/run"
 ROLE_LABEL = "istio-mc.dev/role"
-OWNER_ANNOTATION = "istio-mc.dev/owner"
-STARTED_ANNOTATION = "istio-mc.dev/started"
+KEPT_ANNOTATION = "istio-mc.dev/kept"
+"""On a namespace that a run left on purpose, which no sweep removes."""
 
 _AGENT_HOME = "/istio-mc"
 
@@ -41,12 +41,19 @@ _PORTS = (("http", HTTP, "http"), ("tcp", TCP, "tcp"), ("http2", HTTP2, "http2")
 _POLICY_PORTS = (("http-permissive", PERMISSIVE, "http"), ("http-strict", STRICT, "http"))
 
 
-def namespace(
-    name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]
-) -> Manifest:
+def run_namespace(run_id: str) -> str:
+    """The name of a run's main namespace, before which all its other ones begin, too."""
+    return f"istio-mc-{run_id}"
+
+
+def run_lease(run_id: str) -> str:
+    """The name of the Lease with a run's heartbeat, beside its probes."""
+    return f"istio-mc-{run_id}"
+
+
+def namespace(name: str, run_id: str, labels: Mapping[str, str]) -> Manifest:
     """A namespace that belongs to a run and can be found by that."""
     metadata = {"name": name, "labels": {RUN_LABEL: run_id, **labels}}
-    metadata["annotations"] = dict(annotations)
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 

@@ -119,6 +119,12 @@ def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests
     return _configuration("VirtualService", name, spec)
 
 
+def kind_of(manifest: Mapping[str, Any]) -> str:
+    """The kind with its group, as ``Gateway.networking.istio.io``."""
+    kind, group = str(manifest["kind"]), str(manifest["apiVersion"]).rpartition("/")[0]
+    return f"{kind}.{group}" if group else kind
+
+
 def _configuration(kind: str, name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
     return {"apiVersion": NETWORKING_API, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
@@ -127,8 +133,6 @@ def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -
     """Delete all of them, last ones first; an error does not stop the rest."""
 
     def delete(manifest: manifests.Manifest) -> None:
-        kind, group = manifest["kind"], str(manifest["apiVersion"]).rpartition("/")[0]
-        name = manifest["metadata"]["name"]
-        kube.delete(f"{kind}.{group}" if group else kind, name, namespace)
+        kube.delete(kind_of(manifest), manifest["metadata"]["name"], namespace)
 
     try_each(delete, reversed(objects), _REMOVALS_AT_ONCE)

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from ..errors import MeshError, ProvisionError
 from ..eventually import Timeouts, eventually
 from ..istio_names import EAST_WEST_PORT, INJECTION_LABEL, REMOTE_SECRETS, REVISION_LABEL
+from ..kube import lease
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
 from ..spec import MeshSpec
 from ..together import for_each, try_each
 from . import manifests
-from .leftovers import ownership
 from .settling import settle
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def deployed(
     - As long as the probes came up in some cluster, ``tell_missing``, where there is one, is told
       these errors instead, and the mesh has the probes that came up.
     """
-    name = f"istio-mc-{mesh.run_id}"
+    name = manifests.run_namespace(mesh.run_id)
     spec = mesh.spec
     versions = {cluster.name: f"v{place}" for place, cluster in enumerate(spec, 1)}
 
@@ -56,6 +56,7 @@ def deployed(
         if cluster in spec.config_clusters:
             objects += manifests.policies(list(versions.values()))
         kube.apply(run_namespace(kube, name, mesh.run_id))
+        heartbeat(kube)
         kube.apply(*objects, namespace=name)
         names = (f"{manifests.SERVICE}-{version}", manifests.CLIENT)
         deployments = [("Deployment", one) for one in names]
@@ -68,10 +69,18 @@ def deployed(
         except MeshError as error:
             return error
 
+    def heartbeat(kube: Kube) -> None:
+        place = (name, manifests.run_lease(mesh.run_id), mesh.run_id)
+        lease.take(kube, *place, {manifests.RUN_LABEL: mesh.run_id})
+        beats.begin(kube, *place)
+
     clusters = [cluster.name for cluster in spec.data_planes]
     own = {cluster: kubes[cluster] for cluster in clusters}
     missing: list[MeshError] = []
-    with _removed_at_end(own, mesh.run_id, timeouts, progress, remove=remove):
+    with (
+        _removed_at_end(own, mesh.run_id, timeouts, progress, remove=remove),
+        lease.Heartbeats() as beats,
+    ):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
             made = for_each(attempt, clusters)
             missing += (error for error in made if isinstance(error, MeshError))
@@ -95,7 +104,7 @@ def own_namespace(mesh: Mesh, kubes: Mapping[str, Kube], purpose: str) -> Iterat
     - Its removal is ordered at the end and not waited for, which would take seconds;
       :func:`deployed` waits until all namespaces of the run are gone.
     """
-    name = f"istio-mc-{mesh.run_id}-{purpose}"
+    name = f"{manifests.run_namespace(mesh.run_id)}-{purpose}"
     own = [kubes[cluster.name] for cluster in mesh.spec.data_planes]
     try:
         for_each(lambda kube: kube.apply(run_namespace(kube, name, mesh.run_id)), own)
@@ -126,12 +135,11 @@ def _removed_at_end(
             _remove_everywhere(kubes, run_id, timeouts)
 
 
-def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
-    """Delete a namespace and wait until it is gone.
+def wait_until_gone(kube: Kube, namespace: str, within_seconds: float) -> None:
+    """Wait until a namespace is gone.
 
     :class:`~pytest_istio_mc.errors.NotInTime` says what holds it.
     """
-    kube.delete("Namespace", namespace)
     eventually(
         lambda: kube.read("Namespace", namespace),
         lambda item: item is None,
@@ -143,7 +151,7 @@ def remove_namespace(kube: Kube, namespace: str, within_seconds: float) -> None:
 
 def run_namespace(kube: Kube, name: str, run_id: str) -> manifests.Manifest:
     """A namespace of this run, with the labels for injection here."""
-    return manifests.namespace(name, run_id, injection_labels(kube), ownership())
+    return manifests.namespace(name, run_id, injection_labels(kube))
 
 
 def injection_labels(kube: Kube) -> dict[str, str]:
@@ -215,11 +223,16 @@ def probe_pods(kube: Kube, cluster: str, namespace: str) -> tuple[ProbePod, ...]
 def _remove_everywhere(kubes: Mapping[str, Kube], run_id: str, timeouts: Timeouts) -> None:
     def remove(kube: Kube) -> None:
         found = kube.list("Namespace", labels=f"{manifests.RUN_LABEL}={run_id}")
-        names = [item["metadata"]["name"] for item in found]
-        for name in names:
-            kube.delete("Namespace", name)
-        for name in names:
-            remove_namespace(kube, name, timeouts.clean_up)
+        main = manifests.run_namespace(run_id)
+        made = {
+            item["metadata"]["name"]: item["metadata"]["uid"]
+            for item in found
+            if f"{item['metadata']['name']}-".startswith(f"{main}-")
+        }
+        for name, uid in made.items():
+            kube.delete("Namespace", name, uid=uid)
+        for name in made:
+            wait_until_gone(kube, name, timeouts.clean_up)
 
     try_each(remove, kubes.values())
 
