@@ -116,7 +116,7 @@ def restore(kube: Kube, found: journal.Found, *, patience_seconds: float) -> Exc
 
 @contextmanager
 def silent(mesh: Mesh, kube: Kube, seconds: float) -> Iterator[None]:
-    """Let the run count as alive while a cluster's API server takes no heartbeat for so long."""
+    """Let the run count as alive while an API server takes no heartbeat."""
     held = [(mesh.spec.istio_namespace, LEASE)]
     if mesh.probes is not None:
         held.append((mesh.probes.namespace, manifests.run_lease(mesh.run_id)))

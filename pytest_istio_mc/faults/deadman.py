@@ -1,7 +1,7 @@
-"""The dead man's timer: changes are told to the clusters and to another process before they happen.
+"""The dead man's timer: changes are told to others before they happen.
 
-The process is ``deadman_process``, started by its name. What both of them do not live to undo is in
-the journals, for anybody.
+They are the clusters, where journals are for anybody, and a process that outlives this one:
+``deadman_process``, started by its name.
 """
 
 from __future__ import annotations

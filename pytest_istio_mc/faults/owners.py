@@ -1,4 +1,4 @@
-"""Owners: who manages which fields of an object, and how they get back what a fault took.
+"""Owners: who manages which fields of an object, and gets them back.
 
 The shapes are those of ``metadata.managedFields`` (Kubernetes, "Server-Side Apply").
 """

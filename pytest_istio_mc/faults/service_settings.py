@@ -93,7 +93,7 @@ def _is_ours(
     run_id: str,
     theirs: Sequence[Any],
 ) -> bool:
-    """Whether a run wrote the entry, even if somebody has taken the marking host out of it."""
+    """Whether a run wrote the entry, even if it has lost its mark."""
     if marker(run_id) in hosts:
         return True
     local = entry.get("settings") == {"clusterLocal": True}
@@ -123,7 +123,7 @@ def _if_it_says(lines: Sequence[str], wanted: Mapping[str, Any]) -> str:
 
 
 class _Entries:
-    """The lines of the sequence: where its key is, where each item is, and how far indented."""
+    """The lines of the sequence: its key and items, and how far they are indented."""
 
     def __init__(self, key: Any, sequence: Any) -> None:
         self.key = int(key.start_mark.line)
@@ -143,7 +143,10 @@ def _entries(text: str) -> _Entries | None:
 
 
 def _last_line(node: Any) -> int:
-    """The last line of a node; the mark of a block is after the comments that follow it."""
+    """The last line of a node.
+
+    The end mark of a block comes only after the comments that follow it.
+    """
     while isinstance(node.value, list) and node.value and not node.flow_style:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last

@@ -32,7 +32,7 @@ _MESH_CONFIG = re.compile(r"istio(-[a-z0-9-]+)?")
 
 @dataclass(frozen=True)
 class Restore(Step):
-    """Make an object again that was deleted; one that is there again is left as it is."""
+    """Make an object again that was deleted, unless it is there again."""
 
     manifest: Manifest = field(repr=False)
 
@@ -83,7 +83,7 @@ class Restore(Step):
 
 @dataclass(frozen=True)
 class Merge(Step):
-    """Change a Deployment back by a JSON merge patch, where it still has what a run gave it."""
+    """Change a Deployment back, where it still has what a run gave it."""
 
     kind: str
     name: str
@@ -118,7 +118,7 @@ class Merge(Step):
 
 @dataclass(frozen=True)
 class Remove(Step):
-    """Remove an object that a run made outside of its own namespaces, known by the run's label."""
+    """Remove an object outside of the run's namespaces that bears the run's label."""
 
     kind: str
     name: str

@@ -58,12 +58,12 @@ class Step(ABC):
 
     @abstractmethod
     def objection(self, run_id: str, istio_namespace: str) -> str:
-        """Why a journal of that run in that namespace may not demand it; empty where it may."""
+        """Why no journal of that run and namespace may demand it; else empty."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """All that is to be undone in one cluster, and what to do once all of it is."""
+    """All that is to be undone in one cluster, and what comes after."""
 
     cluster: str
     steps: Sequence[Step]

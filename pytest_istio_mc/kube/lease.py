@@ -54,7 +54,7 @@ def lease_in(kube: Objects, namespace: str, name: str) -> Lease | None:
 
 
 def take(kube: Objects, namespace: str, name: str, holder: str, labels: Mapping[str, str]) -> Lease:
-    """Take a Lease that is free or has run out; the Lease as it stands, perhaps another's.
+    """Take a Lease that is free or has run out; the Lease as it stands.
 
     Its holder may take it as often as it likes.
     """
@@ -110,7 +110,7 @@ def release(kube: Objects, namespace: str, name: str, holder: str) -> None:
 
 
 class Heartbeats:
-    """Leases that are renewed until the end of the context, each by a thread of its own."""
+    """Leases that are renewed until the end, each by a thread of its own."""
 
     def __init__(self) -> None:
         self._over = threading.Event()

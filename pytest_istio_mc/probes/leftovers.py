@@ -29,7 +29,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True)
 class Beat:
-    """A heartbeat: when it was last heard, as a word that changes, and when it runs out."""
+    """A heartbeat: ``stamp`` changes with every beat."""
 
     stamp: str
     seconds_left: float
@@ -37,7 +37,7 @@ class Beat:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A namespace that bears the label of a run; ``beat`` is the run's, where it is alive."""
+    """A namespace with the label of a run; ``beat`` is that of a living one."""
 
     namespace: str
     run_id: str
@@ -63,7 +63,7 @@ def removal(kube: Kube, namespaces: list[str]) -> str:
 
 
 def leftovers(kube: Kube) -> tuple[Leftover, ...]:
-    """All namespaces with the label of a run in a cluster, but for those that are going."""
+    """All namespaces with the label of a run, but for those that are going."""
     found = kube.list("Namespace", labels=manifests.RUN_LABEL)
     there = [item for item in found if not item["metadata"].get("deletionTimestamp")]
     if not there:
@@ -93,7 +93,7 @@ def _leftover(
 
 
 def _beat(kube: Kube, run_id: str, now: float) -> Beat | None:
-    """The heartbeat of a run by the Lease in its main namespace; None where it has run out."""
+    """The heartbeat in a run's main namespace; None where it has run out."""
     found = lease.lease_in(kube, manifests.run_namespace(run_id), manifests.run_lease(run_id))
     return Beat(found.renewed, found.until - now) if found and found.until > now else None
 
