@@ -324,6 +324,8 @@ def main() -> int:
     add("--seed", type=int, help="repeat the moments of an earlier campaign")
     add("--length", type=float, help="seconds of a whole run, instead of measuring one")
     arguments = parser.parse_args()
+    # also a campaign that is ended from outside takes its lab down
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     rounds: list[Round] = []
