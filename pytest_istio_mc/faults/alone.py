@@ -6,6 +6,7 @@ runs left there: else it would take their changes for the mesh as it was.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -89,22 +90,32 @@ def _release(kube: Kube, namespace: str, name: str, holder: str) -> None:
         lease.release(kube, namespace, name, holder)
 
 
+def require_held(mesh: Mesh, kube: Kube) -> None:
+    """Beat once; :class:`ObservationError` where another run has taken over.
+
+    That happens where this process did not run for long, as on a machine that was asleep.
+    """
+    namespace = mesh.spec.istio_namespace
+    if not lease.renew(kube, namespace, LEASE, mesh.run_id):
+        thing, step = f'cluster "{kube.name}"', "is not held by this run any more"
+        raise ObservationError(thing, step, f"Lease {namespace}/{LEASE} ran out or was taken")
+
+
 def _recover(mesh: Mesh, kube: Kube) -> None:
     """Undo what dead runs left: whoever is alive and has changed something holds the Lease."""
     for found in journal.journals(kube, mesh.spec.istio_namespace):
         if found.run_id == mesh.run_id:
             continue
-        if not found.problem:
-            errors = restore(kube, found, patience_seconds=_RESTORED_SECONDS)
-            if errors is None:
-                continue
-        raise ObservationError(
-            f'cluster "{kube.name}"',
-            f"is not as it was before run {found.run_id}",
-            found.problem or f"{found}: {errors}",
-            advice=f"istio-mc sweep --kubeconfig={kube.kubeconfig} --context={kube.context} "
-            f"--istio-namespace={mesh.spec.istio_namespace}",
-        )
+        thing, step = f'cluster "{kube.name}"', f"may not be as it was before run {found.run_id}"
+        if found.problem:
+            advice = found.command(kube)
+            raise ObservationError(thing, step, f"{found}: {found.problem}", advice=advice)
+        error = restore(kube, found, patience_seconds=_RESTORED_SECONDS)
+        if error is not None:
+            where = [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
+            there = f"--istio-namespace={mesh.spec.istio_namespace}"
+            advice = shlex.join(["istio-mc", "sweep", *where, there])
+            raise ObservationError(thing, step, f"{found}: {error}", advice=advice)
 
 
 def restore(kube: Kube, found: journal.Found, *, patience_seconds: float) -> Exception | None:

@@ -24,7 +24,7 @@ from ..errors import GivenUp, MeshError, NotBroken, NotHealed
 from ..mesh import Mesh
 from ..together import for_each, try_each
 from . import journal
-from .alone import alone
+from .alone import alone, require_held
 from .undo import Step, Work, carry_out, to_list
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ OWN_PATIENCE_SECONDS = 30.0
 
 READY, PROBLEM = "ready", "problem"
 """What the process answers to each line, with the path of its log, or with what is wrong."""
+
+UNDONE_BY_ITS_MAKER, NOT_UNDONE, UNDONE = 0, 2, 3
+"""Its exit codes; 1 is that of any Python program that crashes."""
 
 _READY_SECONDS = 90.0
 _DISMISSED_SECONDS = 60.0
@@ -99,6 +102,7 @@ class Undoing:
 
     def _write(self, planned: Mapping[tuple[str, str], Step], cluster: str) -> None:
         kube = self._kubes[cluster]
+        require_held(self._mesh, kube)
         left = self._for_seconds - (time.monotonic() - self._began) + _MARGIN_SECONDS
         self._journals[cluster] = journal.write(
             kube,
@@ -152,7 +156,7 @@ class Undoing:
         errors = carry_out(self._kubes, works, patience_seconds=OWN_PATIENCE_SECONDS)
         if errors:
             raise self._not_undone(errors)
-        by_timer = not self._keeper.dismiss()
+        by_timer = self._keeper.dismissed_too_late()
         if by_timer or before:
             who = "its dead-man timer" if by_timer else f"a sweep of {', '.join(before)}"
             step = f"was undone by {who} before its end"
@@ -273,16 +277,16 @@ class _Keeper:
                 line += some
         return line.decode(errors="replace").strip()
 
-    def dismiss(self) -> bool:
-        """Tell the process that all is undone; false if it did that itself."""
+    def dismissed_too_late(self) -> bool:
+        """Tell the process that all is undone; whether its time was up before."""
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended, and its exit code says why
             self._process.stdin.write(b"done\n")
             self._process.stdin.flush()
         try:
-            return self._process.wait(_DISMISSED_SECONDS) == 0
+            return self._process.wait(_DISMISSED_SECONDS) in (UNDONE, NOT_UNDONE)
         except subprocess.TimeoutExpired:
-            return False
+            return True  # it is at work, and did not read what we told it
 
     def close(self) -> None:
         """Close the pipes; the process undoes then what it has not been relieved of."""

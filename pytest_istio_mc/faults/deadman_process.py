@@ -25,18 +25,15 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import MeshError
 from ..scratch import Scratch
 from . import journal, steps  # noqa: F401 - steps defines what can be undone
-from .deadman import PATIENCE_SECONDS, PROBLEM, READY
+from .deadman import NOT_UNDONE, PATIENCE_SECONDS, PROBLEM, READY, UNDONE, UNDONE_BY_ITS_MAKER
 from .undo import Work, carry_out, from_list
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
-UNDONE_BY_ITS_MAKER, UNDONE, NOT_UNDONE = 0, 1, 2
-"""Exit codes."""
-
 
 def main() -> int:
-    """Watch over one fault; one of the exit codes."""
+    """Watch over one fault; its exit code."""
     lifeline, answers = _take_standard_streams()
     temporary = tempfile.gettempdir()
     first = lifeline.readline()

@@ -12,6 +12,7 @@ import base64
 import getpass
 import json
 import re
+import shlex
 import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,8 +64,19 @@ class Found:
     problem: str = ""
 
     def __str__(self) -> str:
-        about = ", ".join(dict.fromkeys(step.about for step in self.steps)) or "nothing"
-        return f"journal {self.written.namespace}/{self.written.name} ({about})"
+        about = ", ".join(dict.fromkeys(step.about for step in self.steps))
+        name = f"journal {self.written.namespace}/{self.written.name}"
+        return f"{name} ({about})" if about else name
+
+    def command(self, kube: Kube) -> str:
+        """What to do with one that is not to be trusted."""
+        where = [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
+        secret = ["secret", self.written.name]
+        kubectl = ["kubectl", *where, "-n", self.written.namespace]
+        look = shlex.join([*kubectl, "get", *secret, "-o", "yaml"])
+        return (
+            f"{look}; where it is nobody's, delete it: {shlex.join([*kubectl, 'delete', *secret])}"
+        )
 
 
 def write(

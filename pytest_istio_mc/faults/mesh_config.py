@@ -17,7 +17,7 @@ from ..mesh import Mesh
 from ..together import for_each
 from . import deadman, service_settings
 from .owners import changed, given_back
-from .steps import JOURNAL_ANNOTATION, MESH_KEY, RestoreMeshConfig
+from .steps import MESH_KEY, RUN_ANNOTATION, RestoreMeshConfig
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -73,7 +73,7 @@ class MeshConfigs:
             with self._lock:
                 self._back[place] = back
             text = service_settings.put_in(back.original, entries)
-            notes = {"annotations": {JOURNAL_ANNOTATION: run_id}}
+            notes = {"annotations": {RUN_ANNOTATION: run_id}}
             return {"metadata": notes, "data": {MESH_KEY: text}}
 
         changed(self._kubes[place.cluster], "ConfigMap", place.name, place.namespace, change)

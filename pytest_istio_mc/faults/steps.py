@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MESH_KEY = "mesh"
 """Where a ConfigMap has the mesh configuration's text."""
 
-JOURNAL_ANNOTATION = "istio-mc.dev/run"
+RUN_ANNOTATION = "istio-mc.dev/run"
 """On a ConfigMap while it is changed: the run whose journal says what it was."""
 
 _REMOVABLE = ("Service", "EndpointSlice.discovery.k8s.io")
@@ -178,8 +178,8 @@ class RestoreMeshConfig(Step):
             if isinstance(text, str) and (clean := self._clean(kube, text)) != text:
                 patch["data"] = {MESH_KEY: clean}
             notes = item["metadata"].get("annotations") or {}
-            if notes.get(JOURNAL_ANNOTATION) == self.run_id:
-                patch["metadata"] = {"annotations": {JOURNAL_ANNOTATION: None}}
+            if notes.get(RUN_ANNOTATION) == self.run_id:
+                patch["metadata"] = {"annotations": {RUN_ANNOTATION: None}}
             return patch or None
 
         put_back(kube, "ConfigMap", self.name, self.namespace, self.owners, change)

@@ -146,7 +146,8 @@ class _Broom:
         for found, beat in _journals(self._kube, namespace, self._wanted.run_id):
             name = f"{found} of run {found.run_id}"
             if found.problem:
-                self.told.append(f"{name} is not honoured: {found.problem}")
+                what = f"{name} is not honoured: {found.problem}"
+                self.told.append(f"{what}; {found.command(self._kube)}")
             elif beat is not None:
                 self.pending.append(Pending(name, found.run_id, beat))
             elif self._wanted.dry_run:

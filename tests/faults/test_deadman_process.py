@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_istio_mc import scratch
 from pytest_istio_mc.errors import NotBroken
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.faults import deadman
@@ -121,7 +125,7 @@ def test_it_gives_up_clusters_that_ended_with_the_run_and_no_others(
     kubeconfig.unlink()
 
     if disposable:
-        assert keeper.wait(30) == 2
+        assert keeper.wait(30) == deadman.NOT_UNDONE
     else:
         with pytest.raises(subprocess.TimeoutExpired):
             keeper.wait(4)
@@ -135,7 +139,7 @@ def test_what_it_could_not_do_is_in_its_log_and_its_other_files_are_gone(
     time.sleep(1)
     kubeconfig.unlink()
 
-    assert keeper.wait(30) == 2
+    assert keeper.wait(30) == deadman.NOT_UNDONE
 
     (log,) = tmp_path.iterdir()
     assert log.name.startswith(f"istio-mc-undo-{RUN}-")
@@ -152,9 +156,37 @@ def test_one_that_has_nothing_to_do_leaves_nothing(
     keeper.stdin.write(end)
     keeper.stdin.close()
 
-    assert keeper.wait(30) == (0 if end else 1)
+    assert keeper.wait(30) == (0 if end else deadman.UNDONE)
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["kubeconfig.yaml"]
+
+
+def test_keys_that_were_written_to_files_are_gone_or_swept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = base64.b64encode(b"a key").decode()
+    config = refused_kubeconfig(**{"client-certificate-data": data, "client-key-data": data})
+    path = tmp_path / "kubeconfig.yaml"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    journal = {"namespace": SYSTEM, "name": "one", "uid": "1", "resource_version": "1"}
+    work = {"cluster": "east", "undo": to_list([STEP]), "journal": journal}
+
+    def keys() -> list[Path]:
+        files = [file for file in tmp_path.rglob("*") if file.is_file()]
+        return [file for file in files if file.read_bytes() == b"a key"]
+
+    for ends in (True, False):
+        keeper = start(document(path, works=[work]), b"problem ")
+        assert len(keys()) == 1
+        if ends:
+            keeper.communicate(b"done\n")
+        else:
+            keeper.kill()
+            keeper.wait()
+            for folder in scratch.left_behind():
+                shutil.rmtree(folder)
+        assert keys() == []
 
 
 def test_an_exec_plugin_gets_nothing_of_the_lifeline(start: Start, tmp_path: Path) -> None:
