@@ -154,7 +154,8 @@ class Run:
 
     def __init__(self, lab: Lab, folder: Path, workers: int) -> None:
         self.output = folder / "output"
-        options = ["--mesh-provider=attach", f"--mesh-spec={lab.spec}", *DISRUPTING]
+        options = ["--mesh-provider=attach", f"--mesh-topology={TOPOLOGY}"]
+        options += [f"--mesh-spec={lab.spec}", *DISRUPTING]
         command = [*PYTEST, *options, *([f"-n{workers}"] if workers else [])]
         environment = dict(os.environ, TMPDIR=str(folder), PYTHONUNBUFFERED="1")
         environment[HEARTBEAT_VARIABLE] = str(HEARTBEAT_SECONDS)

@@ -54,7 +54,8 @@ def alone(mesh: Mesh, kubes: Mapping[str, Kube]) -> Iterator[None]:
             beats = stack.enter_context(lease.Heartbeats())
             deadline = time.monotonic() + PATIENCE_SECONDS
             for name in sorted(kubes):
-                _take(mesh, kubes[name], deadline)
+                if not _taken(mesh, kubes[name], deadline):
+                    continue
                 place = (mesh.spec.istio_namespace, LEASE, mesh.run_id)
                 stack.callback(_release, kubes[name], *place)
                 beats.begin(kubes[name], *place)
@@ -68,12 +69,18 @@ def _count_down(run_id: str) -> None:
         _held[run_id] -= 1
 
 
-def _take(mesh: Mesh, kube: Kube, deadline: float) -> None:
+def _taken(mesh: Mesh, kube: Kube, deadline: float) -> bool:
+    """Take a cluster's Lease; false where there is no namespace of istiod for it."""
     namespace, labels = mesh.spec.istio_namespace, {manifests.RUN_LABEL: mesh.run_id}
     while True:
-        found = lease.take(kube, namespace, LEASE, mesh.run_id, labels)
+        try:
+            found = lease.take(kube, namespace, LEASE, mesh.run_id, labels)
+        except KubeError as error:
+            if error.status == 404:
+                return False
+            raise
         if found.holder == mesh.run_id:
-            return
+            return True
         if time.monotonic() >= deadline:
             raise ObservationError(
                 f'cluster "{kube.name}"',

@@ -22,6 +22,9 @@ from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
 SYSTEM, RUN, OTHER = "istio-system", "cafe0123", "0123cafe"
 PLACE = (SYSTEM, LEASE)
+SECRET = Restore(
+    "east", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": SYSTEM}}
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,16 @@ def test_it_waits_for_a_run_that_ends_in_time(
         assert not timer.is_alive()
 
 
+def test_a_cluster_without_istiods_namespace_has_nothing_to_hold(mesh: Mesh, kube: Kube) -> None:
+    elsewhere = replace(mesh, spec=replace(mesh.spec, istio_namespace="elsewhere"))
+
+    with (
+        pytest.raises(NotBroken, match="is not held"),
+        undone(elsewhere, {"east": kube}, [SECRET], 60.0),
+    ):
+        pytest.fail("without a journal")
+
+
 def test_clusters_that_end_with_the_run_need_no_lease(mesh: Mesh, kube: Kube) -> None:
     with alone(replace(mesh, disposable=True), {"east": kube}):
         assert lease.lease_in(kube, *PLACE) is None
@@ -105,13 +118,12 @@ def test_a_journal_that_cannot_be_trusted_is_in_the_way_and_the_command_says_how
 
 
 def test_a_run_that_lost_its_lease_changes_nothing_more(mesh: Mesh, kube: Kube) -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": SYSTEM}}
     with undone(mesh, {"east": kube}, [], 60.0) as undoing:
         kube.delete(lease.KIND, LEASE, SYSTEM)
         lease.take(kube, *PLACE, OTHER, {})
 
         with pytest.raises(NotBroken, match="is not held by this run any more"):
-            undoing.add(Restore("east", secret))
+            undoing.add(SECRET)
 
     assert list(journal.journals(kube, SYSTEM)) == []
     held = lease.lease_in(kube, *PLACE)
