@@ -31,6 +31,7 @@ from typing import Any
 
 from bench.certification import PYTEST, TOPOLOGY
 from pytest_istio_mc.faults.journal import journals
+from pytest_istio_mc.istio_names import SERVICE_LABEL
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.lease import HEARTBEAT_VARIABLE
 
@@ -71,8 +72,8 @@ KINDS = (
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
 )
-_OF_THE_CONTROLLERS = ("kube-node-lease", "kube-system")
-"""Whose Leases are renewed all the time, by others."""
+_LEADER = "control-plane.alpha.kubernetes.io/leader"
+"""An annotation that controllers renew all the time, as they do their Leases."""
 
 Json = dict[str, Any]
 
@@ -111,7 +112,6 @@ class Lab:
             for kind in KINDS
             for item in kube.list(kind)
             for key, said in [_said(kind, item)]
-            if said
         }
 
     def journals(self) -> int:
@@ -120,29 +120,21 @@ class Lab:
 
 
 def _said(kind: str, item: Mapping[str, Any]) -> tuple[str, Json]:
-    """An object's name, and what it says; nothing for what others write all the time."""
+    """An object's name, and what it says, but for what others write all the time."""
     metadata, name = dict(item["metadata"]), kind.partition(".")[0]
     namespace = metadata.get("namespace", "")
     key = f"{namespace}/{metadata['name']}"
-    leader = "leader" in metadata["name"] or "election" in metadata["name"]
-    if (name == "Lease" and namespace in _OF_THE_CONTROLLERS) or leader:
-        return key, {}
-    mesh = (name, namespace) == ("ConfigMap", SYSTEM) and metadata["name"] == "istio"
+    mesh = (name, key) == ("ConfigMap", f"{SYSTEM}/istio")
     for volatile in ("resourceVersion", "generation", "uid", "creationTimestamp"):
         metadata.pop(volatile, None)
     if not mesh and name != "Secret":
         metadata.pop("managedFields", None)  # status has its own entry, with times
-    if name == "Deployment":
-        revision = "deployment.kubernetes.io/revision"
-        metadata["annotations"] = {
-            entry: text
-            for entry, text in (metadata.get("annotations") or {}).items()
-            if entry != revision
-        }
     if name == "EndpointSlice":  # pods come and go with addresses; whose slices there are, stays
-        return f"{namespace}/{metadata['labels'].get('kubernetes.io/service-name')}", {
-            "there": True
-        }
+        return f"{namespace}/{metadata['labels'].get(SERVICE_LABEL)}", {"there": True}
+    if name == "Lease":
+        return key, {"there": True}
+    notes = metadata.get("annotations") or {}
+    metadata["annotations"] = {entry: notes[entry] for entry in notes if entry != _LEADER}
     rest = {part: item[part] for part in item if part not in ("metadata", "status")}
     if name == "Namespace":
         rest["phase"] = item["status"]["phase"]
