@@ -106,7 +106,11 @@ def write(
         kube.create({**body, "metadata": metadata, "data": data})
     else:
         name, version = instead_of.name, {"resourceVersion": instead_of.resource_version}
-        kube.merge("Secret", name, namespace, {"metadata": version, "data": data})
+        try:
+            kube.merge("Secret", name, namespace, {"metadata": version, "data": data})
+        except KubeError as error:
+            if error.status != 409:
+                raise  # 409 also says that it was sent twice: what is read back decides
     found = kube.read("Secret", name, namespace)
     if found is None or found.get("data") != data:
         thing = f'cluster "{kube.name}": journal {namespace}/{name}'
