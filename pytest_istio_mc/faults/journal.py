@@ -9,11 +9,9 @@
 from __future__ import annotations
 
 import base64
-import getpass
 import json
 import re
 import shlex
-import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KubeError, MeshError
 from ..kube.lease import seconds_of
 from ..probes import manifests
+from ..probes.leftovers import owner
 from .undo import Step, from_list, to_list
 
 if TYPE_CHECKING:
@@ -163,11 +162,3 @@ def _read(item: Mapping[str, Any], written: Written, run_id: str) -> Found:
         if why:
             return Found(written, run_id, problem=f"{type(step).__name__}: {why}")
     return Found(written, run_id, cluster, owner, deadline, steps)
-
-
-def owner() -> str:
-    """Who runs this, for people: ``user@host``. Nothing is decided by it."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return socket.gethostname()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError, NotBroken, NotHealed
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh
-from ..probes.manifests import RUN_LABEL
-from ..probes.objects import kind_of
+from ..probes.manifests import labelled
+from ..probes.prepared import kind_of
 from ..together import for_each
 from . import deadman
 from .controls import Controls, controls_of
 from .steps import Remove
-from .undo import Manifest, Step
+from .undo import Step
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -46,7 +46,9 @@ class Scene:
             yield
 
     @contextmanager
-    def made(self, namespace: str, wanted: Mapping[str, Sequence[Manifest]]) -> Iterator[None]:
+    def made(
+        self, namespace: str, wanted: Mapping[str, Sequence[dict[str, Any]]]
+    ) -> Iterator[None]:
         """Objects of each cluster in a namespace that is not the run's; gone at the end."""
         run_id = self.mesh.run_id
         steps = [
@@ -56,17 +58,11 @@ class Scene:
         ]
 
         def apply(cluster: str) -> None:
-            self.kubes[cluster].apply(*map(self._labelled, wanted[cluster]), namespace=namespace)
+            self.kubes[cluster].apply(*labelled(wanted[cluster], run_id), namespace=namespace)
 
         with self.undone(steps):
             for_each(apply, wanted)
             yield
-
-    def _labelled(self, manifest: Manifest) -> Manifest:
-        """With the run's label, by which it is known as ours."""
-        metadata = manifest["metadata"]
-        labels = {**metadata.get("labels", {}), RUN_LABEL: self.mesh.run_id}
-        return {**manifest, "metadata": {**metadata, "labels": labels}}
 
     @contextmanager
     def healed(self, what: str, proof: Callable[[], None]) -> Iterator[None]:

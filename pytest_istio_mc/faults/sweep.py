@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MeshError
 from ..kube import lease
+from ..probes import prepared
 from ..probes.leftovers import Beat, Leftover, Standing, leftovers
 from ..together import for_each
 from . import journal, steps  # noqa: F401 - steps defines what can be undone
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _RESTORED_SECONDS = 20.0
 _LOOK_EVERY_SECONDS = 1.0
 _LATE_SECONDS = 5.0
+_CLEARED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,16 @@ class Swept:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to sweep in each cluster; ``run_id`` empty for those of all runs."""
+    """What to sweep in each cluster.
+
+    - ``run_id`` is empty for what any run left.
+    - ``prepared`` are the namespaces of others in which a run may have made objects; None is all.
+    """
 
     istio_namespaces: Sequence[str] = ("istio-system",)
     run_id: str = ""
     dry_run: bool = False
+    prepared: Sequence[str] | None = None
 
 
 def sweep(kubes: Sequence[Kube], wanted: Wanted) -> list[Swept]:
@@ -112,6 +119,7 @@ def _sweep_one(kube: Kube, wanted: Wanted) -> Swept:
     for namespace in wanted.istio_namespaces:
         broom.attempt(partial(broom.journals, namespace))
     broom.attempt(broom.namespaces)
+    broom.attempt(broom.prepared)
     for namespace in wanted.istio_namespaces:
         broom.attempt(partial(broom.free, namespace))
     return Swept(
@@ -180,21 +188,34 @@ class _Broom:
     def namespaces(self) -> None:
         """Remove the namespaces of dead runs."""
         for left in leftovers(self._kube):
-            if self._wanted.run_id in ("", left.run_id):
-                self.attempt(partial(self._namespace, left))
+            name, command = (
+                f"namespace {left.namespace} of run {left.run_id}",
+                left.command(self._kube),
+            )
+            act = partial(left.remove, self._kube)
+            self.attempt(partial(self._judge, left, name, act, command))
 
-    def _namespace(self, left: Leftover) -> None:
-        name = f"namespace {left.namespace} of run {left.run_id}"
+    def prepared(self) -> None:
+        """Remove what dead runs made in namespaces of others, and nothing else there."""
+        for left in prepared.claims(self._kube, self._wanted.prepared):
+            name = f"what is in namespace {left.namespace} of run {left.run_id}"
+            place = (self._kube, left.namespace, left.run_id)
+            act = partial(prepared.cleared, *place, _CLEARED_SECONDS)
+            self.attempt(partial(self._judge, left, name, act, prepared.removal(*place)))
+
+    def _judge(self, left: Leftover, name: str, remove: Callable[[], None], command: str) -> None:
+        if self._wanted.run_id not in ("", left.run_id):
+            return
         match left.standing:
             case Standing.DEAD:
                 if not self._wanted.dry_run:
-                    left.remove(self._kube)
+                    remove()
                 self.done.append(name)
             case Standing.ALIVE:
                 assert left.beat is not None
                 self.pending.append(Pending(name, left.run_id, left.beat))
             case Standing.KEPT:
-                self.told.append(f"{name} was kept; to remove it: {left.command(self._kube)}")
+                self.told.append(f"{name} was kept; to remove it: {command}")
             case Standing.FOREIGN:
                 bears = f"bears the label of run {left.run_id}, but no run makes such a name"
                 self.told.append(f"namespace {left.namespace} {bears}")

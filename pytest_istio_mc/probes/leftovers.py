@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import shlex
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -81,25 +83,44 @@ def _leftover(
     beat = None
     if named is None or named[1] != run_id:
         standing = Standing.FOREIGN
-    elif manifests.KEPT_ANNOTATION in (metadata.get("annotations") or {}):
-        standing = Standing.KEPT
     else:
+        main = manifests.run_namespace(run_id)
         if run_id not in beats:
-            beats[run_id] = _beat(kube, run_id, now)
-        beat = beats[run_id] or _young(metadata, now)
-        standing = Standing.ALIVE if beat else Standing.DEAD
+            beats[run_id] = heartbeat_in(kube, main, run_id, now)
+        standing, beat = standing_of(metadata, beats[run_id], now)
     uid, version = metadata["uid"], metadata["resourceVersion"]
     return Leftover(name, run_id, standing, uid, version, beat)
 
 
-def _beat(kube: Kube, run_id: str, now: float) -> Beat | None:
-    """The heartbeat in a run's main namespace; None where it has run out."""
-    found = lease.lease_in(kube, manifests.run_namespace(run_id), manifests.run_lease(run_id))
+def standing_of(
+    metadata: Mapping[str, Any], beat: Beat | None, now: float
+) -> tuple[Standing, Beat | None]:
+    """What is to be done with an object of a run; the beat of a living one.
+
+    What was made a moment ago gets the benefit of the doubt: the first beat may be yet to come.
+    """
+    if manifests.KEPT_ANNOTATION in (metadata.get("annotations") or {}):
+        return Standing.KEPT, None
+    made = str(metadata.get("creationTimestamp", ""))
+    left = lease.seconds_of(made) + lease.heartbeat_seconds() - now
+    found = beat or (Beat(made, left) if left > 0 else None)
+    return Standing.ALIVE if found else Standing.DEAD, found
+
+
+def heartbeat_in(kube: Kube, namespace: str, run_id: str, now: float) -> Beat | None:
+    """The heartbeat of a run beside its probes; None where it has run out."""
+    found = lease.lease_in(kube, namespace, manifests.run_lease(run_id))
     return Beat(found.renewed, found.until - now) if found and found.until > now else None
 
 
-def _young(metadata: Mapping[str, Any], now: float) -> Beat | None:
-    """The benefit of the doubt for what was made a moment ago."""
-    made = str(metadata.get("creationTimestamp", ""))
-    left = lease.seconds_of(made) + lease.heartbeat_seconds() - now
-    return Beat(made, left) if left > 0 else None
+def ownership() -> dict[str, str]:
+    """The annotation that tells people who runs it."""
+    return {manifests.OWNER_ANNOTATION: owner()}
+
+
+def owner() -> str:
+    """Who runs this, for people: ``user@host``."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return socket.gethostname()

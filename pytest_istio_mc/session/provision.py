@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +66,7 @@ def prepared_mesh(
     failed: BaseException | None = None
     try:
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
+        mesh = replace(mesh, wishes=settings.wishes)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
@@ -146,7 +147,8 @@ def sweep_dead_runs(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -
     """
     from ..faults.sweep import Wanted, sweep
 
-    for swept in sweep(list(kubes.values()), Wanted((mesh.spec.istio_namespace,))):
+    wanted = Wanted((mesh.spec.istio_namespace,), prepared=mesh.wishes.namespaces)
+    for swept in sweep(list(kubes.values()), wanted):
         for what in swept.done:
             progress.note(f'swept: {what}, which is dead, in cluster "{swept.cluster}"')
         for problem in swept.problems:
@@ -165,10 +167,16 @@ def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> N
 
     Else a sweep would take them for those of a killed run.
     """
+    from ..probes import prepared
     from ..probes.leftovers import Standing, leftovers, removal
     from ..probes.manifests import KEPT_ANNOTATION
 
     kept = {"metadata": {"annotations": {KEPT_ANNOTATION: "true"}}}
+    for kube in (kubes[cluster.name] for cluster in mesh.spec.data_planes):
+        for name in mesh.wishes.namespaces:
+            kube.merge("ConfigMap", prepared.CLAIM, name, kept)
+            remove = prepared.removal(kube, name, mesh.run_id)
+            progress.note(f"kept: what is in {name}; remove it with: {remove}")
     for kube in (kubes[cluster.name] for cluster in mesh.spec):
         names = [
             entry.namespace

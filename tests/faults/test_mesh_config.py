@@ -29,7 +29,6 @@ from pytest_istio_mc.faults.steps import RestoreMeshConfig
 from pytest_istio_mc.faults.sweep import Wanted, sweep, sweep_patiently
 from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
-from pytest_istio_mc.probes import manifests
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.session.provision import sweep_dead_runs
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec, Role
@@ -67,7 +66,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
         kube = api.kube()
         for name in (SYSTEM, "probes"):
             kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        pod = manifests.bare_pod("client-east", "python", annotations={"istio.io/rev": "default"})
+        metadata = {"name": "client-east", "annotations": {"istio.io/rev": "default"}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        pod["spec"] = {"containers": [{"name": "probe", "image": "python"}]}
         kube.apply(pod, namespace="probes")
         yield api
 

@@ -19,7 +19,7 @@ from pytest_istio_mc.faults.sweep import Swept, Wanted, sweep, sweep_patiently
 from pytest_istio_mc.faults.undo import Step, as_it_was
 from pytest_istio_mc.istio_names import KUBE_SYSTEM
 from pytest_istio_mc.kube import Kube, lease
-from pytest_istio_mc.probes import manifests
+from pytest_istio_mc.probes import manifests, prepared
 from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
 SYSTEM, RUN, OTHER = "istio-system", "cafe0123", "0123cafe"
@@ -60,7 +60,7 @@ def kube(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
 
 def made(kube: Kube, name: str, run_id: str = RUN) -> str:
     """A namespace with a run's label."""
-    kube.apply(manifests.namespace(name, run_id, {}))
+    kube.apply(manifests.namespace(name, run_id, {}, {}))
     return name
 
 
@@ -325,6 +325,31 @@ def test_a_journal_in_a_tenants_namespace_is_not_even_read(kube: Kube) -> None:
     kube.create({"apiVersion": "v1", "kind": "Secret", **item, "metadata": kept})
 
     assert swept(kube) == Swept("east")
+
+
+def test_what_a_dead_run_made_in_a_prepared_namespace_goes_and_nothing_else_there(
+    kube: Kube,
+) -> None:
+    namespace = {"metadata": {"name": "prepared", "labels": {"istio-injection": "enabled"}}}
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", **namespace})
+    prepared.claim(kube, "prepared", RUN)
+    lease.take(kube, "prepared", manifests.run_lease(RUN), RUN, {manifests.RUN_LABEL: RUN})
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}}
+    ours = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ours"}}
+    kube.apply(theirs, *manifests.labelled([ours], RUN), namespace="prepared")
+    kube.apply(manifests.labelled([ours], OTHER)[0], namespace="default")
+    assert swept(kube).done == ()
+    assert swept(kube, prepared=()).pending == ()
+
+    time.sleep(BRIEF + 1.1)
+    found = swept(kube)
+
+    assert found.done == (f"what is in namespace prepared of run {RUN}",)
+    names = {item["metadata"]["name"] for item in kube.list("ConfigMap", "prepared")}
+    assert {"ours", "theirs", prepared.CLAIM} & names == {"theirs"}
+    assert kube.list(lease.KIND, "prepared") == []
+    assert kube.read("ConfigMap", "ours", "default") is not None
+    assert not is_going(kube, "prepared")
 
 
 def test_an_error_of_one_cluster_does_not_stop_another_and_the_command_says_it(

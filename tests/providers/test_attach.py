@@ -161,7 +161,7 @@ def test_kept_namespaces_are_marked_and_never_swept(
     mesh, said = Mesh(spec, "cafe0123", "attach", "image"), list[str]()
     with closing(api.kube()) as kube:
         names = ["istio-mc-cafe0123", "istio-mc-cafe0123-more"]
-        kube.apply(*(manifests.namespace(name, "cafe0123", {}) for name in names))
+        kube.apply(*(manifests.namespace(name, "cafe0123", {}, {}) for name in names))
 
         release_kept(mesh, {api.name: kube}, Progress(said.append))
         time.sleep(2.1)
