@@ -95,7 +95,7 @@ def _leftover(
 def standing_of(
     metadata: Mapping[str, Any], beat: Beat | None, now: float
 ) -> tuple[Standing, Beat | None]:
-    """What is to be done with an object of a run; the beat of a living one.
+    """What is to be done with an object of a run, and a living one's beat.
 
     What was made a moment ago gets the benefit of the doubt: the first beat may be yet to come.
     """
