@@ -26,7 +26,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """The fingerprint of a bearer token, and a JWT's claims; times are Unix seconds."""
+    """The fingerprint and the claims of a JWT; times are Unix seconds.
+
+    Empty for any other bearer token.
+    """
 
     sha256: str
     issuer: str = ""
@@ -39,7 +42,10 @@ class TokenFacts:
 class KubeconfigFacts:
     """A kubeconfig in a remote secret.
 
-    - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, …, ``none``).
+    - ``server``: scheme, host and port.
+    - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, ``oidc``, …, ``none``).
+    - ``options``: what istiod takes only where it is told to (``exec``, ``tokenFile``, …), in the
+      words of its ``PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS``.
     - ``problem``: why it does not parse.
     """
 
@@ -48,6 +54,7 @@ class KubeconfigFacts:
     tls_server_name: str = ""
     insecure: bool = False
     auth: str = ""
+    options: tuple[str, ...] = ()
     token: TokenFacts | None = None
     problem: str = ""
 

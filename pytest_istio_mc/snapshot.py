@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from . import private
 from .dates import Moment
 from .errors import ObservationError, UsageProblem
 from .files import LARGEST, Unreadable, read_file, unpacked
@@ -221,13 +222,14 @@ def is_east_west_service(service: Object) -> bool:
 
 
 def _write(file: Path, document: Any, compress: bool) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(file.parent)
     text = json.dumps(scrub(document), indent=1, sort_keys=True) + "\n"
     if compress:
         # no name and no time in the header: the same snapshot is the same bytes
-        file.with_name(file.name + ".gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+        content = gzip.compress(text.encode(), mtime=0)
+        private.write(file.with_name(file.name + ".gz"), content)
     else:
-        file.write_text(text)
+        private.write(file, text)
 
 
 @dataclass(frozen=True)

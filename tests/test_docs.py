@@ -233,7 +233,7 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
     for command in shown:
         for flag in re.findall(r"--mesh-[a-z-]+", command):
             assert flag in known, f"{flag} in: {command}"
-        words = re.findall(r"^istio-mc ((?:lab )?[a-z]+)", command)
+        words = re.findall(r"^istio-mc ((?:lab )?[a-z-]+)", command)
         if words:
             flags = set(re.findall(r"(?<= )--[a-z-]+", command))
             helping = [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"]

@@ -6,7 +6,7 @@ Anything else, which no known API sends, becomes a failure, so that its checks c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import GenericAlias
@@ -41,22 +41,20 @@ def fitted(cluster: ClusterSnapshot) -> ClusterSnapshot:
     )
 
 
+def known(kind: str, found: list[T]) -> list[T]:
+    """Trimmed objects of a kind; ``KubeError`` where they are not of its known shape."""
+    if why := _misfit(GenericAlias(list, (KINDS[kind],)), found):
+        raise KubeError(f"list of {kind}", why)
+    return found
+
+
 @contextmanager
-def in_known_shapes(kind: str) -> Iterator[Callable[[list[T]], list[T]]]:
-    """Demands of trimmed objects that they have known shapes; else ``KubeError``.
-
-    So ends, too, what stumbles over an unknown shape while it trims them.
-    """
-
-    def demand(found: list[T]) -> list[T]:
-        if why := _misfit(GenericAlias(list, (KINDS[kind],)), found):
-            raise KubeError(f"list of {kind}", why)
-        return found
-
+def of_known_shape(what: str) -> Iterator[None]:
+    """Turn what stumbles over an unknown shape into a ``KubeError``."""
     try:
-        yield demand
+        yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise KubeError(f"list of {kind}", _UNKNOWN, repr(error)) from error
+        raise KubeError(what, _UNKNOWN, type(error).__name__) from error
 
 
 def _misfit(kind: Any, value: Any) -> str:

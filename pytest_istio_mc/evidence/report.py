@@ -22,6 +22,7 @@ from ..files import Unreadable
 from ..mesh import Mesh
 from ..plain import place, shown
 from ..progress import StepTime
+from ..redact import scrub
 from ..settings import Settings
 from ..spec import API_VERSION, ClusterSpec
 from ..tool import newer
@@ -79,7 +80,10 @@ def build_report(
     *,
     version: str,
 ) -> dict[str, Any]:
-    """The certificate as plain JSON; the same outcomes always give the same document."""
+    """The certificate as plain JSON, without secrets.
+
+    The same outcomes always give the same document.
+    """
     entries = [_entry(check, settings, outcomes) for check in checks.values()]
     causes = diagnose(outcomes.verdicts, checks)
     measured = [dict(entry) for entry in outcomes.convergence]
@@ -111,7 +115,7 @@ def build_report(
     }
     if outcomes.problem:
         document["problem"] = outcomes.problem
-    return document
+    return scrub(document)
 
 
 def result_sentence(report: Mapping[str, Any]) -> str:
@@ -202,7 +206,6 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
         if temporary:
