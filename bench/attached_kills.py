@@ -6,8 +6,8 @@ at once. One ``istio-mc sweep --kubeconfig`` follows, from another home, another
 host name. Every object of every namespace is then compared with what it was before.
 
 - Every third round runs with ``-n 2``.
-- Moments are drawn from what a whole run takes, which is measured first. Half of them are drawn
-  from the seconds after a journal is there: that is when something is changed.
+- A quarter of the moments are drawn from what a whole run takes, which is measured first, the
+  others from the seconds after one of its journals is there: then something is changed.
 - Heartbeats are brief (``ISTIO_MC_HEARTBEAT_SECONDS``), so that a round does not take two minutes.
 - The exit code is 1 where anything differs. The seed is printed; ``--seed`` repeats the moments.
 """
@@ -45,6 +45,8 @@ DISRUPTING = (
 HEARTBEAT_SECONDS = 10
 SWEPT_WITHIN_SECONDS = 120.0
 GONE_WITHIN_SECONDS = 90.0
+MOST_JOURNALS = 6
+AFTER_A_JOURNAL_SECONDS = 6.0
 CLI = [sys.executable, "-m", "pytest_istio_mc.cli"]
 SYSTEM = "istio-system"
 
@@ -114,9 +116,13 @@ class Lab:
             for key, said in [_said(kind, item)]
         }
 
-    def journals(self) -> int:
-        """How many journals there are."""
-        return sum(len(list(journals(kube, SYSTEM))) for kube in self.kubes.values())
+    def journals(self) -> set[str]:
+        """The names of the journals in all clusters."""
+        return {
+            f"{name}/{found.written.name}"
+            for name, kube in self.kubes.items()
+            for found in journals(kube, SYSTEM)
+        }
 
 
 def _said(kind: str, item: Mapping[str, Any]) -> tuple[str, Json]:
@@ -271,7 +277,7 @@ def one_round(
         wait_for(run, lab, chance, length)
         during, moment = run.last_line, time.monotonic() - began
         killed = run.kill()
-        found = lab.journals()
+        found = len(lab.journals())
         code, seconds = swept_from_elsewhere(lab)
         changed = differences(lab, before)
     return Round(workers, moment, killed, found, code, seconds, during, changed)
@@ -279,12 +285,17 @@ def one_round(
 
 def wait_for(run: Run, lab: Lab, chance: random.Random, length: float) -> None:
     """Until the moment of the kill, or the run's end."""
-    if chance.random() < 0.5:
+    if chance.random() < 0.25:
         _wait(run, chance.uniform(0.0, length), lambda: False)
         return
-    _wait(run, length, lambda: lab.journals() > 0)
-    # from a moment that comes before the first change to well within the longest one
-    _wait(run, chance.uniform(0.0, length / 4), lambda: False)
+    seen, wanted = set[str](), chance.randint(1, MOST_JOURNALS)
+
+    def are_there() -> bool:
+        seen.update(lab.journals())
+        return len(seen) >= wanted
+
+    _wait(run, 2 * length, are_there)
+    _wait(run, chance.uniform(0.0, AFTER_A_JOURNAL_SECONDS), lambda: False)
 
 
 def _wait(run: Run, seconds: float, is_there: Callable[[], bool]) -> None:
