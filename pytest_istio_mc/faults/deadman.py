@@ -10,6 +10,7 @@ import json
 import os
 import re
 import selectors
+import shlex
 import subprocess
 import sys
 import threading
@@ -179,10 +180,11 @@ class Undoing:
             return given_up
         assert self._keeper is not None
         about = [step.about for step in self._steps.values() if step.cluster in errors]
-        sweep = f"istio-mc sweep --kubeconfig={absolute(self._mesh.spec.kubeconfig)}"
-        sweep += f" --run={self._mesh.run_id}"
-        if self._mesh.spec.istio_namespace != "istio-system":
-            sweep += f" --istio-namespace={self._mesh.spec.istio_namespace}"
+        spec = self._mesh.spec
+        options = [f"--kubeconfig={absolute(spec.kubeconfig)}", f"--run={self._mesh.run_id}"]
+        if spec.istio_namespace != "istio-system":
+            options.append(f"--istio-namespace={spec.istio_namespace}")
+        sweep = shlex.join(["istio-mc", "sweep", *options])
         return NotHealed(
             ", ".join(f'cluster "{name}"' for name in errors),
             f"{', '.join(about)} could not be restored",
