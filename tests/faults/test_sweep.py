@@ -352,6 +352,20 @@ def test_what_a_dead_run_made_in_a_prepared_namespace_goes_and_nothing_else_ther
     assert not is_going(kube, "prepared")
 
 
+def test_what_was_kept_in_a_prepared_namespace_stays(kube: Kube) -> None:
+    namespace = {"metadata": {"name": "kept", "labels": {"istio-injection": "enabled"}}}
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", **namespace})
+    prepared.claim(kube, "kept", RUN)
+    note = {"metadata": {"annotations": {manifests.KEPT_ANNOTATION: "true"}}}
+    kube.merge("ConfigMap", prepared.CLAIM, "kept", note)
+    time.sleep(BRIEF + 1.1)
+
+    (told,) = (line for line in swept(kube).told if " kept " in line)
+
+    assert "was kept; to remove it: kubectl --kubeconfig=" in told
+    prepared.cleared(kube, "kept", RUN, 5.0)
+
+
 def test_an_error_of_one_cluster_does_not_stop_another_and_the_command_says_it(
     api: KubernetesApi, kube: Kube, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
