@@ -101,6 +101,26 @@ def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(
     assert settings.spec.kubeconfig == f"{kubeconfig}:{kubeconfig}"
 
 
+@pytest.mark.parametrize("given", ["{name}", "./{name}:sub/../{name}", "{name}:"])
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_every_path_of_a_kubeconfig_is_absolute_wherever_it_comes_from(
+    tmp_path: Path, kubeconfig: Path, way: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(kubeconfig.parent)
+    (kubeconfig.parent / "sub").mkdir(exist_ok=True)
+    text = given.format(name=kubeconfig.name)
+    options: dict[str, Any] = {"kubeconfig": text} if way == "option" else {}
+    environment = {"KUBECONFIG": text} if way == "environment" else {}
+
+    settings = read(
+        tmp_path, environment, provider="attach", contexts="east=prod-a,west=prod-b", **options
+    )
+
+    parts = settings.spec.kubeconfig.split(":")
+    assert len(parts) == len([part for part in text.split(":") if part])
+    assert all(Path(part).is_absolute() and Path(part).is_file() for part in parts)
+
+
 def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(
     tmp_path: Path, spec_file: Path, kubeconfig: Path
 ) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import MeshError
 from ..istio_names import ISTIOD_PODS
 from ..observations import GatewayAddress
+from .owners import changed
 from .scene import Scene
-from .undo import Merge
+from .steps import Merge
+from .undo import Manifest
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,25 @@ def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
     if deployment is None:
         raise MeshError(_name(found), "is gone")
     before = {"spec": {"replicas": int(deployment["spec"].get("replicas", 1))}}
-    back = Merge(found.cluster, "Deployment", name, namespace, before)
+    ours = {"spec": {"replicas": replicas}}
+    owners = deployment["metadata"].get("managedFields") or ()
+    back = Merge(found.cluster, "Deployment", name, namespace, before, ours, tuple(owners))
     with scene.healed(_name(found), lambda: _prove(scene, found, ())), scene.undone([back]):
-        kube.merge("Deployment", name, namespace, {"spec": {"replicas": replicas}})
+        _scale(scene, found, before, ours)
         seconds = scene.timeouts.control_plane_ready
         kube.wait_available([("Deployment", name)], namespace, within_seconds=seconds)
         yield
+
+
+def _scale(scene: Scene, found: Workload, before: Manifest, after: Manifest) -> None:
+    """Change the number of pods, unless somebody else has since it was read."""
+
+    def change(item: Mapping[str, Any]) -> dict[str, Any]:
+        if int(item["spec"].get("replicas", 1)) != before["spec"]["replicas"]:
+            raise MeshError(_name(found), "is being scaled by somebody else")
+        return dict(after)
+
+    changed(scene.kubes[found.cluster], "Deployment", found.deployment, found.namespace, change)
 
 
 @contextmanager
