@@ -21,6 +21,7 @@ from ..istio_names import REVISION_LABEL
 from ..mesh import Mesh
 from ..probes import manifests
 from ..probes.leftovers import ownership
+from ..rights import Permission
 from ..together import for_each
 from . import deadman
 from .undo import Step
@@ -83,8 +84,10 @@ class MeshConfigs:
         """Add ``serviceSettings`` to the original ones of control planes.
 
         They are given by the cluster in which the control plane reads configuration. What was
-        added before is dropped.
+        added before is dropped. Raises :class:`NotAllowed` where they are for services of
+        others, and that was not permitted.
         """
+        _demand_own(self._mesh, settings)
         chosen = [place for place in self.places if place.cluster in settings]
         for_each(lambda place: self._write(place, settings[place.cluster]), chosen)
 
@@ -110,6 +113,17 @@ class MeshConfigs:
             return {"metadata": {"labels": labels, "annotations": notes}, "data": {_KEY: text}}
 
         _change(kube, place, change)
+
+
+def _demand_own(mesh: Mesh, settings: Mapping[str, Settings]) -> None:
+    """See that settings are for services in namespaces of the run, unless others are permitted."""
+    hosts = [host for some in settings.values() for one in some for host in one.get("hosts", ())]
+    for host in hosts:
+        # *.NAMESPACE.svc.DOMAIN or SERVICE.NAMESPACE.svc.DOMAIN; any other may match any service
+        parts = str(host).split(".")
+        if len(parts) < 3 or parts[2] != "svc" or not mesh.owns(parts[1]):
+            what = f'the cluster-local pattern "{host}", which is not only for services of the run,'
+            mesh.demand(Permission.EVERY_SERVICE, what)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def plan_run(settings: Settings, provider: Provider) -> str:
     will_not: list[str] = []
     for check in checks.values():
         obstacle = settings.standing(check).obstacle or (
-            "" if settings.selects(check.id) else "not selected by --mesh-checks"
+            "" if settings.selects(check) else "not selected by --mesh-checks"
         )
         (will_not if obstacle else will).append(
             f"  {check.id}  {check.title}" + (f"\n{'':16}{obstacle}" if obstacle else "")
@@ -88,7 +88,7 @@ def _steps(settings: Settings) -> list[str]:
         first = [f"read the mesh on {names}; nothing of it is changed"]
     else:
         first = [f'let the provider "{settings.provider}" give the clusters {names}']
-    checks = [check for check in catalogue.known_checks().values() if settings.selects(check.id)]
+    checks = [check for check in catalogue.known_checks().values() if settings.selects(check)]
     kinds = {check.kind for check in checks if not settings.standing(check).obstacle}
     live = ", then send traffic for the live ones" if Kind.LIVE in kinds else ""
     faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -67,6 +67,7 @@ def prepared_mesh(
     failed: BaseException | None = None
     try:
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
+        mesh = replace(mesh, permissions=settings.permissions)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:

@@ -18,7 +18,7 @@ import pytest
 from ..checks import catalogue
 from ..checks.catalogue import Check, Observe
 from ..checks.site import Here
-from ..errors import GivenUp, MeshError
+from ..errors import GivenUp, MeshError, NotAllowed
 from ..eventually import eventually
 from ..kube.connecting import connected
 from ..mesh import Mesh
@@ -134,9 +134,16 @@ class Run:
         return self.settings.may_disrupt
 
     def faults(self) -> Faults:
-        """What can be broken; contexts that heal, and are undone where this process is killed."""
+        """What can be broken; contexts that heal, and are undone where this process is killed.
+
+        Raises :class:`NotAllowed` where this run may not disrupt the mesh.
+        """
         from ..faults import Faults
 
+        if not self.may_disrupt:
+            step = "are not broken by a run that may not disrupt the mesh"
+            advice = "--mesh-disruptive allows it, --mesh-plan tells what is done to whom"
+            raise NotAllowed(f"clusters of {self.topology}", step, advice=advice)
         return Faults(self.require_mesh(), self.kubes(), self.settings.timeouts)
 
     def gateways(self) -> tuple[GatewayAddress, ...]:
