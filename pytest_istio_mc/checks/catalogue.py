@@ -104,7 +104,7 @@ BELOW_ROUTES = (*BELOW_REACH, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-00
 
 
 class Profile(Enum):
-    """How much a mesh claims, and how much is done to it; each profile includes those before it.
+    """How much a mesh claims and suffers; each profile includes those before it.
 
     - Core: every conformant mesh must pass. Nothing is written outside the run's own namespaces.
     - Extended: what a mesh may claim beyond that, just as harmless.

@@ -122,7 +122,7 @@ def _demand_own(mesh: Mesh, settings: Mapping[str, Settings]) -> None:
         # *.NAMESPACE.svc.DOMAIN or SERVICE.NAMESPACE.svc.DOMAIN; any other may match any service
         parts = str(host).split(".")
         if len(parts) < 3 or parts[2] != "svc" or not mesh.owns(parts[1]):
-            what = f'the cluster-local pattern "{host}", which is not only for services of the run,'
+            what = f'the cluster-local pattern "{host}", not for services of the run alone'
             mesh.demand(Permission.EVERY_SERVICE, what)
 
 

@@ -11,6 +11,7 @@ from ..errors import GivenUp, MeshError, ProvisionError, UsageProblem
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
+from ..rights import Permission
 from ..spec import MeshSpec, with_contexts
 from .provider import ProvisionRequest
 
@@ -87,6 +88,7 @@ def bring_up(
         capabilities=BREAKAGES,
         controls=str(running.plan.home),
         notes=NOTES,
+        permissions=tuple(Permission),
         versions={cluster.name: dict(tools.versions) for cluster in spec},
     )
     try:
