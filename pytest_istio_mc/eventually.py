@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
-from .errors import MeshError, NotInTime
+from .errors import MeshError, NotAllowed, NotInTime
 
 T = TypeVar("T")
 
@@ -63,6 +63,7 @@ def eventually(
     """Observe until the condition has held ``times`` times in a row.
 
     - A ``MeshError`` raised by ``observe`` counts as an observation that does not hold.
+    - :class:`NotAllowed` is raised at once: it will not be allowed later.
     - Raises :class:`NotInTime` with the last observation.
     """
     began = time.monotonic()
@@ -74,6 +75,8 @@ def eventually(
             value = observe()
             seen = value
             good = until(value)
+        except NotAllowed:
+            raise
         except MeshError as error:
             seen, good = error, False
         now = time.monotonic() - began

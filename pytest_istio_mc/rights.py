@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from .istio_names import CA_SECRETS, ROOT_CONFIG_MAP
+from .istio_names import ROOT_CONFIG_MAP
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,8 +117,6 @@ def _snapshot_rights() -> Iterable[Right]:
         "(RBAC cannot limit a list to a label)"
     )
     yield Right(_LIST, "", "secrets", Where.ISTIO, told)
-    told = "read the CAs and the remote secrets"
-    yield Right(("get",), "", "secrets", Where.ISTIO, told, CA_SECRETS)
     for where in (Where.ISTIO, Where.GATEWAYS):
         told = "find the pods of istiods and gateways"
         yield Right(_LIST, "", "pods", where, told)
@@ -167,8 +165,9 @@ def _journal_rights() -> Iterable[Right]:
     verbs = ("get", "list", "create", "patch", "delete")
     yield Right(verbs, "", "secrets", Where.ISTIO, told)
     told = "see that one run at a time changes the mesh"
-    verbs = ("get", "create", "patch", "update", "delete")
-    yield Right(verbs, "coordination.k8s.io", "leases", Where.ISTIO, told, ("istio-mc",))
+    leases = ("coordination.k8s.io", "leases", Where.ISTIO, told)
+    yield Right(("create",), *leases)
+    yield Right(("get", "patch", "update", "delete"), *leases, ("istio-mc",))
 
 
 JOURNAL = tuple(_journal_rights())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from ..errors import GivenUp, KubeError, MeshError
+from .confinement import Confinement
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -48,6 +49,7 @@ class Connection:
         self._tls: ssl.SSLContext | None = None
         self._impersonation: list[tuple[str, str]] = []
         self._gone: MeshError | None = None
+        self.confinement: Confinement | None = None
 
     @property
     def thing(self) -> str:
@@ -114,6 +116,7 @@ class Connection:
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
+        self._demand(method, path, query)
         rest = self._rest_client()
         headers = self._headers({"Accept": "application/json"})
         data = None
@@ -143,6 +146,7 @@ class Connection:
         from kubernetes.stream import ws_client
         from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
 
+        self._demand("GET", path, query)
         configuration = self._rest_client().configuration
         parts = urlsplit(self._url(path, query))
         url = urlunsplit(parts._replace(scheme="wss" if parts.scheme == "https" else "ws"))
@@ -167,6 +171,10 @@ class Connection:
             detail = f"no answer from {configuration.host}: {error}"
             raise KubeError(self.thing, step, detail) from error
         return cast("WebSocket", socket)
+
+    def _demand(self, method: str, path: str, query: Query) -> None:
+        if self.confinement is not None:
+            self.confinement.demand(self.thing, method, path, query)
 
     def give_up(self, why: MeshError) -> None:
         """Make every further request raise :class:`GivenUp`."""

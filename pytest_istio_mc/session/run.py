@@ -104,11 +104,17 @@ class Run:
         return self._snapshot
 
     def kubes(self) -> Mapping[str, Kube]:
-        """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`."""
+        """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`.
+
+        Where this run may not disrupt the mesh, they change nothing outside its own namespaces.
+        """
         if self._kubes is None:
             self._kubes = self._open.enter_context(
                 connected(self.require_mesh().spec, self.settings.timeouts)
             )
+            if not self.may_disrupt:
+                for kube in self._kubes.values():
+                    kube.confine(lambda namespace: self.require_mesh().owns(namespace))
             self._pass_on()
         return self._kubes
 

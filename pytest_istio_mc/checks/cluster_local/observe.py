@@ -56,7 +56,6 @@ _IN_KUBE_SYSTEM = elsewhere(
     why="add a Service istio-mc-local-… with endpoints in the probes, for some seconds",
 )
 _KEPT_LOCAL = elsewhere(
-    Right(("list",), "", "services", Where.KUBE_SYSTEM, ""),
     Right(("list",), "discovery.k8s.io", "endpointslices", Where.KUBE_SYSTEM, ""),
     where=Where.KUBE_SYSTEM,
     why="compare the services that Istio keeps local with what proxies have of them",
