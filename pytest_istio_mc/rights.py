@@ -191,17 +191,22 @@ def elsewhere(*rights: Right, where: Where, why: str) -> tuple[Right, ...]:
     return tuple(replace(right, where=where, why=why) for right in rights)
 
 
-def uses(*rights: Right) -> Callable[[F], F]:
-    """Declare what the decorated observer does beyond reading what the snapshot reads."""
+def uses(*rights: Right, disrupting: Iterable[Right] = ()) -> Callable[[F], F]:
+    """Declare what the decorated observer does beyond reading what the snapshot reads.
+
+    ``disrupting``: what it does besides, where the run may disrupt the mesh.
+    """
 
     def declare(observe: F) -> F:
-        setattr(observe, _DECLARED, rights)
+        setattr(observe, _DECLARED, (rights, (*rights, *disrupting)))
         return observe
 
     return declare
 
 
-def rights_of(observe: Callable[..., Any]) -> tuple[Right, ...]:
+def rights_of(observe: Callable[..., Any], *, may_disrupt: bool) -> tuple[Right, ...]:
     """What an observer declared by :func:`uses`."""
-    declared: tuple[Right, ...] = getattr(observe, _DECLARED, ())
-    return declared
+    nothing: tuple[tuple[Right, ...], ...] = ((), ())
+    declared = getattr(observe, _DECLARED, nothing)
+    found: tuple[Right, ...] = declared[may_disrupt]
+    return found

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_istio_mc.rights import Right
 from pytest_istio_mc.roles import Places
@@ -92,7 +91,7 @@ def _is_there(right: Right, places: Places, one: Asked, own: tuple[str, ...]) ->
     return one.namespace in places.of(right)
 
 
-def unused(used: Mapping[tuple[Right, str], Any], rights: Iterable[Right]) -> list[str]:
+def unused(used: Iterable[tuple[Right, str]], rights: Iterable[Right]) -> list[str]:
     """The verbs of rights that were not used, by resource.
 
     Of two rights to the same, it is enough that one was used.

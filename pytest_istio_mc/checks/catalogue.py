@@ -180,11 +180,10 @@ class Check:
         """Whether it judges what the snapshot holds without any probe."""
         return self.kind is Kind.STATIC and not self.probed
 
-    @property
-    def rights(self) -> tuple[Right, ...]:
+    def rights(self, *, may_disrupt: bool) -> tuple[Right, ...]:
         """What its observers do to clusters, beyond reading what the snapshot reads."""
-        declared = (right for observe in self.sees for right in rights_of(observe))
-        return tuple(dict.fromkeys(declared))
+        declared = (rights_of(observe, may_disrupt=may_disrupt) for observe in self.sees)
+        return tuple(dict.fromkeys(right for rights in declared for right in rights))
 
     @property
     def is_ours(self) -> bool:

@@ -40,10 +40,5 @@ def privileges(
     if reads_only:
         return Privileges(SNAPSHOT)
     every_run = (*SNAPSHOT, *PROBES, *(JOURNAL if may_disrupt else ()))
-    by_check = {
-        check.id: tuple(
-            right for right in check.rights if may_disrupt or not right.writes_elsewhere
-        )
-        for check in checks
-    }
+    by_check = {check.id: check.rights(may_disrupt=may_disrupt) for check in checks}
     return Privileges(every_run, {id: rights for id, rights in by_check.items() if rights})

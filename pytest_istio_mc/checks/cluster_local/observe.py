@@ -174,7 +174,7 @@ def _local(*hosts: str) -> dict[str, Any]:
     return {"settings": {"clusterLocal": True}, "hosts": list(hosts)}
 
 
-@uses(SERVICES, SLICES, RULES, *_KEPT_LOCAL, *_IN_KUBE_SYSTEM)
+@uses(*_KEPT_LOCAL, disrupting=(SERVICES, SLICES, RULES, *_IN_KUBE_SYSTEM))
 def kept_local(site: Site) -> Defaults:
     """What each client's proxy has of the services that Istio keeps local.
 
