@@ -172,7 +172,7 @@ class Settings:
     @property
     def claim(self) -> str:
         """The profile as claimed, in words."""
-        quick = " and quick disruptive checks" if self.quick else ""
+        quick = " + quick disruptive" if self.quick else ""
         return f"{self.profile.value}{quick}"
 
     @property

@@ -11,7 +11,7 @@ from .catalogue import Check
 
 @dataclass(frozen=True)
 class Privileges:
-    """What every run with these checks does, and what each of them does besides, by its id."""
+    """What every run with these checks does, and each check besides, by its id."""
 
     every_run: tuple[Right, ...]
     by_check: Mapping[str, tuple[Right, ...]] = field(default_factory=dict)

@@ -24,7 +24,7 @@ def add_parsers(commands: Any) -> None:
     command.set_defaults(run=_compare)
     told = "list the pages of the documentation, or print one of them"
     command = commands.add_parser("docs", help=told)
-    told = "a page or file, such as attach.md or attach-clusterrole.yaml"
+    told = "a page, such as attach.md"
     command.add_argument("page", nargs="?", help=told)
     command.set_defaults(run=_docs)
 

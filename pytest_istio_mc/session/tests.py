@@ -202,7 +202,7 @@ class Tests:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Leave a check out that finds on the way that it is not allowed; it stays claimed."""
+        """Leave out, and still claim, a check that finds that it is not allowed."""
         try:
             return (yield)
         except NotAllowed as refused:
