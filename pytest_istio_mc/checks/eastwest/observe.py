@@ -31,7 +31,7 @@ from .facts import GatewayLoss
     SERVICES,
     ROUTES,
     *elsewhere(
-        Right(("get", "patch"), "apps", "deployments", Where.GATEWAYS, ""),
+        Right(("get", "list", "watch", "patch"), "apps", "deployments", Where.GATEWAYS, ""),
         Right(("list",), "apps", "replicasets", Where.GATEWAYS, ""),
         Right(("get",), "", "services", Where.GATEWAYS, ""),
         Right(("delete",), "", "pods", Where.GATEWAYS, ""),
