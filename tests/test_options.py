@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
+from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
+from pytest_istio_mc.topologies import known as known_topologies
 from pytest_istio_mc.validation import assignment_from
 from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
 from tests.fake_mesh import SPEC_URL, FakeLab, FakeProvider, fake_topology
@@ -310,6 +311,38 @@ def test_what_touches_traffic_of_others_wants_a_permission_of_its_own(
     obstacle = refused.standing(fault).obstacle
     assert obstacle == f"{permission.effect}; add --mesh-allow={permission.value} where that may be"
     assert refused.standing(FAULT).obstacle == ""
+
+
+def test_a_run_that_is_asked_for_nothing_claims_core_and_in_the_lab_the_quick_ones(
+    tmp_path: Path,
+) -> None:
+    checks = known_checks().values()
+    lab, other = read(tmp_path), read(tmp_path, provider="fake")
+
+    core = {one.id for one in checks if one.profile is Profile.CORE}
+    quick = {one.id for one in checks if one.quick}
+    spec = known_topologies()["multi-network-multi-primary"].default_spec()
+    can = {one.id for one in checks if set(one.requires) <= set(spec.features)}
+    for settings, wanted in ((lab, core | quick), (other, core)):
+        mine = replace(settings, spec=spec)
+        assert {one.id for one in checks if mine.standing(one).claimed} == wanted & can
+        assert [
+            one.id for one in checks if mine.standing(one).claimed and mine.standing(one).obstacle
+        ] == []
+
+
+@pytest.mark.parametrize("text", ["static", "STATIC", " static , MC-TRUST-001"])
+def test_static_is_every_check_that_only_reads(tmp_path: Path, text: str) -> None:
+    checks = known_checks().values()
+    settings = read(tmp_path, provider="fake", checks=text)
+
+    assert {one.id for one in checks if settings.selects(one)} == {
+        one.id for one in checks if one.kind is Kind.STATIC and not one.probed
+    }
+    assert settings.reads_only(checks)
+    assert not read(tmp_path, provider="fake").reads_only(checks)
+    assert not read(tmp_path, provider="fake", checks="static,MC-SUBSET").reads_only(checks)
+    assert not read(tmp_path, provider="fake", checks="MC-ACCESS-002").reads_only(checks)
 
 
 def test_a_permission_that_lacks_is_asked_for_beside_those_that_were_given(tmp_path: Path) -> None:
