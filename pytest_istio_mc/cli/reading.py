@@ -62,6 +62,9 @@ def _checks(parsed: argparse.Namespace) -> int:
                 "requires": [feature.value for feature in check.requires],
                 "specUrl": check.spec_url,
                 "explainedBy": list(check.explained_by),
+                "quick": check.quick,
+                "effect": check.effect,
+                "permissions": [permission.value for permission in check.permissions],
             }
             for check in checks
         ]
@@ -69,7 +72,8 @@ def _checks(parsed: argparse.Namespace) -> int:
         return GOOD
     for check in checks:
         features = ", ".join(feature.value for feature in check.requires)
-        kind = f"{check.profile.value}, {check.kind.value}"
+        quick = ", quick" if check.quick else ""
+        kind = f"{check.profile.value}{quick}, {check.kind.value}"
         print(f"{check.id}  {check.title}")
         print(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ..checks import catalogue
-from ..checks.catalogue import Check, Kind, area_title
+from ..checks.catalogue import Check, Kind, Profile, area_title
 from ..checks.privileges import Privileges, privileges
 from ..evidence import terminal
 from ..providers import Provider
@@ -150,8 +150,9 @@ def _changes(settings: Settings) -> list[str]:
     mine, lines = _privileges(settings), list[str]()
     effects: dict[str, list[str]] = {}
     for check in _carried_out(settings):
-        if check.effect:
-            effects.setdefault(check.effect, []).append(check.id)
+        if check.profile is Profile.DISRUPTIVE:
+            told = check.effect or "changes the mesh, and does not say what"
+            effects.setdefault(told, []).append(check.id)
     for effect, ids in effects.items():
         lines += _hanging(f"{_several(ids)}: {effect}")
     written = mine.by_checks(right for right in mine if right.writes_elsewhere)

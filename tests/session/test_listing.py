@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_istio_mc.checks.catalogue import Profile, known_checks
+from pytest_istio_mc.checks import catalogue
+from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.session.listing import list_checks, plan_run
@@ -79,6 +80,18 @@ def test_the_lab_says_what_is_done_to_it() -> None:
     assert "istio-mc sweep" not in text
     for told in REASSURING:
         assert told not in text
+
+
+def test_a_check_of_somebody_else_that_does_not_say_what_it_changes_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = Check("MC-ACME-901", "x", Kind.FAULT, "", Profile.DISRUPTIVE)
+    monkeypatch.setattr(catalogue, "known_checks", lambda: {theirs.id: theirs})
+
+    text = planned(EVERYTHING)
+
+    assert "MC-ACME-901: changes the mesh, and does not say what" in text
+    assert "nothing outside" not in text
 
 
 @pytest.mark.parametrize("checks", [(READ_ONLY,), ("MC-TRUST-001", "MC-TRUST-002")])
