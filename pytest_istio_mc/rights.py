@@ -160,6 +160,24 @@ PROBES = tuple(_probe_rights())
 """What a run needs besides to have probes in its own namespaces."""
 
 
+def _prepared_rights() -> Iterable[Right]:
+    told = "see that a name is free, and remove one by one what it made"
+    for group, resources in (
+        ("", "configmaps serviceaccounts services"),
+        ("apps", "deployments"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("networking.k8s.io", "networkpolicies"),
+        (_NETWORKING, "destinationrules serviceentries sidecars virtualservices"),
+        (_SECURITY, "authorizationpolicies peerauthentications"),
+    ):
+        for resource in resources.split():
+            yield Right(("get", "list", "delete"), group, resource, Where.OWN, told)
+
+
+PREPARED = tuple(_prepared_rights())
+"""What a run needs besides in namespaces that somebody else has made and keeps."""
+
+
 def _journal_rights() -> Iterable[Right]:
     told = "keep the original of what it changes beside it, and put it back after a killed run"
     verbs = ("get", "list", "create", "patch", "delete")
@@ -167,7 +185,7 @@ def _journal_rights() -> Iterable[Right]:
     told = "see that one run at a time changes the mesh"
     leases = ("coordination.k8s.io", "leases", Where.ISTIO, told)
     yield Right(("create",), *leases)
-    yield Right(("get", "patch", "update", "delete"), *leases, ("istio-mc",))
+    yield Right(("get", "patch", "delete"), *leases, ("istio-mc",))
 
 
 JOURNAL = tuple(_journal_rights())

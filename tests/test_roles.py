@@ -111,6 +111,10 @@ def test_prepared_namespaces_take_the_place_of_rights_everywhere(
     }
     assert {place for place, _ in writes} == {"a", "b"}
     assert "namespaces" not in {kind for _, kind in writes}
+    # nobody removes a prepared namespace with all that is in it
+    made = {kind for place, _, kind, verb, _ in found if (place, verb) == ("a", "create")}
+    removed = {kind for place, _, kind, verb, _ in found if (place, verb) == ("a", "delete")}
+    assert made - removed == {"pods", "pods/exec", "pods/portforward"}
 
 
 def test_a_topology_needs_only_what_its_checks_need(capsys: pytest.CaptureFixture[str]) -> None:

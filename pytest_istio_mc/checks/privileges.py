@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..rights import JOURNAL, PROBES, SNAPSHOT, Right
+from ..rights import JOURNAL, PREPARED, PROBES, SNAPSHOT, Right
 from .catalogue import Check
 
 
@@ -30,15 +30,22 @@ class Privileges:
 
 
 def privileges(
-    checks: Iterable[Check], *, reads_only: bool = False, may_disrupt: bool = False
+    checks: Iterable[Check],
+    *,
+    reads_only: bool = False,
+    may_disrupt: bool = False,
+    prepared: bool = False,
 ) -> Privileges:
     """The privileges of a run that carries out these checks.
 
     - ``reads_only``: it has no probes, and judges the snapshot alone.
     - ``may_disrupt``: it may touch more than namespaces of its own.
+    - ``prepared``: its own namespaces are somebody else's, who has prepared them.
     """
     if reads_only:
         return Privileges(SNAPSHOT)
-    every_run = (*SNAPSHOT, *PROBES, *(JOURNAL if may_disrupt else ()))
+    every_run = (*SNAPSHOT, *PROBES)
+    every_run += PREPARED if prepared else ()
+    every_run += JOURNAL if may_disrupt else ()
     by_check = {check.id: check.rights(may_disrupt=may_disrupt) for check in checks}
     return Privileges(every_run, {id: rights for id, rights in by_check.items() if rights})

@@ -68,7 +68,12 @@ def _roles(parsed: argparse.Namespace, places: Places) -> list[Role]:
         # what needs more than the Kubernetes API is for labs, which have administrators
         if not check.needs and (parsed.disruptive or check.profile is not Profile.DISRUPTIVE)
     ]
-    needed = privileges(checks, reads_only=parsed.static, may_disrupt=parsed.disruptive)
+    needed = privileges(
+        checks,
+        reads_only=parsed.static,
+        may_disrupt=parsed.disruptive,
+        prepared=bool(places.prepared),
+    )
     return roles(needed, places, parsed.name)
 
 
