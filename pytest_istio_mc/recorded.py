@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from .dates import Seconds
 from .errors import ObservationError
+from .names import DataKey, Key, Label, Subdomain, Value
+from .shapes import DEBUG, Shaped
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class TokenFacts:
     sha256: str
     issuer: str = ""
     subject: str = ""
-    issued_at: float | None = None
-    expires_at: float | None = None
+    issued_at: Seconds | None = None
+    expires_at: Seconds | None = None
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,16 @@ class SecretFacts:
     - ``public_keys``: fingerprints of the public halves of private keys.
     """
 
-    namespace: str
-    name: str
+    namespace: Label
+    name: Subdomain
     type: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    certificates: Mapping[str, str] = field(default_factory=dict)
-    public_keys: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    kubeconfigs: Mapping[str, KubeconfigFacts] = field(default_factory=dict)
+    labels: Mapping[Key, Value] = field(default_factory=dict)
+    annotations: Mapping[Key, str] = field(default_factory=dict)
+    keys: tuple[DataKey, ...] = ()
+    certificates: Mapping[DataKey, str] = field(default_factory=dict)
+    public_keys: Mapping[DataKey, str] = field(default_factory=dict)
+    problems: Mapping[DataKey, str] = field(default_factory=dict)
+    kubeconfigs: Mapping[DataKey, KubeconfigFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,16 @@ class AccessFacts:
       ``kube-system`` there.
     """
 
-    namespace: str
-    secret: str
-    key: str
+    namespace: Label
+    secret: Subdomain
+    key: DataKey
     server: str = ""
     unprobed: str = ""
     connect_error: str = ""
     tls_error: str = ""
     status: int = 0
     message: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     cluster_uid: str = ""
     reviews: tuple[Review, ...] = ()
 
@@ -136,11 +139,11 @@ class IstiodFacts:
     - ``metrics``: the few samples that matter.
     """
 
-    pod: str
+    pod: Subdomain
     ready: bool = True
     version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    debug: Mapping[str, Any] = field(default_factory=dict)
+    debug: Annotated[Mapping[str, Any], Shaped(DEBUG)] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
@@ -247,11 +250,11 @@ class ProxyFacts:
     - ``outbound``, ``inbound``: by port of the probe service; empty where not recorded.
     """
 
-    namespace: str
-    pod: str
+    namespace: Label
+    pod: Subdomain
     kind: str
     service_account: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[Key, Value] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     locality: str = ""
     version: str = ""

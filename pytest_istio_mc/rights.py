@@ -139,11 +139,15 @@ def _probe_rights() -> Iterable[Right]:
     for group, resources in (
         ("", "configmaps serviceaccounts services"),
         ("apps", "deployments"),
-        (_NETWORKING, "destinationrules"),
+        ("networking.k8s.io", "networkpolicies"),
+        (_NETWORKING, "destinationrules sidecars"),
         (_SECURITY, "peerauthentications authorizationpolicies"),
     ):
         for resource in resources.split():
             yield Right(("create", "patch"), group, resource, Where.OWN, told)
+    told = "see what new namespaces are given: policies of networks, and Sidecars for all"
+    yield Right(_LIST, "networking.k8s.io", "networkpolicies", Where.OWN, told)
+    yield Right(_LIST, _NETWORKING, "sidecars", Where.ISTIO, told)
     told = "wait for the probes, and say why they do not come up"
     yield Right(("get", "list", "watch"), "apps", "deployments", Where.OWN, told)
     yield Right(_LIST, "apps", "replicasets", Where.OWN, told)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pytest_istio_mc import names
 from pytest_istio_mc.checks.catalogue import AREAS, Profile, known_checks
 from pytest_istio_mc.cli import main
 from pytest_istio_mc.options import OPTIONS
@@ -76,10 +77,18 @@ def topology_table() -> str:
     return "\n".join(["| topology | what it is | documented by |", "|---|---|---|", *rows])
 
 
+def name_table() -> str:
+    """The table of names in docs/files.md."""
+    forms = [form for form in vars(names).values() if isinstance(form, names.Form)]
+    rows = [f"| {_cell(form.of)} | {_cell(form.words)} | {form.longest} |" for form in forms]
+    return "\n".join(["| names of | are | characters |", "|---|---|---|", *rows])
+
+
 GENERATED: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "options": (DOCS / "options.md", option_table),
     "checks": (DOCS / "checks.md", check_table),
     "areas": (ROOT / "README.md", area_table),
+    "names": (DOCS / "files.md", name_table),
     "topologies": (ROOT / "README.md", topology_table),
 }
 

@@ -98,10 +98,12 @@ def test_certificates_are_public_and_stay() -> None:
 
 def test_a_fact_that_could_not_be_had_is_not_an_absent_one() -> None:
     forbidden = Failure("list Service", "services is forbidden", 403)
-    cluster = ClusterSnapshot("east", failures=(forbidden,))
+    cluster = ClusterSnapshot("east", objects={"Node": ()}, failures=(forbidden,))
 
     with pytest.raises(ObservationError, match=r"could not list Service.*403"):
         cluster.listed("Service")
+    with pytest.raises(ObservationError, match=r"could not list Pod .it was not recorded"):
+        cluster.listed("Pod")
     assert cluster.listed("Node") == ()
 
 

@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..documents import parse_document
+from ..files import Unreadable
 from ..istio_names import INJECTION_LABEL, ISTIOD_PODS, REVISION_LABEL, SERVICE_LABEL
+from ..plain import Misfit, from_document
+from ..shapes import ENDPOINTS
 from ..snapshot import Snapshot, labels_of, name_of
 
 
@@ -73,7 +77,9 @@ class Commands:
 
         for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ()):
             if "mesh" in item["data"]:
-                mesh = yaml.safe_load(item["data"]["mesh"]) or {}
+                mesh = _mesh_config(item["data"]["mesh"])
+                if mesh is None:
+                    break
                 change(mesh)
                 patch = shlex.quote(json.dumps({"data": {"mesh": yaml.safe_dump(mesh)}}))
                 patched = f"patch configmap {name_of(item)} --type=merge -p {patch}"
@@ -104,9 +110,19 @@ class Commands:
                     return access.server
         for item in cluster.objects.get("EndpointSlice", ()):
             if item["metadata"].get("labels", {}).get(SERVICE_LABEL) == "kubernetes":
-                for endpoint in item["endpoints"]:
-                    return f"https://{endpoint['addresses'][0]}:{item['ports'][0]['port']}"
+                ports = [port["port"] for port in item["ports"] if port.get("port")]
+                for endpoint in item["endpoints"] if ports else ():
+                    return f"https://{endpoint['addresses'][0]}:{ports[0]}"
         return ""
+
+
+def _mesh_config(text: str) -> dict[str, Any] | None:
+    """A recorded mesh configuration; None where it cannot be read, as in a damaged snapshot."""
+    try:
+        mesh: dict[str, Any] = from_document(ENDPOINTS["mesh"], parse_document(text) or {})
+    except (Unreadable, Misfit):
+        return None
+    return mesh
 
 
 def is_loopback(server: str) -> bool:

@@ -30,6 +30,7 @@ from ..together import for_each
 from .access import Ask, probe_access
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
+from .fitting import fitted, in_known_shapes
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
@@ -66,7 +67,7 @@ def collect(
         ]
         found = for_each(_ClusterSweep.run, sweeps)
         clusters = {
-            cluster.name: _settled(cluster, sweep, waits)
+            cluster.name: fitted(_settled(cluster, sweep, waits))
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -164,7 +165,8 @@ class _ClusterSweep:
 
         def read() -> list[dict[str, Any]]:
             found = self._kube.list(listing.kind, namespace, fields=listing.fields)
-            return [trim(kind, item) for item in found if wanted(kind, item)]
+            with in_known_shapes(kind) as demand:
+                return demand([trim(kind, item) for item in found if wanted(kind, item)])
 
         return self._pool.submit(self._attempt, f"list {kind}", read)
 

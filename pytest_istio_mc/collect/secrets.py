@@ -9,10 +9,12 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..dates import LAST
 from ..istio_names import CA_SECRETS, MULTI_CLUSTER_LABEL, REMOTE_SECRET_PREFIX
 from ..recorded import KubeconfigFacts, SecretFacts, TokenFacts
 
@@ -132,12 +134,24 @@ def token_facts(token: str) -> TokenFacts:
     body = parts[1] if len(parts) == 3 else ""
     try:
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):
         claims = {}
     if not isinstance(claims, dict):
         claims = {}
     issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
-    return TokenFacts(fingerprint, issuer, subject, claims.get("iat"), claims.get("exp"))
+    issued_at, expires_at = (_seconds(claims.get(name)) for name in ("iat", "exp"))
+    return TokenFacts(fingerprint, issuer, subject, issued_at, expires_at)
+
+
+def _seconds(claim: Any) -> float | None:
+    """A claim in Unix seconds; None for what is no number."""
+    if isinstance(claim, bool) or not isinstance(claim, (int, float)):
+        return None
+    try:
+        seconds = float(claim)
+    except OverflowError:
+        return LAST.timestamp()
+    return seconds if math.isfinite(seconds) else None
 
 
 def _authentication(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> str:

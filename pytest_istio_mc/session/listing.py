@@ -114,7 +114,7 @@ def _steps(settings: Settings) -> list[str]:
     faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""
     return [
         *first,
-        "create a namespace of this run with probe workloads in every cluster that runs workloads",
+        _probes(settings),
         RECORDING,
         f"judge the static checks on it{live}{faults}",
         "remove what was made, write the certificate",
@@ -138,6 +138,7 @@ def _privileges(settings: Settings) -> Privileges:
         _carried_out(settings),
         reads_only=_reads_only(settings),
         may_disrupt=settings.may_disrupt,
+        prepared=bool(settings.wishes.namespaces),
     )
 
 
@@ -161,11 +162,16 @@ def _changes(settings: Settings) -> list[str]:
         for right in rights:
             lines += _hanging(f"{_several(owners)}: {_object(right, settings)}, to {right.why}")
     if not lines:
-        return [f"nothing outside its own namespaces ({OWN})", *_after_a_kill(settings)]
+        own = _own(settings)
+        return [f"nothing outside its own namespaces ({own})", *_after_a_kill(settings)]
     if not settings.disposable:
         lines.append("all of it is put back at the end; after a kill by the next run,")
         lines.append("or by istio-mc sweep")
     return lines
+
+
+def _own(settings: Settings) -> str:
+    return ", ".join(settings.wishes.namespaces) or OWN
 
 
 def _after_a_kill(settings: Settings) -> list[str]:
@@ -179,7 +185,7 @@ def _makes(settings: Settings) -> list[str]:
     if settings.replay or _reads_only(settings):
         return ["nothing in any cluster"]
     mine = _privileges(settings)
-    lines = [f"in its own namespaces ({OWN}):"]
+    lines = [f"in its own namespaces ({_own(settings)}):"]
     base = _kinds(right for right in mine.every_run if right.where is Where.OWN)
     lines += _hanging(f"every run: {base}")
     for ids, rights in mine.by_checks(
@@ -237,7 +243,16 @@ def _removed(settings: Settings) -> list[str]:
         return ["the clusters, with everything in them"]
     if _reads_only(settings):
         return ["nothing was made"]
+    if names := ", ".join(settings.wishes.namespaces):
+        return [f"what this run made in {names}, one by one; the namespaces stay"]
     return ["the namespaces of this run, with all that is in them"]
+
+
+def _probes(settings: Settings) -> str:
+    every = "probe workloads in every cluster that runs workloads"
+    if settings.wishes.namespaces:
+        return f"create {every}, in the prepared namespace {settings.wishes.namespaces[0]}"
+    return f"create a namespace of this run with {every}"
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:

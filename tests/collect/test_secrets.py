@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import pytest
 import yaml
 
 from pytest_istio_mc.collect.secrets import read_kubeconfig, token_facts
+from pytest_istio_mc.dates import LAST
 from tests.fake_clusters import jwt
 
 
@@ -74,3 +76,29 @@ def test_the_claims_of_a_token_are_public_and_the_token_is_not() -> None:
 )
 def test_a_token_that_is_no_jwt_has_no_claims(token: str) -> None:
     assert token_facts(token).expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds"),
+    [
+        (1.5, 1.5),
+        (10**30, 1e30),
+        (10**400, LAST.timestamp()),
+        (math.inf, None),
+        (math.nan, None),
+        ("1700000000", None),
+        (True, None),
+        ([1], None),
+        (None, None),
+    ],
+)
+def test_a_date_in_a_token_may_be_any_number_and_nothing_else(
+    claim: object, seconds: float | None
+) -> None:
+    assert token_facts(jwt(exp=claim)).expires_at == seconds
+
+
+def test_a_token_that_nests_without_end_has_no_claims() -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+
+    assert token_facts(f"a.{deep}.c").expires_at is None

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 
+from .bounds import KEY, KEY_HEADER
 from .outcomes import MOST_TEXT, ending, explain, failures, read_body
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
@@ -133,7 +134,8 @@ def try_tls(operation: dict[str, Any], verify: bool) -> dict[str, Any]:
                 request = operation.get("request")
                 if request:
                     get = f"GET {request.get('path', '/')} HTTP/1.1\r\n"
-                    sock.sendall(f"{get}host: {request['host']}\r\n\r\n".encode("latin-1"))
+                    named = f"host: {request['host']}\r\n{KEY_HEADER}: {KEY}\r\n\r\n"
+                    sock.sendall(f"{get}{named}".encode("latin-1"))
                     response = HTTPResponse(sock, method="GET")
                     response.begin()
                     result.update(status=response.status, **read_body(response.read()))
