@@ -187,7 +187,7 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"provider": "fake", "namespace": "probes,"}, '"" is not the name of a namespace'),
         ({"provider": "fake", "namespace": "a,b,a"}, '"a" is given twice'),
         ({"probe_patch": "absent.yaml"}, "--mesh-probe-patch: .*absent.yaml cannot be read"),
-        ({"probe_patch": "broken.yaml"}, "broken.yaml is neither YAML nor JSON"),
+        ({"probe_patch": "broken.yaml"}, "broken.yaml cannot be read: is neither YAML nor JSON"),
         ({"probe_patch": "list.yaml"}, "list.yaml is not a patch of probes: the file: .*mapping"),
         (
             {"probe_patch": "patch.yaml"},
