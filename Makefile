@@ -14,7 +14,7 @@ help:
 	@echo "              those of one topology: make faults TOPOLOGY=federated (docs/seeded-faults.md)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
 	@echo "make healthy   certify healthy lab meshes again and again, and count the alarms (needs root);"
-	@echo "              fewer or others: make healthy RUNS=20 PROFILE=extended TOPOLOGY=federated"
+	@echo "              fewer or others: make healthy RUNS=20 PROFILE=disruptive TOPOLOGY=federated"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left, also on"
 	@echo "              clusters that stay and were being disrupted (needs root)"
 	@echo "make lock      choose the versions of Python packages anew (constraints.txt)"
@@ -60,7 +60,7 @@ bench: .venv/ready host
 
 healthy: .venv/ready host
 	$(BIN)/istio-mc lab build
-	$(BIN)/python -m bench.healthy -n $(or $(RUNS),10) --profile $(or $(PROFILE),core) $(TOPOLOGY)
+	$(BIN)/python -m bench.healthy -n $(or $(RUNS),10) $(if $(PROFILE),--profile $(PROFILE)) $(TOPOLOGY)
 
 kills: .venv/ready host
 	$(BIN)/istio-mc lab build

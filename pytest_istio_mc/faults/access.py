@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import MeshError
 from ..istio_names import REMOTE_SECRETS
+from ..rights import Permission
 from .istiods import replicas, sync_status
 from .scene import Scene
 from .steps import Restore
@@ -63,8 +64,11 @@ def held_for(scene: Scene, target: str) -> tuple[Held, ...]:
 def remote_secret_removed(scene: Scene, target: str) -> Iterator[tuple[Held, ...]]:
     """All remote secrets for a cluster are gone.
 
-    At the end they are back, and every control plane has synchronised the cluster again.
+    - Raises :class:`NotAllowed` where that was not permitted.
+    - At the end they are back, and every control plane has synchronised the cluster again.
     """
+    what = f'removing the remote secrets for cluster "{target}"'
+    scene.mesh.demand(Permission.REMOTE_SECRETS, what)
     held = held_for(scene, target)
     with (
         scene.healed(f'remote access to cluster "{target}"', lambda: prove(scene, target, held)),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ObservationError
 from ..istio_names import REVISION_LABEL
 from ..mesh import Mesh
+from ..rights import Permission
 from ..together import for_each
 from . import deadman, service_settings
 from .owners import changed, given_back
@@ -58,8 +59,10 @@ class MeshConfigs:
         """Add ``serviceSettings`` to those of control planes.
 
         They are given by the cluster in which the control plane reads configuration. What was
-        added before is dropped.
+        added before is dropped. Raises :class:`NotAllowed` where they are for services of
+        others, and that was not permitted.
         """
+        _demand_own(self._mesh, settings)
         chosen = [place for place in self.places if place.cluster in settings]
         for_each(lambda place: self._write(place, settings[place.cluster]), chosen)
 
@@ -103,6 +106,17 @@ class MeshConfigs:
             original=original,
             owners=tuple(owners),
         )
+
+
+def _demand_own(mesh: Mesh, settings: Mapping[str, Settings]) -> None:
+    """See that settings are for services in namespaces of the run, unless others are permitted."""
+    hosts = [host for some in settings.values() for one in some for host in one.get("hosts", ())]
+    for host in hosts:
+        # *.NAMESPACE.svc.DOMAIN or SERVICE.NAMESPACE.svc.DOMAIN; any other may match any service
+        parts = str(host).split(".")
+        if len(parts) < 3 or parts[2] != "svc" or not mesh.owns(parts[1]):
+            what = f'the cluster-local pattern "{host}", not for services of the run alone'
+            mesh.demand(Permission.EVERY_SERVICE, what)
 
 
 @contextmanager

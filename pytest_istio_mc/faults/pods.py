@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MeshError
 from ..istio_names import ISTIOD_PODS
 from ..observations import GatewayAddress
+from ..rights import Permission
 from .owners import changed
 from .scene import Scene
 from .steps import Merge
@@ -41,11 +42,25 @@ def istiod_restarted(scene: Scene, cluster: str) -> Iterator[Workload]:
 def gateway_killed(scene: Scene, gateway: GatewayAddress) -> Iterator[Workload]:
     """One pod of an east-west gateway is killed.
 
-    At the end the gateway has as many as before, all of them ready.
+    - Raises :class:`NotAllowed` where no other one is ready, and that was not permitted.
+    - At the end the gateway has as many as before, all of them ready.
     """
     found = gateway_workload(scene, gateway)
+    demand_spare(scene, found)
     with _replaced(scene, found, found.pods[:1]):
         yield found
+
+
+def demand_spare(scene: Scene, found: Workload) -> None:
+    """See that another pod is ready when the first one is killed, unless none is demanded.
+
+    Raises :class:`NotAllowed`.
+    """
+    if not scene.mesh.allows(Permission.SINGLE_GATEWAYS):
+        ready = {pod["metadata"]["name"] for pod in pods_of(scene, found) if is_ready(pod)}
+        if not ready.difference(found.pods[:1]):
+            what = f"killing the only ready pod of {_name(found)}"
+            scene.mesh.demand(Permission.SINGLE_GATEWAYS, what)
 
 
 def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ..checks import catalogue
 from ..errors import KubeError, MeshError
 from ..kube.connecting import connected
 from ..mesh import Mesh
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+
+NO_PROBES_WANTED = "the checks that --mesh-checks names need none"
+"""Why a run has no probes that has nothing for them to do."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def prepared_mesh(
     failed: BaseException | None = None
     try:
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
-        mesh = replace(mesh, wishes=settings.wishes)
+        mesh = replace(mesh, wishes=settings.wishes, permissions=settings.permissions)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
@@ -101,6 +106,13 @@ def _observed(
     """
     theirs = not mesh.disposable
     kubes = undo.enter("the connections", connected(mesh.spec, settings.timeouts))
+    if settings.reads_only(catalogue.known_checks().values()):
+        from ..collect import collect
+
+        with losses.ends(kubes.values()):
+            progress.note("no probes: the chosen checks only read, and nothing is written")
+            snapshot = collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts)
+            return Prepared(mesh, snapshot, NO_PROBES_WANTED)
     if theirs:
         sweep_dead_runs(mesh, kubes, progress)
     if theirs and settings.keep:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_istio_mc.errors import NotHealed, ObservationError
+from pytest_istio_mc.errors import NotAllowed, NotHealed, ObservationError
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.faults import deadman, mesh_config
 from pytest_istio_mc.faults.journal import journals
@@ -30,6 +30,7 @@ from pytest_istio_mc.faults.sweep import Wanted, sweep, sweep_patiently
 from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
 from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.session.provision import sweep_dead_runs
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec, Role
 from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
@@ -83,7 +84,7 @@ def mesh(api: KubernetesApi) -> Mesh:
     pods = tuple(ProbePod(cluster.name, "client", "client-east", "") for cluster in clusters)
     spec = MeshSpec("test", clusters, kubeconfig=str(api.kubeconfig))
     probes = Probes("probes", "helloworld", "python", pods)
-    return Mesh(spec, RUN, "attach", "python", probes=probes)
+    return Mesh(spec, RUN, "attach", "python", probes=probes, permissions=tuple(Permission))
 
 
 @pytest.fixture
@@ -287,6 +288,46 @@ def test_one_who_puts_it_back_before_us_is_no_problem(mesh: Mesh, kubes: dict[st
     assert owners == {"helm", "operator"}  # who wrote it last owns it
     del before["metadata"]["managedFields"]
     assert after == before
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "*",
+        "*.svc.cluster.local",
+        "*.local",
+        "*.probes",
+        "*.payments.svc.cluster.local",
+        "card.payments.svc.cluster.local",
+        "*.probes2.svc.cluster.local",
+        f"*.istio-mc-{RUN}0.svc.cluster.local",
+        "probes.svc.cluster.local",
+    ],
+)
+def test_settings_for_services_of_others_are_refused_unless_permitted(
+    mesh: Mesh, kubes: dict[str, Kube], host: str
+) -> None:
+    before = config(kubes)
+    setting = {"settings": {"clusterLocal": True}, "hosts": ["one.probes.svc.mesh.test", host]}
+
+    with (
+        pytest.raises(NotAllowed, match=r"(?s)EVERY service.*--mesh-allow=every-service"),
+        mesh_config.changeable(replace(mesh, permissions=()), kubes, 60.0) as configs,
+    ):
+        configs.set_service_settings({"east": [setting]})
+
+    assert config(kubes) == before
+
+
+def test_settings_for_services_of_the_run_need_no_permission(
+    mesh: Mesh, kubes: dict[str, Kube]
+) -> None:
+    own = ["one.probes.svc.cluster.local", f"*.istio-mc-{RUN}-local-ab12c.svc.mesh.test"]
+    setting = {"settings": {"clusterLocal": True}, "hosts": own}
+
+    with mesh_config.changeable(replace(mesh, permissions=()), kubes, 60.0) as configs:
+        configs.set_service_settings({"east": [setting]})
+        assert hosts(kubes)[-2:] == own
 
 
 def test_two_runs_do_not_change_it_at_the_same_time(

@@ -16,6 +16,7 @@ from ...probes import manifests, objects, workloads
 from ...probes.client_proxy import ENDPOINTS, Dump, dumped, endpoints
 from ...probes.sampling import settled
 from ...probes.traffic import Traffic
+from ...rights import RULES, SERVICES, SLICES, Permission, Right, Where, elsewhere, uses
 from ...samples import Sample, Stage
 from ...statistics import MISS_PROBABILITY, least_share, sample_size
 from ..site import Site
@@ -44,10 +45,28 @@ _Known = tuple[list[ServiceEndpoints], list[ServiceEndpoints]]
 """The endpoints of the services that Istio keeps local, and those of the probe service."""
 
 
+_CONFIGURATION = Right(
+    ("patch",), "", "configmaps", Where.ISTIO, "add `serviceSettings` to mesh configuration"
+)
+_IN_KUBE_SYSTEM = elsewhere(
+    SERVICES,
+    SLICES,
+    where=Where.KUBE_SYSTEM,
+    why="add a Service istio-mc-local-… with endpoints in the probes, for some seconds",
+)
+_KEPT_LOCAL = elsewhere(
+    Right(("list",), "discovery.k8s.io", "endpointslices", Where.KUBE_SYSTEM, ""),
+    where=Where.KUBE_SYSTEM,
+    why="compare the services that Istio keeps local with what proxies have of them",
+)
+
+
+@uses(SERVICES, SLICES, RULES, _CONFIGURATION)
 def cluster_local(site: Site) -> ClusterLocal:
     """Requests for four services, before, while and after settings keep them local.
 
-    - The mesh configuration is changed twice and restored; nothing else may be under way.
+    - The mesh configuration is changed and restored; nothing else may be under way.
+    - The stage in which every service is local wants :data:`Permission.EVERY_SERVICE`.
     - Raises ``MeshError`` where the configuration could not be changed, or not be restored.
     """
     traffic, kubes = site.traffic(), site.kubes()
@@ -74,8 +93,10 @@ def cluster_local(site: Site) -> ClusterLocal:
                 {place.cluster: settings(place.cluster) for place in configs.places}
             )
             stages.append(stage(SOME_LOCAL, some))
-            configs.set_service_settings({place.cluster: [_local("*")] for place in configs.places})
-            stages.append(stage(ALL_LOCAL, dict.fromkeys(CASES, sources)))
+            if mesh.allows(Permission.EVERY_SERVICE):
+                everything = {place.cluster: [_local("*")] for place in configs.places}
+                configs.set_service_settings(everything)
+                stages.append(stage(ALL_LOCAL, dict.fromkeys(CASES, sources)))
         stages.append(stage(LIFTED, {}))
     changed = {place.cluster: str(place) for place in configs.places}
     return ClusterLocal(tuple(stages), changed, alone.name)
@@ -152,6 +173,7 @@ def _local(*hosts: str) -> dict[str, Any]:
     return {"settings": {"clusterLocal": True}, "hosts": list(hosts)}
 
 
+@uses(*_KEPT_LOCAL, disrupting=(SERVICES, SLICES, RULES, *_IN_KUBE_SYSTEM))
 def kept_local(site: Site) -> Defaults:
     """What each client's proxy has of the services that Istio keeps local.
 
