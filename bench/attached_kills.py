@@ -36,8 +36,9 @@ from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.lease import HEARTBEAT_VARIABLE
 
 DISRUPTING = (
-    "--mesh-profile=extended",
+    "--mesh-profile=disruptive",
     "--mesh-disruptive",
+    "--mesh-allow=every-service,remote-secrets,single-gateways",
     "--mesh-checks=MC-CLUSTERLOCAL,MC-APISERVER-007,MC-EASTWEST-008",
 )
 """The checks that change what is not theirs, and the leave to do so."""
