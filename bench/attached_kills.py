@@ -277,6 +277,8 @@ def one_round(
         run, began = Run(lab, Path(name), workers), time.monotonic()
         wait_for(run, lab, chance, length)
         during, moment = run.last_line, time.monotonic() - began
+        if run.process.poll():
+            raise SystemExit(f"a run fails by itself:\n{run.output.read_text()[-5000:]}")
         killed = run.kill()
         found = len(lab.journals())
         code, seconds = swept_from_elsewhere(lab)
