@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.certification import PYTEST, TOPOLOGY
 from pytest_istio_mc.faults.journal import journals
@@ -170,6 +170,12 @@ class Run:
                 env=environment,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     @property
     def last_line(self) -> str:
         """The last line that it told."""
@@ -273,8 +279,11 @@ def one_round(
     lab: Lab, before: Mapping[str, Json], workers: int, chance: random.Random, length: float
 ) -> Round:
     """Start, kill, sweep, compare."""
-    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name:
-        run, began = Run(lab, Path(name), workers), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name,
+        Run(lab, Path(name), workers) as run,
+    ):
+        began = time.monotonic()
         wait_for(run, lab, chance, length)
         during, moment = run.last_line, time.monotonic() - began
         if run.process.poll():
@@ -309,9 +318,11 @@ def _wait(run: Run, seconds: float, is_there: Callable[[], bool]) -> None:
 
 def measured_length(lab: Lab, before: Mapping[str, Json]) -> float:
     """The seconds of a whole run, which must leave everything as it was by itself."""
-    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name,
+        Run(lab, Path(name), 0) as run,
+    ):
         began = time.monotonic()
-        run = Run(lab, Path(name), 0)
         code = run.process.wait()
         length = time.monotonic() - began
         if code:
