@@ -36,6 +36,7 @@ class TokenFacts:
 class KubeconfigFacts:
     """A kubeconfig in a remote secret.
 
+    - ``proxied``: whether it names a proxy (``proxy-url``).
     - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, …, ``none``).
     - ``problem``: why it does not parse.
     """
@@ -44,6 +45,7 @@ class KubeconfigFacts:
     ca_pem: str = ""
     tls_server_name: str = ""
     insecure: bool = False
+    proxied: bool = False
     auth: str = ""
     token: TokenFacts | None = None
     problem: str = ""
@@ -95,6 +97,8 @@ class AccessFacts:
       went.
     - Otherwise ``status`` is the HTTP status of the first request, and ``cluster_uid`` the uid of
       ``kube-system`` there.
+    - ``service_uid``: the uid of the Service ``default/kubernetes``, asked for where the credential
+      may not read namespaces.
     """
 
     namespace: str
@@ -108,6 +112,7 @@ class AccessFacts:
     message: str = ""
     seconds: float = 0.0
     cluster_uid: str = ""
+    service_uid: str = ""
     reviews: tuple[Review, ...] = ()
 
 

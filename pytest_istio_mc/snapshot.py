@@ -40,8 +40,8 @@ REACH = "reach the API server"
 class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
-    ``control_plane`` is how its pods see an istiod that runs elsewhere; empty where its own istiod
-    serves it.
+    - ``control_plane`` is how its pods see an istiod elsewhere; empty where its own serves it.
+    - ``clock_ahead``: by how many seconds its API server's clock was ahead of the recorder's.
     """
 
     name: str
@@ -54,6 +54,7 @@ class ClusterSnapshot:
     proxies: tuple[ProxyFacts, ...] = ()
     access: tuple[AccessFacts, ...] = ()
     control_plane: tuple[EndpointFacts, ...] = ()
+    clock_ahead: float = 0.0
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
@@ -189,6 +190,12 @@ def namespace_of(item: Object) -> str:
 def labels_of(item: Object) -> Mapping[str, str]:
     """The labels of a Kubernetes object."""
     return item["metadata"].get("labels") or {}
+
+
+def annotations_of(item: Object) -> Mapping[str, str]:
+    """The annotations of a recorded object."""
+    found: Mapping[str, str] = item["metadata"].get("annotations") or {}
+    return found
 
 
 def locality_of(node: Object) -> Locality:

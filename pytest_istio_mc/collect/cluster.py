@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import KubeError, NotInTime
-from ..eventually import Timeouts, eventually
+from ..errors import KubeError
+from ..eventually import Timeouts
 from ..istio_names import CA_SECRETS, REMOTE_SECRETS
 from ..kube import Kube
 from ..mesh import Mesh
@@ -32,6 +32,7 @@ from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
+from .replicas import settled
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def collect(
         ]
         found = for_each(_ClusterSweep.run, sweeps)
         clusters = {
-            cluster.name: _settled(cluster, sweep, waits)
+            cluster.name: settled(cluster, sweep.shards, waits.endpoint_propagation)
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -99,6 +100,7 @@ class _ClusterSweep:
         try:
             version = self._kube.version()
             groups = self._kube.get_path("/apis")
+            ahead = self._kube.now() - time.time()
         except KubeError as error:
             failures = (Failure(REACH, str(error), error.status),)
             return ClusterSnapshot(self.cluster.name, self._kube.server, failures=failures)
@@ -139,6 +141,7 @@ class _ClusterSweep:
             proxies=tuple(future.result() for future in proxies),
             access=tuple(future.result() for future in access),
             control_plane=tuple(future.result() for future in control_plane),
+            clock_ahead=round(ahead, 1),
             failures=tuple(self._failures),
         )
 
@@ -263,47 +266,9 @@ class _ClusterSweep:
         ]
 
 
-def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep, waits: Timeouts) -> ClusterSnapshot:
-    """The cluster, its istiod replicas given time to agree.
-
-    Replicas hear of an endpoint one after the other; only a difference that stays is one.
-    """
-    replicas = [istiod for istiod in cluster.istiods if "endpointShardz" in istiod.debug]
-    if len(replicas) < 2 or _agree(istiod.debug["endpointShardz"] for istiod in replicas):
-        return cluster
-    latest: dict[str, Any] = {}
-
-    def read_again() -> list[Any]:
-        latest.update({istiod.pod: sweep.shards(istiod) for istiod in replicas})
-        return list(latest.values())
-
-    try:
-        eventually(
-            read_again,
-            _agree,
-            within_seconds=waits.endpoint_propagation,
-            what="istiod replicas",
-            every_seconds=0.5,
-        )
-    except NotInTime:
-        pass  # they still disagree; that is what the snapshot then says
-    istiods = (
-        replace(istiod, debug={**istiod.debug, "endpointShardz": latest[istiod.pod]})
-        if istiod.pod in latest
-        else istiod
-        for istiod in cluster.istiods
-    )
-    return replace(cluster, istiods=tuple(istiods))
-
-
 def _extra(listing: Listing) -> tuple[str, ...]:
     # the Kubernetes API server's own endpoints: the address that other clusters may reach it by
     return ("default",) if listing.kind.startswith("EndpointSlice") else ()
-
-
-def _agree(documents: Iterable[Any]) -> bool:
-    found = list(documents)
-    return all(document == found[0] for document in found)
 
 
 def _runs(pod: Mapping[str, Any]) -> bool:

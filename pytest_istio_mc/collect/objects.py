@@ -111,6 +111,9 @@ def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
         for entry in status.get("conditions") or ()
     ]
     kept = _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
+    drivers = [one["csi"].get("driver") for one in spec.get("volumes") or () if one.get("csi")]
+    if drivers:
+        kept["csiDrivers"] = drivers
     return {
         "spec": kept | {"containers": containers},
         "status": _only(status, "phase", "podIP", "podIPs") | {"conditions": conditions},

@@ -119,6 +119,7 @@ def read_kubeconfig(content: bytes) -> tuple[KubeconfigFacts, str]:
         ca_pem=_decoded(cluster.get("certificate-authority-data", "")).decode("utf-8", "replace"),
         tls_server_name=str(cluster.get("tls-server-name", "")),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        proxied=bool(cluster.get("proxy-url")),
         auth=_authentication(cluster, user),
         token=token_facts(token) if token else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...spec import ClusterSpec, Feature
@@ -12,6 +13,9 @@ from ..remedies import Commands
 from ..site import Here
 from .facts import ConfigInForce, Injection, read_for
 from .observe import config_in_force, injections, revisions
+
+_INJECTOR = re.compile(r'webhook "[^"]*istio[^"]*"')
+"""In a refusal: it is the injector's, not that of other admission (quotas, policies)."""
 
 
 @check(
@@ -50,6 +54,12 @@ def _injected(
     webhooks = commands.kubectl(
         name, "get mutatingwebhookconfigurations -l app=sidecar-injector -o yaml"
     )
+    if seen.error and not _INJECTOR.search(seen.error):
+        yield Gap(
+            f"{name}: admission here refuses the trial pod, so that injection was not seen: "
+            f"{seen.error} (--mesh-probe-patch gives our pods what is demanded)"
+        )
+        return
     if seen.error:
         yield Finding(
             f"{name}: pods are refused: {seen.error}",

@@ -97,7 +97,7 @@ def _rejected_by(
             kind = _TYPES.get(url.rpartition(".")[2], url.rpartition(".")[2])
             if resource.get("lastError"):
                 yield _rejection(snapshot, plane, row, kind, resource["lastError"], scope)
-            elif _is_stale(snapshot, resource):
+            elif _is_stale(snapshot, plane, resource):
                 pod, _, namespace = row["proxy"].rpartition(".")
                 delete = f"delete pod {pod}"
                 remedy = Commands(snapshot).kubectl(cluster, delete, namespace) if known else ""
@@ -112,14 +112,15 @@ def _rejected_by(
                 )
 
 
-def _is_stale(snapshot: Snapshot, resource: Mapping[str, Any]) -> bool:
+def _is_stale(snapshot: Snapshot, plane: ClusterSnapshot, resource: Mapping[str, Any]) -> bool:
+    """By the clock of the cluster, not by ours: they need not agree."""
     if not resource.get("sent") or resource["sent"] == resource.get("acked"):
         return False
     try:
         sent = datetime.fromisoformat(str(resource.get("sentTime", "")))
     except ValueError:
         return False
-    return snapshot.moment - sent > STALE
+    return snapshot.moment + timedelta(seconds=plane.clock_ahead) - sent > STALE
 
 
 def _rejection(
