@@ -16,7 +16,7 @@ from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..judging import Found, each, verdict_from
+from ..judging import Found, each, names, verdict_from
 from ..links import Link, active, held, links
 from ..remedies import Commands
 
@@ -183,11 +183,46 @@ def no_stale_secrets(snapshot: Snapshot) -> Verdict:
     """
     holders = snapshot.spec.config_clusters
     secrets = [secret for name in holders for secret in snapshot.clusters[name].secrets]
+    beyond = dict.fromkeys(key for holder in holders for key in _members_beyond(snapshot, holder))
+    others = f", {names(beyond)} not certified here" if beyond else ""
     return verdict_from(
         each(holders, lambda holder: _superfluous(snapshot, holder)),
         f"{sum(len(secret.kubeconfigs) for secret in secrets)} remote secrets, each for another "
-        "member",
+        f"member{others}",
     )
+
+
+def _members_beyond(snapshot: Snapshot, holder: str) -> set[str]:
+    """The clusters that a control plane watches, and that are not certified in this run.
+
+    Somebody may certify a part of a mesh. A cluster belongs to it that answers the credential
+    which istiod has for it and is none of those looked at. Where that could not be tried (a
+    firewall for our pods, a plugin), istiod's own word counts that it is synced.
+    """
+    certified = {cluster.uid for cluster in snapshot if cluster.uid}
+    members = {cluster.name for cluster in snapshot.spec}
+    planes = [
+        plane.name
+        for plane in snapshot.spec.control_planes
+        if snapshot.spec.config_cluster(plane).name == holder
+    ]
+    synced = {
+        cluster
+        for plane in planes
+        for istiod in snapshot.clusters[plane].istiods
+        if "clusterz" in istiod.debug
+        for cluster, status in istiod.clusters.items()
+        if status == "synced"
+    }
+    return {
+        access.key
+        for access in snapshot.clusters[holder].access
+        if access.key not in members
+        and (
+            (access.cluster_uid not in certified if access.cluster_uid else access.status == 403)
+            or (access.key in synced and not access.status)
+        )
+    }
 
 
 def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
@@ -197,6 +232,7 @@ def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
         for key in secret.kubeconfigs:
             by_key[key].append(secret.name)
     members = {cluster.name for cluster in snapshot.spec}
+    beyond = _members_beyond(snapshot, holder)
     reached = {
         (access.secret, access.key): access.cluster_uid
         for access in snapshot.clusters[holder].access
@@ -214,7 +250,7 @@ def _superfluous(snapshot: Snapshot, holder: str) -> Iterator[Found]:
                 remedy=commands.istio(holder, f"delete secret {superfluous}"),
                 fault="rs-duplicate",
             )
-        if key in members:
+        if key in members or key in beyond:
             continue
         uid = next((reached[(secret, key)] for secret in secrets if (secret, key) in reached), "")
         leads_to = next((cluster.name for cluster in snapshot if uid and cluster.uid == uid), "")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from ...recorded import AccessFacts, Review
-from ...snapshot import Snapshot, name_of
+from ...snapshot import ClusterSnapshot, Snapshot, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -15,6 +15,9 @@ from ..judging import Found, Gap, each, names, verdict_from
 from ..links import Link, accessed, held, is_verification, links
 from ..remedies import Commands, is_loopback
 from ..trust.expiry import left, margin, token_end, token_lifetime
+
+API_SERVICE = ("default", "kubernetes")
+"""Namespace and name of the Service of the API server, which every cluster has."""
 
 DIAGNOSTICS = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
 
@@ -109,20 +112,36 @@ def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) ->
 def _wrong_cluster(
     snapshot: Snapshot, link: Link, access: AccessFacts, create: str
 ) -> Iterator[Found]:
-    expected = snapshot.clusters[link.target].uid
-    if not access.cluster_uid or not expected or access.cluster_uid == expected:
+    seen = access.cluster_uid or access.service_uid
+    uids = {one.name: one.uid if access.cluster_uid else _service_uid(one) for one in snapshot}
+    expected = uids[link.target]
+    if not seen or not expected:
+        if access.status in (200, 403):
+            yield Gap(
+                f"whether {access.server}, which {link.holder} takes for {link.target}, is that "
+                "cluster could not be found out"
+            )
         return
-    other = next((cluster.name for cluster in snapshot if cluster.uid == access.cluster_uid), "")
+    if seen == expected:
+        return
+    other = next((name for name, uid in uids.items() if uid == seen), "")
     own = other == link.holder
     leads_to = f"{other} itself" if own else other or "another cluster"
     yield Finding(
         f"the remote secret for {link.target} in {link.holder} leads to {leads_to}",
         tuple(dict.fromkeys((*link.scope, *((other,) if other else ())))),
-        expected=f"kube-system with uid {expected}",
-        seen=f"uid {access.cluster_uid} at {access.server}",
+        expected=f"{'kube-system' if access.cluster_uid else 'default/kubernetes'} with uid "
+        f"{expected}",
+        seen=f"uid {seen} at {access.server}",
         remedy=create,
         fault="rs-self" if own else "rs-wrong-cluster",
     )
+
+
+def _service_uid(cluster: ClusterSnapshot) -> str:
+    services = cluster.objects.get("Service", ())
+    found = (one for one in services if (namespace_of(one), name_of(one)) == API_SERVICE)
+    return str(next((one["metadata"].get("uid") or "" for one in found), ""))
 
 
 def _with_server(create: str) -> str:

@@ -98,7 +98,7 @@ def _rejected_by(
             kind = _TYPES.get(url.rpartition(".")[2], url.rpartition(".")[2])
             if resource.get("lastError"):
                 yield _rejection(snapshot, plane, row, kind, resource["lastError"], scope)
-            elif _is_stale(snapshot, resource):
+            elif _is_stale(snapshot, plane, resource):
                 pod, _, namespace = row["proxy"].rpartition(".")
                 delete = f"delete pod {pod}"
                 remedy = Commands(snapshot).kubectl(cluster, delete, namespace) if known else ""
@@ -113,11 +113,13 @@ def _rejected_by(
                 )
 
 
-def _is_stale(snapshot: Snapshot, resource: Mapping[str, Any]) -> bool:
+def _is_stale(snapshot: Snapshot, plane: ClusterSnapshot, resource: Mapping[str, Any]) -> bool:
+    """By the clock of the cluster, not by ours: they need not agree."""
     if not resource.get("sent") or resource["sent"] == resource.get("acked"):
         return False
     sent = parsed_moment(resource.get("sentTime", ""))
-    return sent is not None and snapshot.moment - sent > STALE
+    now = snapshot.moment + timedelta(seconds=plane.clock_ahead)
+    return sent is not None and now - sent > STALE
 
 
 def _rejection(

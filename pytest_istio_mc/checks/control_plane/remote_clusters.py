@@ -16,7 +16,7 @@ from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, each, names, verdict_from
 from ..remedies import Commands
-from ..trust.authority import authority_of
+from ..trust.authority import handed_out_by
 from ..trust.chains import parse, subjects
 from .facts import read_for
 from .remedies import reinstall, set_istiod_variable
@@ -198,7 +198,7 @@ def _names_cluster(snapshot: Snapshot, cluster: ClusterSpec, path: str) -> bool:
 
 def _unverifiable(snapshot: Snapshot, cluster: ClusterSpec, item: Object) -> Iterator[Found]:
     plane = snapshot.spec.control_plane_of(cluster.name)
-    roots = authority_of(snapshot, plane).roots
+    roots = handed_out_by(snapshot, plane)
     clients = [webhook.get("clientConfig") or {} for webhook in item["webhooks"]]
     bundles = {str(client.get("caBundle") or "") for client in clients}
     restart = Commands(snapshot).restart_istiod(plane.name)

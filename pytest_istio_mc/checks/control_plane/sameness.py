@@ -9,8 +9,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...errors import ObservationError
-from ...istio_names import KUBE_SYSTEM
-from ...snapshot import Object, Snapshot, is_east_west_service, name_of, namespace_of
+from ...istio_names import (
+    DATAPLANE_LABEL,
+    EXPORT_ANNOTATION,
+    INJECTION_LABEL,
+    KUBE_SYSTEM,
+    REVISION_LABEL,
+)
+from ...snapshot import (
+    Object,
+    Snapshot,
+    annotations_of,
+    is_east_west_service,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -39,10 +53,16 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     """Ports are compared by number, name and protocol; node and target ports may differ."""
     copies: dict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
     found: list[Found] = []
+    injected, local = _injected_namespaces(snapshot), _kept_local(snapshot)
     for cluster in snapshot:
         try:
             for service in cluster.listed("Service"):
-                if _compared(snapshot, service):
+                host = f"{name_of(service)}.{namespace_of(service)}.svc."
+                if (
+                    namespace_of(service) in injected
+                    and _compared(snapshot, service)
+                    and not any(_covers(pattern, host) for pattern in local)
+                ):
                     copies[(namespace_of(service), name_of(service))][cluster.name] = service
         except ObservationError as error:
             found.append(Gap(str(error)))
@@ -55,10 +75,50 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     return verdict_from(found, passed)
 
 
+def _injected_namespaces(snapshot: Snapshot) -> set[str]:
+    """The namespaces with workloads of the mesh, in any cluster.
+
+    Elsewhere (monitoring, operators) every cluster has its own, which nobody shares.
+    """
+    return {
+        name_of(item)
+        for cluster in snapshot
+        for item in cluster.objects.get("Namespace", ())
+        if labels_of(item).get(INJECTION_LABEL) == "enabled"
+        or labels_of(item).get(REVISION_LABEL)
+        or labels_of(item).get(DATAPLANE_LABEL) == "ambient"
+    }
+
+
+def _kept_local(snapshot: Snapshot) -> set[str]:
+    """The host patterns that all control planes keep within their clusters."""
+    kept: list[set[str]] = []
+    for plane in snapshot.spec.control_planes:
+        istiods = snapshot.clusters[plane.name].istiods
+        meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
+        settings = (meshes[0].get("serviceSettings") or ()) if meshes else ()
+        kept.append(
+            {
+                host
+                for one in settings
+                if (one.get("settings") or {}).get("clusterLocal")
+                for host in one.get("hosts") or ()
+            }
+        )
+    return set.intersection(*kept) if kept else set()
+
+
+def _covers(pattern: str, host: str) -> bool:
+    """Whether a pattern of ``serviceSettings`` is about a host, given without its domain."""
+    full = host + pattern.rpartition("svc.")[2]
+    return full.endswith(pattern[1:]) if pattern.startswith("*") else full == pattern
+
+
 def _compared(snapshot: Snapshot, service: Object) -> bool:
     namespace = namespace_of(service)
     return (
-        namespace not in (*IGNORED_NAMESPACES, snapshot.spec.istio_namespace)
+        annotations_of(service).get(EXPORT_ANNOTATION, "*").strip() != "~"
+        and namespace not in (*IGNORED_NAMESPACES, snapshot.spec.istio_namespace)
         and (namespace, name_of(service)) != ("default", "kubernetes")
         and not is_east_west_service(service)
     )

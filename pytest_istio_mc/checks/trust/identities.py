@@ -13,8 +13,8 @@ from ..catalogue import check
 from ..isolating import without_mutual_tls
 from ..judging import Found, Gap, each, names, verdict_from
 from ..remedies import Commands
-from .authority import authority_of
-from .chains import climb, parse, subjects
+from .authority import authority_of, handed_out_by, signed_by_spire
+from .chains import Certificate, climb, parse, subjects
 
 
 @check(
@@ -46,6 +46,20 @@ def _trust_domain(snapshot: Snapshot, control_plane: str) -> str:
         if "mesh" in istiod.debug:
             return str(istiod.debug["mesh"].get("trustDomain", "")) or "cluster.local"
     return ""
+
+
+def _more_roots(snapshot: Snapshot, control_plane: str) -> set[Certificate] | None:
+    """The roots that a control plane hands to its proxies beside its own (``caCertificates``).
+
+    None where it fetches them from elsewhere (``spiffeBundleUrl``), so that they may be any.
+    """
+    found: set[Certificate] = set()
+    for istiod in snapshot.clusters[control_plane].istiods:
+        for entry in (istiod.debug.get("mesh") or {}).get("caCertificates") or ():
+            if entry.get("spiffeBundleUrl"):
+                return None
+            found.update(parse(str(entry.get("pem") or "")))
+    return found
 
 
 def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Found]:
@@ -129,6 +143,8 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
     spec, namespace = snapshot.spec, proxy.namespace
     plane = spec.control_plane_of(cluster)
     authority = authority_of(snapshot, plane)
+    signed_elsewhere = signed_by_spire(snapshot.clusters[cluster], proxy)
+    own = authority.roots if signed_elsewhere else handed_out_by(snapshot, plane)
     chain, roots = parse(proxy.certificate_chain), parse(proxy.roots)
     scope = tuple(dict.fromkeys((cluster, plane.name)))
     commands = Commands(snapshot)
@@ -148,12 +164,12 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
             fault="trust-no-leaf",
         )
         return
-    trusted = set(authority.roots)
-    if trusted and set(roots) != trusted:
+    trusted, more = set(own), _more_roots(snapshot, plane.name)
+    if trusted and not (trusted <= set(roots) and (more is None or set(roots) <= trusted | more)):
         yield Finding(
             f"proxy {proxy.pod} in {cluster} trusts another root than the CA of {plane.name}",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(own),
             seen=subjects(roots),
             remedy=restart,
             fault="trust-root-rotation-half",

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ...istio_names import ROOT_CONFIG_MAP
-from ...snapshot import Snapshot, name_of, namespace_of
+from ...selectors import matches_any
+from ...snapshot import Snapshot, labels_of, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..remedies import Commands
-from .authority import SigningAuthority, authorities, authority_of
+from .authority import SigningAuthority, authorities, handed_out_by
 from .cacerts import FILES, PLUG_IN_CA, replace_cacerts
 from .chains import climb, parse, subjects
 
@@ -168,11 +169,11 @@ def distributed_root(snapshot: Snapshot) -> Verdict:
 
 def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
     plane = snapshot.spec.control_plane_of(name)
-    authority = authority_of(snapshot, plane)
-    if not authority.roots:
+    roots = handed_out_by(snapshot, plane)
+    if not roots:
         yield Gap(f'cluster "{plane.name}": there is no root certificate to compare')
         return
-    expected = {root.sha256 for root in authority.roots}
+    expected = {root.sha256 for root in roots}
     # istiod leaves the namespaces of Kubernetes itself alone, kube-system apart
     ignored = {"kube-public", "kube-node-lease", "local-path-storage"}
     handed_out = {
@@ -180,10 +181,13 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
         for item in snapshot.clusters[name].listed("ConfigMap")
         if name_of(item) == ROOT_CONFIG_MAP
     }
+    selected = _selected(snapshot, plane.name, name)
     stale = sorted(
         namespace
         for namespace, pem in handed_out.items()
-        if namespace not in ignored and {root.sha256 for root in parse(pem)} != expected
+        if namespace not in ignored
+        and (selected is None or namespace in selected)
+        and {root.sha256 for root in parse(pem)} != expected
     )
     scope = tuple(dict.fromkeys((name, plane.name)))
     commands = Commands(snapshot)
@@ -193,7 +197,7 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
             f"{ROOT_CONFIG_MAP} in {len(stale)} of {len(handed_out)} namespaces of {name} is not "
             f"the root of {plane.name}'s CA",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(roots),
             seen=f"{stale[0]}: {subjects(parse(handed_out[stale[0]]))}",
             remedy=f"{restart} && {commands.restart_workloads(name)}  # old certificates stay "
             "valid meanwhile if root-cert.pem of cacerts holds both roots",
@@ -201,12 +205,35 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
         )
     probed = (snapshot.probes.namespace,) if snapshot.probes else ()
     for namespace in sorted({snapshot.spec.istio_namespace, *probed} - handed_out.keys()):
+        if selected is not None and namespace not in selected:
+            yield Gap(
+                f'cluster "{name}": the discoverySelectors of {plane.name} leave out namespace '
+                f"{namespace}, so that no root is handed out there (--mesh-probe-patch gives our "
+                "namespaces the labels that they select)"
+            )
+            continue
         yield Finding(
             f"{name} has no {ROOT_CONFIG_MAP} in namespace {namespace}: "
             "new pods there cannot start their proxy",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(roots),
             seen="no such ConfigMap",
             remedy=restart,
             fault="trust-root-not-distributed",
         )
+
+
+def _selected(snapshot: Snapshot, plane: str, cluster: str) -> set[str] | None:
+    """The namespaces of a cluster in which its control plane hands out the root.
+
+    - Those that its ``discoverySelectors`` select; what is in others is somebody else's, or left
+      from another time.
+    - None where it has no such selectors, or where they or the namespaces are not known.
+    """
+    istiods = snapshot.clusters[plane].istiods
+    meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
+    selectors = meshes[0].get("discoverySelectors") if meshes else None
+    namespaces = snapshot.clusters[cluster].objects.get("Namespace")
+    if not selectors or not namespaces:
+        return None
+    return {name_of(item) for item in namespaces if matches_any(selectors, labels_of(item))}
