@@ -90,6 +90,7 @@ _CONNECTIONS = ("pods/exec", "pods/portforward")
 _CONNECT = ("get", "create")
 _LIST = ("list",)
 _NETWORKING, _SECURITY = "networking.istio.io", "security.istio.io"
+_LEASES = "coordination.k8s.io"
 
 
 def _snapshot_rights() -> Iterable[Right]:
@@ -131,6 +132,8 @@ def _snapshot_rights() -> Iterable[Right]:
     for where in (Where.ISTIO, Where.GATEWAYS, Where.DEFAULT):
         told = "find the addresses of istiods, gateways and the API server"
         yield Right(_LIST, "discovery.k8s.io", "endpointslices", where, told)
+    told = "see whether a run is at work on the mesh, or was killed"
+    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
 
 
 SNAPSHOT = tuple(_snapshot_rights())
@@ -154,6 +157,8 @@ def _probe_rights() -> Iterable[Right]:
     told = "see what new namespaces are given: policies of networks, and Sidecars for all"
     yield Right(_LIST, "networking.k8s.io", "networkpolicies", Where.OWN, told)
     yield Right(_LIST, _NETWORKING, "sidecars", Where.ISTIO, told)
+    told = "say beside them that the run is alive, and see which other runs are"
+    yield Right(("get", "create", "patch"), _LEASES, "leases", Where.OWN, told)
     told = "wait for the probes, and say why they do not come up"
     yield Right(("get", "list", "watch"), "apps", "deployments", Where.OWN, told)
     yield Right(_LIST, "apps", "replicasets", Where.OWN, told)
@@ -176,6 +181,7 @@ def _prepared_rights() -> Iterable[Right]:
         ("", "configmaps serviceaccounts services"),
         ("apps", "deployments"),
         ("discovery.k8s.io", "endpointslices"),
+        (_LEASES, "leases"),
         ("networking.k8s.io", "networkpolicies"),
         (_NETWORKING, "destinationrules serviceentries sidecars virtualservices"),
         (_SECURITY, "authorizationpolicies peerauthentications"),
@@ -193,7 +199,7 @@ def _journal_rights() -> Iterable[Right]:
     verbs = ("get", "list", "create", "patch", "delete")
     yield Right(verbs, "", "secrets", Where.ISTIO, told)
     told = "see that one run at a time changes the mesh"
-    leases = ("coordination.k8s.io", "leases", Where.ISTIO, told)
+    leases = (_LEASES, "leases", Where.ISTIO, told)
     yield Right(("create",), *leases)
     yield Right(("get", "patch", "delete"), *leases, ("istio-mc",))
 

@@ -288,10 +288,10 @@ def _probe_image(found: Mapping[str, Found]) -> str:
 
 
 def _local_image(nodes: Sequence[Mapping[str, Any]]) -> str:
-    from ..lab.binaries.images import PYTHON
+    from ..lab.binaries.images import LAB_LABEL, PYTHON
 
-    images = [image for node in nodes for image in node.get("status", {}).get("images", [])]
-    return PYTHON if any(PYTHON in image.get("names", []) for image in images) else ""
+    labels = [node["metadata"].get("labels") or {} for node in nodes]
+    return PYTHON if labels and all(LAB_LABEL in some for some in labels) else ""
 
 
 def _json(text: str) -> dict[str, Any]:
