@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
-        "errors plain progress istio_names redact rights scratch together",
+        "visible",
+        "errors plain progress istio_names redact rights scratch shell together",
         "eventually spec observations machine certificates",
         "mesh samples timelines verdicts statistics spec_file certificate_chains",
         "kube lab snapshot recorded",

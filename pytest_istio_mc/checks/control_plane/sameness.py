@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ... import shell
 from ...errors import ObservationError
 from ...istio_names import KUBE_SYSTEM
+from ...shell import Remedy
 from ...snapshot import Object, Snapshot, is_east_west_service, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -93,8 +93,9 @@ def _differences(
     (reference, right), (other, wrong) = first, second
     name, _, namespace = service.partition(".")
     commands = Commands(snapshot)
+    show = commands.show(other, "service", wrong)
 
-    def finding(what: str, expected: object, seen: object, remedy: str, fault: str) -> Finding:
+    def finding(what: str, expected: object, seen: object, remedy: Remedy, fault: str) -> Finding:
         return Finding(
             f"service {service} has {what} in {reference} and {other}",
             (reference, other),
@@ -109,21 +110,57 @@ def _differences(
         for item in (right, wrong)
     )
     if headless != headless_there:
-        delete = commands.kubectl(other, f"delete service {name}", namespace)
-        remedy = f"{delete}  # and create it {headless} again"
+        # a Service can neither be given a cluster IP nor lose it
+        remedy = shell.left_to_people(
+            shell.then(commands.show(reference, "service", right), show),
+            f"whoever owns it decides which is right; in {other} it is then made anew, {headless}",
+            commands.delete(other, "service", wrong),
+        )
         what = "a cluster IP in only one"
         yield finding(what, headless, headless_there, remedy, "svc-headless-mixed")
     expected, seen = (
         {port["port"]: port for port in item["spec"].get("ports") or ()} for item in (right, wrong)
     )
-    value = [
-        {key: value for key, value in port.items() if key != "nodePort"}
-        for port in right["spec"].get("ports") or ()
-    ]
-    change = [{"op": "replace", "path": "/spec/ports", "value": value}]
-    patch = shlex.quote(json.dumps(change, separators=(",", ":")))
-    remedy = commands.kubectl(other, f"patch service {name} --type=json -p {patch}", namespace)
+    change = _adjusting(right["spec"].get("ports") or (), wrong["spec"].get("ports") or ())
+    patch = shell.then(show, commands.patch(other, "service", name, change, namespace))
+    advice = f"or change the one in {reference}, if this one is right"
+    if surplus := sorted(set(seen) - set(expected)):
+        advice += f"; a port that is only in {other} stays: {surplus} is for its owner to take away"
+    remedy = shell.with_note(patch, advice)
     for what, look, fault in _ASPECTS:
         if look(expected) != look(seen):
             yield finding(f"different {what}", look(expected), look(seen), remedy, fault)
             return
+
+
+def _adjusting(right: Sequence[Object], wrong: Sequence[Object]) -> list[dict[str, Any]]:
+    """The JSON patch operations that make ports alike, field by field.
+
+    - A port is that of the same number, or else of the same name.
+    - What lacks is added. What there is besides stays: somebody may use it.
+    """
+    operations: list[dict[str, Any]] = []
+    left = dict(enumerate(wrong))
+    for port in right:
+        same = [number for number, one in left.items() if one["port"] == port["port"]]
+        named = [
+            number for number, one in left.items() if one.get("name", "") == port.get("name", "")
+        ]
+        if not same and not (
+            named and left[named[0]]["port"] not in {one["port"] for one in right}
+        ):
+            added = {key: value for key, value in port.items() if key != "nodePort"}
+            operations.append({"op": "add", "path": "/spec/ports/-", "value": added})
+            continue
+        place = (same or named)[0]
+        was, path = left.pop(place), f"/spec/ports/{place}"
+        operations.append({"op": "test", "path": f"{path}/port", "value": was["port"]})
+        for key in ("port", "name", "protocol", "appProtocol"):
+            if port.get(key) == was.get(key):
+                continue
+            if key in port:
+                change = {"op": "add", "path": f"{path}/{key}", "value": port[key]}
+            else:
+                change = {"op": "remove", "path": f"{path}/{key}"}
+            operations.append(change)
+    return operations
