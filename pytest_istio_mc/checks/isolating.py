@@ -81,17 +81,17 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
         f"serviceSettings of {plane.name} make {pattern} cluster-local{there_only}",
         tuple(matching) if everywhere else (plane.name,),
         f"meshConfig.serviceSettings: clusterLocal for {pattern} in {names(matching)}",
-        _take_out(Commands(snapshot), config, pattern),
+        _take_out(snapshot, plane, config, pattern),
     )
 
 
-def _take_out(commands: Commands, cluster: str, pattern: str) -> Command:
+def _take_out(snapshot: Snapshot, plane: ClusterSpec, cluster: str, pattern: str) -> Command:
     """Take one cluster-local pattern out of a mesh configuration."""
     kept: list[dict[str, Any]] = []
-    settings = commands.mesh_config(cluster).get("serviceSettings")
-    if not settings:
-        return commands.istio(cluster, "edit configmap istio")
-    for entry in settings:
+    commands = Commands(snapshot)
+    in_force = snapshot.clusters[plane.name].istiods[0].debug.get("mesh") or {}
+    written = commands.mesh_config(cluster).get("serviceSettings")
+    for entry in written or in_force.get("serviceSettings") or ():
         hosts = [
             host
             for host in entry.get("hosts") or ()

@@ -96,11 +96,11 @@ class Commands:
         if self._snapshot.probes and namespace == self._snapshot.probes.namespace:
             return self.kubectl(cluster, "delete", f"pod/{pod}", namespace=namespace)
         found = self._snapshot.clusters.get(cluster)
-        item = found.found("Pod", pod, namespace) if found and "Pod" in found.objects else None
-        labels = labels_of(item) if item else {}
-        if role := labels.get("istio", "" if item else "eastwestgateway"):
-            of = f"istio={role}"
-            return self.kubectl(cluster, "rollout restart deployment -l", of, namespace=namespace)
+        pods = found.objects.get("Pod", ()) if found else ()
+        own = (item for item in pods if (name_of(item), namespace_of(item)) == (pod, namespace))
+        if role := labels_of(next(own, {"metadata": {}})).get("istio", ""):
+            restart = "rollout restart deployment -l"
+            return self.kubectl(cluster, restart, f"istio={role}", namespace=namespace)
         look = self.kubectl(cluster, "get", f"pod/{pod}", "-o", "wide", namespace=namespace)
         return shell.with_note(look, "then restart the workload that it belongs to")
 
@@ -125,7 +125,7 @@ class Commands:
         self, cluster: str, resource: str, name: str, change: Mapping[str, Any], namespace: str = ""
     ) -> Command:
         """Patch an object with a merge patch (RFC 7386)."""
-        text, thing = json.dumps(change), f"{resource}/{name}"
+        text, thing = json.dumps(change, separators=(",", ":")), f"{resource}/{name}"
         return self.kubectl(
             cluster, "patch", thing, "--type=merge", "-p", text, namespace=namespace
         )
@@ -232,7 +232,10 @@ def replacing(path: str, seen: object, value: object) -> list[dict[str, Any]]:
 
 def is_loopback(server: str) -> bool:
     """Whether a server address (``https://127.0.0.1:6443``) leads to the machine that uses it."""
-    host = urlsplit(server).hostname or ""
+    try:
+        host = urlsplit(server).hostname or ""
+    except ValueError:
+        return False  # no address at all
     own = ("localhost", "::1", "0.0.0.0", "::")  # noqa: S104
     return host in own or host.startswith("127.")
 
@@ -240,5 +243,8 @@ def is_loopback(server: str) -> bool:
 def _mapping(text: object) -> dict[str, Any]:
     import yaml
 
-    found = yaml.safe_load(text) if isinstance(text, str) else text
+    try:
+        found = yaml.safe_load(text) if isinstance(text, str) else text
+    except yaml.YAMLError:
+        found = None
     return dict(found) if isinstance(found, Mapping) else {}

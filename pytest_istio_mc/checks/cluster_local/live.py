@@ -282,7 +282,7 @@ def _settings(here: Here, seen: ClusterLocal, source: str) -> Command:
     plane = spec.control_plane_of(source)
     config = spec.config_cluster(plane).name
     namespace, _, name = seen.changed.get(config, f"{spec.istio_namespace}/istio").partition("/")
-    told = commands.kubectl(config, "get -o yaml", f"configmap/{name}", namespace=namespace)
+    told = commands.kubectl(config, "get", f"configmap/{name}", "-o", "yaml", namespace=namespace)
     istiod = "istiod" + name.removeprefix("istio")
     asked = (f"deploy/{istiod}", *["--", "pilot-discovery", "request", "GET", "/debug/mesh"])
     return shell.then(told, commands.kubectl(plane.name, "exec", *asked, namespace=namespace))

@@ -91,7 +91,7 @@ def _differences(
     snapshot: Snapshot, service: str, first: tuple[str, Object], second: tuple[str, Object]
 ) -> Iterator[Found]:
     (reference, right), (other, wrong) = first, second
-    name, _, namespace = service.partition(".")
+    name, namespace = name_of(wrong), namespace_of(wrong)
     commands = Commands(snapshot)
     show = commands.show(other, "service", wrong)
 
