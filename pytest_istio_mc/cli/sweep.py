@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from .. import shell
 from ..errors import MeshError, UsageProblem
 from .shared import GOOD, UNKNOWN, document
 
@@ -67,8 +68,7 @@ def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[obje
             name = f"namespace {namespace} of run {leftover.run_id} in context {context}"
             if not leftover.owner_is_dead:
                 whose = f"{owner} may still be at work" if owner else "it was kept"
-                where = f"--kubeconfig={kubeconfig} --context={context}"
-                remove = f"kubectl {where} delete namespace {namespace}"
+                remove = shell.kubectl(context, "delete", f"namespace/{namespace}", file=kubeconfig)
                 print(f"left alone: {name}: {whose}; to remove it: {remove}")
                 continue
             if not dry_run:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import KubeError, MeshError, ObservationError
 from ..istio_names import REVISION_LABEL
 from ..mesh import Mesh
@@ -198,8 +199,12 @@ def restore(kube: Kube, place: Place) -> bool:
             "was changed by somebody else while a check was at work on it; "
             "it is left as they wrote it",
             advice="see that no cluster-local setting of ours is in it: "
-            f"kubectl --context={kube.context} -n {place.namespace} "
-            f"get configmap {place.name} -o yaml",
+            + shell.kubectl(
+                kube.context,
+                "get -o yaml",
+                f"configmap/{place.name}",
+                namespace=place.namespace,
+            ),
         )
     # an owner of ours would be in the way of their next server-side apply
     owners = {"metadata": {"managedFields": before["managedFields"]}}

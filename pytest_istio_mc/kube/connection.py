@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from .. import shell
 from ..errors import GivenUp, KubeError, MeshError
 
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ class Connection:
                 self._impersonation = self._read_impersonation()
         except (config.ConfigException, OSError, ValueError) as error:
             step = f'context "{self._context}" cannot be used'
-            option = f" --kubeconfig={self._kubeconfig}" if self._kubeconfig else ""
-            advice = f"kubectl config get-contexts{option}"
+            option = [f"--kubeconfig={self._kubeconfig}"] if self._kubeconfig else []
+            advice = shell.command("kubectl config get-contexts", *option)
             raise KubeError(self.thing, step, str(error), advice=advice) from error
         return cast("RESTClientObject", connect(configuration))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from .. import shell
 from ..errors import KubeError, MeshError
 from ..kube.connecting import connected
 from ..mesh import Mesh
@@ -193,6 +194,10 @@ def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> N
                 "Namespace", name, None, {"metadata": {"annotations": {OWNER_ANNOTATION: None}}}
             )
         if names:
-            where = f"--kubeconfig={mesh.spec.kubeconfig} --context={cluster.context}"
-            remove = f"kubectl {where} delete namespace -l {RUN_LABEL}={mesh.run_id}"
+            remove = shell.kubectl(
+                cluster.context,
+                "delete namespace -l",
+                f"{RUN_LABEL}={mesh.run_id}",
+                file=mesh.spec.kubeconfig,
+            )
             progress.note(f"kept: {', '.join(names)}; remove with: {remove}")

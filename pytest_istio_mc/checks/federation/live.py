@@ -133,14 +133,16 @@ def only_exported_services(here: Here, trials: Sequence[Trial]) -> Verdict:
         return answered(attempt) or (isinstance(attempt, TlsHandshake) and attempt.completed)
 
     def finding(trial: Trial, attempt: TlsHandshake | Plaintext) -> Finding:
-        objects = "gateways.networking.istio.io,virtualservices --all-namespaces -o yaml"
         return Finding(
             f"{trial.pair}: a service that {trial.target} keeps to its namespace is reached "
             "through its gateway",
             (trial.source, trial.target),
             expected="the connection is closed before any handshake",
             seen=str(attempt),
-            remedy=Commands(here.snapshot).kubectl(trial.target, f"get {objects}"),
+            remedy=Commands(here.snapshot).kubectl(
+                trial.target,
+                "get gateways.networking.istio.io,virtualservices --all-namespaces -o yaml",
+            ),
             fault="fed-not-exported-reached",
         )
 

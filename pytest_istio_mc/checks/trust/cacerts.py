@@ -31,8 +31,9 @@ FILES = (
 
 def replace_cacerts(commands: Commands, cluster: str) -> Command:
     """Replace ``cacerts`` by files of the current folder, and restart istiod."""
-    printed = "create secret generic cacerts --dry-run=client -o yaml"
-    create = commands.istio(cluster, printed, *FILES)
+    create = commands.istio(
+        cluster, "create secret generic cacerts --dry-run=client -o yaml", *FILES
+    )
     return shell.then(
         shell.piped(create, commands.kubectl(cluster, "apply -f -")),
         commands.restart_istiod(cluster),
