@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .visible import visible, visible_lines
+
 
 class MeshError(Exception):
     """A failure that a user can act on.
@@ -34,13 +36,14 @@ class MeshError(Exception):
         self.log_tail = tuple(log_tail)
 
     def __str__(self) -> str:
-        text = f"{self.thing}: {self.step}"
+        text = f"{visible(self.thing)}: {visible(self.step)}"
         if self.detail:
-            text += f" ({self.detail})"
+            text += f" ({visible_lines(self.detail)})"
         if self.log_tail:
-            text += "\n  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_tail)
+            tail = (f"\n    {visible(line)}" for line in self.log_tail)
+            text += "\n  last log lines:" + "".join(tail)
         if self.advice:
-            text += f"\n  next: {self.advice}"
+            text += f"\n  next: {visible_lines(self.advice)}"
         return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Check, Kind, Profile
 from .eventually import Timeouts
+from .shell import quoted
 from .spec import MeshSpec
 
 if TYPE_CHECKING:
@@ -182,4 +182,4 @@ def _command(given: Mapping[str, Given], *more: str) -> str:
     for name, entry in given.items():
         flag = "--mesh-" + name.replace("_", "-")
         words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
-    return shlex.join([*words, *more])
+    return " ".join(map(quoted, (*words, *more)))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from .. import shell
 from ..errors import MeshError, UsageProblem
-from .shared import GOOD, UNKNOWN, document
+from .shared import GOOD, UNKNOWN, document, say
 
 
 def add_parser(commands: Any) -> None:
@@ -35,11 +34,11 @@ def _sweep(parsed: argparse.Namespace) -> int:
         except MeshError as error:
             problems.append(error)
     for item in found:
-        print(f"{'would remove' if parsed.dry_run else 'removed'}: {item}")
+        say(f"{'would remove' if parsed.dry_run else 'removed'}: {item}")
     for problem in problems:
-        print(f"istio-mc: {problem}", file=sys.stderr)
+        say(f"istio-mc: {problem}", error=True)
     if not found and not problems:
-        print("nothing is left behind")
+        say("nothing is left behind")
     return UNKNOWN if problems else GOOD
 
 
@@ -69,7 +68,7 @@ def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[obje
             if not leftover.owner_is_dead:
                 whose = f"{owner} may still be at work" if owner else "it was kept"
                 remove = shell.kubectl(context, "delete", f"namespace/{namespace}", file=kubeconfig)
-                print(f"left alone: {name}: {whose}; to remove it: {remove}")
+                say(f"left alone: {name}: {whose}; to remove it: {remove}")
                 continue
             if not dry_run:
                 kube.delete("Namespace", namespace)
@@ -77,7 +76,7 @@ def _sweep_cluster(kubeconfig: str, context: str, *, dry_run: bool) -> list[obje
         for item in leftover_objects(kube):
             name = f"{item} in context {context}"
             if not item.left.owner_is_dead:
-                print(f"left alone: {name}: {item.left.owner} may still be at work")
+                say(f"left alone: {name}: {item.left.owner} may still be at work")
                 continue
             if not dry_run:
                 item.take_back(kube)

@@ -9,6 +9,7 @@ from ..checks.catalogue import Check, Kind, area_title
 from ..evidence import terminal
 from ..providers import Provider
 from ..settings import ATTACH, Assignment, Settings
+from ..visible import visible
 
 
 def list_checks() -> str:
@@ -106,7 +107,7 @@ def _steps(settings: Settings) -> list[str]:
 
 def _distinct(what: str, values: Iterable[str]) -> str:
     found = list(dict.fromkeys(values))
-    return f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}"
+    return visible(f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}")
 
 
 def _removed(settings: Settings) -> list[str]:
@@ -120,4 +121,6 @@ def _removed(settings: Settings) -> list[str]:
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:
-    return [f"{title if number == 0 else '':<10}{line}" for number, line in enumerate(lines)]
+    return [
+        f"{title if number == 0 else '':<10}{visible(line)}" for number, line in enumerate(lines)
+    ]

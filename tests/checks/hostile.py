@@ -30,9 +30,16 @@ _KEPT = ("default", "kubernetes", "istiod", "istio", "true", "enabled")
 """Words that checks know: with others in their place, there is less to find."""
 
 
-def with_names(snapshot: Snapshot, rename: Rename) -> Snapshot:
-    """The snapshot with all names that clusters and people give renamed, wherever they stand."""
-    tokens = sorted(set(_names(snapshot)) - {"", *_KEPT}, key=len, reverse=True)
+def with_names(snapshot: Snapshot, rename: Rename, *, specified: bool = True) -> Snapshot:
+    """The snapshot with all names that clusters and people give renamed, wherever they stand.
+
+    ``specified``: also those that the mesh spec has, and in the end its contexts.
+    """
+    names = set(_found_names(snapshot)) - set(_specified(snapshot))
+    if specified:
+        names |= set(_specified(snapshot))
+    names -= {"", *_KEPT}
+    tokens = sorted(names, key=len, reverse=True)
     found = re.compile("|".join(map(re.escape, tokens)))
 
     def renamed(text: str) -> str:
@@ -41,17 +48,22 @@ def with_names(snapshot: Snapshot, rename: Rename) -> Snapshot:
         return found.sub(lambda match: rename(match[0]), text)
 
     made: Snapshot = _mapped(snapshot, renamed)
+    if not specified:
+        return replace(made, spec=snapshot.spec)
     spec = made.spec
     contexts = (replace(one, context=rename(one.context or "context")) for one in spec.clusters)
     return replace(made, spec=replace(spec, clusters=tuple(contexts)))
 
 
-def _names(snapshot: Snapshot) -> Iterator[str]:
+def _specified(snapshot: Snapshot) -> Iterator[str]:
     yield snapshot.spec.istio_namespace
     if snapshot.probes:
         yield from (snapshot.probes.namespace, snapshot.probes.service)
     for cluster in snapshot.spec:
         yield from (cluster.name, cluster.network)
+
+
+def _found_names(snapshot: Snapshot) -> Iterator[str]:
     for found in snapshot:
         yield from (secret.name for secret in found.secrets)
         yield from (key for secret in found.secrets for key in secret.kubeconfigs)

@@ -80,9 +80,7 @@ def test_a_remedy_runs_nothing_of_a_name(kind: str, tmp_path: Path) -> None:
 
 def test_a_remedy_is_visible_lines_whatever_a_name_holds() -> None:
     for hostile in HOSTILE.values():
-        snapshot = with_names(
-            Snapshot.load(RECORDED / "rs-missing"), lambda text, name=hostile: text + name
-        )
+        snapshot = with_names(broken("rs-missing"), hostile.__add__)
         for finding in findings_of(snapshot):
             assert all(line.isprintable() for line in finding.remedy.split("\n")), finding.remedy
 

@@ -1,0 +1,93 @@
+"""What names and errors hold reaches terminals and pages as text only."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from pytest_istio_mc.snapshot import Snapshot
+from tests.checks.hostile import with_names
+from tests.checks.test_recorded import RECORDED
+
+CHECKOUT = Path(__file__).parents[2]
+
+NAME = (
+    "<img src=x onerror=alert(1)>\x1b]0;title\x07\x1b[8m\r\x9b2J\n"
+    "result      SUCCESS: all 62 claimed checks ran and are conformant\n\u202egnp.\u2066\u200b\t\v"
+)
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+BROKEN = ("ew-selector", "rs-wrong-namespace")
+
+
+@pytest.fixture(scope="module", params=BROKEN)
+def replayed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, str]:
+    """The folder of a pytest run on a mesh with hostile names, and its output, plain and styled."""
+    folder = tmp_path_factory.mktemp("hostile")
+    snapshot = Snapshot.load(RECORDED / request.param)
+    hostile = with_names(snapshot, lambda name: name + NAME, specified=False)
+    hostile.save(folder / "snapshot")
+
+    files = (f"--mesh-replay={folder / 'snapshot'}", f"--mesh-report={folder / 'report.yaml'}")
+    pytest_here = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *files)
+
+    def run(*options: str) -> str:
+        done = subprocess.run(
+            [*pytest_here, *options],
+            cwd=CHECKOUT,
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == 1, done.stdout.decode() + done.stderr.decode()
+        return done.stdout.decode() + done.stderr.decode()
+
+    plain = run("--color=no", f"--alluredir={folder / 'allure'}", f"--junitxml={folder / 'j.xml'}")
+    return folder, plain, run("--color=yes")
+
+
+def test_nothing_of_a_name_acts_on_a_terminal(replayed: tuple[Path, str, str]) -> None:
+    _, plain, styled = replayed
+
+    assert "onerror" in plain, "the names are to be seen"
+    for output in (plain, STYLE.sub("", styled)):
+        assert [line for line in output.split("\n") if not line.isprintable()] == []
+    assert "\x1b[8m" not in styled
+
+
+def test_a_name_is_no_line_of_ours(replayed: tuple[Path, str, str]) -> None:
+    _, plain, styled = replayed
+
+    for output in (plain, STYLE.sub("", styled)):
+        said = [line for line in output.split("\n") if re.match(r"\W*result ", line)]
+        assert [line for line in said if "SUCCESS" in line] == []
+        assert len(said) == 1, said
+
+
+def test_pages_get_no_tags_from_names(replayed: tuple[Path, str, str]) -> None:
+    folder, _, _ = replayed
+    written = [file for file in (folder / "allure").iterdir() if "attachment" not in file.name]
+    pages = [file for file in written if file.suffix != ".yaml"]
+
+    assert any("onerror" in file.read_text() for file in pages)
+    assert [file.name for file in pages if "<img" in file.read_text()] == []
+    for file in (folder / "allure").glob("*-attachment.*"):
+        assert file.suffix in (".txt", ".json", ".yaml", ".csv"), file
+
+
+def test_other_files_hold_names_as_they_are(replayed: tuple[Path, str, str]) -> None:
+    folder, _, _ = replayed
+
+    report = yaml.safe_load((folder / "report.yaml").read_text())
+    assert report["result"] == "failure"
+    assert NAME in json.dumps(report, ensure_ascii=False).encode().decode("unicode_escape") or any(
+        "onerror" in cause["summary"] for cause in report["rootCauses"]
+    )
+    assert ET.parse(folder / "j.xml").getroot() is not None
