@@ -24,7 +24,7 @@ Command = NewType("Command", Remedy)
 
 NO_REMEDY = Remedy("")
 
-_IN_NOTES = str.maketrans("`'\"$;&|<>()\\!", "’’”＄,+/‹›[]/.")
+_IN_NOTES = str.maketrans("`'\"$&|<>()\\!", "’’”＄+/‹›[]/.") | {ord(";"): " –"}
 """What acts in shells, and what stands for it in notes."""
 
 

@@ -1,4 +1,4 @@
-"""Visible: texts from outside, with nothing in them that acts on a terminal or hides."""
+"""Visible: texts from outside, in which nothing acts on a terminal or hides."""
 
 from __future__ import annotations
 

@@ -194,10 +194,12 @@ class Commands:
         make = shell.command("istioctl create-remote-secret", *options)
         return shell.piped(make, self.kubectl(holder, "apply -f -"))
 
-    def hide_remote_secrets(self, holder: str, names: Iterable[str]) -> Command:
+    def hide_remote_secrets(
+        self, holder: str, names: Iterable[str], namespace: str = ""
+    ) -> Command:
         """Take remote secrets out of istiod's sight; with the label, they are back as they were."""
-        secrets = (f"secret/{name}" for name in names)
-        return self.istio(holder, "label", *secrets, f"{MULTI_CLUSTER_LABEL}-")
+        words = (*(f"secret/{name}" for name in names), f"{MULTI_CLUSTER_LABEL}-")
+        return self.kubectl(holder, "label", *words, namespace=namespace or self._namespace)
 
     def _mesh_config_map(self, cluster: str) -> Object | None:
         items = self._snapshot.clusters[cluster].objects.get("ConfigMap", ())

@@ -134,7 +134,7 @@ def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def harmless(text: str) -> str:
-    """A text without anything that a page takes for a tag, or a terminal for a command.
+    """A text without anything that a page takes for a tag.
 
     Allure shows some of its texts as Markdown, with tags in them.
     """

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Finding
 from tests.checks.hostile import Call, Rename, findings_of, typed_in, with_names
 from tests.checks.test_recorded import FAULTS, RECORDED
+from tests.static_checks import taken_away
+from tests.test_shell import PIECES
 
 MARK = "ZQ9"
 """Where it stands without the rest of a hostile name, the name was taken apart."""
@@ -58,6 +62,13 @@ def assert_whole(call: Call, hostile: str) -> None:
             assert before in TAKES_NEXT or "--" in call.words[: call.words.index(word)], call
 
 
+def assert_ours(call: Call) -> None:
+    """Nothing is deleted but pods of the run's own namespace."""
+    if not {"delete", "uninstall", "drain"}.isdisjoint(call.words):
+        assert "istio-mc-" in call.words[call.words.index("-n") + 1], call
+        assert call.words[call.words.index("delete") + 1].startswith("pod/"), call
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_remedy_runs_nothing_of_a_name(kind: str, tmp_path: Path) -> None:
     hostile = HOSTILE[kind]
@@ -76,6 +87,26 @@ def test_a_remedy_runs_nothing_of_a_name(kind: str, tmp_path: Path) -> None:
         assert called, remedy
         for call in called:
             assert_whole(call, hostile)
+            assert_ours(call)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(PIECES, min_size=1, max_size=3).map(lambda pieces: MARK.join(("", *pieces, ""))))
+def test_a_remedy_runs_nothing_of_any_name(hostile: str) -> None:
+    found = [
+        finding.remedy
+        for name in ("rs-wrong-namespace", "ew-lds-nack", "svc-port-number")
+        for finding in findings_of(with_names(broken(name), hostile.__add__))
+        if finding.remedy
+    ]
+
+    with TemporaryDirectory() as folder:
+        calls = typed_in(found, Path(folder) / "typed")
+
+    assert found
+    for called in calls:
+        for call in called:
+            assert_whole(call, hostile)
 
 
 def test_a_remedy_is_visible_lines_whatever_a_name_holds() -> None:
@@ -85,20 +116,9 @@ def test_a_remedy_is_visible_lines_whatever_a_name_holds() -> None:
             assert all(line.isprintable() for line in finding.remedy.split("\n")), finding.remedy
 
 
-DELETES = re.compile(r"(-n \S+ )?(delete|uninstall|drain|rm)\b(\s\S+)?")
-OURS = re.compile(r"-n istio-mc-\w+ delete pod/\S+")
-
-
-def acting(remedy: str) -> str:
-    """The part of a remedy that does something when pasted: without comments."""
-    lines = remedy.split("\n")
-    return "\n".join(line.partition("  # ")[0] for line in lines if not line.startswith("#"))
-
-
 def test_no_remedy_of_a_recorded_mesh_deletes_what_is_not_ours() -> None:
     found = recorded_findings()
 
     assert {name for name, _ in found} == set(FAULTS)
     for _, finding in found:
-        deletes = [match[0] for match in DELETES.finditer(acting(finding.remedy))]
-        assert all(map(OURS.fullmatch, deletes)), finding.remedy
+        assert not taken_away(finding.remedy), finding.remedy

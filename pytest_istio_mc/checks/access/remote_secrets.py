@@ -80,12 +80,12 @@ def _absent_secret(snapshot: Snapshot, link: Link, create: Command) -> Finding:
 
     for secret in keyed:
         if secret.namespace != namespace and _label_of(secret) == "true":
-            not_read = f"nothing reads the secret {secret.name} in {secret.namespace}"
+            hide = commands.hide_remote_secrets(holder, [secret.name], secret.namespace)
             return finding(
                 f"the remote secret for {target} in {holder} is in namespace {secret.namespace}; "
                 f"istiod watches {namespace}",
                 f"{secret.namespace}/{secret.name}",
-                shell.with_note(create, f"{not_read}; its owner may remove it"),
+                shell.left_to_people(create, "and if no other mesh reads the misplaced one", hide),
                 "rs-wrong-namespace",
             )
     for secret in keyed:
@@ -103,13 +103,13 @@ def _absent_secret(snapshot: Snapshot, link: Link, create: Command) -> Finding:
             )
     beside = snapshot.clusters[link.plane].all_secrets() if link.plane != holder else ()
     for secret in beside:
-        if target in secret.kubeconfigs:
-            not_read = f"nothing reads the secret {secret.name} in {link.plane}"
+        if target in secret.kubeconfigs and _label_of(secret) == "true":
+            hide = commands.hide_remote_secrets(link.plane, [secret.name])
             return finding(
                 f"the remote secret for {target} is in {link.plane}, where istiod runs; it reads "
                 f"them in its config cluster {holder}",
                 f"{secret.name} in {link.plane}",
-                shell.with_note(create, f"{not_read}; its owner may remove it"),
+                shell.left_to_people(create, "and if no other mesh reads the misplaced one", hide),
                 "xc-remote-secret-misplaced",
             )
     misnamed = _leads_to(snapshot, link)
@@ -250,7 +250,7 @@ def _forget(snapshot: Snapshot, holder: str, key: str, secrets: list[str], leads
 
 
 def _is_gone(snapshot: Snapshot, holder: str, key: str) -> bool:
-    """Whether no API server answers for a remote secret, and no istiod ever got anything by it."""
+    """Whether nothing answers for a remote secret, and no istiod has anything by it."""
     tried = [one for one in snapshot.clusters[holder].access if one.key == key]
     spec = snapshot.spec
     istiods = [

@@ -14,7 +14,7 @@ from ...snapshot import Object, Snapshot, is_east_west_service, name_of, namespa
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..judging import Found, Gap, verdict_from
+from ..judging import Found, Gap, names, verdict_from
 from ..remedies import Commands
 
 Ports = Mapping[int, Mapping[str, Any]]
@@ -121,11 +121,11 @@ def _differences(
     expected, seen = (
         {port["port"]: port for port in item["spec"].get("ports") or ()} for item in (right, wrong)
     )
-    change = _adjusting(right["spec"].get("ports") or (), wrong["spec"].get("ports") or ())
+    change, besides = _adjusting(right["spec"].get("ports") or (), wrong["spec"].get("ports") or ())
     patch = shell.then(show, commands.patch(other, "service", name, change, namespace))
     advice = f"or change the one in {reference}, if this one is right"
-    if surplus := sorted(set(seen) - set(expected)):
-        advice += f"; a port that is only in {other} stays: {surplus} is for its owner to take away"
+    if besides:
+        advice += f"; {other} keeps {names(map(str, besides))}, which only its owner can take away"
     remedy = shell.with_note(patch, advice)
     for what, look, fault in _ASPECTS:
         if look(expected) != look(seen):
@@ -133,11 +133,13 @@ def _differences(
             return
 
 
-def _adjusting(right: Sequence[Object], wrong: Sequence[Object]) -> list[dict[str, Any]]:
+def _adjusting(
+    right: Sequence[Object], wrong: Sequence[Object]
+) -> tuple[list[dict[str, Any]], list[int]]:
     """The JSON patch operations that make ports alike, field by field.
 
     - A port is that of the same number, or else of the same name.
-    - What lacks is added. What there is besides stays: somebody may use it.
+    - What lacks is added. What there is besides stays, as somebody may use it: its port numbers.
     """
     operations: list[dict[str, Any]] = []
     left = dict(enumerate(wrong))
@@ -163,4 +165,4 @@ def _adjusting(right: Sequence[Object], wrong: Sequence[Object]) -> list[dict[st
             else:
                 change = {"op": "remove", "path": f"{path}/{key}"}
             operations.append(change)
-    return operations
+    return operations, [one["port"] for one in left.values()]

@@ -32,7 +32,7 @@ def no_remote_secret(mesh: FakeMesh) -> None:
     "rs-wrong-namespace",
     "cluster1",
     "cluster2",
-    remedy=f"{CREATE}  # nothing reads the secret",
+    remedy=f"{CREATE}  # and if no other mesh reads the misplaced one\n# kubectl",
 )
 def remote_secret_elsewhere(mesh: FakeMesh) -> None:
     secret = mesh[1].find("Secret", "istio-remote-secret-cluster2", SYSTEM)
