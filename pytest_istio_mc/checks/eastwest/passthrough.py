@@ -171,7 +171,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
 def patched(
     snapshot: Snapshot, config: ClusterSnapshot, server: Server, operations: Operations
 ) -> Command:
-    """The command that patches the Gateway of a server, if that server is still in its place."""
+    """The command that patches the Gateway of a server that is still in its place."""
     port = {"op": "test", "path": f"{_place(server)}/port/number", "value": server.port}
     name, namespace = name_of(server.item), namespace_of(server.item)
     return Commands(snapshot).patch(config.name, GATEWAYS, name, [port, *operations], namespace)
