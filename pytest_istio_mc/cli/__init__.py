@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..errors import MeshError, UsageProblem
+from ..errors import MeshError, UsageProblem, missing_package
 from . import lab, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN
     except BrokenPipeError:
         return GOOD
+    except ModuleNotFoundError as error:
+        say(f"istio-mc: {missing_package(error)}", error=True)
+        return UNKNOWN
     except OSError as error:
         say(f"istio-mc: cannot go on: {error}", error=True)
         return UNKNOWN
