@@ -91,3 +91,16 @@ def test_other_files_hold_names_as_they_are(replayed: tuple[Path, str, str]) -> 
         "onerror" in cause["summary"] for cause in report["rootCauses"]
     )
     assert ET.parse(folder / "j.xml").getroot() is not None
+
+
+def test_commands_print_through_the_gate() -> None:
+    """What ``istio-mc`` prints otherwise is JSON, or a page of the documentation."""
+    package = CHECKOUT / "pytest_istio_mc" / "cli"
+    printed = {
+        call
+        for file in package.glob("*.py")
+        for call in re.findall(r"^\s*print\(.*", file.read_text(), re.MULTILINE)
+    }
+    allowed = re.compile(r"\s*print\((json\.dumps\(|visible_lines\(|pages\[|$)")
+
+    assert [call for call in printed if not allowed.match(call)] == []
