@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from .redact import scrub_text
 from .visible import visible, visible_lines
 
 
@@ -25,7 +26,7 @@ class MeshError(Exception):
     - ``advice``: the next move.
     - ``log_tail``: the last lines that the component wrote.
 
-    The text is put together only when it is shown.
+    The text is put together only when it is shown, and has no secrets then.
     """
 
     def __init__(
@@ -45,14 +46,15 @@ class MeshError(Exception):
         self.log_tail = tuple(log_tail)
 
     def __str__(self) -> str:
-        text = f"{visible(self.thing)}: {visible(self.step)}"
+        text = f"{visible(scrub_text(self.thing))}: {visible(scrub_text(self.step))}"
         if self.detail:
-            text += f" ({visible_lines(self.detail)})"
+            text += f" ({visible_lines(scrub_text(self.detail))})"
         if self.log_tail:
-            tail = (f"\n    {visible(line)}" for line in self.log_tail)
+            lines = scrub_text("\n".join(self.log_tail)).split("\n")
+            tail = (f"\n    {visible(line)}" for line in lines)
             text += "\n  last log lines:" + "".join(tail)
         if self.advice:
-            text += f"\n  next: {visible_lines(self.advice)}"
+            text += f"\n  next: {visible_lines(scrub_text(self.advice))}"
         return text
 
 

@@ -71,16 +71,6 @@ def reading(document: Mapping[str, Any] | str, reader: Command) -> Command:
     return piped(command("printf %s", text), reader)
 
 
-def captured(variable: str, commands: Command) -> Command:
-    """Keep what commands write in a variable; it goes well where the last of them does."""
-    return Command(Remedy(f"{variable}=$({commands})"))
-
-
-def telling(variable: str, before: str = "") -> Command:
-    """Write what a variable holds, behind a text of our own (a format of ``printf``)."""
-    return Command(Remedy(f'{command("printf", f"{before}%s")} "${variable}"'))
-
-
 def matching(text: str, source: Command) -> Command:
     """The lines with a text of what a command writes."""
     return piped(source, command("grep -F -e", text))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from .. import shell
-from ..shell import Command, Remedy
+from ..shell import Remedy
 from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..spec import ClusterSpec
 from .judging import names
@@ -81,25 +80,8 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
         f"serviceSettings of {plane.name} make {pattern} cluster-local{there_only}",
         tuple(matching) if everywhere else (plane.name,),
         f"meshConfig.serviceSettings: clusterLocal for {pattern} in {names(matching)}",
-        _take_out(snapshot, plane, config, pattern),
+        Commands(snapshot).set_mesh_config(config, f"--not-cluster-local={pattern}"),
     )
-
-
-def _take_out(snapshot: Snapshot, plane: ClusterSpec, cluster: str, pattern: str) -> Command:
-    """Take one cluster-local pattern out of a mesh configuration."""
-    kept: list[dict[str, Any]] = []
-    commands = Commands(snapshot)
-    in_force = snapshot.clusters[plane.name].istiods[0].debug.get("mesh") or {}
-    written = commands.mesh_config(cluster).get("serviceSettings")
-    for entry in written or in_force.get("serviceSettings") or ():
-        hosts = [
-            host
-            for host in entry.get("hosts") or ()
-            if host != pattern or not (entry.get("settings") or {}).get("clusterLocal")
-        ]
-        if hosts:
-            kept.append({**entry, "hosts": hosts})
-    return commands.set_mesh_config(cluster, {"serviceSettings": kept or None})
 
 
 def _local_hosts(mesh: dict[str, object]) -> dict[str, bool]:

@@ -177,7 +177,8 @@ def ready_instances(
         if not of_probes or item["addressType"] == "FQDN":
             continue
         for port in item["ports"]:
-            if (port.get("name") or "") != port_name:
+            # a port without a number stands for all (EndpointPort of discovery.k8s.io/v1)
+            if (port.get("name") or "") != port_name or port.get("port") is None:
                 continue
             for endpoint in item["endpoints"]:
                 if (endpoint.get("conditions") or {}).get("ready") is not False:

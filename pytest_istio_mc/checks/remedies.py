@@ -21,11 +21,6 @@ from ..snapshot import Object, Snapshot, labels_of, name_of, namespace_of
 Operations = Sequence[Mapping[str, Any]]
 """A JSON patch (RFC 6902). What it begins with are ``test`` operations: see :func:`replacing`."""
 
-_HEADER = "apiVersion: v1\\nkind: Mesh\\nmetadata: {name: mesh}\\n"
-"""What makes an object of a mesh configuration, so that kubectl can patch it."""
-_WITHOUT_HEADER = ("-e/^apiVersion:/d", "-e/^kind:/d", "-e/^metadata:/,/^  name:/d")
-"""What takes it off again, for sed."""
-
 
 class Commands:
     """The commands of remedies; they work when typed in.
@@ -145,39 +140,22 @@ class Commands:
         )
         return shell.then(*deletes)
 
-    def mesh_config(self, cluster: str) -> dict[str, Any]:
-        """What was recorded of the mesh configuration that a cluster's ConfigMap holds."""
-        item = self._mesh_config_map(cluster)
-        return _mapping(item["data"]["mesh"]) if item else {}
+    def set_mesh_config(self, cluster: str, *options: str) -> Command:
+        """Change a control plane's mesh configuration, as it is then, in a cluster.
 
-    def set_mesh_config(self, cluster: str, change: Mapping[str, Any]) -> Command:
-        """Change the mesh configuration in a cluster's ConfigMap by a merge patch (RFC 7386).
-
-        What it changes is read when the command is typed: a snapshot holds not all of it, and may
-        be old. Nothing is written where that fails.
+        ``options`` are those of ``istio-mc mesh-config``. What a snapshot has of it is a part only,
+        which must never be written back.
         """
-        item = self._mesh_config_map(cluster)
-        if item is None:
-            return self.istio(cluster, "edit configmap istio")
-        name = name_of(item)
-        thing = f"configmap/{name}"
-        text = shell.captured(
-            "mesh", self.istio(cluster, "get", thing, "-o", "jsonpath={.data.mesh}")
+        found = (
+            name_of(item)
+            for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ())
+            if {"mesh", "meshConfig"} & item["data"].keys()
         )
-        patch = shell.command(
-            "kubectl patch --local --type=merge -o yaml -f - -p", json.dumps(change)
+        return shell.piped(
+            self.istio(cluster, "get", f"configmap/{next(found, 'istio')}", "-o", "json"),
+            shell.command("istio-mc mesh-config", *options),
+            self.istio(cluster, "replace -f -"),
         )
-        patched = shell.captured("mesh", shell.piped(shell.telling("mesh", _HEADER), patch))
-        written = shell.piped(
-            shell.telling("mesh"),
-            shell.command("sed", *_WITHOUT_HEADER),
-            shell.command(
-                "kubectl create configmap --dry-run=client -o json --from-file=mesh=/dev/stdin",
-                *shell.operand(name),
-            ),
-            self.istio(cluster, "patch", thing, "--type=merge", "--patch-file=/dev/stdin"),
-        )
-        return shell.then(text, patched, written)
 
     def create_remote_secret(self, holder: str, target: str, server: str = "") -> Command:
         """Give the control plane in ``holder`` access to ``target``, under its name in the mesh.
@@ -201,10 +179,6 @@ class Commands:
         words = (*(f"secret/{name}" for name in names), f"{MULTI_CLUSTER_LABEL}-")
         return self.kubectl(holder, "label", *words, namespace=namespace or self._namespace)
 
-    def _mesh_config_map(self, cluster: str) -> Object | None:
-        items = self._snapshot.clusters[cluster].objects.get("ConfigMap", ())
-        return next((item for item in items if "mesh" in (item.get("data") or {})), None)
-
     def peer_server(self, target: str) -> str:
         """The address of a cluster's API server for other clusters.
 
@@ -219,8 +193,9 @@ class Commands:
                     return access.server
         for item in cluster.objects.get("EndpointSlice", ()):
             if item["metadata"].get("labels", {}).get(SERVICE_LABEL) == "kubernetes":
-                for endpoint in item["endpoints"]:
-                    return f"https://{endpoint['addresses'][0]}:{item['ports'][0]['port']}"
+                ports = [port["port"] for port in item["ports"] if port.get("port")]
+                for endpoint in item["endpoints"] if ports else ():
+                    return f"https://{endpoint['addresses'][0]}:{ports[0]}"
         return ""
 
 
@@ -240,13 +215,3 @@ def is_loopback(server: str) -> bool:
         return False  # no address at all
     own = ("localhost", "::1", "0.0.0.0", "::")  # noqa: S104
     return host in own or host.startswith("127.")
-
-
-def _mapping(text: object) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(text) if isinstance(text, str) else text
-    except yaml.YAMLError:
-        found = None
-    return dict(found) if isinstance(found, Mapping) else {}

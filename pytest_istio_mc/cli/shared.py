@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .. import documents
 from ..errors import UsageProblem
+from ..files import Unreadable
 from ..progress import Progress
 from ..visible import visible_lines
 
@@ -26,10 +28,8 @@ def say(text: str, *, error: bool = False) -> None:
 
 def document(path: Path) -> Any:
     """A YAML or JSON file's content; :class:`UsageProblem` where it is none."""
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return documents.read_document(path)
+    except Unreadable as error:
         advice = "give a YAML or JSON file"
         raise UsageProblem(str(path), "cannot be read", str(error), advice=advice) from error

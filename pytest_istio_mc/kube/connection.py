@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from .. import shell
 from ..errors import GivenUp, KubeError, MeshError
+from ..redact import remember
 from .budget import Budget, budget_of
 from .credentials import Credential, obtain
 from .failures import refusal, silence, without_userinfo
@@ -304,6 +305,7 @@ class Connection:
             context = read_context(self._kubeconfig, self._context)
             headers = impersonation(context.user)
             credential = obtain(self._kubeconfig, context)
+            remember(credential.authorization.partition(" ")[2], credential.key)
             if before is not None and _same_way(before, context, credential):
                 way = before.transport
             else:

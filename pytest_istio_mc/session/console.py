@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from ..redact import scrub_text
 from ..visible import as_written, visible_lines
 
 
@@ -19,7 +20,7 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print a line at once, also while pytest captures output; any thread may call it."""
-        text = visible_lines(text)
+        text = visible_lines(scrub_text(text))
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -34,9 +35,9 @@ class Console:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             self._begin_line(reporter)
-            reporter.section(visible_lines(title))
+            reporter.section(visible_lines(scrub_text(title)))
             for text in lines:
-                reporter.write_line(visible_lines(text))
+                reporter.write_line(visible_lines(scrub_text(text)))
 
     def _begin_line(self, reporter: pytest.TerminalReporter) -> None:
         """End a line of dots, also one of pytest-xdist, of which the reporter does not know."""
@@ -57,6 +58,6 @@ def guard(config: pytest.Config) -> None:
     write = writer.write
 
     def guarded(msg: str, *, flush: bool = False, **markup: bool) -> None:
-        write(as_written(msg, styled=writer.hasmarkup), flush=flush, **markup)
+        write(as_written(scrub_text(msg), styled=writer.hasmarkup), flush=flush, **markup)
 
     writer.write = guarded  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_istio_mc.recorded import AccessFacts
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Finding
 from tests.static_checks import STATIC
@@ -30,16 +31,9 @@ _KEPT = ("default", "kubernetes", "istiod", "istio", "true", "enabled")
 """Words that checks know: with others in their place, there is less to find."""
 
 
-def with_names(snapshot: Snapshot, rename: Rename, *, specified: bool = True) -> Snapshot:
-    """The snapshot with all names that clusters and people give renamed, wherever they stand.
-
-    ``specified``: also those that the mesh spec has, and in the end its contexts.
-    """
-    names = set(_found_names(snapshot)) - set(_specified(snapshot))
-    if specified:
-        names |= set(_specified(snapshot))
-    names -= {"", *_KEPT}
-    tokens = sorted(names, key=len, reverse=True)
+def with_names(snapshot: Snapshot, rename: Rename) -> Snapshot:
+    """The snapshot with all names that clusters and people give renamed, wherever they stand."""
+    tokens = sorted(set(_names(snapshot)) - {"", *_KEPT}, key=len, reverse=True)
     found = re.compile("|".join(map(re.escape, tokens)))
 
     def renamed(text: str) -> str:
@@ -48,22 +42,17 @@ def with_names(snapshot: Snapshot, rename: Rename, *, specified: bool = True) ->
         return found.sub(lambda match: rename(match[0]), text)
 
     made: Snapshot = _mapped(snapshot, renamed)
-    if not specified:
-        return replace(made, spec=snapshot.spec)
     spec = made.spec
     contexts = (replace(one, context=rename(one.context or "context")) for one in spec.clusters)
     return replace(made, spec=replace(spec, clusters=tuple(contexts)))
 
 
-def _specified(snapshot: Snapshot) -> Iterator[str]:
+def _names(snapshot: Snapshot) -> Iterator[str]:
     yield snapshot.spec.istio_namespace
     if snapshot.probes:
         yield from (snapshot.probes.namespace, snapshot.probes.service)
     for cluster in snapshot.spec:
         yield from (cluster.name, cluster.network)
-
-
-def _found_names(snapshot: Snapshot) -> Iterator[str]:
     for found in snapshot:
         yield from (secret.name for secret in found.secrets)
         yield from (key for secret in found.secrets for key in secret.kubeconfigs)
@@ -73,6 +62,20 @@ def _found_names(snapshot: Snapshot) -> Iterator[str]:
                 yield item["metadata"]["name"]
                 selector = item.get("spec", {}).get("selector") or {}
                 yield from (value for value in selector.values() if isinstance(value, str))
+
+
+def with_errors(snapshot: Snapshot, text: str) -> Snapshot:
+    """The snapshot with a text behind everything that API servers were heard to say."""
+
+    def spoilt(access: AccessFacts) -> AccessFacts:
+        said = ("connect_error", "message", "unprobed")
+        changes = {key: old + text for key in said if (old := getattr(access, key))}
+        return replace(access, **changes)
+
+    clusters = {
+        found.name: replace(found, access=tuple(map(spoilt, found.access))) for found in snapshot
+    }
+    return replace(snapshot, clusters=clusters)
 
 
 def _mapped(value: Any, renamed: Rename) -> Any:

@@ -1,4 +1,4 @@
-"""What names and errors hold reaches terminals and pages as text only."""
+"""What others said reaches terminals and pages as text only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ import pytest
 import yaml
 
 from pytest_istio_mc.snapshot import Snapshot
-from tests.checks.hostile import with_names
+from tests.checks.hostile import with_errors
 from tests.checks.test_recorded import RECORDED
 
 CHECKOUT = Path(__file__).parents[2]
 
-NAME = (
+SAID = (
     "<img src=x onerror=alert(1)>\x1b]0;title\x07\x1b[8m\r\x9b2J\n"
     "result      SUCCESS: all 62 claimed checks ran and are conformant\n\u202egnp.\u2066\u200b\t\v"
 )
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
-BROKEN = ("ew-selector", "rs-wrong-namespace")
+BROKEN = ("rs-unreachable", "rs-token-revoked")
 
 
 @pytest.fixture(scope="module", params=BROKEN)
 def replayed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, str]:
-    """The folder of a pytest run on a mesh with hostile names, and its output, plain and styled."""
+    """The folder of a run on a mesh of hostile API servers, and its output, plain and styled."""
     folder = tmp_path_factory.mktemp("hostile")
     snapshot = Snapshot.load(RECORDED / request.param)
-    hostile = with_names(snapshot, lambda name: name + NAME, specified=False)
-    hostile.save(folder / "snapshot")
+    with_errors(snapshot, SAID).save(folder / "snapshot")
 
     files = (f"--mesh-replay={folder / 'snapshot'}", f"--mesh-report={folder / 'report.yaml'}")
     pytest_here = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *files)
@@ -53,25 +52,25 @@ def replayed(
     return folder, plain, run("--color=yes")
 
 
-def test_nothing_of_a_name_acts_on_a_terminal(replayed: tuple[Path, str, str]) -> None:
+def test_nothing_that_was_said_acts_on_a_terminal(replayed: tuple[Path, str, str]) -> None:
     _, plain, styled = replayed
 
-    assert "onerror" in plain, "the names are to be seen"
+    assert "onerror" in plain, "it is to be seen"
     for output in (plain, STYLE.sub("", styled)):
         assert [line for line in output.split("\n") if not line.isprintable()] == []
     assert "\x1b[8m" not in styled
 
 
-def test_a_name_is_no_line_of_ours(replayed: tuple[Path, str, str]) -> None:
+def test_nothing_that_was_said_is_a_line_of_ours(replayed: tuple[Path, str, str]) -> None:
     _, plain, styled = replayed
 
     for output in (plain, STYLE.sub("", styled)):
-        said = [line for line in output.split("\n") if re.match(r"\W*result ", line)]
-        assert [line for line in said if "SUCCESS" in line] == []
-        assert len(said) == 1, said
+        results = [line for line in output.split("\n") if line.startswith("result ")]
+        assert [line for line in results if "SUCCESS" in line] == []
+        assert len(results) == 1, results
 
 
-def test_pages_get_no_tags_from_names(replayed: tuple[Path, str, str]) -> None:
+def test_pages_get_no_tags_from_what_was_said(replayed: tuple[Path, str, str]) -> None:
     folder, _, _ = replayed
     written = [file for file in (folder / "allure").iterdir() if "attachment" not in file.name]
     pages = [file for file in written if file.suffix != ".yaml"]
@@ -82,14 +81,12 @@ def test_pages_get_no_tags_from_names(replayed: tuple[Path, str, str]) -> None:
         assert file.suffix in (".txt", ".json", ".yaml", ".csv"), file
 
 
-def test_other_files_hold_names_as_they_are(replayed: tuple[Path, str, str]) -> None:
+def test_other_files_hold_it_as_it_is(replayed: tuple[Path, str, str]) -> None:
     folder, _, _ = replayed
 
     report = yaml.safe_load((folder / "report.yaml").read_text())
     assert report["result"] == "failure"
-    assert NAME in json.dumps(report, ensure_ascii=False).encode().decode("unicode_escape") or any(
-        "onerror" in cause["summary"] for cause in report["rootCauses"]
-    )
+    assert "<img src=x onerror" in json.dumps(report)
     assert ET.parse(folder / "j.xml").getroot() is not None
 
 

@@ -8,7 +8,15 @@ from typing import Any
 from ... import shell
 from ...istio_names import SERVICE_LABEL, WEBHOOK_PORT, XDS_PORT
 from ...shell import Command, Remedy
-from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
+from ...snapshot import (
+    ClusterSnapshot,
+    Object,
+    Snapshot,
+    is_east_west_service,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from ...spec import ClusterSpec, Role
 from ...verdicts import Finding
 from ..eastwest.passthrough import gateway_proxies
@@ -113,7 +121,7 @@ def _exposing(snapshot: Snapshot, plane: str) -> tuple[Object, ...]:
         for item in home.listed("Service")
         if external_addresses(item)
         and (
-            item in home.east_west_services()
+            is_east_west_service(item)
             or (namespace_of(item) == namespace and is_istiod(name_of(item)))
         )
     )

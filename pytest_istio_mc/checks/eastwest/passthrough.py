@@ -65,8 +65,7 @@ def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
     return [
         (cluster, service)
         for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
-        if service in snapshot.clusters[cluster.name].east_west_services()
+        for service in snapshot.clusters[cluster.name].east_west_services()
     ]
 
 
@@ -204,8 +203,10 @@ def duplicate_gateways(config: ClusterSnapshot) -> list[Object]:
         for server in item["spec"].get("servers") or ():
             for host in server.get("hosts") or ():
                 key = (selector, (server.get("port") or {}).get("number"), host.rpartition("/")[2])
-                if item not in seen.setdefault(key, []):
-                    seen[key].append(item)
+                same = seen.setdefault(key, [])
+                # one Gateway's servers come one after the other
+                if not same or same[-1] is not item:
+                    same.append(item)
     groups = sorted(seen.values(), key=len)
     if not groups or len(groups[-1]) < 2:
         return []

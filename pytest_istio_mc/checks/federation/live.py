@@ -60,7 +60,9 @@ def _imported(here: Here, call: Imported) -> Iterator[Found]:
     mesh, commands = here.mesh, Commands(here.snapshot)
     probes, request, scope = mesh.require_probes(), call.request, (call.source, call.target)
     if not call.addresses:
-        capture = commands.set_mesh_config(call.source, _CAPTURE_DNS)
+        capture = commands.set_mesh_config(
+            call.source, '--set=defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE="true"'
+        )
         yield Finding(
             f"{call.source}: {call.host} has no address, although a ServiceEntry declares it",
             (call.source,),

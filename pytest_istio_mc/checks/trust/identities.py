@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from ... import shell
@@ -94,13 +95,15 @@ def _one_domain(
         ]
         return shell.then(
             *(
-                commands.set_mesh_config(name, {"trustDomainAliases": [*aliases[name], alias]})
+                commands.set_mesh_config(
+                    name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+                )
                 for name, alias in lacking
             )
         )
     odd, right = (first, second) if domains[second] == spec.trust_domain else (second, first)
     return shell.then(
-        commands.set_mesh_config(odd, {"trustDomain": domains[right]}),
+        commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}"),
         commands.restart_istiod(odd),
         commands.restart_workloads(odd),
     )
