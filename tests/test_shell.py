@@ -145,6 +145,14 @@ def _is_our_own(what: ast.expr) -> bool:
     return isinstance(what, (ast.Constant, ast.Starred))
 
 
+def test_words_are_quoted_in_one_place() -> None:
+    quoting = {
+        name for name, file in modules().items() if re.search(r"\bshlex\b", file.read_text())
+    }
+
+    assert quoting == {"shell"}
+
+
 def test_remedies_are_made_in_one_place() -> None:
     """mypy refuses any other text for one; only these modules may call something a remedy."""
     made = re.compile(r"(?<!\[)\b(Remedy|Command)\(")

@@ -29,7 +29,7 @@ EPIC = "Istio multi-cluster conformance"
 
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
-SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal"}
+SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal", Profile.DISRUPTIVE: "normal"}
 
 
 def label(item: pytest.Item, check: Check, topology: str) -> None:

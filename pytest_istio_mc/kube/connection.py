@@ -18,6 +18,7 @@ from .. import shell
 from ..errors import GivenUp, KubeError, MeshError
 from ..redact import remember
 from .budget import Budget, budget_of
+from .confinement import Confinement
 from .credentials import Credential, obtain
 from .failures import refusal, silence, without_userinfo
 from .kubeconfig import Context, Unusable, impersonation, read_context
@@ -84,6 +85,7 @@ class Connection:
         self._lock = threading.RLock()
         self._access: _Access | None = None
         self._gone: MeshError | None = None
+        self.confinement: Confinement | None = None
         self._interrupted = threading.Event()
 
     @property
@@ -110,6 +112,7 @@ class Connection:
 
         :class:`KubeError` with its status where it is not 2xx, with status 0 where none came.
         """
+        self._demand(method, path, query)
 
         def attempt(left: float) -> bytes:
             with (
@@ -157,6 +160,7 @@ class Connection:
         self, path: str, query: Query, protocols: Sequence[str], *, timeout_seconds: float
     ) -> WebSocket:
         """A new websocket that speaks one of ``protocols``; the caller owns it."""
+        self._demand("GET", path, query)
         self._budget().admit()
         step = f"connect to {path}"
 
@@ -268,6 +272,10 @@ class Connection:
             raise silence(self.thing, step, server, error, timeout_seconds) from None
         made.sock = opened
         return cast("WebSocket", made)
+
+    def _demand(self, method: str, path: str, query: Query) -> None:
+        if self.confinement is not None:
+            self.confinement.demand(self.thing, method, path, query)
 
     def _budget(self) -> Budget:
         return budget_of(self._current().context.server)

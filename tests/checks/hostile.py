@@ -129,7 +129,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(entry)
 
 
-_PROGRAMS = ("kubectl", "istioctl", "grep", "sed", "samples/multicluster/gen-eastwest-gateway.sh")
+_PROGRAMS = (
+    "kubectl",
+    "istioctl",
+    "istio-mc",
+    "grep",
+    "sed",
+    "samples/multicluster/gen-eastwest-gateway.sh",
+)
 
 _SHELL = r"""
 PATH=
