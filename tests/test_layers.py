@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
+        "shell visible",
         "dates errors files istio_names names private progress redact rights roles scratch",
         "selectors together tool",
         "documents plain shapes",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import shell
 from ..errors import KubeError, ProvisionError, UsageProblem
 from ..istio_names import ISTIOD_PODS, NETWORK_LABEL, REVISION_LABEL, TAG_LABEL
 from ..mesh import Mesh
@@ -108,8 +109,12 @@ def look_at_all(spec: MeshSpec, kubes: Mapping[str, Kube]) -> dict[str, Found]:
 
 
 def _advice(spec: MeshSpec, cluster: ClusterSpec, error: KubeError) -> str:
-    where = f"--kubeconfig={spec.kubeconfig} --context={cluster.context}"
-    command = f"kubectl {where} get deployments -n {spec.istio_namespace}"
+    command = shell.kubectl(
+        cluster.context,
+        "get deployments",
+        namespace=spec.istio_namespace,
+        file=spec.kubeconfig,
+    )
     if error.status == 401 or "system:anonymous" in error.detail:
         refused = "the credentials of this context's user in the kubeconfig are missing or refused"
         return f"{refused}; once this works, so do we: {command}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ... import shell
 from ...errors import ObservationError
 from ...istio_names import (
     DATAPLANE_LABEL,
@@ -16,6 +15,7 @@ from ...istio_names import (
     KUBE_SYSTEM,
     REVISION_LABEL,
 )
+from ...shell import Remedy
 from ...snapshot import (
     Object,
     Snapshot,
@@ -28,7 +28,7 @@ from ...snapshot import (
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..judging import Found, Gap, verdict_from
+from ..judging import Found, Gap, names, verdict_from
 from ..remedies import Commands
 
 Ports = Mapping[int, Mapping[str, Any]]
@@ -151,10 +151,11 @@ def _differences(
     snapshot: Snapshot, service: str, first: tuple[str, Object], second: tuple[str, Object]
 ) -> Iterator[Found]:
     (reference, right), (other, wrong) = first, second
-    name, _, namespace = service.partition(".")
+    name, namespace = name_of(wrong), namespace_of(wrong)
     commands = Commands(snapshot)
+    show = commands.show(other, "service", wrong)
 
-    def finding(what: str, expected: object, seen: object, remedy: str, fault: str) -> Finding:
+    def finding(what: str, expected: object, seen: object, remedy: Remedy, fault: str) -> Finding:
         return Finding(
             f"service {service} has {what} in {reference} and {other}",
             (reference, other),
@@ -169,21 +170,59 @@ def _differences(
         for item in (right, wrong)
     )
     if headless != headless_there:
-        delete = commands.kubectl(other, f"delete service {name}", namespace)
-        remedy = f"{delete}  # and create it {headless} again"
+        # a Service can neither be given a cluster IP nor lose it
+        remedy = shell.left_to_people(
+            shell.then(commands.show(reference, "service", right), show),
+            f"whoever owns it decides which is right; in {other} it is then made anew, {headless}",
+            commands.delete(other, "service", wrong),
+        )
         what = "a cluster IP in only one"
         yield finding(what, headless, headless_there, remedy, "svc-headless-mixed")
     expected, seen = (
         {port["port"]: port for port in item["spec"].get("ports") or ()} for item in (right, wrong)
     )
-    value = [
-        {key: value for key, value in port.items() if key != "nodePort"}
-        for port in right["spec"].get("ports") or ()
-    ]
-    change = [{"op": "replace", "path": "/spec/ports", "value": value}]
-    patch = shlex.quote(json.dumps(change, separators=(",", ":")))
-    remedy = commands.kubectl(other, f"patch service {name} --type=json -p {patch}", namespace)
+    change, besides = _adjusting(right["spec"].get("ports") or (), wrong["spec"].get("ports") or ())
+    patch = shell.then(show, commands.patch(other, "service", name, change, namespace))
+    advice = f"or change the one in {reference}, if this one is right"
+    if besides:
+        advice += f"; {other} keeps {names(map(str, besides))}, which only its owner can take away"
+    remedy = shell.with_note(patch, advice)
     for what, look, fault in _ASPECTS:
         if look(expected) != look(seen):
             yield finding(f"different {what}", look(expected), look(seen), remedy, fault)
             return
+
+
+def _adjusting(
+    right: Sequence[Object], wrong: Sequence[Object]
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The JSON patch operations that make ports alike, field by field.
+
+    - A port is that of the same number, or else of the same name.
+    - What lacks is added. What there is besides stays, as somebody may use it: its port numbers.
+    """
+    operations: list[dict[str, Any]] = []
+    left = dict(enumerate(wrong))
+    for port in right:
+        same = [number for number, one in left.items() if one["port"] == port["port"]]
+        named = [
+            number for number, one in left.items() if one.get("name", "") == port.get("name", "")
+        ]
+        if not same and not (
+            named and left[named[0]]["port"] not in {one["port"] for one in right}
+        ):
+            added = {key: value for key, value in port.items() if key != "nodePort"}
+            operations.append({"op": "add", "path": "/spec/ports/-", "value": added})
+            continue
+        place = (same or named)[0]
+        was, path = left.pop(place), f"/spec/ports/{place}"
+        operations.append({"op": "test", "path": f"{path}/port", "value": was["port"]})
+        for key in ("port", "name", "protocol", "appProtocol"):
+            if port.get(key) == was.get(key):
+                continue
+            if key in port:
+                change = {"op": "add", "path": f"{path}/{key}", "value": port[key]}
+            else:
+                change = {"op": "remove", "path": f"{path}/{key}"}
+            operations.append(change)
+    return operations, [one["port"] for one in left.values()]

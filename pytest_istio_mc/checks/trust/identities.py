@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from ... import shell
 from ...recorded import ProxyFacts
+from ...shell import Command
 from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -92,7 +94,7 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
 
 def _one_domain(
     snapshot: Snapshot, domains: Mapping[str, str], aliases: Mapping[str, Sequence[str]]
-) -> str:
+) -> Command:
     """Make two control planes accept each other's identities.
 
     By aliases where the spec means their domains to differ, else by one domain for both.
@@ -105,15 +107,20 @@ def _one_domain(
             for name, other in ((first, second), (second, first))
             if domains[other] not in aliases[name]
         ]
-        return " && ".join(
-            commands.set_mesh_config(
-                name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+        return shell.then(
+            *(
+                commands.set_mesh_config(
+                    name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+                )
+                for name, alias in lacking
             )
-            for name, alias in lacking
         )
     odd, right = (first, second) if domains[second] == spec.trust_domain else (second, first)
-    change = commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}")
-    return f"{change} && {commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}"
+    return shell.then(
+        commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}"),
+        commands.restart_istiod(odd),
+        commands.restart_workloads(odd),
+    )
 
 
 @check(
@@ -148,8 +155,8 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
     chain, roots = parse(proxy.certificate_chain), parse(proxy.roots)
     scope = tuple(dict.fromkeys((cluster, plane.name)))
     commands = Commands(snapshot)
-    restart = commands.kubectl(cluster, f"delete pod {proxy.pod}", namespace)
-    logs = commands.kubectl(cluster, f"logs {proxy.pod} -c istio-proxy --tail=50", namespace)
+    restart = commands.restart_pod(cluster, proxy.pod, namespace)
+    logs = commands.logs(cluster, proxy.pod, namespace)
     if not chain:
         if snapshot.probes and without_mutual_tls(snapshot, spec.cluster(cluster)):
             # Envoy asks for the secrets that its configuration names: with mutual TLS off, none is;
@@ -160,7 +167,7 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
             scope,
             expected="a workload certificate",
             seen="no SDS secret called default",
-            remedy=f"{logs}; {restart}",
+            remedy=shell.after(logs, restart),
             fault="trust-no-leaf",
         )
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ... import shell
 from ...istio_names import ROOT_CONFIG_MAP
 from ...selectors import matches_any
 from ...snapshot import Snapshot, labels_of, name_of, namespace_of
@@ -73,7 +74,7 @@ def _stranger(
     reference = subjects(partners[0].roots)
     commands = Commands(snapshot)
     replace = replace_cacerts(commands, odd.cluster)
-    remedy = f"{replace} && {commands.restart_workloads(odd.cluster)}"
+    remedy = shell.then(replace, commands.restart_workloads(odd.cluster))
     seen = f"{odd.cluster} trusts {subjects(odd.roots)}"
     changing = (odd.cluster, *others)
     half_way = next((cluster for cluster in changing if _half_replaced(snapshot, cluster)), "")
@@ -84,7 +85,7 @@ def _stranger(
             (half_way, *(cluster for cluster in changing if cluster != half_way)),
             expected="both roots in every cluster before the first certificate under the new one",
             seen=f"{seen}; {names(others)} {reference}",
-            remedy=f"{remedy}  # in every cluster, with both roots in root-cert.pem",
+            remedy=shell.with_note(remedy, "in every cluster, with both roots in root-cert.pem"),
             fault="trust-root-rotation-half",
         )
     return Finding(
@@ -92,7 +93,7 @@ def _stranger(
         changing,
         expected=f"a signing certificate that chains to {reference}",
         seen=seen,
-        remedy=f"{remedy}  # with an intermediate issued from the common root",
+        remedy=shell.with_note(remedy, "with an intermediate issued from the common root"),
         fault="trust-different-roots",
     )
 
@@ -131,7 +132,7 @@ def _self_signed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Fo
     if authority.plugged_in or authority.external:
         return
     cluster, commands = authority.cluster, Commands(snapshot)
-    create = commands.istio(cluster, f"create secret generic cacerts {FILES}")
+    create = commands.istio(cluster, "create secret generic cacerts", *FILES)
     own = f"secret istio-ca-secret with {subjects(authority.roots)}"
     yield Finding(
         f"{cluster} runs on its own self-signed CA: the secret cacerts is missing",
@@ -139,8 +140,9 @@ def _self_signed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Fo
         expected=f"secret {snapshot.spec.istio_namespace}/cacerts "
         "with an intermediate of the common root",
         seen=own if authority.secret else "neither cacerts nor istio-ca-secret",
-        remedy=f"{create} && {commands.restart_istiod(cluster)} && "
-        f"{commands.restart_workloads(cluster)}",
+        remedy=shell.then(
+            create, commands.restart_istiod(cluster), commands.restart_workloads(cluster)
+        ),
         fault="trust-no-cacerts",
     )
 
@@ -199,8 +201,11 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
             scope,
             expected=subjects(roots),
             seen=f"{stale[0]}: {subjects(parse(handed_out[stale[0]]))}",
-            remedy=f"{restart} && {commands.restart_workloads(name)}  # old certificates stay "
-            "valid meanwhile if root-cert.pem of cacerts holds both roots",
+            remedy=shell.with_note(
+                shell.then(restart, commands.restart_workloads(name)),
+                "old certificates stay valid meanwhile if root-cert.pem of cacerts holds both "
+                "roots",
+            ),
             fault="trust-root-rotation-half",
         )
     probed = (snapshot.probes.namespace,) if snapshot.probes else ()
