@@ -99,16 +99,22 @@ def _snapshot_rights() -> Iterable[Right]:
         ("", "namespaces nodes services"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings"),
-        (_NETWORKING, "gateways virtualservices destinationrules serviceentries"),
+        (_NETWORKING, "gateways destinationrules serviceentries"),
         (_SECURITY, "peerauthentications"),
         ("gateway.networking.k8s.io", "gateways"),
     ):
         for resource in resources.split():
             yield Right(_LIST, group, resource, Where.CLUSTER, public)
+    told = "read those of Istio in full, by their names"
+    for group, resource in (
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ):
+        yield Right(("get",), group, resource, Where.CLUSTER, told)
     told = "read of a cluster which network it is on"
     yield Right(("get",), "", "namespaces", Where.CLUSTER, told)
     told = "compare the root certificates that each namespace was given"
-    yield Right(_LIST, "", "configmaps", Where.CLUSTER, told, (ROOT_CONFIG_MAP,))
+    yield Right(("get",), "", "configmaps", Where.CLUSTER, told, (ROOT_CONFIG_MAP,))
     told = "read mesh configuration and the injector's values"
     yield Right(("get", "list"), "", "configmaps", Where.ISTIO, told)
     told = "find the istiods, their versions and settings"
@@ -117,7 +123,7 @@ def _snapshot_rights() -> Iterable[Right]:
         "reduce the CAs and the remote secrets to public facts in memory "
         "(RBAC cannot limit a list to a label)"
     )
-    yield Right(_LIST, "", "secrets", Where.ISTIO, told)
+    yield Right(("get", "list"), "", "secrets", Where.ISTIO, told)
     for where in (Where.ISTIO, Where.GATEWAYS):
         told = "find the pods of istiods and gateways"
         yield Right(_LIST, "", "pods", where, told)

@@ -89,7 +89,7 @@ def test_every_cluster_that_does_not_answer_is_named_with_the_command_to_try(
 
     assert error.thing == 'cluster "east" (context "one"); cluster "west" (context "two")'
     assert "Connection refused" in error.detail
-    command = f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system"
+    command = f"kubectl --kubeconfig={path} --context=one -n istio-system get deployments"
     assert command in error.advice
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ... import shell
 from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..isolating import covers
 from ..judging import Found, each, names, verdict_from
-from ..remedies import Commands
+from ..remedies import Commands, replacing
 from .passthrough import (
     AUTO_PASSTHROUGH,
     GATEWAYS,
@@ -94,17 +95,22 @@ def _too_wide(
         for cluster in snapshot.spec.data_planes
         if config_of(snapshot, cluster).name == config.name
     )
-    hosts = [str(entry.get("hosts")) for entry in server.item["spec"]["servers"]]
-    place = next(number for number, listed in enumerate(hosts) if host in listed)
+    written = server.item["spec"]["servers"][server.index]["hosts"]
+    place = server.hosts.index(host)
+    # the namespace, in which hosts are looked for, stays
+    narrow = "".join(written[place].rpartition("/")[:2]) + "*.svc.cluster.local"
+    path = f"/spec/servers/{server.index}/hosts/{place}"
+    change = replacing(path, written[place], narrow)
+    if narrow in written:
+        change = [change[0], {"op": "remove", "path": path}]
     also = f"and with it {names(caught)}" if caught else "so also hosts"
-    path, value = f"/spec/servers/{place}/hosts", ["*.svc.cluster.local"]
     return Finding(
         f"the Gateway {name_of(server.item)} of {config.name} passes {host} through, "
         f"{also} outside the mesh",
         served or (config.name,),
         expected="hosts of the mesh only (*.local)",
         seen=f"host {host}" + (f"; external: {', '.join(caught)}" if caught else ""),
-        remedy=patched(snapshot, config, server, path, value),
+        remedy=patched(snapshot, config, server, change),
         fault="ew-exposes-external",
     )
 
@@ -140,13 +146,13 @@ def _exposed(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Itera
             or (host not in internal and ".svc." not in host and not host.endswith(".global"))
         )
         if foreign:
-            gateways = Commands(snapshot).kubectl(config.name, f"get {GATEWAYS} -A -o yaml")
+            shown = Commands(snapshot).kubectl(config.name, "get -A -o yaml", GATEWAYS)
             yield Finding(
                 f"the east-west gateway {proxy.pod} of {cluster.name} accepts "
                 f"{names(foreign[:5])}, outside the mesh",
                 (cluster.name,),
                 expected="SNI names of services in the mesh only",
                 seen=f"{len(foreign)} of {len(accepted)} hosts: {', '.join(foreign[:20])}",
-                remedy=f"{gateways}  # and narrow the AUTO_PASSTHROUGH hosts",
+                remedy=shell.with_note(shown, "and narrow the AUTO_PASSTHROUGH hosts"),
                 fault="ew-exposes-external",
             )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ... import shell
 from ...istio_names import EAST_WEST_PORT, NETWORKING_API
 from ...recorded import ProxyFacts
+from ...shell import Command, Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec
 from ...verdicts import Finding
 from ..isolating import covers
 from ..judging import Found, Gap
-from ..remedies import Commands
+from ..remedies import Commands, Operations, replacing
 
 AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 _LISTENER_LABEL = "gateway.istio.io/listener-protocol"
@@ -28,9 +28,10 @@ NO_GATEWAY = Gap("no east-west gateway was found to judge; MC-EASTWEST-001 says 
 
 @dataclass(frozen=True)
 class Server:
-    """One server of a Gateway, of either API, and the pods that it selects."""
+    """One server of a Gateway, the ``index``-th, and the pods that it selects."""
 
     item: Object
+    index: int
     port: int
     mode: str
     hosts: tuple[str, ...]
@@ -48,13 +49,14 @@ def servers(config: ClusterSnapshot) -> tuple[Server, ...]:
     return tuple(
         Server(
             item,
+            index,
             int((server.get("port") or {}).get("number", 0)),
             str((server.get("tls") or {}).get("mode", "")),
             tuple(host.rpartition("/")[2] for host in server.get("hosts") or ()),
             item["spec"].get("selector") or {},
         )
         for item in config.listed("Gateway.networking.istio.io")
-        for server in item["spec"].get("servers") or ()
+        for index, server in enumerate(item["spec"].get("servers") or ())
     )
 
 
@@ -100,11 +102,8 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
         labels |= labels_of(pod)
     selecting = [server for server in on_port if server.selector.items() <= labels.items()]
 
-    def finding(fault: str, summary: str, expected: str, seen: str, remedy: str) -> Finding:
+    def finding(fault: str, summary: str, expected: str, seen: str, remedy: Remedy) -> Finding:
         return Finding(summary, (cluster.name,), expected, seen, remedy, fault)
-
-    def patch(server: Server, path: str, value: Any) -> str:
-        return patched(snapshot, config, server, path, value)
 
     if not on_port:
         return finding(
@@ -121,34 +120,35 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
             f"the Gateway {name_of(first.item)} selects no pod of {gateway}",
             f"a selector that matches pods with {_in_words(selector, ',')}",
             _in_words(first.selector, ", "),
-            patch(first, "/spec/selector", selector),
+            patched(
+                snapshot,
+                config,
+                first,
+                replacing("/spec/selector", dict(first.selector), dict(selector)),
+            ),
         )
     first = selecting[0]
     if not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
-        ports = [entry.get("port") or {} for entry in first.item["spec"]["servers"]]
-        place = [port.get("number") for port in ports].index(first.port)
+        # an addition replaces what is there, and is right as well where nothing is
+        tls = {"op": "add", "path": f"{_place(first)}/tls", "value": {"mode": AUTO_PASSTHROUGH}}
         mode = first.mode or "without TLS"
         return finding(
             "ew-passthrough-mode",
             f"port {EAST_WEST_PORT} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
             f"tls.mode {AUTO_PASSTHROUGH}",
             f"tls.mode {first.mode or '(none)'} in Gateway {name_of(first.item)}",
-            patch(first, f"/spec/servers/{place}/tls", {"mode": AUTO_PASSTHROUGH}),
+            patched(snapshot, config, first, [tls]),
         )
     duplicates = duplicate_gateways(config)
     twins = [one for one in duplicates if any(server.item is one for server in selecting)]
     if len(twins) > 1:
         names, opened = ", ".join(map(name_of, twins)), f"open port {EAST_WEST_PORT} of {gateway}"
-        deletes = [
-            commands.kubectl(config.name, f"delete {GATEWAYS} {name_of(item)}", namespace_of(item))
-            for item in twins[1:]
-        ]
         return finding(
             "ew-lds-nack",
             f"the Gateways {names} {opened} for the same hosts",
             "one Gateway for each port and host",
             ", ".join(f"{namespace_of(item)}/{name_of(item)}" for item in twins),
-            " && ".join(deletes),
+            without_twins(commands, config.name, twins),
         )
     hosts = [host for server in selecting for host in server.hosts]
     if not any(covers(host, _MESH_HOST) or host.endswith(".local") for host in hosts):
@@ -157,19 +157,38 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
             f"the Gateway of {gateway} does not cover the mesh's hosts",
             "host *.local, or hosts of the mesh's services",
             ", ".join(hosts) or "no host",
-            patch(first, "/spec/servers/0/hosts", ["*.local"]),
+            patched(
+                snapshot,
+                config,
+                first,
+                [{"op": "add", "path": f"{_place(first)}/hosts/-", "value": "*.local"}],
+            ),
         )
     return None
 
 
 def patched(
-    snapshot: Snapshot, config: ClusterSnapshot, server: Server, path: str, value: Any
-) -> str:
-    """The command that replaces a part of the Gateway of a server."""
-    change = [{"op": "replace", "path": path, "value": value}]
-    quoted = shlex.quote(json.dumps(change, separators=(",", ":")))
-    command = f"patch {GATEWAYS} {name_of(server.item)} --type=json -p {quoted}"
-    return Commands(snapshot).kubectl(config.name, command, namespace_of(server.item))
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, operations: Operations
+) -> Command:
+    """The command that patches the Gateway of a server that is still in its place."""
+    port = {"op": "test", "path": f"{_place(server)}/port/number", "value": server.port}
+    name, namespace = name_of(server.item), namespace_of(server.item)
+    return Commands(snapshot).patch(config.name, GATEWAYS, name, [port, *operations], namespace)
+
+
+def _place(server: Server) -> str:
+    return f"/spec/servers/{server.index}"
+
+
+def without_twins(commands: Commands, cluster: str, twins: Sequence[Object]) -> Remedy:
+    """Show Gateways that open the same; which of them goes is for their owners to decide.
+
+    The first is the one to keep.
+    """
+    shown = shell.then(*(commands.show(cluster, GATEWAYS, item) for item in twins))
+    kept, *others = (f"{namespace_of(item)}/{name_of(item)}" for item in twins)
+    decision = f"if {kept} does for all, whoever owns {', '.join(others)} can delete it"
+    return shell.left_to_people(shown, decision, commands.delete(cluster, GATEWAYS, *twins[1:]))
 
 
 def _in_words(labels: Mapping[str, str], separator: str) -> str:
@@ -219,13 +238,13 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
             f".{probes.service}.{probes.namespace}." in sni.replace("_.", ".") for sni in exposed
         ):
             continue
-        delete = commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace)
+        restart = commands.restart_pod(cluster.name, proxy.pod, proxy.namespace)
         yield Finding(
             f"the Envoy of the east-west gateway {name} {missing}",
             (cluster.name,),
             expected="one filter chain for each port and subset of each exposed service",
             seen=seen,
-            remedy=f"istioctl proxy-status --context={commands.context(plane)}; {delete}",
+            remedy=shell.after(commands.istioctl(plane, "proxy-status"), restart),
             fault="ew-listener-missing",
         )
 

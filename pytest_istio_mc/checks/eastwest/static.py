@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from ... import shell
 from ...istio_names import (
     EAST_WEST_PORT,
     GATEWAY_PORT_LABEL,
@@ -12,6 +13,7 @@ from ...istio_names import (
     NETWORK_LABEL,
     SERVICE_LABEL,
 )
+from ...shell import Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
@@ -68,14 +70,14 @@ def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
     if not services and not resources:
         peers = "peers are given pod addresses that they cannot reach"
         labelled = f"a Service with the label {NETWORK_LABEL}={network}"
-        generate = f"samples/multicluster/gen-eastwest-gateway.sh --network {network}"
-        install = f"istioctl install --context={Commands(snapshot).context(scope[0])} -y -f -"
+        generate = shell.command("samples/multicluster/gen-eastwest-gateway.sh --network", network)
+        install = shell.piped(generate, Commands(snapshot).istioctl(scope[0], "install -y -f -"))
         yield Finding(
             f"{network} has no east-west gateway: {peers}",
             scope,
             expected=f"{labelled} and port {EAST_WEST_PORT} in {names(scope)}",
             seen="no such Service",
-            remedy=f"{generate} | {install}  # in Istio's release archive",
+            remedy=shell.with_note(install, "in the folder of Istio's release archive"),
             fault="ew-not-deployed",
         )
         return
@@ -97,13 +99,14 @@ def _lacking(
     kind = service["spec"].get("type", "ClusterIP")
     annotations = service["metadata"].get("annotations") or {}
     if kind == "NodePort" and NODES not in annotations:
-        annotate = f"annotate service {name} {NODES}='{{}}'"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
             expected=f"the annotation {NODES}, or a LoadBalancer",
             seen="type NodePort, no annotation",
-            remedy=Commands(snapshot).kubectl(cluster.name, annotate, namespace),
+            remedy=Commands(snapshot).kubectl(
+                cluster.name, "annotate", f"service/{name}", f"{NODES}={{}}", namespace=namespace
+            ),
             fault="ew-nodeport",
         )
     elif kind != "NodePort" and not external_addresses(service):
@@ -129,16 +132,19 @@ def _lacking(
         yield _no_pods(snapshot, cluster, service)
 
 
-def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> str:
-    commands = Commands(snapshot)
+def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> Remedy:
+    commands, where = Commands(snapshot), cluster.name
     name, namespace = name_of(service), namespace_of(service)
     spec = service["spec"]
-    if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
-        patch = f'patch service {name} -p \'{{"spec":{{"externalIPs":["ADDRESS"]}}}}\''
-        by_hand = commands.kubectl(cluster.name, patch, namespace)
-        describe = commands.kubectl(cluster.name, f"describe service {name}", namespace)
-        return f"{describe}  # why; or, by hand: {by_hand}"
-    # the type may be changed, the class of a load balancer may not
+    if spec.get("type") != "LoadBalancer":
+        change = {"spec": {"type": "LoadBalancer"}}
+        return commands.merge(where, "service", name, change, namespace)
+    describe = commands.kubectl(where, "describe", f"service/{name}", namespace=namespace)
+    if not spec.get("loadBalancerClass"):
+        address = {"spec": {"externalIPs": ["ADDRESS"]}}
+        by_hand = commands.merge(where, "service", name, address, namespace)
+        return shell.left_to_people(describe, "why; or, with an address by hand", by_hand)
+    # the class of a load balancer cannot be changed
     ports = [
         {key: value for key, value in port.items() if key != "nodePort"}
         for port in spec.get("ports") or ()
@@ -149,8 +155,14 @@ def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object)
         "metadata": {"name": name, "labels": dict(labels_of(service))},
         "spec": {"type": "LoadBalancer", "selector": spec.get("selector") or {}, "ports": ports},
     }
-    delete = commands.kubectl(cluster.name, f"delete service {name}", namespace)
-    return f"{delete} && {commands.apply(cluster.name, manifest, namespace)}"
+    decision = (
+        f"does anything serve its loadBalancerClass {spec['loadBalancerClass']}? If not, whoever "
+        "owns the gateway can make the Service anew; it has no address to lose"
+    )
+    anew = shell.then(
+        commands.delete(where, "service", service), commands.apply(where, manifest, namespace)
+    )
+    return shell.left_to_people(describe, decision, anew)
 
 
 def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> Finding:
@@ -165,12 +177,15 @@ def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> F
     )
     kubectl = partial(Commands(snapshot).kubectl, cluster.name)
     if uninjected:
-        label = kubectl(f"label namespace {namespace} {INJECTION_LABEL}=enabled --overwrite")
-        restart = kubectl(f"rollout restart deployment -l {selector}", namespace)
-        remedy = f"{label} && {restart}"
+        label = (f"namespace/{namespace}", f"{INJECTION_LABEL}=enabled", "--overwrite")
+        restart = kubectl("rollout restart deployment -l", selector, namespace=namespace)
+        remedy = shell.then(kubectl("label", *label), restart)
     else:
-        scale = kubectl(f"scale deployment -l {selector} --replicas=1", namespace)
-        remedy = f"{scale}; {kubectl(f'describe pods -l {selector}', namespace)}"
+        # one pod where there is to be none; never fewer than there are to be
+        one = ("--current-replicas=0", "--replicas=1")
+        scale = kubectl("scale deployment -l", selector, *one, namespace=namespace)
+        describe = kubectl("describe pods -l", selector, namespace=namespace)
+        remedy = shell.beside(scale, describe)
     phases = ", ".join(f"{name_of(pod)}: {pod['status'].get('phase')}" for pod in pods)
     return Finding(
         f"the east-west gateway {name} of {cluster.name} has no ready pod, and is advertised still",
@@ -218,15 +233,15 @@ def _unknown_to_istiod(
             if not labelled or (known and (named or known == wanted)):
                 continue
             other = f"other gateway addresses of {network} than it has"
-            logs = commands.istio(plane.name, f"logs {istiod.pod} --tail=500")
-            restart = commands.restart_istiod(plane.name)
+            logs = commands.istio(plane.name, "logs", f"pod/{istiod.pod}", "--tail=500")
+            gateways = shell.piped(logs, shell.command("grep -i gateway"))
             yield Finding(
                 f"istiod {istiod.pod} of {plane.name} knows "
                 + (other if known else f"no gateway of {network}"),
                 tuple(dict.fromkeys((*clusters, plane.name))),
                 expected=", ".join(f"{address}:{port}" for address, port in sorted(wanted)),
                 seen=", ".join(f"{address}:{port}" for address, port in sorted(known)) or "none",
-                remedy=f"{logs} | grep -i gateway; {restart}",
+                remedy=shell.beside(gateways, commands.restart_istiod(plane.name)),
                 fault="ew-hostname" if named else "ew-unknown-to-istiod",
             )
 
@@ -255,30 +270,34 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
     name, namespace, labels = name_of(service), namespace_of(service), labels_of(service)
     gateway = f"the east-west gateway {name} of {cluster.name}"
     if not labels.get(NETWORK_LABEL):
-        correct = f"label service {name} {NETWORK_LABEL}={cluster.network}"
+        label = f"{NETWORK_LABEL}={cluster.network}"
         yield Finding(
             f"{gateway} carries no network label, so no istiod knows it as a gateway",
             (cluster.name,),
             expected=f"{NETWORK_LABEL}={cluster.network}",
             seen="no such label",
-            remedy=commands.kubectl(cluster.name, correct, namespace),
+            remedy=commands.kubectl(
+                cluster.name, "label", f"service/{name}", label, namespace=namespace
+            ),
             fault="ew-svc-label-missing",
         )
     override = labels.get(GATEWAY_PORT_LABEL, "")
     port = int(override) if override.isdigit() else EAST_WEST_PORT
     ports = [entry.get("port") for entry in service["spec"].get("ports") or ()]
     if port not in ports or (override and not override.isdigit()):
-        value = f'{{"name":"tls","port":{port},"targetPort":{port}}}'
-        change = f'[{{"op":"add","path":"/spec/ports/-","value":{value}}}]'
-        add = f"patch service {name} --type=json -p '{change}'"
-        unlabel = f"label service {name} {GATEWAY_PORT_LABEL}-"
+        value = {"name": "tls", "port": port, "targetPort": port}
+        change = [{"op": "add", "path": "/spec/ports/-", "value": value}]
+        remedy = commands.patch(cluster.name, "service", name, change, namespace)
+        if override:
+            unlabel = ("label", f"service/{name}", f"{GATEWAY_PORT_LABEL}-")
+            remedy = commands.kubectl(cluster.name, *unlabel, namespace=namespace)
         label = f"; label {GATEWAY_PORT_LABEL}={override}" if override else ""
         yield Finding(
             f"{gateway} does not listen on the port that peers use, {override or port}",
             (cluster.name,),
             expected=f"port {EAST_WEST_PORT}",
             seen=", ".join(map(str, ports)) + label,
-            remedy=commands.kubectl(cluster.name, unlabel if override else add, namespace),
+            remedy=remedy,
             fault="ew-gateway-port-label" if override else "ew-port-missing",
         )
         return
