@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .. import shell
-from ..errors import KubeError, MeshError, ObservationError
+from ..errors import KubeError, MeshError, NotBroken, ObservationError
 from ..kube import lease
 from ..mesh import Mesh
 from ..probes import manifests
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LEASE = "istio-mc"
 """Its name."""
 
-PATIENCE_SECONDS = 60.0
-"""How long a run waits for another one."""
+PATIENCE_SECONDS = 15.0
+"""How much longer than a heartbeat a run waits for another: a killed one is never in the way."""
 
 _RESTORED_SECONDS = 30.0
 
@@ -52,7 +52,7 @@ def alone(mesh: Mesh, kubes: Mapping[str, Kube]) -> Iterator[None]:
         stack.callback(_count_down, mesh.run_id)
         if first:
             beats = stack.enter_context(lease.Heartbeats())
-            deadline = time.monotonic() + PATIENCE_SECONDS
+            deadline = time.monotonic() + lease.heartbeat_seconds() + PATIENCE_SECONDS
             for name in sorted(kubes):
                 if not _taken(mesh, kubes[name], deadline):
                     continue
@@ -134,13 +134,22 @@ def restore(kube: Kube, found: journal.Found, *, patience_seconds: float) -> Exc
 
 @contextmanager
 def silent(mesh: Mesh, kube: Kube, seconds: float) -> Iterator[None]:
-    """Let the run count as alive while an API server takes no heartbeat."""
+    """Let the run count as alive while an API server takes no heartbeat.
+
+    :class:`NotBroken` where that cannot be announced.
+    """
     held = [(mesh.spec.istio_namespace, LEASE)]
     if mesh.probes is not None:
         held.append((mesh.probes.namespace, manifests.run_lease(mesh.run_id)))
+    if mesh.disposable:
+        held = []
     allowed = lease.heartbeat_seconds()
-    for place in held:
-        lease.renew(kube, *place, mesh.run_id, seconds=allowed + seconds)
+    try:
+        for place in held:
+            lease.renew(kube, *place, mesh.run_id, seconds=allowed + seconds)
+    except KubeError as error:
+        step = "is not broken: it takes no word of how long it will be silent"
+        raise NotBroken(f'cluster "{kube.name}"', step, str(error)) from error
     try:
         yield
     finally:

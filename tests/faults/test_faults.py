@@ -165,6 +165,8 @@ def test_where_the_dead_mans_timer_is_killed_too_a_sweep_brings_remote_secrets_b
 ) -> None:
     monkeypatch.setenv(lease.HEARTBEAT_VARIABLE, "5")
     before = secret_names(kubes)
+    for kube in kubes.values():  # of a holder that another test has killed
+        kube.delete(lease.KIND, "istio-mc", "istio-system")
     mesh = replace(lab_mesh.mesh, run_id="cafe0123", disposable=False)
     holder = held("remote_secret_removed", "cluster2", mesh=mesh)
     (keeper,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()

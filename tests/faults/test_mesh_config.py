@@ -330,6 +330,7 @@ def test_settings_for_services_of_the_run_need_no_permission(
         assert settings(kubes)[-1:] == marked([setting], RUN)
 
 
+@pytest.mark.usefixtures("brief")
 def test_two_runs_do_not_change_it_at_the_same_time(
     mesh: Mesh, kubes: dict[str, Kube], monkeypatch: pytest.MonkeyPatch
 ) -> None:
