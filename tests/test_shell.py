@@ -87,7 +87,8 @@ def test_a_name_never_becomes_an_option() -> None:
     assert shell.command("kubectl get pod", *shell.operand("a")) == "kubectl get pod a"
 
 
-PROGRAM = re.compile(r"\b(kubectl|istioctl)\s+[-a-z{]")
+PROGRAM = re.compile(r"\b(kubectl|istioctl)\s[^\n]*\{\}")
+"""A program, and on its line something that is put in."""
 OUR_WORDS = ("command", "kubectl", "istioctl", "istio")
 """The functions whose ``what`` is split at blanks, and so must be a text of our own."""
 
@@ -102,11 +103,11 @@ def _formatted(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
             for side in (node.left, node.right):
                 if isinstance(side, ast.Constant) and isinstance(side.value, str):
-                    yield side.value
+                    yield f"{side.value}{{}}"
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             of = node.func.value
             if node.func.attr in ("format", "join", "replace") and isinstance(of, ast.Constant):
-                yield str(of.value)
+                yield f"{of.value!s}{{}}"
 
 
 @pytest.mark.parametrize("module", sorted(set(modules()) - {"shell"}))

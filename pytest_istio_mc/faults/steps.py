@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import KubeError, MeshError
 from ..istio_names import KUBE_SYSTEM, MULTI_CLUSTER_LABEL
 from ..probes import manifests
@@ -202,8 +203,10 @@ class RestoreMeshConfig(Step):
             f'cluster "{kube.name}": {self.about}',
             step,
             detail,
-            advice=f"take the serviceSettings with the host {host} out of it: kubectl "
-            f"--context={kube.context} -n {self.namespace} edit configmap {self.name}",
+            advice=f"take the serviceSettings with the host {host} out of it: "
+            + shell.kubectl(
+                kube.context, "edit", f"configmap/{self.name}", namespace=self.namespace
+            ),
         )
 
     def objection(self, run_id: str, istio_namespace: str) -> str:
