@@ -40,8 +40,10 @@ REACH = "reach the API server"
 class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
-    ``control_plane`` is how its pods see an istiod that runs elsewhere; empty where its own istiod
-    serves it.
+    - ``control_plane``: how its pods see an istiod that runs elsewhere; empty where its own serves
+      it.
+    - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
+      knew or that could not be asked for.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ClusterSnapshot:
     proxies: tuple[ProxyFacts, ...] = ()
     access: tuple[AccessFacts, ...] = ()
     control_plane: tuple[EndpointFacts, ...] = ()
+    resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
@@ -101,7 +104,7 @@ class ClusterSnapshot:
         return next(whys, "")
 
     def east_west_services(self) -> tuple[Object, ...]:
-        """The Services that are, or are meant to be, east-west gateways."""
+        """The Services that may be east-west gateways."""
         return tuple(item for item in self.listed("Service") if is_east_west_service(item))
 
     def _require(self, what: str) -> None:
@@ -197,7 +200,10 @@ def locality_of(node: Object) -> Locality:
 
 
 def is_east_west_service(service: Object) -> bool:
-    """Whether a Service is an east-west gateway, by label, selector or port."""
+    """Whether a Service may be an east-west gateway, by label, selector or port.
+
+    Istio's profile ``demo`` gives the port to ingress gateways, too.
+    """
     spec = service.get("spec") or {}
     selector = spec.get("selector") or {}
     return (

@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "errors plain progress istio_names redact rights scratch together",
         "eventually spec observations machine certificates",
         "mesh samples timelines verdicts statistics spec_file certificate_chains",
-        "kube lab snapshot recorded",
+        "kube lab snapshot recorded network_gateways",
         "topologies collect",
         "probes",
         "faults",

@@ -32,6 +32,7 @@ from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
+from .resolving import with_names_resolved
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ def collect(
             cluster.name: _settled(cluster, sweep, waits)
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
+        clusters = with_names_resolved(mesh, clusters, ask, waits.request)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Snapshot(mesh.spec, mesh.run_id, now, clusters, mesh.probes)
 

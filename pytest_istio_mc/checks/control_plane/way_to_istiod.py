@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 
 from ...istio_names import SERVICE_LABEL, WEBHOOK_PORT, XDS_PORT
+from ...network_gateways import external_addresses
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec, Role
 from ...verdicts import Finding
-from ..eastwest.passthrough import gateway_proxies
+from ..eastwest.gateways import gateway_proxies
 from ..judging import Found, Gap, names
-from ..oracle import external_addresses
 from ..remedies import Commands
 from .facts import is_istiod
 from .remedies import reinstall

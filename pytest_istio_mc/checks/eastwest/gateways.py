@@ -1,0 +1,211 @@
+"""East-west gateways: their Services, their pods, and the Gateways that open them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ObservationError
+from ...istio_names import GATEWAY_NAME_LABEL, NETWORK_LABEL, REMOTE_GATEWAY_CLASS
+from ...network_gateways import (
+    GATEWAY_API,
+    gateway_ports,
+    is_for_ambient_only,
+    labelled_port,
+    passes_through,
+)
+from ...recorded import ProxyFacts
+from ...snapshot import (
+    ClusterSnapshot,
+    Object,
+    Snapshot,
+    is_east_west_service,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from ...spec import ClusterSpec
+from ..oracle import networks_of
+
+AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
+EAST_WEST = "eastwestgateway"
+"""The value of the label ``istio`` on the pods of the documented gateway."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of a Gateway, of either API, and the pods that it selects.
+
+    ``place`` is its place in the Gateway.
+    """
+
+    item: Object
+    port: int
+    mode: str
+    hosts: tuple[str, ...]
+    selector: Mapping[str, str]
+    place: int = 0
+    gateway_api: bool = False
+
+
+def config_of(snapshot: Snapshot, cluster: ClusterSpec) -> ClusterSnapshot:
+    """The cluster in which the control plane of ``cluster`` reads its configuration."""
+    plane = snapshot.spec.control_plane_of(cluster.name)
+    return snapshot.clusters[snapshot.spec.config_cluster(plane).name]
+
+
+def servers(config: ClusterSnapshot) -> tuple[Server, ...]:
+    """Every server of every Gateway in a configuration cluster, of Istio and the Gateway API."""
+    ours = (
+        Server(
+            item,
+            int((server.get("port") or {}).get("number", 0)),
+            str((server.get("tls") or {}).get("mode", "")),
+            tuple(host.rpartition("/")[2] for host in server.get("hosts") or ()),
+            item["spec"].get("selector") or {},
+            place,
+        )
+        for item in config.listed("Gateway.networking.istio.io")
+        for place, server in enumerate(item["spec"].get("servers") or ())
+    )
+    theirs = (
+        Server(
+            item,
+            int(listener.get("port", 0)),
+            _mode(item, listener),
+            (str(listener.get("hostname") or "*"),),
+            {GATEWAY_NAME_LABEL: name_of(item)},
+            place,
+            gateway_api=True,
+        )
+        for item in config.listed(GATEWAY_API)
+        for place, listener in enumerate(item["spec"].get("listeners") or ())
+        if item["spec"].get("gatewayClassName") != REMOTE_GATEWAY_CLASS
+    )
+    return (*ours, *theirs)
+
+
+def _mode(item: Object, listener: Mapping[str, Any]) -> str:
+    if passes_through(labels_of(item), listener):
+        return AUTO_PASSTHROUGH
+    return str((listener.get("tls") or {}).get("mode", ""))
+
+
+def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
+    """The Service of every gateway that is there for sidecars of other networks, with its cluster.
+
+    Those that are meant to be one are among them, those for ambient meshes are not.
+    """
+    return [
+        (cluster, service)
+        for cluster in snapshot.spec.data_planes
+        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
+        if is_meant(snapshot, cluster, service)
+    ]
+
+
+def is_meant(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> bool:
+    """Whether a Service is an east-west gateway for sidecars, or somebody wanted it to be one.
+
+    - By label, ``meshNetworks``, the selector of Istio's guide, or a Gateway that passes mesh
+      hosts through it.
+    - The port alone does not tell: Istio's profile ``demo`` gives it to ingress gateways, too.
+    """
+    if is_for_ambient_only(service):
+        return False
+    if labels_of(service).get(NETWORK_LABEL) or named_ports(snapshot, cluster, service):
+        return True
+    if (service["spec"].get("selector") or {}).get("istio") == EAST_WEST:
+        return True
+    if not is_east_west_service(service):
+        return False
+    try:
+        servers_there = opening(snapshot, cluster, service)
+    except ObservationError:
+        return False
+    return any(server.mode == AUTO_PASSTHROUGH for server in servers_there)
+
+
+def named_ports(
+    snapshot: Snapshot, cluster: ClusterSpec, service: Object
+) -> tuple[tuple[str, int], ...]:
+    """The networks whose gateway some ``meshNetworks`` make an unlabelled Service, and its port.
+
+    None where they cannot be read.
+    """
+    found: dict[tuple[str, int], None] = {}
+    if not labels_of(service).get(NETWORK_LABEL):
+        for plane in snapshot.spec.control_planes:
+            try:
+                networks = networks_of(snapshot, plane)
+            except ObservationError:
+                continue
+            found.update(dict.fromkeys(gateway_ports(cluster.name, service, networks)))
+    return tuple(found)
+
+
+def peers_port(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> int:
+    """The port of an east-west gateway's Service that is there for other networks."""
+    named = named_ports(snapshot, cluster, service)
+    return named[0][1] if named else labelled_port(service)
+
+
+def opening(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> list[Server]:
+    """The servers that open the peers' port of a gateway's pods."""
+    pods = gateway_pods(snapshot.clusters[cluster.name], service)
+    labels = dict(service["spec"].get("selector") or {})
+    for pod in pods:
+        labels |= labels_of(pod)
+    port = peers_port(snapshot, cluster, service)
+    return [
+        server
+        for server in servers(config_of(snapshot, cluster))
+        if server.selector.items() <= labels.items() and opens(server, service, port, pods)
+    ]
+
+
+def opens(server: Server, service: Object, port: int, pods: Sequence[Object]) -> bool:
+    """Whether a server opens ``port`` of the Service, or what that leads to.
+
+    Istio takes a server's port for the Service's where this has it, else for the pods' own.
+    """
+    offered = {entry.get("port") for entry in service["spec"].get("ports") or ()}
+    number = server.port if server.port not in offered else listening(service, server.port, pods)
+    return number == listening(service, port, pods)
+
+
+def listening(service: Object, port: int, pods: Sequence[Object]) -> int:
+    """The pods' port to which a port of the Service leads; mostly the same."""
+    entries = service["spec"].get("ports") or ()
+    target = next((one.get("targetPort") for one in entries if one.get("port") == port), None)
+    if isinstance(target, int):
+        return target
+    named = (
+        int(one["containerPort"])
+        for pod in pods
+        for container in pod["spec"].get("containers") or ()
+        for one in container.get("ports") or ()
+        if target and one.get("name") == target
+    )
+    return next(named, port)
+
+
+def gateway_pods(cluster: ClusterSnapshot, service: Object) -> tuple[Object, ...]:
+    """The pods behind an east-west gateway's Service."""
+    selector = service["spec"].get("selector") or {}
+    return tuple(
+        item
+        for item in cluster.listed("Pod", namespace_of(service))
+        if selector and selector.items() <= labels_of(item).items()
+    )
+
+
+def gateway_proxies(cluster: ClusterSnapshot, service: Object) -> tuple[ProxyFacts, ...]:
+    """What the Envoys behind an east-west gateway's Service hold."""
+    pods = {name_of(item) for item in gateway_pods(cluster, service)}
+    return tuple(
+        proxy
+        for proxy in cluster.proxies
+        if proxy.pod in pods and proxy.namespace == namespace_of(service)
+    )
