@@ -20,7 +20,6 @@ from ..snapshot import (
     REACH,
     ClusterSnapshot,
     Snapshot,
-    is_east_west_service,
     labels_of,
     name_of,
     namespace_of,
@@ -32,7 +31,7 @@ from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
-from .resolving import with_names_resolved
+from .resolving import gateway_services, with_names_resolved
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
 
 T = TypeVar("T")
@@ -110,7 +109,10 @@ class _ClusterSweep:
         }
         listed = {listing: future.result() for listing, future in early.items()}
         services = next(items for listing, items in listed.items() if listing.kind == "Service")
-        gateways = [service for service in services or () if is_east_west_service(service)]
+        maps = [
+            item for one, items in listed.items() if one.kind == "ConfigMap" for item in items or ()
+        ]
+        gateways = gateway_services(services or (), maps)
         ours = {self._istio_namespace, *self._probe_namespaces}
         namespaces = sorted(ours.union(map(namespace_of, gateways)))
         late = {

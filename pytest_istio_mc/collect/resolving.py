@@ -8,9 +8,15 @@ from typing import Any
 
 from ..errors import MeshError, ObservationError
 from ..mesh import Mesh
-from ..network_gateways import GATEWAY_API, external_addresses, is_address, mesh_networks
+from ..network_gateways import (
+    GATEWAY_API,
+    MeshNetwork,
+    external_addresses,
+    is_address,
+    mesh_networks,
+)
 from ..recorded import Failure
-from ..snapshot import ClusterSnapshot, is_east_west_service
+from ..snapshot import ClusterSnapshot, Object, is_east_west_service, name_of, namespace_of
 from ..together import for_each
 from .access import Ask
 
@@ -47,6 +53,27 @@ def with_names_resolved(
     return {**clusters, **dict(zip(asking, for_each(resolve, asking), strict=True))}
 
 
+def gateway_services(services: Iterable[Object], config_maps: Iterable[Object]) -> list[Object]:
+    """The Services of a cluster that may be gateways of networks.
+
+    Also those that ``meshNetworks`` in its own ConfigMaps name.
+    """
+    networks = [network for item in config_maps for network in _networks(item)]
+    named = {name for network in networks for name, _ in network.services}
+    return [
+        service
+        for service in services
+        if is_east_west_service(service) or f"{name_of(service)}.{namespace_of(service)}" in named
+    ]
+
+
+def _networks(item: Object) -> Iterable[MeshNetwork]:
+    try:
+        return mesh_networks(str(item["data"].get("meshNetworks", "")), "").values()
+    except ObservationError:
+        return ()  # the checks say so
+
+
 def _hosts(cluster: ClusterSnapshot) -> Iterable[str]:
     """The host names among the addresses of what may be gateways."""
     found: set[str] = set()
@@ -60,9 +87,5 @@ def _hosts(cluster: ClusterSnapshot) -> Iterable[str]:
         listed: Iterable[Mapping[str, Any]] = item["spec"].get("addresses") or ()
         found.update(str(entry.get("value", "")) for entry in listed)
     for item in cluster.objects.get("ConfigMap", ()):
-        try:
-            networks = mesh_networks(str(item["data"].get("meshNetworks", "")), "")
-        except ObservationError:
-            continue
-        found.update(address for entry in networks.values() for address, _ in entry.addresses)
+        found.update(address for network in _networks(item) for address, _ in network.addresses)
     return (host for host in found if host and not is_address(host))

@@ -40,7 +40,8 @@ def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None
 
         def install(cluster: str) -> None:
             services = [_service(other) for other in clusters]
-            kubes[cluster].apply(*services, _route(cluster, namespace), namespace=namespace)
+            host = traffic.full_name(cluster, f"config-{cluster}", namespace)
+            kubes[cluster].apply(*services, _route(cluster, host), namespace=namespace)
 
         for_each(install, clusters)
         return _in_place(traffic, namespace)
@@ -99,8 +100,7 @@ def _service(cluster: str) -> manifests.Manifest:
     }
 
 
-def _route(cluster: str, namespace: str) -> manifests.Manifest:
-    host = f"config-{cluster}.{namespace}.svc.cluster.local"
+def _route(cluster: str, host: str) -> manifests.Manifest:
     answer = {"status": 200, "body": {"string": _mark(cluster)}}
     return {
         "apiVersion": NETWORKING_API,

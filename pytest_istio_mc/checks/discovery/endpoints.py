@@ -220,7 +220,8 @@ def _spared(
 ) -> bool:
     """Whether a proxy may lack a gateway of an IP version that it does not speak.
 
-    It must have another one that leads there. Istio 1.31 gives proxies the addresses that they can connect to, earlier ones all.
+    It must have another one that leads there. Istio 1.31 gives proxies the addresses that they can
+    connect to, earlier ones all.
     """
     own = str(proxy.metadata.get("INSTANCE_IPS", "")).split(",")
     versions = {ip_address(address).version for address in own if is_address(address)}

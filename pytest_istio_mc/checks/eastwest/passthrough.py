@@ -196,7 +196,10 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
     probes, commands = snapshot.probes, Commands(snapshot)
     pods, plane = _pods_of(snapshot, cluster, service), snapshot.spec.control_plane_of(cluster.name)
     port = listening(service, peers_port(snapshot, cluster, service), pods)
-    for proxy in gateway_proxies(snapshot.clusters[cluster.name], service):
+    proxies = gateway_proxies(snapshot.clusters[cluster.name], service)
+    if pods and not proxies:
+        yield Gap(f"no Envoy of the gateway {name_of(service)} of {cluster.name} was recorded")
+    for proxy in proxies:
         name = f"{proxy.pod} of {cluster.name}"
         if proxy.failures:
             yield unread(cluster, proxy)
