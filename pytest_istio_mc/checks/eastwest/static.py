@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from ...errors import ObservationError
@@ -65,31 +65,34 @@ def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
     for name in scope:
         snapshot.clusters[name].listed("Service")
     planes = snapshot.spec.control_planes
-    known = {plane.name: _gateways(snapshot, plane, network) for plane in planes}
-    misnamed = [item for plane in planes for item in misnamed_gateways(snapshot, plane, network)]
+    known: dict[str, tuple[GatewayAddress, ...]] = {}
+    misnamed: list[Finding] = []
+    try:
+        known |= {plane.name: _gateways(snapshot, plane, network) for plane in planes}
+        misnamed += (one for plane in planes for one in misnamed_gateways(snapshot, plane, network))
+    except ObservationError as error:
+        if not services:
+            raise
+        yield Gap(str(error))
     yield from misnamed
     if not services and not any(known.values()):
         if not misnamed:
             yield _not_deployed(snapshot, network, scope)
         return
+    reached = {gateway.cluster for gateways in known.values() for gateway in gateways}
     lacking = [
         item
         for cluster, service in services
-        for item in _lacking(snapshot, cluster, service, network, reached=_reached(known))
+        for item in _lacking(snapshot, cluster, service, network, reached)
     ]
     yield from lacking
     if not lacking and not misnamed and not snapshot.spec.federated:
-        for plane in planes:
+        for plane in planes if known else ():
             yield from unknown_to_istiod(snapshot, plane, network, known[plane.name])
 
 
 def _gateways(snapshot: Snapshot, plane: ClusterSpec, network: str) -> tuple[GatewayAddress, ...]:
     return tuple(one for one in gateways_of(snapshot, plane) if one.network == network)
-
-
-def _reached(known: Mapping[str, tuple[GatewayAddress, ...]]) -> set[str]:
-    """The clusters to which some gateway with an address leads."""
-    return {gateway.cluster for gateways in known.values() for gateway in gateways}
 
 
 def _not_deployed(snapshot: Snapshot, network: str, scope: tuple[str, ...]) -> Finding:
@@ -118,22 +121,22 @@ def _lacking(
     cluster: ClusterSnapshot,
     service: Object,
     network: str,
-    *,
     reached: Collection[str],
 ) -> Iterator[Found]:
+    """What a gateway's Service lacks; ``reached`` are the clusters that have a gateway address."""
     name, namespace = name_of(service), namespace_of(service)
     gateway = f"the east-west gateway {name} of {cluster.name}"
     kind = service["spec"].get("type", "ClusterIP")
     nodes = nodes_of(cluster)
+    addresses: tuple[str, ...] | None = None
     try:
         addresses = external_addresses(service, nodes)
     except ObservationError as error:
         yield Gap(f"{gateway}: {error}")
-        return
-    if not addresses and cluster.name in reached:
+    if addresses == () and cluster.name in reached:
         # istiod passes over a Service without an address, and the cluster has another gateway
         return
-    if not addresses and kind == "NodePort":
+    if addresses == () and kind == "NodePort":
         annotated = has_node_addresses(service)
         seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
         annotate = f"annotate service {name} {NODE_SELECTOR}='{{}}'"
@@ -149,7 +152,7 @@ def _lacking(
             else Commands(snapshot).kubectl(cluster.name, annotate, namespace),
             fault="ew-nodeport",
         )
-    elif not addresses:
+    elif addresses == ():
         peers = f"so peers of {network} are given pod addresses"
         yield Finding(
             f"{gateway} has no external address, {peers}",
