@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ from ...errors import ObservationError
 from ...istio_names import GATEWAY_NAME_LABEL, NETWORK_LABEL, REMOTE_GATEWAY_CLASS
 from ...network_gateways import (
     GATEWAY_API,
+    MeshNetwork,
     gateway_ports,
+    is_at,
     is_for_ambient_only,
     labelled_port,
+    outer_port,
     passes_through,
 )
 from ...recorded import ProxyFacts
@@ -26,7 +29,7 @@ from ...snapshot import (
     namespace_of,
 )
 from ...spec import ClusterSpec
-from ..oracle import networks_of
+from ..oracle import networks_of, nodes_of
 
 AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 EAST_WEST = "eastwestgateway"
@@ -132,17 +135,42 @@ def named_ports(
 ) -> tuple[tuple[str, int], ...]:
     """The networks whose gateway some ``meshNetworks`` make an unlabelled Service, and its port.
 
-    None where they cannot be read.
+    By its name or by its address; none where they cannot be read.
     """
     found: dict[tuple[str, int], None] = {}
-    if not labels_of(service).get(NETWORK_LABEL):
-        for plane in snapshot.spec.control_planes:
-            try:
-                networks = networks_of(snapshot, plane)
-            except ObservationError:
-                continue
-            found.update(dict.fromkeys(gateway_ports(cluster.name, service, networks)))
+    if labels_of(service).get(NETWORK_LABEL):
+        return ()
+    for plane in snapshot.spec.control_planes:
+        try:
+            networks = networks_of(snapshot, plane)
+        except ObservationError:
+            continue
+        found |= dict.fromkeys(gateway_ports(cluster.name, service, networks))
+        found |= dict.fromkeys(_ports_by_address(snapshot, cluster, service, networks))
     return tuple(found)
+
+
+def _ports_by_address(
+    snapshot: Snapshot,
+    cluster: ClusterSpec,
+    service: Object,
+    networks: Mapping[str, MeshNetwork],
+) -> Iterator[tuple[str, int]]:
+    nodes = nodes_of(snapshot.clusters[cluster.name])
+    offered = [int(entry["port"]) for entry in service["spec"].get("ports") or ()]
+    for name, network in networks.items():
+        for address, outer in network.addresses:
+            if is_at(service, address, nodes):
+                yield from ((name, port) for port in offered if outer_port(service, port) == outer)
+
+
+def is_declared(snapshot: Snapshot, network: str) -> bool:
+    """Whether some control plane's ``meshNetworks`` say by themselves how a network is reached.
+
+    :class:`ObservationError` where they cannot be read.
+    """
+    entries = [networks_of(snapshot, plane).get(network) for plane in snapshot.spec.control_planes]
+    return any(entry and (entry.addresses or entry.services) for entry in entries)
 
 
 def peers_port(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> int:

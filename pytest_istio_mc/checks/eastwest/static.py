@@ -23,7 +23,7 @@ from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..oracle import gateways_of, nodes_of
 from ..remedies import Commands
-from .gateways import east_west_services, gateway_pods, named_ports, peers_port
+from .gateways import east_west_services, gateway_pods, is_declared, named_ports, peers_port
 from .known import misnamed_gateways, unknown_to_istiod
 from .passthrough import NO_GATEWAY, east_west_config, passes
 
@@ -255,7 +255,7 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
     name, namespace, labels = name_of(service), namespace_of(service), labels_of(service)
     gateway = f"the east-west gateway {name} of {cluster.name}"
     named = named_ports(snapshot, cluster, service)
-    if not labels.get(NETWORK_LABEL) and not named:
+    if not labels.get(NETWORK_LABEL) and not named and not is_declared(snapshot, cluster.network):
         correct = f"label service {name} {NETWORK_LABEL}={cluster.network}"
         yield Finding(
             f"{gateway} carries no network label, so no istiod knows it as a gateway",
