@@ -57,6 +57,9 @@ EAST_WEST_PORT = 15443
 HBONE_PORT = 15008
 """Of east-west gateways for ambient meshes."""
 
+EXPORT_TO = "networking.istio.io/exportTo"
+"""An annotation of a Service: the namespaces whose proxies know it, ``*`` for all."""
+
 NODE_SELECTOR = "traffic.istio.io/nodeSelector"
 """An annotation of a gateway's NodePort Service: the nodes whose addresses lead to it."""
 

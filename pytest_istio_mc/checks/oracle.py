@@ -33,6 +33,9 @@ from ..snapshot import (
 from ..spec import ClusterSpec, MeshSpec
 from .judging import names
 
+_GATEWAY_API = "PILOT_MULTI_NETWORK_DISCOVER_GATEWAY_API"
+"""A variable of istiod: whether it finds Gateways of the Gateway API, which is the default."""
+
 
 class By(Enum):
     """How requests for a shared service get from one cluster to the instances in another."""
@@ -240,6 +243,9 @@ def gateways_of(snapshot: Snapshot, plane: ClusterSpec) -> tuple[GatewayAddress,
     """The gateways of all networks, as the control plane that runs in ``plane`` finds them."""
     spec = snapshot.spec
     objects = {one.name: _objects(snapshot.clusters[one.name]) for one in spec.data_planes}
+    said = (one.environment.get(_GATEWAY_API) for one in snapshot.clusters[plane.name].istiods)
+    if "false" in said:
+        objects = {name: replace(one, resources=()) for name, one in objects.items()}
     config = spec.config_cluster(plane).name
     found = network_gateways(spec, objects, networks_of(snapshot, plane), config)
     literal = {(one.address, one.port) for one in found if is_address(one.address)}

@@ -14,6 +14,7 @@ from ..eventually import Timeouts, eventually
 from ..istio_names import CA_SECRETS, REMOTE_SECRETS
 from ..kube import Kube
 from ..mesh import Mesh
+from ..network_gateways import has_node_addresses
 from ..progress import Progress
 from ..recorded import AccessFacts, EndpointFacts, Failure, IstiodFacts, ProxyFacts, SecretFacts
 from ..snapshot import (
@@ -31,7 +32,7 @@ from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .istiod import read_debug, read_istiod
 from .objects import LISTINGS, Listing, kind_of, trim, wanted
-from .resolving import gateway_services, with_names_resolved
+from .resolving import gateway_services, with_names_resolved, with_outer_addresses
 from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
 
 T = TypeVar("T")
@@ -127,6 +128,10 @@ class _ClusterSweep:
         for listing, items in listed.items():
             objects.setdefault(kind_of(listing), []).extend(items or ())
         objects = {kind: _unique(items) for kind, items in objects.items()}
+        if any(map(has_node_addresses, gateways)):
+            nodes = self._attempt("list addresses of Node", lambda: self._kube.list("Node"))
+            if nodes is not None:
+                objects["Node"] = with_outer_addresses(objects["Node"], nodes)
         facts, credentials = secrets.result() or ((), ())
         istiods = self._istiods(objects["Pod"])
         proxies = self._proxies(objects["Pod"], gateways, services or ())

@@ -126,13 +126,6 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _node(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Only its address for NodePort gateways: the first ExternalIP is what istiod takes."""
-    listed = (item.get("status") or {}).get("addresses") or ()
-    outside = [entry for entry in listed if entry.get("type") == "ExternalIP"]
-    return {"status": {"addresses": [_only(entry, "type", "address") for entry in outside[:1]]}}
-
-
 def _service(item: Mapping[str, Any]) -> dict[str, Any]:
     keys = (
         "type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy",
@@ -183,7 +176,7 @@ def _webhooks(item: Mapping[str, Any]) -> dict[str, Any]:
 
 _BODIES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "Namespace": lambda item: {},
-    "Node": _node,
+    "Node": lambda item: {},
     "Pod": _pod,
     "Service": _service,
     "EndpointSlice": _endpoint_slice,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import KubeError, ProvisionError, UsageProblem
+from ..errors import KubeError, ObservationError, ProvisionError, UsageProblem
 from ..istio_names import ISTIOD_PODS, NETWORK_LABEL
 from ..mesh import Mesh
+from ..network_gateways import mesh_networks
 from ..progress import Progress
 from ..snapshot import locality_of
 from ..spec import ClusterSpec, Locality, MeshSpec, common_locality
@@ -28,7 +29,10 @@ DEFAULT_PROBE_IMAGE = "docker.io/library/python:3.13-slim"
 
 @dataclass(frozen=True)
 class Found:
-    """What one cluster says of itself; empty where it does not say."""
+    """What one cluster says of itself; empty where it does not say.
+
+    ``registries``: the networks in which its ``meshNetworks`` put clusters, by the clusters' names.
+    """
 
     kubernetes: str
     istio: str
@@ -38,6 +42,7 @@ class Found:
     trust_domain: str
     local_image: str
     locality: Locality
+    registries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -147,7 +152,17 @@ def look(kube: Kube, istio_namespace: str) -> Found:
         trust_domain=_mesh_config(mesh).get("trustDomain", ""),
         local_image=_local_image(nodes),
         locality=common_locality(map(locality_of, nodes)),
+        registries=_registries(mesh),
     )
+
+
+def _registries(config_map: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        text = str(config_map.get("data", {}).get("meshNetworks", ""))
+        networks = mesh_networks(text, "ConfigMap istio")
+    except ObservationError:
+        return {}  # the checks say so
+    return {name: network for network, one in networks.items() for name in one.registries}
 
 
 def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
@@ -166,10 +181,15 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
             advice=f"write --mesh-contexts={right}",
         )
 
+    registries: dict[str, str] = {}
+    for entry in found.values():
+        registries |= entry.registries
+
     def adopt(cluster: ClusterSpec) -> ClusterSpec:
         entry = found[cluster.name]
+        network = entry.network or registries.get(cluster.name, "") or cluster.network
         # where its nodes are, not where the lab would have put them
-        return replace(cluster, network=entry.network or cluster.network, locality=entry.locality)
+        return replace(cluster, network=network, locality=entry.locality)
 
     mesh_ids = [entry.mesh_id for entry in found.values() if entry.mesh_id]
     trust_domains = [entry.trust_domain for entry in found.values() if entry.trust_domain]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...istio_names import ISTIOD_PODS
 from ...network_gateways import gateway_ports, is_address, is_at, outer_port
 from ...observations import GatewayAddress
 from ...recorded import IstiodFacts
@@ -16,6 +17,9 @@ from ..oracle import networks_of, nodes_of, said_by_name_servers
 from ..remedies import Commands
 
 Place = tuple[str, int]
+
+_RESOLVE = "RESOLVE_HOSTNAME_GATEWAYS"
+"""A variable of istiod: whether it resolves the host names of gateways, which is the default."""
 
 
 def unknown_to_istiod(
@@ -87,6 +91,8 @@ def _differs(
     known = sorted({(str(row["Addr"]), int(row["Port"])) for row in rows})
     logs = commands.istio(plane.name, f"logs {istiod.pod} --tail=500")
     restart = commands.restart_istiod(plane.name)
+    if named and istiod.environment.get(_RESOLVE, "true").lower() in ("false", "0"):
+        restart = commands.istio(plane.name, f"set env deployment -l {ISTIOD_PODS} {_RESOLVE}=true")
     clusters = dict.fromkeys((*(gateway.cluster for gateway in gateways), plane.name))
     other = f"other gateway addresses of {network} than it has"
     return Finding(

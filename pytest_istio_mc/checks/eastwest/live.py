@@ -75,7 +75,8 @@ def _connected(
             continue
         trace = traces.trace(source, gateway.cluster)
         show = "get service,endpointslices,pods -o wide"
-        namespace = gateway.service.split("/")[0]
+        namespace = gateway.service.partition("/")[0]
+        show = show if namespace else f"{show} --all-namespaces"
         look = Commands(here.snapshot).kubectl(gateway.cluster, show, namespace)
         whose = f"{gateway.network}'s gateway {address}:{port}"
         yield Finding(
@@ -165,9 +166,17 @@ def _at(here: Here, calls: Calls, traces: Traces) -> Iterator[Found]:
 
 
 def _listeners(here: Here, gateway: GatewayAddress) -> str:
-    namespace, name = gateway.service.split("/")
-    show = f"proxy-config listeners deployment/{name}.{namespace} --port {EAST_WEST_PORT}"
-    return Commands(here.snapshot).istioctl(gateway.cluster, show)
+    """The command that shows a gateway's listeners, or what the gateway is."""
+    commands = Commands(here.snapshot)
+    namespace, _, name = gateway.service.partition("/")
+    if not name:
+        at = f"{gateway.address}:{gateway.port}"
+        services = commands.kubectl(gateway.cluster, "get services --all-namespaces -o wide")
+        return f"{services}  # which of them is at {at}, by meshNetworks or a Gateway's address"
+    port = f" --port {EAST_WEST_PORT}" if gateway.port == EAST_WEST_PORT else ""
+    return commands.istioctl(
+        gateway.cluster, f"proxy-config listeners deployment/{name}.{namespace}{port}"
+    )
 
 
 def _led(here: Here, call: NamedCall, traces: Traces) -> Iterator[Found]:

@@ -67,6 +67,12 @@ def _moved(mesh: Draft) -> None:
     host_names(mesh, moved=True)
 
 
+def _moved_away(mesh: Draft) -> None:
+    host_names(mesh)
+    for _, document in mesh:
+        document["resolved"] = {host: ["203.0.113.77"] for host in document["resolved"]}
+
+
 def _unread(mesh: Draft) -> None:
     host_names(mesh, said=False)
     for istiod in mesh.istiods():
@@ -313,6 +319,13 @@ CASES = [
     Case("host-names-only-istiod-knows", _only_known, f"no probe asked; {_LB}", HOST_FAULTS),
     Case(
         "host-names-that-move", _moved, f"one record changed between two reads; {_LB}", HOST_FAULTS
+    ),
+    Case(
+        "host-names-that-moved-away",
+        _moved_away,
+        f"name servers answer with others of many records, or from another view; {_LB}",
+        HOST_FAULTS,
+        {"MC-EASTWEST-001": "whether istiod or its name servers are right is for connections"},
     ),
     Case(
         "host-names-nobody-knows",
