@@ -8,6 +8,9 @@ from functools import cache
 
 import pytest
 
+from pytest_istio_mc.checks.tracing.trace import State
+from pytest_istio_mc.checks.tracing.traces import Traces
+from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome, Verdict
 from tests.checks import unusual
 from tests.checks.unusual.case import Case, Fault, plain
@@ -29,17 +32,11 @@ def before(mesh: str) -> dict[str, Verdict]:
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_no_check_calls_it_broken(case: Case) -> None:
+def test_it_is_not_called_broken_and_no_check_decides_less(case: Case) -> None:
     verdicts = judge_all(case.snapshot())
 
     wrong = [one for one in verdicts.values() if one.outcome is Outcome.NON_CONFORMANT]
     assert [f"{one.check}: {one.reason}" for one in wrong] == []
-
-
-@pytest.mark.parametrize("case", cases(), ids=str)
-def test_no_check_decides_less_but_for_a_reason(case: Case) -> None:
-    verdicts = judge_all(case.snapshot())
-
     changed = {
         id: f"{one.outcome.value}: {one.reason}"
         for id, one in verdicts.items()
@@ -61,6 +58,27 @@ def test_a_fault_in_that_shape_is_found(case: Case, fault: Fault) -> None:
     verdict = STATIC[fault.check].judge(case.snapshot(fault))
 
     assert fault.name in {name for name, _ in findings(verdict)}, verdict.reason
+
+
+def broken_hops(snapshot: Snapshot) -> list[str]:
+    """The hops between all pairs of clusters, seen from sidecars and past them, that are broken."""
+    pairs = [
+        (source.name, target.name)
+        for source, target in snapshot.spec.pairs
+        if not snapshot.spec.federated
+    ]
+    return [
+        f"{source} to {target}: {hop}"
+        for past_sidecar in (False, True)
+        for source, target in pairs
+        for hop in Traces(snapshot, past_sidecar=past_sidecar).trace(source, target).hops
+        if hop.state is State.BROKEN
+    ]
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_no_hop_of_a_path_is_called_broken(case: Case) -> None:
+    assert broken_hops(case.snapshot()) == broken_hops(plain(case.mesh))
 
 
 def test_every_shape_has_a_fault() -> None:

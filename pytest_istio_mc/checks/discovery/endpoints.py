@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ...errors import ObservationError
 from ...network_gateways import is_address
 from ...recorded import ProxyEndpoint, ProxyFacts
 from ...snapshot import Snapshot
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
+from ..eastwest.gateways import east_west_services, gateway_proxies
 from ..isolating import Intention, intentions, without_mutual_tls
 from ..judging import Found, Gap, each, names, verdict_from
 from ..oracle import (
@@ -56,11 +58,13 @@ def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
     Unhealthy ones may be there (Istio 1.31 sends them).
     """
     clusters = snapshot.spec.data_planes
+    gateways = _gateways_pods(snapshot)
     proxies = [
         (cluster, proxy)
         for cluster in clusters
         for proxy in snapshot.clusters[cluster.name].proxies
-        if proxy.kind in ("client", "server", "east-west")
+        if proxy.kind in ("client", "server")
+        or (cluster.name, proxy.namespace, proxy.pod) in gateways
     ]
     if all(proxy.kind == "east-west" for _, proxy in proxies):
         return verdict_from([Gap("no probe proxy was recorded")], "")
@@ -70,6 +74,18 @@ def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
         f"{len(proxies)} proxies in {len(clusters)} clusters {held}",
         pairs=(f"{source.name}-to-{target.name}" for source, target in snapshot.spec.pairs),
     )
+
+
+def _gateways_pods(snapshot: Snapshot) -> set[tuple[str, str, str]]:
+    """Cluster, namespace and name of the pods of east-west gateways; none where not known."""
+    found: set[tuple[str, str, str]] = set()
+    for cluster, service in east_west_services(snapshot):
+        try:
+            proxies = gateway_proxies(snapshot.clusters[cluster.name], service)
+        except ObservationError:
+            continue  # MC-EASTWEST-001 says so
+        found |= {(cluster.name, proxy.namespace, proxy.pod) for proxy in proxies}
+    return found
 
 
 @dataclass(frozen=True)

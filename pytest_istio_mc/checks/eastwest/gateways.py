@@ -111,14 +111,18 @@ def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
 def is_meant(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> bool:
     """Whether a Service is an east-west gateway for sidecars, or somebody wanted it to be one.
 
-    - By label, ``meshNetworks``, the selector of Istio's guide, or a Gateway that passes mesh
-      hosts through it.
+    - By label or ``meshNetworks``.
+    - Where its cluster has no Service with the label: by the selector of Istio's guide, or a
+      Gateway that passes mesh hosts through it.
     - The port alone does not tell: Istio's profile ``demo`` gives it to ingress gateways, too.
     """
     if is_for_ambient_only(service):
         return False
     if labels_of(service).get(NETWORK_LABEL) or named_ports(snapshot, cluster, service):
         return True
+    others = snapshot.clusters[cluster.name].east_west_services()
+    if any(labels_of(one).get(NETWORK_LABEL) and not is_for_ambient_only(one) for one in others):
+        return False
     if (service["spec"].get("selector") or {}).get("istio") == EAST_WEST:
         return True
     if not is_east_west_service(service):

@@ -243,6 +243,24 @@ def one_without_address(mesh: Draft) -> None:
                 break
 
 
+def unlabelled_beside(mesh: Draft) -> None:
+    """An address of its own for the same pods, for clients that are led there by hand."""
+    one_without_address(mesh)
+    for cluster, _ in gateways(mesh):
+        other = mesh.find(cluster, "Service", "metrics")
+        labels = {"app": "metrics"}
+        other["metadata"] = {**other["metadata"], "labels": labels}
+        other["spec"] = {**other["spec"], "type": "LoadBalancer"}
+        ingress = [{"ip": _behind(cluster)}]
+        other["status"] = {"loadBalancer": {"ingress": ingress}}
+
+
+def label_lost(mesh: Draft) -> None:
+    service = mesh.find(first(mesh), "Service", GATEWAY)
+    del service["metadata"]["labels"][NETWORK]
+    lead_to(mesh, address_of(service), [])
+
+
 def none_with_address(mesh: Draft) -> None:
     service = mesh.find(first(mesh), "Service", GATEWAY)
     lead_to(mesh, address_of(service), [])
@@ -396,6 +414,12 @@ CASES = [
         one_without_address,
         "Istio network.go: a Service without addresses is no gateway",
         (Fault(none_with_address, "MC-EASTWEST-001", "ew-no-address"),),
+    ),
+    Case(
+        "unlabelled-beside",
+        unlabelled_beside,
+        "Istio network.go: only labelled Services are gateways; others may lead to the same pods",
+        (Fault(label_lost, "MC-EASTWEST-002", "ew-svc-label-missing"),),
     ),
     Case(
         "own-namespace",

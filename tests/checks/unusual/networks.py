@@ -198,9 +198,17 @@ def label_lost(mesh: Draft) -> None:
 
 
 def ingress_passes_mesh_hosts(mesh: Draft) -> None:
-    """Somebody meant the ingress gateway to be an east-west gateway, and forgot the label."""
+    """Somebody opened the ingress gateway instead of the east-west gateway."""
     for item in mesh.listed("cluster1", GATEWAYS):
         item["spec"]["selector"] = {"istio": "istio-ingressgateway"}
+
+
+def ingress_is_meant(mesh: Draft) -> None:
+    """The ingress gateway is the only gateway, opened as one, and not labelled."""
+    ingress_passes_mesh_hosts(mesh)
+    service = mesh.find("cluster1", "Service", GATEWAY)
+    lead_to(mesh, address_of(service), [])
+    mesh.listed("cluster1", "Service").remove(service)
 
 
 def ambient_beside(mesh: Draft) -> None:
@@ -305,7 +313,8 @@ CASES = [
             "Istio's profile demo (manifests/helm-profiles/demo.yaml)",
             (
                 Fault(label_lost, "MC-EASTWEST-002", "ew-svc-label-missing"),
-                Fault(ingress_passes_mesh_hosts, "MC-EASTWEST-002", "ew-svc-label-missing"),
+                Fault(ingress_passes_mesh_hosts, "MC-EASTWEST-002", "ew-passthrough-missing"),
+                Fault(ingress_is_meant, "MC-EASTWEST-002", "ew-svc-label-missing"),
             ),
             mesh=mesh,
         )
