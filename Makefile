@@ -16,6 +16,7 @@ help:
 	@echo "make healthy   certify healthy lab meshes again and again, and count the alarms (needs root);"
 	@echo "              fewer or others: make healthy RUNS=20 PROFILE=extended TOPOLOGY=federated"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
+	@echo "make lock      choose the versions of Python packages anew (constraints.txt)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
 certify: .venv/ready host
@@ -64,7 +65,7 @@ kills: .venv/ready host
 	$(BIN)/istio-mc lab build
 	$(BIN)/python -m bench.kills
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml constraints.txt
 	@echo "== Python environment in .venv"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than 3.11; give another one: make PYTHON=python3.12 …"; exit 1; }
@@ -76,8 +77,18 @@ kills: .venv/ready host
 	  fi; \
 	fi
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -e '.[lab,allure,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[lab,allure,dev]'
 	@touch $@
+
+# The versions that were tried together: what `make` installs today it installs in a year, too.
+# Versions and no digests: one digest list cannot serve every Python and processor, and pip takes
+# either all or none. What the lab fetches to run as root is held to digests (docs/lab.md).
+lock:
+	@echo "== the newest versions that go together, for constraints.txt"
+	@folder=$$(mktemp -d) && $(PYTHON) -m venv $$folder && \
+	  $$folder/bin/pip install --disable-pip-version-check -q -e '.[lab,allure,dev]' && \
+	  $$folder/bin/pip freeze --exclude-editable > constraints.txt; rm -rf $$folder; wc -l constraints.txt
+.PHONY: lock
 
 # What the lab needs from the system: installed where we may, else named.
 host:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """One sentence for a package that is not installed, whoever needs it."""
+    package = (error.name or "").partition(".")[0]
+    return f"{error}; install the package that has it beside pytest-istio-mc" + (
+        f", likely: {sys.executable} -m pip install {package}" if package else ""
+    )
 
 
 class MeshError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -10,6 +11,8 @@ from typing import Generic, TypeVar
 from .errors import MeshError, NotInTime
 
 T = TypeVar("T")
+
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,31 +66,47 @@ def eventually(
     """Observe until the condition has held ``times`` times in a row.
 
     - A ``MeshError`` raised by ``observe`` counts as an observation that does not hold.
+    - The pauses begin with ``every_seconds`` and grow to a tenth of the time that has gone by, at
+      most to a second: who looks is no burden, and is late by a tenth at most.
     - Raises :class:`NotInTime` with the last observation.
     """
+    from tenacity import Retrying, retry_if_result, stop_after_delay
+
     began = time.monotonic()
-    first = 0.0
-    held = 0
-    while True:
-        seen: object
+    first, held = 0.0, 0
+    seen: object = None
+
+    def look() -> Converged[T] | None:
+        nonlocal first, held, seen
         try:
             value = observe()
             seen = value
             good = until(value)
         except MeshError as error:
             seen, good = error, False
+        held = held + 1 if good else 0
         now = time.monotonic() - began
-        if good:
-            held += 1
-            if held == 1:
-                first = now
-            if held >= times:
-                return Converged(value, first, now)
-        else:
-            held = 0
-        if now >= within_seconds:
-            raise NotInTime(what, f"not so within {within_seconds:g} s", f"last seen: {seen}")
-        time.sleep(min(every_seconds, max(0.0, within_seconds - now)))
+        if held == 1:
+            first = now
+        return Converged(value, first, now) if good and held >= times else None
+
+    def pause(_: object) -> float:
+        gone = time.monotonic() - began
+        grown = max(every_seconds, min(gone / 10, _LONGEST_PAUSE_SECONDS))
+        # not all who wait for the same thing look at the same moment
+        wanted = every_seconds if held else grown * random.uniform(1.0, 1.1)  # noqa: S311
+        return min(wanted, max(0.0, within_seconds - gone))
+
+    looks = Retrying(
+        retry=retry_if_result(lambda converged: converged is None),
+        stop=stop_after_delay(within_seconds),
+        wait=pause,
+        retry_error_callback=lambda _: None,
+    )
+    converged = looks(look)
+    if converged is None:
+        raise NotInTime(what, f"not so within {within_seconds:g} s", f"last seen: {seen}")
+    return converged
 
 
 def awaited(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -36,6 +38,43 @@ def test_an_error_while_observing_is_an_observation() -> None:
 
     with pytest.raises(NotInTime, match="connection refused"):
         eventually(observe, lambda _: True, within_seconds=0.01, what="x", every_seconds=0.001)
+
+
+def test_the_pauses_grow_with_the_wait() -> None:
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(time.monotonic())
+        return False
+
+    with pytest.raises(NotInTime):
+        eventually(look, bool, within_seconds=1.5, what="x", every_seconds=0.001)
+
+    assert 20 < len(looks) < 150
+    pauses = [after - before for before, after in pairwise(looks)]
+    assert max(pauses[:-1]) > 0.08
+    assert max(pauses) < 0.3
+    assert 1.5 <= looks[-1] - looks[0] < 1.7  # the last look is at the end
+
+
+def test_what_must_hold_in_a_row_is_looked_at_without_growing_pauses() -> None:
+    began = time.monotonic()
+
+    def look() -> bool:
+        return time.monotonic() - began > 1.0
+
+    converged = eventually(look, bool, within_seconds=5, what="x", times=10, every_seconds=0.01)
+
+    assert 1.0 <= converged.first_seconds < 1.3
+    assert converged.stable_seconds - converged.first_seconds < 0.4
+
+
+def test_what_is_no_error_of_a_mesh_ends_the_wait_at_once() -> None:
+    def observe() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        eventually(observe, lambda _: True, within_seconds=5, what="x")
 
 
 def test_one_factor_scales_every_budget() -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..errors import MeshError, UsageProblem
+from ..errors import MeshError, UsageProblem, missing_package
 from . import lab, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE
 
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN
     except BrokenPipeError:
         return GOOD
+    except ModuleNotFoundError as error:
+        print(f"istio-mc: {missing_package(error)}", file=sys.stderr)
+        return UNKNOWN
     except OSError as error:
         print(f"istio-mc: cannot go on: {error}", file=sys.stderr)
         return UNKNOWN

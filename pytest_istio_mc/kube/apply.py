@@ -29,6 +29,8 @@ _NOT_READY_YET = (
     "the object has been modified",
 )
 
+_BUSY = (429, 502, 503, 504)
+
 
 def apply(
     kube: Objects,
@@ -88,11 +90,11 @@ def _until_accepted(
 
 
 def _may_pass(error: KubeError | None) -> bool:
-    return (
-        error is not None
-        and error.status in (404, 409, 429, 500)
-        and any(text in error.detail for text in _NOT_READY_YET)
-    )
+    """Whether patience helps: the API server is busy, or something behind it is starting."""
+    if error is None:
+        return False
+    told = any(text in error.detail for text in _NOT_READY_YET)
+    return error.status in _BUSY or (error.status in (404, 409, 500) and told)
 
 
 def _wait_served(kube: Objects, definitions: Sequence[Manifest], patience_seconds: float) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import KubeError, NotInTime
+from .failures import may_pass
 from .objects import Objects
 
 _LOG_LINES = 10
+_PAUSE_SECONDS = 0.5
 
 
 def wait_available(
@@ -40,9 +42,11 @@ def wait_available(
                 if not waiting or time.monotonic() >= deadline:
                     break
         except KubeError as error:
-            if time.monotonic() < deadline:
+            if time.monotonic() >= deadline:
+                raise _not_in_time(kube, namespace, sorted(waiting), within_seconds) from error
+            if not may_pass(error):
                 raise
-            raise _not_in_time(kube, namespace, sorted(waiting), within_seconds) from error
+            time.sleep(min(_PAUSE_SECONDS, left))  # then list again, which is patient itself
 
 
 def is_available(deployment: Mapping[str, Any]) -> bool:

@@ -95,7 +95,8 @@ class Kube(Objects):
     ) -> bytes:
         """GET from a pod's own localhost, through port-forward.
 
-        ``timeout_seconds`` is the longest silence. An answer that is not 2xx raises.
+        ``timeout_seconds`` is the longest silence, and six times that the time for all of it. An
+        answer that is not 2xx raises.
         """
         return self._pod_http.get(namespace, pod, port, path, timeout_seconds)
 

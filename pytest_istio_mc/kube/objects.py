@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeVar
 
 from ..errors import KubeError
 from .connection import Connection
 from .kinds import Kinds, Resource
+from .listing import Listing, pages, whole
+from .retries import APPLY_PATCH, MERGE_PATCH
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class Objects:
@@ -52,28 +57,59 @@ class Objects:
         return _parsed(self._connection.request("GET", path, tuple(query.items())))
 
     def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> list[Json]:
-        """All objects of a kind, in one namespace or in all.
+        """All objects of a kind, in one namespace or in all, of one moment.
 
-        None where the cluster does not know the kind.
+        - None where the cluster does not know the kind.
+        - With ``metadata_only`` they have nothing but their metadata, which costs the API server
+          and us a fraction.
         """
-        selectors = (("labelSelector", labels), ("fieldSelector", fields))
-        query = tuple((key, value) for key, value in selectors if value)
+        wanted = Listing(namespace, labels, fields, metadata_only)
+        found = self._served(kind, lambda resource: whole(self._connection, resource, wanted))
+        return found or []
+
+    def each(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> Iterator[Json]:
+        """The same objects one by one, read page by page, never all in memory.
+
+        Where the API server forgets the moment of the first page meanwhile, which takes minutes,
+        later pages are of a later moment; each object still comes once.
+        """
+        wanted = Listing(namespace, labels, fields, metadata_only)
+
+        def begun(resource: Resource) -> Iterator[Json]:
+            found = pages(self._connection, resource, wanted)
+            first = next(found)  # whether the kind is served shows here
+            return chain(first, chain.from_iterable(found))
+
+        yield from self._served(kind, begun) or ()
+
+    def _served(self, kind: str, do: Callable[[Resource], T]) -> T | None:
+        """What ``do`` makes of the kind in the version that the cluster serves, if it does."""
         resource = self._kinds.named(kind)
         if resource is None:
-            return []
+            return None
         try:
-            document = _parsed(self._connection.request("GET", resource.path(namespace), query))
+            return do(resource)
         except KubeError as error:
             other = self._kinds.served(kind) if error.status == 404 else None
             if error.status != 404:
                 raise
-            if other is None or other == resource:
-                return []
-            document = _parsed(self._connection.request("GET", other.path(namespace), query))
-        items: list[Json] = document["items"]
-        return items
+            return None if other is None or other == resource else do(other)
 
     def read(self, kind: str, name: str, namespace: str | None = None) -> Json | None:
         """One object, or ``None`` where it or its kind is absent."""
@@ -116,19 +152,17 @@ class Objects:
         """
         below = f"/{subresource}" if subresource else ""
         path = self._resource(kind).path(namespace, name) + below
-        content_type = "application/merge-patch+json"
-        answer = self._connection.request("PATCH", path, (), dict(patch), content_type=content_type)
+        answer = self._connection.request("PATCH", path, (), dict(patch), content_type=MERGE_PATCH)
         merged: Json = _parsed(answer)
         return merged
 
     def apply_one(self, manifest: Mapping[str, Any], namespace: str, field_manager: str) -> None:
-        """Server-side apply of one object, one try."""
+        """Server-side apply of one object."""
         resource = self.resource_of(manifest)
         metadata = manifest["metadata"]
         path = resource.path(metadata.get("namespace") or namespace, metadata["name"])
         query = (("fieldManager", field_manager), ("force", "true"))
-        content_type = "application/apply-patch+yaml"
-        self._connection.request("PATCH", path, query, dict(manifest), content_type=content_type)
+        self._connection.request("PATCH", path, query, dict(manifest), content_type=APPLY_PATCH)
 
     def delete(
         self,
@@ -174,10 +208,16 @@ class Objects:
             ("timeoutSeconds", str(max(1, int(within_seconds)))),
         )
         path = self._resource(kind).path(namespace)
-        for line in self._connection.lines(path, query, timeout_seconds=within_seconds):
-            if line:
-                event = json.loads(line)
-                yield event["type"], event["object"]
+        until = time.monotonic() + within_seconds
+        try:
+            for line in self._connection.lines(path, query, timeout_seconds=within_seconds):
+                if line:
+                    event = json.loads(line)
+                    yield event["type"], event["object"]
+        except KubeError as error:
+            # its end and ours are at the same moment, and either may come first
+            if error.status or time.monotonic() < until:
+                raise
 
     def logs(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import threading
+import time
 from collections import defaultdict, deque
 from typing import Any
 
@@ -15,6 +16,9 @@ from .connection import Connection
 # One stream a port; its first two bytes repeat the port (the kubelet's portforward/websocket.go).
 _PROTOCOLS = ("v4.channel.k8s.io",)
 _DATA, _ERROR = 0, 1
+
+# A dump of all proxies may well take longer than a server's longest silence, but not for ever.
+SILENCES = 6
 
 
 class PodHttp:
@@ -87,7 +91,7 @@ class _Tunnel:
 
     def get(self, path: str, timeout_seconds: float) -> tuple[int, bytes]:
         """One request and its answer."""
-        self._incoming.timeout_seconds = timeout_seconds
+        self._incoming.limit(timeout_seconds)
         self._http.request("GET", path)
         answer = self._http.getresponse()
         self.usable = not answer.will_close
@@ -126,10 +130,15 @@ class _Incoming:
     """Bytes between the connection's thread and the reader of the answer."""
 
     def __init__(self) -> None:
-        self.timeout_seconds = 10.0
+        self.limit(10.0)
         self._condition = threading.Condition()
         self._chunks: deque[memoryview] = deque()
         self._ended = False
+
+    def limit(self, timeout_seconds: float) -> None:
+        """Begin an answer: its longest silence, and by that, how long all of it may take."""
+        self._silence = timeout_seconds
+        self._until = time.monotonic() + timeout_seconds * SILENCES
 
     def feed(self, data: bytes) -> None:
         with self._condition:
@@ -143,11 +152,13 @@ class _Incoming:
 
     def read_into(self, buffer: memoryview) -> int:
         with self._condition:
-            came = self._condition.wait_for(
-                lambda: self._chunks or self._ended, self.timeout_seconds
-            )
+            left = self._until - time.monotonic()
+            wait = min(self._silence, left)
+            came = left > 0 and self._condition.wait_for(lambda: self._chunks or self._ended, wait)
             if not came:
-                raise TimeoutError(f"no answer within {self.timeout_seconds:g} s")
+                if wait == self._silence:
+                    raise TimeoutError(f"no answer within {wait:g} s")
+                raise TimeoutError(f"no whole answer within {self._silence * SILENCES:g} s")
             if not self._chunks:
                 return 0
             chunk = self._chunks.popleft()

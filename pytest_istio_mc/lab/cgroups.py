@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+PREFIX = "istio-mc-"
 
 
 def hierarchies() -> Iterator[Path]:
@@ -20,6 +22,12 @@ def folders(parent: str) -> list[Path]:
     return [
         folder for hierarchy in hierarchies() if (folder := hierarchy / parent.lstrip("/")).is_dir()
     ]
+
+
+def is_ours(parent: str) -> bool:
+    """Whether this can be a lab's cgroup: named as such, and nowhere else."""
+    parts = PurePosixPath(parent.lstrip("/")).parts
+    return bool(parts) and parts[0].startswith(PREFIX) and ".." not in parts
 
 
 def create(*names: str) -> None:
@@ -47,8 +55,10 @@ def _hand_down(hierarchy: Path, folder: Path) -> None:
 def remove(parent: str) -> list[Path]:
     """Remove that cgroup with all below it, and return its folders.
 
-    Its processes must have ended.
+    Its processes must have ended. Raises :class:`ValueError` for one that is no lab's.
     """
+    if not is_ours(parent):
+        raise ValueError(f"{parent!r} is no lab's cgroup")
     removed = []
     for folder in folders(parent):
         for path, _, _ in os.walk(folder, topdown=False):

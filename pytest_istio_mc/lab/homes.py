@@ -8,11 +8,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import ProvisionError, UsageProblem
-from .binaries.cache import cache_home
+from ..eventually import eventually
+from .binaries.cache import cache_home, require_private
 from .journal import SupervisorLock
 
 PLAN = "plan.json"
 LOG = "supervisor.log"
+
+_LOCK_SECONDS = 10.0
 
 
 def labs_folder() -> Path:
@@ -30,7 +33,8 @@ def labs_lock() -> FileLock:
     """
     lock = labs_folder() / ".lock"
     try:
-        labs_folder().mkdir(parents=True, exist_ok=True)
+        labs_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_private(cache_home())
         lock.touch()
     except OSError as error:
         raise ProvisionError(
@@ -58,7 +62,14 @@ def make(home: Path) -> None:
                 advice=f"istio-mc lab down --name {home.name}, "
                 "or istio-mc sweep if nothing runs there any more",
             ) from None
-        SupervisorLock(home).take()
+        # who only looks (`lab list`) holds the lock for a moment, too
+        eventually(
+            SupervisorLock(home).take,
+            bool,
+            within_seconds=_LOCK_SECONDS,
+            what=f'the lock of lab "{home.name}"',
+            every_seconds=0.01,
+        )
 
 
 def is_alive(home: Path) -> bool:

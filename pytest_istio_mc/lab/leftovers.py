@@ -81,9 +81,16 @@ def _processes(home: Path) -> Iterator[tuple[int, str]]:
     A later process with the pid of an ended one is somebody else's.
     """
     for entry in Journal(home):
-        if entry.kind == "process" and entry.started and start_time_of(entry.pid) == entry.started:
+        if (
+            entry.kind == "process"
+            and entry.pid > 1
+            and entry.started
+            and start_time_of(entry.pid) == entry.started
+        ):
             yield entry.pid, entry.name
 
 
 def _cgroups(home: Path) -> Iterator[str]:
-    return (entry.name for entry in Journal(home) if entry.kind == "cgroup")
+    """The cgroups in its journal; a damaged one cannot name those of others."""
+    noted = (entry.name for entry in Journal(home) if entry.kind == "cgroup")
+    return filter(cgroups.is_ours, noted)

@@ -43,7 +43,8 @@ class Node:
         self.node = node
         home = plan.folder(node)
         path = f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-        environment = dict(os.environ, PATH=path, HOME="/root")
+        # nothing else of the shell: no credentials, no proxies, no settings of Go programs
+        environment = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}
         commands: dict[str, Callable[[Path], list[str]]] = {
             "etcd": self._etcd,
             "kube-apiserver": self._apiserver,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ..checks.diagnosis import diagnose, symptoms
-from ..errors import MeshError, ProvisionError
+from ..errors import MeshError, ProvisionError, missing_package
 from ..evidence import compare, report, terminal
 from ..mesh import Mesh
 from ..progress import Progress
@@ -172,7 +172,7 @@ def _told(error: BaseException) -> list[str]:
     if isinstance(error, MeshError):
         return [*earlier, *str(error).splitlines()]
     if isinstance(error, ModuleNotFoundError):
-        return [*earlier, f"{error}; the lab needs: pip install 'pytest-istio-mc[lab]'"]
+        return [*earlier, missing_package(error)]
     return [*earlier, *"".join(traceback.format_exception(error, chain=False)).splitlines()]
 
 

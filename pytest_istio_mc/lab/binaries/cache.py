@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from ...progress import Progress
 MANIFEST = "manifest.json"
 FORMAT = 1
 WAIT_NOTE_SECONDS = 20.0  # a waiting run says so again after this time
+
+# A socket's path has at most 107 bytes (unix(7)), and the cache may be anywhere.
+SCRATCH_PARENT = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of this user's in it
+SCRATCH_PREFIX = "istio-mc-"
 
 _UNFINISHED = "unfinished-"
 _SCRATCH_NOTE = "scratch.path"
@@ -34,6 +39,34 @@ def cache_home() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("istio-mc"))
+
+
+def require_private(home: Path) -> None:
+    """Raise :class:`ProvisionError` where others could have put something into the cache.
+
+    What is in it runs as this user, who may be root. So nobody else may write to the folder, nor
+    put another one in its place.
+    """
+    users = (0, os.geteuid())
+    for folder in (home, *home.resolve().parents):
+        try:
+            found = folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        others = stat.S_IWOTH if folder != home else stat.S_IWOTH | stat.S_IWGRP
+        writable = found.st_mode & others and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in users:
+            step, advice = f"{folder} belongs to user {found.st_uid}", f"chown {os.geteuid()}"
+        elif writable or (folder == home and found.st_mode & others):
+            step, advice = f"{folder} can be written to by others", "chmod go-w"
+        else:
+            continue
+        raise ProvisionError(
+            "build cache",
+            step,
+            "what is in it would run as this user",
+            advice=f"set ISTIO_MC_CACHE to a folder of your own, or: {advice} {folder}",
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +90,10 @@ class BuildCache:
     def find(self, key: str) -> Entry | None:
         """The whole entry of ``key``, or None.
 
-        It reads only the manifest and the files' sizes and times.
+        - It reads only the manifest and the files' sizes and times: nobody else could have written
+          there (:func:`require_private`, which raises :class:`ProvisionError`).
         """
+        require_private(self.home)
         entry, _ = self._examine(self.home / key)
         return entry
 
@@ -85,7 +120,8 @@ class BuildCache:
         if entry:
             return entry
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_private(self.home)
             (self.home / "build.lock").touch()
         except OSError as error:
             step = f"{self.home} cannot be written to"
@@ -160,9 +196,7 @@ class BuildCache:
     def _remove_unfinished(self) -> None:
         """Remove the leftovers of killed builders. The caller holds the lock: nobody builds."""
         for folder in self.home.glob(f"{_UNFINISHED}*"):
-            note = folder / _SCRATCH_NOTE
-            if note.exists():
-                shutil.rmtree(note.read_text(), ignore_errors=True)
+            _remove_scratch(folder / _SCRATCH_NOTE)
             self._remove(folder)
 
     def _discard(self, folder: Path) -> None:
@@ -179,6 +213,18 @@ class BuildCache:
             step = "what an earlier build left cannot be removed"
             advice = f"rm -rf {folder}"
             raise ProvisionError("build cache", step, str(error), advice=advice) from error
+
+
+def _remove_scratch(note: Path) -> None:
+    """Remove the folder that a note names, if it is one of ours and nothing else."""
+    try:
+        scratch = Path(note.read_text())
+        found = scratch.lstat()
+    except (OSError, ValueError):
+        return
+    made_so = scratch.parent == SCRATCH_PARENT and scratch.name.startswith(SCRATCH_PREFIX)
+    if made_so and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def note_scratch(folder: Path, scratch: Path) -> None:

