@@ -11,6 +11,7 @@ import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .errors import ObservationError
@@ -75,10 +76,18 @@ def mesh_networks(text: str, whose: str) -> dict[str, MeshNetwork]:
     import yaml
 
     try:
-        networks = (yaml.safe_load(text) or {}).get("networks") or {}
-        return {str(name): _network(entry or {}) for name, entry in networks.items()}
+        return dict(_parsed(text))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise ObservationError(whose, "meshNetworks cannot be read", str(error)) from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Mapping[str, MeshNetwork]:
+    """The networks in such a text, which many Services are asked about."""
+    import yaml
+
+    networks = (yaml.safe_load(text) or {}).get("networks") or {}
+    return {str(name): _network(entry or {}) for name, entry in networks.items()}
 
 
 def mesh_config_map(revision: str) -> str:

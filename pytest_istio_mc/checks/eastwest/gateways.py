@@ -100,33 +100,41 @@ def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
 
     Those that are meant to be one are among them, those for ambient meshes are not.
     """
+    networks = _all_networks(snapshot)
     return [
         (cluster, service)
         for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].objects.get("Service", ())
-        if is_meant(snapshot, cluster, service)
+        for service in _of_cluster(snapshot, cluster, networks)
     ]
 
 
-def is_meant(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> bool:
-    """Whether a Service is an east-west gateway for sidecars, or somebody wanted it to be one.
+def _of_cluster(
+    snapshot: Snapshot, cluster: ClusterSpec, networks: Sequence[Mapping[str, MeshNetwork]]
+) -> list[Object]:
+    """The gateways of one cluster, by label or ``meshNetworks``.
 
-    - By label or ``meshNetworks``.
-    - Where its cluster has no Service with the label: by the selector of Istio's guide, or a
-      Gateway that passes mesh hosts through it.
+    - Where it has no Service with the label: by the selector of Istio's guide, too, or by a Gateway
+      that passes mesh hosts through it.
     - The port alone does not tell: Istio's profile ``demo`` gives it to ingress gateways, too.
     """
-    if is_for_ambient_only(service):
-        return False
-    if labels_of(service).get(NETWORK_LABEL) or named_ports(snapshot, cluster, service):
-        return True
-    others = snapshot.clusters[cluster.name].east_west_services()
-    if any(labels_of(one).get(NETWORK_LABEL) and not is_for_ambient_only(one) for one in others):
-        return False
+    services = snapshot.clusters[cluster.name].objects.get("Service", ())
+    candidates = [one for one in services if is_east_west_service(one)]
+    declared = [one for one in candidates if labels_of(one).get(NETWORK_LABEL)]
+    found: list[Object] = [one for one in declared if not is_for_ambient_only(one)]
+    if not found:
+        rest = (one for one in candidates if one not in declared)
+        found += (one for one in rest if _is_meant(snapshot, cluster, one))
+    if networks:
+        nodes = _nodes(snapshot, cluster, networks)
+        rest = (one for one in services if not labels_of(one).get(NETWORK_LABEL))
+        named = (one for one in rest if _named(cluster, one, networks, nodes))
+        found += (one for one in named if one not in found)
+    return found
+
+
+def _is_meant(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> bool:
     if (service["spec"].get("selector") or {}).get("istio") == EAST_WEST:
         return True
-    if not is_east_west_service(service):
-        return False
     try:
         servers_there = opening(snapshot, cluster, service)
     except ObservationError:
@@ -141,26 +149,46 @@ def named_ports(
 
     By its name or by its address; none where they cannot be read.
     """
-    found: dict[tuple[str, int], None] = {}
-    if labels_of(service).get(NETWORK_LABEL):
+    networks = _all_networks(snapshot)
+    if labels_of(service).get(NETWORK_LABEL) or not networks:
         return ()
+    return _named(cluster, service, networks, _nodes(snapshot, cluster, networks))
+
+
+def _all_networks(snapshot: Snapshot) -> list[dict[str, MeshNetwork]]:
+    """The ``meshNetworks`` of every control plane that has some, as far as they can be read."""
+    found = []
     for plane in snapshot.spec.control_planes:
         try:
-            networks = networks_of(snapshot, plane)
+            found.append(networks_of(snapshot, plane))
         except ObservationError:
             continue
-        found |= dict.fromkeys(gateway_ports(cluster.name, service, networks))
-        found |= dict.fromkeys(_ports_by_address(snapshot, cluster, service, networks))
+    return list(filter(None, found))
+
+
+def _nodes(
+    snapshot: Snapshot, cluster: ClusterSpec, networks: Sequence[Mapping[str, MeshNetwork]]
+) -> Sequence[Object] | None:
+    addressed = any(one.addresses for entries in networks for one in entries.values())
+    return nodes_of(snapshot.clusters[cluster.name]) if addressed else None
+
+
+def _named(
+    cluster: ClusterSpec,
+    service: Object,
+    networks: Sequence[Mapping[str, MeshNetwork]],
+    nodes: Sequence[Object] | None,
+) -> tuple[tuple[str, int], ...]:
+    found: dict[tuple[str, int], None] = {}
+    for entries in networks:
+        found |= dict.fromkeys(gateway_ports(cluster.name, service, entries))
+        found |= dict.fromkeys(_ports_by_address(service, entries, nodes))
     return tuple(found)
 
 
 def _ports_by_address(
-    snapshot: Snapshot,
-    cluster: ClusterSpec,
-    service: Object,
-    networks: Mapping[str, MeshNetwork],
+    service: Object, networks: Mapping[str, MeshNetwork], nodes: Sequence[Object] | None
 ) -> Iterator[tuple[str, int]]:
-    nodes = nodes_of(snapshot.clusters[cluster.name])
     offered = [int(entry["port"]) for entry in service["spec"].get("ports") or ()]
     for name, network in networks.items():
         for address, outer in network.addresses:
