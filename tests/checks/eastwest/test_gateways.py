@@ -6,7 +6,10 @@ import pytest
 import yaml
 
 from pytest_istio_mc.checks.eastwest import gateways
-from pytest_istio_mc.snapshot import Object, is_east_west_service
+from pytest_istio_mc.checks.oracle import networks_of
+from pytest_istio_mc.network_gateways import MeshNetwork
+from pytest_istio_mc.snapshot import Object, Snapshot, is_east_west_service
+from pytest_istio_mc.spec import ClusterSpec
 from tests.fake_clusters import SYSTEM, FakeMesh
 
 MANY = 300
@@ -34,11 +37,9 @@ def test_every_service_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, declar
         asked.append(service["metadata"]["name"])
         return is_east_west_service(service)
 
-    networks_of = gateways.networks_of
-
-    def counted_networks(*arguments: object) -> object:
-        read.append("meshNetworks")
-        return networks_of(*arguments)  # type: ignore[arg-type]
+    def counted_networks(snapshot: Snapshot, plane: ClusterSpec) -> dict[str, MeshNetwork]:
+        read.append(plane.name)
+        return networks_of(snapshot, plane)
 
     monkeypatch.setattr(gateways, "is_east_west_service", counted)
     monkeypatch.setattr(gateways, "networks_of", counted_networks)
@@ -47,4 +48,4 @@ def test_every_service_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, declar
 
     assert [cluster.name for cluster, _ in found] == ["cluster1", "cluster2"]
     assert len(asked) == 2 * (MANY + 2)
-    assert len(read) == 2
+    assert read == ["cluster1", "cluster2"]
