@@ -162,6 +162,22 @@ def split_pem(text: str) -> list[str]:
     return blocks
 
 
+def only_certificates(text: str) -> str:
+    """The certificates of a PEM text, written anew, and nothing else of it.
+
+    In place of one that cannot be read there is one that nobody can read.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    kept = []
+    for block in split_pem(text):
+        try:
+            kept.append(load(block).public_bytes(Encoding.PEM).decode())
+        except ValueError:
+            kept.append(f"{_BEGIN}\nunreadable\n{_END}\n")
+    return "".join(kept)
+
+
 def facts(pem: str) -> CertificateFacts:
     """The facts of the first certificate of a PEM text.
 

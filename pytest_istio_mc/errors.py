@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from .redact import scrub_text
+
 
 def missing_package(error: ModuleNotFoundError) -> str:
     """One sentence for a package that is not installed, whoever needs it."""
@@ -23,7 +25,7 @@ class MeshError(Exception):
     - ``advice``: the next move.
     - ``log_tail``: the last lines that the component wrote.
 
-    The text is put together only when it is shown.
+    The text is put together only when it is shown, and has no secrets then.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class MeshError(Exception):
             text += "\n  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_tail)
         if self.advice:
             text += f"\n  next: {self.advice}"
-        return text
+        return scrub_text(text)
 
 
 class UsageProblem(MeshError):

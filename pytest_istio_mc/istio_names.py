@@ -21,6 +21,9 @@ LOCALITY_LABELS = (
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 """On an east-west gateway's Service: its port, where that is not 15443."""
 
+NODE_SELECTOR_ANNOTATION = "traffic.istio.io/nodeSelector"
+"""On a gateway's NodePort Service: labels, as JSON, of the nodes whose addresses lead to it."""
+
 SERVICE_LABEL = "kubernetes.io/service-name"
 """On an EndpointSlice: its Service."""
 
@@ -29,6 +32,9 @@ MULTI_CLUSTER_LABEL = "istio/multiCluster"
 
 REMOTE_SECRETS = f"{MULTI_CLUSTER_LABEL}=true"
 """The label selector by which istiod finds remote secrets."""
+
+REMOTE_CLUSTER_ANNOTATION = "networking.istio.io/cluster"
+"""On a remote secret: the cluster that it is for, as istioctl writes it."""
 
 REMOTE_SECRET_PREFIX = "istio-remote-secret-"  # noqa: S105 (a name)
 """Before the cluster's name, in the names that istioctl gives to remote secrets."""
@@ -59,9 +65,6 @@ HBONE_PORT = 15008
 
 EXPORT_TO = "networking.istio.io/exportTo"
 """An annotation of a Service: the namespaces whose proxies know it, ``*`` for all."""
-
-NODE_SELECTOR = "traffic.istio.io/nodeSelector"
-"""An annotation of a gateway's NodePort Service: the nodes whose addresses lead to it."""
 
 LISTENER_MODE = "gateway.istio.io/listener-protocol"
 """A TLS option of a Gateway API listener; with ``auto-passthrough`` it is an east-west gateway."""

@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ObservationError
+from .names import Label, Line, Subdomain
 from .plain import from_plain, to_plain
 from .spec import MeshSpec
+
+OWN_CLIENTS = "own-clients"
+"""The AuthorizationPolicy of the probes, which lets in their own clients."""
 
 
 @dataclass(frozen=True)
 class ProbePod:
     """One probe pod. ``role`` is ``server`` (answers, has a version) or ``client`` (sends)."""
 
-    cluster: str
+    cluster: Label
     role: str
-    name: str
+    name: Subdomain
     ip: str
     node: str = ""
     version: str = ""
@@ -31,9 +35,9 @@ class Probes:
     Every cluster with workloads has the same namespace and service.
     """
 
-    namespace: str
-    service: str
-    image: str
+    namespace: Label
+    service: Label
+    image: Line
     pods: tuple[ProbePod, ...] = ()
 
     def client(self, cluster: str) -> ProbePod:
@@ -47,6 +51,19 @@ class Probes:
     def servers(self, cluster: str) -> tuple[ProbePod, ...]:
         """The pods that answer, of that cluster."""
         return tuple(pod for pod in self.pods if pod.cluster == cluster and pod.role == "server")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user wishes of probe workloads.
+
+    - ``namespaces``: prepared ones, the first for the probes, the others for checks that need one
+      of their own; empty where the run makes its own.
+    - ``patch``: what is added to namespaces and pods (``probes.patch.SCHEMA``).
+    """
+
+    namespaces: tuple[str, ...] = ()
+    patch: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ class Mesh:
     controls: str = ""
     disposable: bool = False
     on_this_machine: bool = False
+    wishes: Wishes = Wishes()
 
     def require_probes(self) -> Probes:
         """The probe workloads; :class:`ObservationError` where there are none."""

@@ -21,7 +21,7 @@ from .istio_names import (
     HBONE_PORT,
     LISTENER_MODE,
     NETWORK_LABEL,
-    NODE_SELECTOR,
+    NODE_SELECTOR_ANNOTATION,
     REMOTE_GATEWAY_CLASS,
 )
 from .observations import GatewayAddress
@@ -158,7 +158,7 @@ def is_for_ambient_only(service: Object) -> bool:
 def has_node_addresses(service: Object) -> bool:
     """Whether a Service is reached at nodes: type NodePort, annotated with a node selector."""
     annotations = service["metadata"].get("annotations") or {}
-    return service["spec"].get("type") == "NodePort" and NODE_SELECTOR in annotations
+    return service["spec"].get("type") == "NodePort" and NODE_SELECTOR_ANNOTATION in annotations
 
 
 def external_addresses(service: Object, nodes: Sequence[Object] | None = None) -> tuple[str, ...]:
@@ -177,21 +177,29 @@ def external_addresses(service: Object, nodes: Sequence[Object] | None = None) -
     if found or not has_node_addresses(service):
         return tuple(dict.fromkeys(found))
     if nodes is None:
-        thing = f"Service {namespace_of(service)}/{name_of(service)}"
-        step = "is reached at its nodes, whose addresses are not known"
-        raise ObservationError(thing, step, advice="allow listing nodes, and record it again")
-    selector = _node_selector(service).items()
-    selected = (_external(node) for node in nodes if selector <= labels_of(node).items())
-    return tuple(dict.fromkeys(filter(None, selected)))
+        raise _unknown_nodes(service)
+    selector = node_selector(service).items()
+    selected = [node for node in nodes if selector <= labels_of(node).items()]
+    if any("status" not in node for node in selected):
+        raise _unknown_nodes(service)
+    return tuple(dict.fromkeys(filter(None, map(_external, selected))))
 
 
-def _node_selector(service: Object) -> Mapping[str, str]:
-    """The labels in the annotation; none, which selects all nodes, where it cannot be read."""
+def _unknown_nodes(service: Object) -> ObservationError:
+    thing = f"Service {namespace_of(service)}/{name_of(service)}"
+    step = "is reached at its nodes, whose addresses are not known"
+    return ObservationError(thing, step, advice="allow listing nodes, and record it again")
+
+
+def node_selector(service: Object) -> Mapping[str, str]:
+    """The labels of the nodes that lead to a Service; all nodes do without any."""
     try:
-        found = json.loads(service["metadata"]["annotations"][NODE_SELECTOR] or "{}")
+        found = json.loads(service["metadata"]["annotations"][NODE_SELECTOR_ANNOTATION] or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def _external(node: Object) -> str:

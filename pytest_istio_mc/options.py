@@ -149,6 +149,18 @@ OPTIONS = (
         "The image with a Python 3 that the probe pods run (default: the provider's own choice).",
         "IMAGE",
     ),
+    Option(
+        "probe_patch",
+        "Labels, annotations, tolerations, limits and the like that the cluster demands of the "
+        "probes' namespaces and pods, as a YAML or JSON file.",
+        "FILE",
+    ),
+    Option(
+        "namespace",
+        "Namespaces that are prepared for the run, where it may make none: the first for the "
+        "probes, others for checks that need one of their own.",
+        "NAME[,NAME…]",
+    ),
 )
 
 

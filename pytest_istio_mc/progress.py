@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .redact import scrub_text
+
 
 @dataclass(frozen=True)
 class StepTime:
@@ -33,7 +35,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print one line, with the seconds since the work began in front."""
         with self._lock:
-            self._emit(f"{time.monotonic() - self._zero:6.1f}s  {text}")
+            self._emit(f"{time.monotonic() - self._zero:6.1f}s  {scrub_text(text)}")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -41,7 +43,7 @@ class Progress:
 
         An exception passes through unprinted: it speaks for itself.
         """
-        began = time.monotonic()
+        name, began = scrub_text(name), time.monotonic()
         yield
         took = time.monotonic() - began
         with self._lock:

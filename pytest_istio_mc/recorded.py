@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from .dates import Seconds
 from .errors import ObservationError
+from .names import DataKey, Key, Label, Subdomain, Value
+from .shapes import DEBUG, Shaped
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,26 @@ class Failure:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """The fingerprint of a bearer token, and a JWT's claims; times are Unix seconds."""
+    """The fingerprint and the claims of a JWT; times are Unix seconds.
+
+    Empty for any other bearer token.
+    """
 
     sha256: str
     issuer: str = ""
     subject: str = ""
-    issued_at: float | None = None
-    expires_at: float | None = None
+    issued_at: Seconds | None = None
+    expires_at: Seconds | None = None
 
 
 @dataclass(frozen=True)
 class KubeconfigFacts:
     """A kubeconfig in a remote secret.
 
-    - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, …, ``none``).
+    - ``server``: scheme, host and port.
+    - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, ``oidc``, …, ``none``).
+    - ``options``: what istiod takes only where it is told to (``exec``, ``tokenFile``, …), in the
+      words of its ``PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS``.
     - ``problem``: why it does not parse.
     """
 
@@ -45,6 +54,7 @@ class KubeconfigFacts:
     tls_server_name: str = ""
     insecure: bool = False
     auth: str = ""
+    options: tuple[str, ...] = ()
     token: TokenFacts | None = None
     problem: str = ""
 
@@ -57,16 +67,16 @@ class SecretFacts:
     - ``public_keys``: fingerprints of the public halves of private keys.
     """
 
-    namespace: str
-    name: str
+    namespace: Label
+    name: Subdomain
     type: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    certificates: Mapping[str, str] = field(default_factory=dict)
-    public_keys: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    kubeconfigs: Mapping[str, KubeconfigFacts] = field(default_factory=dict)
+    labels: Mapping[Key, Value] = field(default_factory=dict)
+    annotations: Mapping[Key, str] = field(default_factory=dict)
+    keys: tuple[DataKey, ...] = ()
+    certificates: Mapping[DataKey, str] = field(default_factory=dict)
+    public_keys: Mapping[DataKey, str] = field(default_factory=dict)
+    problems: Mapping[DataKey, str] = field(default_factory=dict)
+    kubeconfigs: Mapping[DataKey, KubeconfigFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,16 +107,16 @@ class AccessFacts:
       ``kube-system`` there.
     """
 
-    namespace: str
-    secret: str
-    key: str
+    namespace: Label
+    secret: Subdomain
+    key: DataKey
     server: str = ""
     unprobed: str = ""
     connect_error: str = ""
     tls_error: str = ""
     status: int = 0
     message: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     cluster_uid: str = ""
     reviews: tuple[Review, ...] = ()
 
@@ -136,11 +146,11 @@ class IstiodFacts:
     - ``metrics``: the few samples that matter.
     """
 
-    pod: str
+    pod: Subdomain
     ready: bool = True
     version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    debug: Mapping[str, Any] = field(default_factory=dict)
+    debug: Annotated[Mapping[str, Any], Shaped(DEBUG)] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
@@ -247,11 +257,11 @@ class ProxyFacts:
     - ``outbound``, ``inbound``: by port of the probe service; empty where not recorded.
     """
 
-    namespace: str
-    pod: str
+    namespace: Label
+    pod: Subdomain
     kind: str
     service_account: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[Key, Value] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     locality: str = ""
     version: str = ""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Check, Kind, Profile
+from .errors import UsageProblem
 from .eventually import Timeouts
+from .mesh import Wishes
 from .spec import MeshSpec
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ REPORT_SUFFIXES = (".yaml", ".yml", ".json")
 
 SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
 """The options that are given without a value."""
+
+
+def expanded(text: str) -> Path:
+    """A path with ``~`` filled in; :class:`UsageProblem` where ``~name`` is nobody's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        advice = "write the folder itself; nothing was started"
+        raise UsageProblem(
+            f"path {text!r}", "leads to no folder", str(error), advice=advice
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,8 @@ class Given:
 
     @property
     def path(self) -> Path:
-        """The text as a path."""
-        return self.folder / Path(self.text).expanduser()
+        """The text as a path; :class:`UsageProblem` where ``~name`` is nobody's home."""
+        return self.folder / expanded(self.text)
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Settings:
     keep: bool = False
     timeout_factor: float = 1.0
     probe_image: str = ""
+    wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
     disposable: bool = False
@@ -95,6 +109,10 @@ class Settings:
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
             "probeImage": self.probe_image,
+            "probePatch": self.given["probe_patch"].path.name
+            if "probe_patch" in self.given
+            else "",
+            "namespaces": ",".join(self.wishes.namespaces),
             "checks": ",".join(self.checks),
         }
         return document | {key: value for key, value in optional.items() if value}

@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from . import private
+from .dates import Moment
 from .errors import ObservationError, UsageProblem
+from .files import LARGEST, Unreadable, read_file, unpacked
 from .istio_names import EAST_WEST_PORT, KUBE_SYSTEM, LOCALITY_LABELS, NETWORK_LABEL
 from .mesh import Probes
-from .plain import from_plain, to_plain
+from .names import Label, Line, Value
+from .plain import Misfit, from_json, from_plain, to_plain
 from .recorded import (
     AccessFacts,
     EndpointFacts,
@@ -26,11 +30,18 @@ from .recorded import (
     SecretFacts,
 )
 from .redact import scrub
+from .shapes import OBJECTS, Shaped
 from .spec import API_VERSION, Locality, MeshSpec
 from .spec_file import document_of, spec_of
+from .tool import TOOL, newer, tool_version
 
 Object = Mapping[str, Any]
 """A Kubernetes object as plain JSON, trimmed to the fields that checks read."""
+
+Objects = Annotated[Mapping[str, tuple[dict[str, Any], ...]], Shaped(OBJECTS)]
+
+LARGEST_SNAPSHOT = 256 * 1024 * 1024
+"""Bytes of all files of a snapshot together, unpacked: some ten thousand Services a cluster."""
 
 REACH = "reach the API server"
 """The failure of a cluster of which nothing could be read."""
@@ -40,17 +51,18 @@ REACH = "reach the API server"
 class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
+    - ``objects`` has every kind that was read, an empty one too; a kind that lacks is not "none".
     - ``control_plane``: how its pods see an istiod that runs elsewhere; empty where its own serves
       it.
     - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
       knew or that could not be asked for.
     """
 
-    name: str
-    server: str = ""
-    version: str = ""
-    api_groups: tuple[str, ...] = ()
-    objects: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    name: Label
+    server: Line = ""
+    version: Line = ""
+    api_groups: tuple[Line, ...] = ()
+    objects: Objects = field(default_factory=dict)
     secrets: tuple[SecretFacts, ...] = ()
     istiods: tuple[IstiodFacts, ...] = ()
     proxies: tuple[ProxyFacts, ...] = ()
@@ -62,7 +74,11 @@ class ClusterSnapshot:
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
         """The objects of a kind, in a namespace or all; :class:`ObservationError` if unknown."""
         self._require(f"list {kind}")
-        found = self.objects.get(kind, ())
+        if kind not in self.objects:
+            advice = "record the snapshot with this version"
+            thing, step = f'cluster "{self.name}"', f"could not list {kind}"
+            raise ObservationError(thing, step, "it was not recorded", advice=advice)
+        found = self.objects[kind]
         if namespace is None:
             return found
         return tuple(item for item in found if namespace_of(item) == namespace)
@@ -149,6 +165,7 @@ class Snapshot:
             "kind": "Snapshot",
             "runId": self.run_id,
             "recordedAt": self.recorded_at,
+            "tool": {"name": TOOL, "version": tool_version()},
             "spec": document_of(self.spec),
             "probes": to_plain(self.probes),
         }
@@ -162,21 +179,18 @@ class Snapshot:
             _write(home / "proxies.json", to_plain(cluster.proxies), compress)
 
     @classmethod
-    def load(cls, folder: Path) -> Snapshot:
+    def load(cls, folder: Path, *, ours: bool = False) -> Snapshot:
         """Read a folder of :meth:`save`.
 
-        :class:`UsageProblem` where it is no snapshot of a known version.
+        - ``ours``: this run wrote it, so that it may be of any size.
+        - :class:`UsageProblem` names the file and the place of what does not fit, and the version
+          that recorded it where that is a newer one.
         """
-        head = _read(folder / "snapshot.json")
-        named = isinstance(head, dict) and (head.get("apiVersion"), head.get("kind"))
-        if named != (API_VERSION, "Snapshot"):
-            expected = f"expected kind Snapshot, apiVersion {API_VERSION}"
-            raise UsageProblem(f"snapshot {folder}", "is not a snapshot", expected)
-        spec = spec_of(head["spec"], str(folder / "snapshot.json"))
-        homes = [folder / "clusters" / cluster.name for cluster in spec]
-        clusters = {home.name: _read_cluster(home) for home in homes}
-        probes = head.get("probes") and from_plain(Probes, head["probes"])
-        return cls(spec, head["runId"], head["recordedAt"], clusters, probes)
+        reader = _Reader(folder, None if ours else LARGEST)
+        head = reader.head()
+        spec = spec_of(head.spec, str(folder / "snapshot.json"))
+        clusters = {cluster.name: reader.cluster(cluster.name) for cluster in spec}
+        return cls(spec, head.runId, head.recordedAt, clusters, head.probes)
 
 
 def name_of(item: Object) -> str:
@@ -213,30 +227,105 @@ def is_east_west_service(service: Object) -> bool:
     )
 
 
-def _read_cluster(home: Path) -> ClusterSnapshot:
-    document = _read(home / "cluster.json")
-    document["objects"] = _read(home / "objects.json")
-    document["istiods"] = _read(home / "istiods.json")
-    document["proxies"] = _read(home / "proxies.json")
-    return from_plain(ClusterSnapshot, document)
-
-
 def _write(file: Path, document: Any, compress: bool) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(file.parent)
     text = json.dumps(scrub(document), indent=1, sort_keys=True) + "\n"
     if compress:
         # no name and no time in the header: the same snapshot is the same bytes
-        file.with_name(file.name + ".gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+        content = gzip.compress(text.encode(), mtime=0)
+        private.write(file.with_name(file.name + ".gz"), content)
     else:
-        file.write_text(text)
+        private.write(file, text)
 
 
-def _read(file: Path) -> Any:
-    packed = file.with_name(file.name + ".gz")
-    try:
-        return json.loads(
-            gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
+@dataclass(frozen=True)
+class _Tool:
+    name: str
+    version: Line
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The file ``snapshot.json``."""
+
+    apiVersion: str  # noqa: N815 (the format's names)
+    kind: str
+    runId: Value  # noqa: N815
+    recordedAt: Moment  # noqa: N815
+    spec: dict[str, Any]
+    probes: Probes | None = None
+    tool: _Tool | None = None
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What every version of ``snapshot.json`` says, whatever else it says."""
+
+    apiVersion: str  # noqa: N815
+    kind: str
+    tool: _Tool | None = None
+
+
+class _Reader:
+    """Reads the files of one snapshot; refuses what no version wrote."""
+
+    def __init__(self, folder: Path, largest: int | None) -> None:
+        self._folder = folder
+        self._largest = largest
+        self._recorded_by = ""
+        self._read_so_far = 0
+
+    def head(self) -> _Head:
+        """What the snapshot says of itself."""
+        file, content = self._content("snapshot.json")
+        try:
+            named = from_plain(_Named, json.loads(content))
+        except (ValueError, RecursionError, UsageProblem):
+            named = None
+        if named is None or (named.apiVersion, named.kind) != (API_VERSION, "Snapshot"):
+            expected = f"expected kind Snapshot, apiVersion {API_VERSION}"
+            raise UsageProblem(f"snapshot file {file}", "is not of a snapshot", expected)
+        self._recorded_by = named.tool.version if named.tool else ""
+        head: _Head = self._fitting(_Head, file, content)
+        return head
+
+    def cluster(self, name: str) -> ClusterSnapshot:
+        """One cluster, from its four files."""
+        home = f"clusters/{name}"
+        cluster: ClusterSnapshot = self._read(ClusterSnapshot, f"{home}/cluster.json")
+        return replace(
+            cluster,
+            objects=self._read(Objects, f"{home}/objects.json"),
+            istiods=self._read(tuple[IstiodFacts, ...], f"{home}/istiods.json"),
+            proxies=self._read(tuple[ProxyFacts, ...], f"{home}/proxies.json"),
         )
-    except (OSError, ValueError) as error:
-        thing, advice = f"snapshot file {file}", "name a folder that --mesh-snapshot wrote"
-        raise UsageProblem(thing, "cannot be read", str(error), advice=advice) from error
+
+    def _read(self, kind: Any, name: str) -> Any:
+        return self._fitting(kind, *self._content(name))
+
+    def _fitting(self, kind: Any, file: Path, content: bytes) -> Any:
+        try:
+            return from_json(kind, content)
+        except Misfit as error:
+            thing, advice = f"snapshot file {file}", "name a folder that --mesh-snapshot wrote"
+            step, advice = newer(self._recorded_by, "recorded") or ("does not fit", advice)
+            raise UsageProblem(thing, step, str(error), advice=advice) from error
+
+    def _content(self, name: str) -> tuple[Path, bytes]:
+        plain = self._folder / name
+        packed = plain.with_name(plain.name + ".gz")
+        file = packed if packed.is_symlink() or packed.exists() else plain
+        try:
+            for part in (self._folder / "clusters", plain.parent):
+                if part.is_symlink() and part != self._folder:
+                    raise Unreadable(f"lies behind the symbolic link {part}")
+            content = read_file(file, largest=self._largest, links=False)
+            if file == packed:
+                content = unpacked(content, largest=self._largest)
+            self._read_so_far += len(content)
+            if self._largest is not None and self._read_so_far > LARGEST_SNAPSHOT:
+                raise Unreadable("is one too many: together they hold more than 256 MiB")
+            return file, content
+        except Unreadable as error:
+            thing, advice = f"snapshot file {file}", "name a folder that --mesh-snapshot wrote"
+            raise UsageProblem(thing, "cannot be read", str(error), advice=advice) from error

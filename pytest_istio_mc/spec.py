@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from .errors import UsageProblem
+from .names import DNS_LABEL, ONE_LINE
 
 API_VERSION = "istio-mc.dev/v1alpha1"
-
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Role(Enum):
@@ -216,10 +214,13 @@ class MeshSpec:
             found.add(Feature.FEDERATED)
         return frozenset(found)
 
-    def validated(self) -> MeshSpec:
-        """This spec, or :class:`UsageProblem` with a sentence for each thing that cannot be."""
+    def validated(self, source: str = "") -> MeshSpec:
+        """This spec, or :class:`UsageProblem` with a sentence for each thing that cannot be.
+
+        ``source`` is the file or option that it comes from.
+        """
         if problems := "; ".join(_problems(self)):
-            advice = "correct the file given with --mesh-spec; nothing was started"
+            advice = f"correct {source or 'what was given'}; nothing was started"
             thing = f'mesh spec for topology "{self.topology}"'
             raise UsageProblem(thing, f"refused: {problems}", advice=advice)
         return self
@@ -243,16 +244,13 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
                 yield f'cluster "{name}" is in {listed}; a cluster has one'
             else:
                 yield f'cluster name "{name}" is used {count} times; names must be unique in a mesh'
-        if not _DNS_LABEL.fullmatch(name):
-            yield f'cluster name "{name}" is not a DNS label (lower-case letters, digits, hyphens)'
+        if not DNS_LABEL.fits(name):
+            yield f"cluster name {name!r} is not {DNS_LABEL.words}"
     if not spec.control_planes:
         yield "no cluster has role primary or external, so there is no control plane"
     if (count := len(spec.data_planes)) < 2:
         yield f"{count} cluster with workloads; a multi-cluster mesh needs two or more"
-    contexts = Counter(cluster.context for cluster in spec if cluster.context)
-    for context, count in contexts.items():
-        if count > 1:
-            yield f'context "{context}" is given for {count} clusters; each cluster needs its own'
+    yield from _context_problems(spec)
     for cluster in spec:
         yield from _role_problems(spec, cluster, names)
     try:
@@ -261,6 +259,15 @@ def _problems(spec: MeshSpec) -> Iterator[str]:
         pass
     else:
         yield f'trust domain "{spec.trust_domain}" is an address; it must be a DNS name'
+
+
+def _context_problems(spec: MeshSpec) -> Iterator[str]:
+    contexts = Counter(cluster.context for cluster in spec if cluster.context)
+    for context, count in contexts.items():
+        if not ONE_LINE.fits(context):
+            yield f"context {context!r} is not {ONE_LINE.words}"
+        elif count > 1:
+            yield f'context "{context}" is given for {count} clusters; each cluster needs its own'
 
 
 def _role_problems(spec: MeshSpec, cluster: ClusterSpec, names: Mapping[str, int]) -> Iterator[str]:

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from .errors import UsageProblem
+from .names import DNS_LABEL, LABEL_VALUE, ONE_LINE, TRUST_DOMAIN, WORD
+from .plain import Misfit, from_document, json_schema
 from .spec import API_VERSION, ClusterSpec, Locality, MeshSpec, Role
 
-TOP_LEVEL_KEYS = {
-    "apiVersion", "kind", "topology", "meshId", "trustDomain", "istioNamespace", "kubeconfig",
-    "federated", "clusters",
-}  # fmt: skip
-CLUSTER_KEYS = {
-    "name", "network", "role", "controlPlane", "region", "zone", "subzone", "context", "meshId",
-    "trustDomain",
-}  # fmt: skip
+
+class _ClusterDocument(TypedDict):
+    """One entry of ``clusters``."""
+
+    name: Annotated[str, DNS_LABEL]
+    network: Annotated[str, LABEL_VALUE]
+    role: NotRequired[Literal["primary", "remote", "config", "external"]]
+    controlPlane: NotRequired[Annotated[str, DNS_LABEL]]
+    region: NotRequired[Annotated[str, LABEL_VALUE]]
+    zone: NotRequired[Annotated[str, LABEL_VALUE]]
+    subzone: NotRequired[Annotated[str, LABEL_VALUE]]
+    context: NotRequired[Annotated[str, ONE_LINE]]
+    meshId: NotRequired[Annotated[str, WORD]]
+    trustDomain: NotRequired[Annotated[str, TRUST_DOMAIN]]
+
+
+class _Document(TypedDict):
+    """The whole file."""
+
+    apiVersion: NotRequired[str]
+    kind: NotRequired[str]
+    topology: Annotated[str, ONE_LINE]
+    meshId: NotRequired[Annotated[str, WORD]]
+    trustDomain: NotRequired[Annotated[str, TRUST_DOMAIN]]
+    istioNamespace: NotRequired[Annotated[str, DNS_LABEL]]
+    kubeconfig: NotRequired[Annotated[str, ONE_LINE]]
+    federated: NotRequired[bool]
+    clusters: list[_ClusterDocument]
+
+
+TOP_LEVEL_KEYS = frozenset(_Document.__annotations__)
+CLUSTER_KEYS = frozenset(_ClusterDocument.__annotations__)
+_ALL_KEYS = TOP_LEVEL_KEYS | CLUSTER_KEYS
+
+
+def spec_schema() -> dict[str, Any]:
+    """The JSON Schema of the file."""
+    found = json_schema(_Document)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "MeshSpec"} | found
 
 
 def document_of(spec: MeshSpec) -> dict[str, Any]:
@@ -36,32 +70,29 @@ def document_of(spec: MeshSpec) -> dict[str, Any]:
     return document
 
 
-def spec_of(document: Mapping[str, Any], source: str = "mesh spec") -> MeshSpec:
+def spec_of(document: Any, source: str = "mesh spec") -> MeshSpec:
     """The mesh of a document, validated; ``source`` names the file in errors.
 
     :class:`UsageProblem` where the document is malformed or the mesh cannot be.
     """
-    if not isinstance(document, Mapping):
-        raise _refuse(source, f"expected a mapping, got {type(document).__name__}")
-    if document.get("apiVersion", API_VERSION) != API_VERSION:
-        raise _refuse(source, f"apiVersion {document['apiVersion']!r}, known is {API_VERSION!r}")
-    _only_known(document, TOP_LEVEL_KEYS, source, "the document")
-    entries = document.get("clusters")
-    if not isinstance(entries, list) or not entries:
-        raise _refuse(source, "'clusters' must be a list with at least one entry")
-    federated = document.get("federated", False)
-    if not isinstance(federated, bool):
-        raise _refuse(source, "'federated' must be true or false")
-    clusters = [_cluster_of(entry, source, number) for number, entry in enumerate(entries, 1)]
+    version = document.get("apiVersion", API_VERSION) if isinstance(document, dict) else API_VERSION
+    if version != API_VERSION:
+        raise _refuse(source, f"apiVersion {version!r}, known is {API_VERSION!r}")
+    try:
+        read = from_document(_Document, document)
+    except Misfit as error:
+        raise _refuse(source, error.told(_ALL_KEYS)) from error
+    if not read["clusters"]:
+        raise _refuse(source, "clusters: there are none")
     return MeshSpec(
-        topology=_text(document, "topology", source, required=True),
-        clusters=tuple(clusters),
-        mesh_id=_text(document, "meshId", source) or "mesh1",
-        trust_domain=_text(document, "trustDomain", source) or "cluster.local",
-        istio_namespace=_text(document, "istioNamespace", source) or "istio-system",
-        federated=federated,
-        kubeconfig=_text(document, "kubeconfig", source),
-    ).validated()
+        topology=read["topology"],
+        clusters=tuple(_cluster_of(entry) for entry in read["clusters"]),
+        mesh_id=read.get("meshId") or "mesh1",
+        trust_domain=read.get("trustDomain") or "cluster.local",
+        istio_namespace=read.get("istioNamespace") or "istio-system",
+        federated=read.get("federated", False),
+        kubeconfig=read.get("kubeconfig", ""),
+    ).validated(source)
 
 
 def _cluster_document(cluster: ClusterSpec) -> dict[str, Any]:
@@ -78,47 +109,17 @@ def _cluster_document(cluster: ClusterSpec) -> dict[str, Any]:
     return document | {key: value for key, value in optional.items() if value}
 
 
-def _cluster_of(entry: object, source: str, number: int) -> ClusterSpec:
-    where = f"clusters[{number}]"
-    if not isinstance(entry, Mapping):
-        raise _refuse(source, f"{where} must be a mapping with name and network")
-    _only_known(entry, CLUSTER_KEYS, source, where)
-    role = _text(entry, "role", source, where) or Role.PRIMARY.value
-    known = [role.value for role in Role]
-    if role not in known:
-        raise _refuse(source, f"{where}: role {role!r}, known are {', '.join(known)}")
-    place = (_text(entry, key, source, where) for key in ("region", "zone", "subzone"))
+def _cluster_of(entry: _ClusterDocument) -> ClusterSpec:
     return ClusterSpec(
-        name=_text(entry, "name", source, where, required=True),
-        network=_text(entry, "network", source, where, required=True),
-        role=Role(role),
-        control_plane=_text(entry, "controlPlane", source, where),
-        locality=Locality(*place),
-        context=_text(entry, "context", source, where),
-        mesh_id=_text(entry, "meshId", source, where),
-        trust_domain=_text(entry, "trustDomain", source, where),
+        name=entry["name"],
+        network=entry["network"],
+        role=Role(entry.get("role") or Role.PRIMARY.value),
+        control_plane=entry.get("controlPlane", ""),
+        locality=Locality(entry.get("region", ""), entry.get("zone", ""), entry.get("subzone", "")),
+        context=entry.get("context", ""),
+        mesh_id=entry.get("meshId", ""),
+        trust_domain=entry.get("trustDomain", ""),
     )
-
-
-def _only_known(entry: Mapping[str, Any], known: set[str], source: str, where: str) -> None:
-    if unknown := sorted(str(key) for key in entry if key not in known):
-        told = f"unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        raise _refuse(source, f"{where} has {told}")
-
-
-def _text(
-    entry: Mapping[str, Any],
-    key: str,
-    source: str,
-    where: str = "the document",
-    required: bool = False,
-) -> str:
-    value = entry.get(key, "")
-    if not isinstance(value, str):
-        raise _refuse(source, f"{where}: {key!r} must be text, got {value!r}")
-    if required and not value:
-        raise _refuse(source, f"{where}: {key!r} is missing")
-    return value
 
 
 def _refuse(source: str, detail: str) -> UsageProblem:

@@ -12,6 +12,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pytest_istio_mc import certificates
@@ -58,7 +59,8 @@ class FakeCluster:
     - ``objects`` by kind; ``answers`` by pod, port and path.
     - ``tokens`` that its API server takes, with their resource rules; kinds that are ``refused``.
     - ``unreachable`` says why nobody gets an answer, ``blocked_from`` which clusters get none.
-    - ``requests`` are the paths that probe pods asked for.
+    - ``requests`` are the paths that probe pods asked for; ``lists``, ``reads`` and ``gets`` what
+      was asked of its API server and of its pods.
     """
 
     name: str
@@ -71,6 +73,14 @@ class FakeCluster:
     unreachable: str = ""
     blocked_from: tuple[str, ...] = ()
     requests: list[str] = field(default_factory=list)
+    lists: list[tuple[str, str | None, str, bool]] = field(default_factory=list)
+    reads: list[tuple[str, str | None, str]] = field(default_factory=list)
+    gets: list[tuple[str, int, str]] = field(default_factory=list)
+
+    @cached_property
+    def ca(self) -> str:
+        """The certificate of its API server's CA."""
+        return certificates.make_root(f"CA of {self.name}").certificate
 
     @property
     def server(self) -> str:
@@ -106,32 +116,73 @@ class FakeCluster:
         return {"groups": [{"name": "networking.istio.io"}, {"name": "apps"}]}
 
     def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> list[Json]:
         self._alive()
+        assert not fields, "field selectors have the API server read everything"
+        self.lists.append((kind, namespace, labels, metadata_only))
         if kind in self.refused:
             raise KubeError(f'cluster "{self.name}"', f"list {kind}", "forbidden", status=403)
         found = self.objects.get(kind, [])
         if namespace is not None:
             found = [item for item in found if item["metadata"].get("namespace") == namespace]
         if labels:
-            key, _, value = labels.partition("=")
-            found = [item for item in found if item["metadata"].get("labels", {}).get(key) == value]
-        if fields:
-            name = fields.removeprefix("metadata.name=")
-            found = [item for item in found if item["metadata"]["name"] == name]
+            wanted = dict(one.split("=", 1) for one in labels.split(","))
+            found = [
+                item
+                for item in found
+                if wanted.items() <= (item["metadata"].get("labels") or {}).items()
+            ]
+        if metadata_only:
+            found = [{"metadata": item["metadata"]} for item in found]
         return copy.deepcopy(found)
+
+    def each(self, kind: str, namespace: str | None = None, **options: Any) -> Iterator[Json]:
+        yield from self.list(kind, namespace, **options)
+
+    def read(self, kind: str, name: str, namespace: str | None = None) -> Json | None:
+        self._alive()
+        self.reads.append((kind, namespace, name))
+        if kind in self.refused:
+            raise KubeError(f'cluster "{self.name}"', f"get {kind}", "forbidden", status=403)
+        for item in self.objects.get(kind, []):
+            place = (item["metadata"]["name"], item["metadata"].get("namespace"))
+            if place == (name, namespace):
+                return copy.deepcopy(item)
+        return None
 
     def http_get(
         self, namespace: str, pod: str, port: int, path: str, *, timeout_seconds: float = 10
     ) -> bytes:
         self._alive()
-        answer = self.answers.get((pod, port, path))
+        self.gets.append((pod, port, path))
+        answer = self._answer(pod, port, path)
         if answer is None:
             raise KubeError(f"pod {pod}", f"GET :{port}{path}", "404 page not found", status=404)
         if isinstance(answer, KubeError):
             raise answer
         return answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+
+    def _answer(self, pod: str, port: int, path: str) -> Any:
+        """What is behind a path; istiod and Envoy filter as they are asked to."""
+        bare, _, query = path.partition("?")
+        if bare == "/config_dump":
+            assert "name_regex=" in query, "the whole configuration of a proxy was asked for"
+            return self.answers.get((pod, port, "/config_dump?include_eds"))
+        answer = self.answers.get((pod, port, bare))
+        if bare != "/debug/adsz" or not isinstance(answer, dict):
+            return answer
+        # all of it at once can be more than istiod has memory for
+        assert query.startswith("proxyID="), "adsz without a proxy"
+        proxy = query.removeprefix("proxyID=")
+        found = [one for one in answer["clients"] if proxy in one["connectionId"]]
+        return {"totalClients": len(found[:1]), "clients": found[:1]} if found else None
 
     def close(self) -> None:
         raise AssertionError("connections that were handed in are not closed by collect")
@@ -230,15 +281,19 @@ class FakeMesh:
         def said(status: int, document: Json) -> Json:
             return answer | {"status": status, "body": json.dumps(document)}
 
-        url, token = operation["url"], operation["headers"].get("authorization", "")
-        asked = [one for one in self.clusters.values() if url.startswith(f"{one.peer_server}/")]
+        url, token = operation["url"], operation.get("bearer", "")
+        asked = [
+            one for one in self.clusters.values() if f"{url}/".startswith(f"{one.peer_server}/")
+        ]
         target = asked[0] if asked else None
         if target is None or source in target.blocked_from or target.unreachable:
             return answer | {"connect_error": "connection refused"}
-        if operation["ca_pem"] != f"CA of {target.name}":
+        if operation.get("handshake_only"):
+            return answer
+        if operation["ca_pem"] != target.ca:
             problem = "certificate verify failed: unable to get local issuer certificate"
             return answer | {"tls_error": problem}
-        rules = target.tokens.get(token.removeprefix("Bearer "))
+        rules = target.tokens.get(token)
         if rules is None:
             return said(401, {"message": "Unauthorized"})
         path = url.removeprefix(target.peer_server)
@@ -282,13 +337,15 @@ def remote_secret(
     key: str = "",
     server: str = "",
     ca: str = "",
+    insecure: bool = False,
     **user: Any,
 ) -> Json:
     """A remote secret as istioctl makes it."""
-    cluster = {
-        "server": server or target.peer_server,
-        "certificate-authority-data": encoded(ca or f"CA of {target.name}"),
-    }
+    cluster: Json = {"server": server or target.peer_server}
+    if insecure:
+        cluster["insecure-skip-tls-verify"] = True
+    else:
+        cluster["certificate-authority-data"] = encoded(ca or target.ca)
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from pytest_istio_mc import cli
+
+BOMB = "\n".join(
+    ["a0: &a0 x", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+)
+"""Aliases of aliases, as YAML: 9 to the power of 9 values."""
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +141,79 @@ def test_documentation_is_listed_and_printed(capsys: pytest.CaptureFixture[str])
 
     assert cli.main(["docs", "../README.md"]) == 2
     assert "one of README.md, apiserver-loss.md" in capsys.readouterr().err
+
+
+def sparse(file: Path) -> None:
+    """A file of many gigabytes that takes no room."""
+    with file.open("w") as stream:
+        stream.truncate(2**36)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "FILE", "FILE"],
+        ["sweep", "--dry-run", "--kubeconfig=FILE"],
+        ["lab", "up", "--name=x", "--spec=FILE"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda file: file.write_text("".join(f"{' ' * n}a:\n" for n in range(2000))),
+        lambda file: file.write_text("[" * 100_000),
+        lambda file: file.write_text('{"a":' * 3000),
+        lambda file: file.write_text(BOMB),
+        lambda file: file.write_text("&a [*a]"),
+        lambda file: file.write_text("date: 2026-99-99"),
+        lambda file: file.write_bytes(b"\xff\xfe"),
+        sparse,
+        os.mkfifo,
+        lambda file: file.mkdir(),
+        lambda file: file.symlink_to("/dev/zero"),
+        lambda file: file.symlink_to(file.name),
+    ],
+    ids=["yaml", "brackets", "json", "bomb", "loop", "date", "latin", "huge", "pipe", "folder",
+         "device", "link"],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_told_in_two_lines(
+    make: Callable[[Path], object],
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "f.yaml"
+    make(file)
+
+    code = cli.main([argument.replace("FILE", str(file)) for argument in arguments])
+
+    told = capsys.readouterr().err.splitlines()
+    assert code == cli.USAGE
+    assert len(told) == 2
+    assert f"{file}: cannot be read (" in told[0]
+    assert told[1].startswith("  next: give a ")
+
+
+def test_a_certificate_of_a_newer_version_is_told_by_its_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.yaml"
+    tool = {"name": "pytest-istio-mc", "version": "99.1"}
+    file.write_text(yaml.safe_dump({"kind": "ConformanceReport", "tool": tool, "more": 1}))
+
+    assert cli.main(["compare", str(file), str(file)]) == cli.USAGE
+
+    told = capsys.readouterr().err
+    assert "was written by 99.1, this is " in told
+    assert "next: pip install 'pytest-istio-mc>=99.1'" in told
+
+
+@pytest.mark.parametrize("name", ["mesh-spec", "certificate", "summary"])
+def test_the_schema_of_each_format_is_printed(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["schema", name]) == cli.GOOD
+
+    jsonschema.Draft202012Validator.check_schema(schema := json.loads(capsys.readouterr().out))
+    assert schema["title"] in ("MeshSpec", "ConformanceReport", "ConformanceSummary")

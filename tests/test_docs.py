@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pytest_istio_mc import names
 from pytest_istio_mc.checks.catalogue import AREAS, Profile, known_checks
 from pytest_istio_mc.cli import main
 from pytest_istio_mc.options import OPTIONS
@@ -75,10 +76,18 @@ def topology_table() -> str:
     return "\n".join(["| topology | what it is | documented by |", "|---|---|---|", *rows])
 
 
+def name_table() -> str:
+    """The table of names in docs/files.md."""
+    forms = [form for form in vars(names).values() if isinstance(form, names.Form)]
+    rows = [f"| {_cell(form.of)} | {_cell(form.words)} | {form.longest} |" for form in forms]
+    return "\n".join(["| names of | are | characters |", "|---|---|---|", *rows])
+
+
 GENERATED: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "options": (DOCS / "options.md", option_table),
     "checks": (DOCS / "checks.md", check_table),
     "areas": (ROOT / "README.md", area_table),
+    "names": (DOCS / "files.md", name_table),
     "topologies": (ROOT / "README.md", topology_table),
 }
 
@@ -224,7 +233,7 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
     for command in shown:
         for flag in re.findall(r"--mesh-[a-z-]+", command):
             assert flag in known, f"{flag} in: {command}"
-        words = re.findall(r"^istio-mc ((?:lab )?[a-z]+)", command)
+        words = re.findall(r"^istio-mc ((?:lab )?[a-z-]+)", command)
         if words:
             flags = set(re.findall(r"(?<= )--[a-z-]+", command))
             helping = [sys.executable, "-m", "pytest_istio_mc.cli", *words[0].split(), "--help"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import yaml
 
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
 from pytest_istio_mc.errors import UsageProblem
+from pytest_istio_mc.mesh import Wishes
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.settings import Given, Settings
@@ -149,8 +151,14 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             '"gamma" is not in the mesh.*valid are: alpha, beta',
         ),
         ({"spec": "absent.yaml"}, "--mesh-spec: .*absent.yaml cannot be read"),
-        ({"spec": "broken.yaml"}, "--mesh-spec: .*broken.yaml is neither YAML nor JSON"),
-        ({"spec": "list.yaml"}, "--mesh-spec .*list.yaml: malformed: expected a mapping"),
+        (
+            {"spec": "broken.yaml"},
+            "--mesh-spec: .*broken.yaml cannot be read: is neither YAML nor JSON: line 2",
+        ),
+        (
+            {"spec": "list.yaml"},
+            "--mesh-spec .*list.yaml: malformed: the document: expected an object, found a list",
+        ),
         (
             {"spec": "ring.yaml"},
             f'ring.yaml describes "ring", --mesh-topology says "{NAME}".*--mesh-topology=ring',
@@ -169,6 +177,20 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"snapshot": "full"}, "--mesh-snapshot: .*full exists already and is not an empty folder"),
         ({"snapshot": "mesh.yaml"}, "exists already and is not an empty folder"),
         ({"probe_image": "python 3"}, '"python 3" is not an image reference'),
+        (
+            {"namespace": "probes"},
+            "--mesh-namespace: makes no sense together with the provider lab",
+        ),
+        ({"provider": "fake", "namespace": "Probes"}, '"Probes" is not the name of a namespace'),
+        ({"provider": "fake", "namespace": "probes,"}, '"" is not the name of a namespace'),
+        ({"provider": "fake", "namespace": "a,b,a"}, '"a" is given twice'),
+        ({"probe_patch": "absent.yaml"}, "--mesh-probe-patch: .*absent.yaml cannot be read"),
+        ({"probe_patch": "broken.yaml"}, "broken.yaml is neither YAML nor JSON"),
+        ({"probe_patch": "list.yaml"}, "list.yaml is not a patch of probes: the file: .*mapping"),
+        (
+            {"probe_patch": "patch.yaml"},
+            "pod.spec.containers: cannot be patched; .*sections are namespace, pod, container",
+        ),
         ({"checks": "MC-NONE-001"}, '"MC-NONE-001" is no check and no area.*MC-TRUST'),
         ({"checks": ","}, "is no check and no area"),
         ({"self_test": "true"}, "--mesh-self-test: no check of this version"),
@@ -181,6 +203,7 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
 ) -> None:
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "list.yaml").write_text("[]")
+    (tmp_path / "patch.yaml").write_text("pod: {spec: {containers: []}}")
     for name, topology, network in (("ring", "ring", "two"), ("flat", "fake-topology", "one")):
         clusters = [{"name": "a", "network": "one"}, {"name": "b", "network": network}]
         text = yaml.safe_dump({"topology": topology, "clusters": clusters})
@@ -197,13 +220,37 @@ def test_nonsense_is_refused_with_what_would_have_been_valid(
     assert "\n  next: " in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_written_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
+    """Root may write everywhere, and no file can be made in /proc all the same."""
+    with pytest.raises(UsageProblem, match="--mesh-report: the folder /proc is not writable"):
+        read(tmp_path, report="/proc/r.yaml")
 
-    with pytest.raises(UsageProblem, match="is not writable"):
-        read(tmp_path)
+
+@pytest.mark.parametrize("option", ["report", "baseline", "snapshot", "spec", "replay"])
+@pytest.mark.parametrize(
+    "name", [f"{'x' * 300}.yaml", "a\0b.yaml", "~no-such-user/r.yaml", "pipe.yaml"]
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_starts(
+    tmp_path: Path, option: str, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    with pytest.raises(UsageProblem) as caught:
+        read(tmp_path, None, **{option: name})
+
+    assert re.search(rf"--mesh-{option}|path '~no-such-user", str(caught.value))
+
+
+def test_a_name_that_grows_with_the_topology_is_refused_where_it_grows_too_long(
+    tmp_path: Path,
+) -> None:
+    long = f"{'x' * 249}.yaml"
+    wanted = {"topology": "one,two", "report": long}
+    given = {name: Given(text, "command line", tmp_path) for name, text in wanted.items()}
+    known = {name: fake_topology(name) for name in ("one", "two")}
+
+    with pytest.raises(UsageProblem, match=r"--mesh-report: .*File name too long"):
+        assignment_from(given, {}, providers=PROVIDERS, topologies=known)
 
 
 def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:
@@ -222,6 +269,22 @@ def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path
 def check(kind: Kind = Kind.STATIC, profile: Profile = Profile.CORE, *requires: Feature) -> Check:
     """A check of that kind."""
     return Check("MC-TRUST-999", "a check", kind, SPEC_URL, profile, requires)
+
+
+def test_what_is_wished_of_probes_is_in_the_certificate(tmp_path: Path) -> None:
+    (tmp_path / "patch.yaml").write_text("namespace: {labels: {team: mesh}}")
+
+    settings = read(
+        tmp_path, provider="fake", namespace="probes, more", probe_patch="patch.yaml",
+        probe_image="registry.example/python@sha256:" + "0" * 64,
+    )  # fmt: skip
+
+    assert settings.wishes == Wishes(
+        ("probes", "more"), {"namespace": {"labels": {"team": "mesh"}}}
+    )
+    document = settings.to_dict()
+    assert (document["namespaces"], document["probePatch"]) == ("probes,more", "patch.yaml")
+    assert document["probeImage"].endswith("0" * 64)
 
 
 def test_how_checks_stand(tmp_path: Path) -> None:

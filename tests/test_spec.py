@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.spec import ClusterSpec, Feature, Locality, MeshSpec, Role, with_contexts
-from pytest_istio_mc.spec_file import document_of, spec_of
+from pytest_istio_mc.spec_file import document_of, spec_of, spec_schema
 from tests.specs import meshes
 
 
@@ -34,21 +36,27 @@ REMOTE = {"role": "remote", "controlPlane": "e"}
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"clusters": []}, "'clusters' must be a list with at least one entry"),
-        ({"clusters": "east"}, "'clusters' must be a list"),
-        ({"clusters": ["east"]}, "clusters[1] must be a mapping"),
-        ({"clusters": [{"name": "east"}]}, "clusters[1]: 'network' is missing"),
-        ({"clusters": [{"name": 7, "network": "n"}]}, "'name' must be text, got 7"),
-        (one(role="boss"), "role 'boss', known are primary, remote, config, external"),
-        (one(netwrok="m"), "clusters[1] has unknown keys netwrok"),
-        ({"cluster": []}, "the document has unknown keys cluster"),
+        ({"clusters": []}, "clusters: there are none"),
+        ({"clusters": "east"}, "clusters: expected a list, found 'east'"),
+        ({"clusters": ["east"]}, "clusters[0]: expected an object, found 'east'"),
+        ({"clusters": [{"name": "east"}]}, "clusters[0].network: is missing"),
+        (
+            {"clusters": [{"name": 7, "network": "n"}]},
+            "clusters[0].name: expected text, found the number 7",
+        ),
+        (
+            one(role="boss"),
+            "clusters[0].role: 'boss', known are 'primary', 'remote', 'config' or 'external'",
+        ),
+        (one(netwrok="m"), "clusters[0].netwrok: is not known, perhaps network"),
+        ({"cluster": []}, "cluster: is not known, perhaps clusters"),
         ({"apiVersion": "v2"}, "apiVersion 'v2'"),
-        ({"federated": "yes"}, "'federated' must be true or false"),
+        ({"federated": "yes"}, "federated: expected true or false, found 'yes'"),
         ({"trustDomain": "10.0.0.1"}, "is an address; it must be a DNS name"),
         (one(), "1 cluster with workloads"),
         (two({}, {"name": "e", "network": "n1"}), 'cluster name "e" is used 2 times'),
         (two({}, {"name": "e"}), 'cluster "e" is in 2 networks (n1, n2)'),
-        (two({"name": "East"}, {}), '"East" is not a DNS label'),
+        (two({"name": "East"}, {}), "clusters[0].name: 'East' is not a DNS label"),
         (two({"context": "x"}, {"context": "x"}), 'context "x" is given for 2 clusters'),
         (two({"role": "remote"}, {"role": "remote"}), "there is no control plane"),
         (two({}, REMOTE | {"controlPlane": "x"}), 'is served by "x", which is not in the spec'),
@@ -66,13 +74,58 @@ def test_what_cannot_be_is_refused_with_a_sentence(change: dict[str, Any], sente
 
 
 def test_every_problem_is_told_at_once() -> None:
-    clusters = [{"name": "A", "network": "n"}, {"name": "A", "network": "n"}]
+    clusters = [{"name": "A", "network": "n"}, {"name": "b", "network": "n\x1b[1m"}]
 
     with pytest.raises(UsageProblem) as caught:
         spec_of(document(clusters=clusters))
 
-    assert "used 2 times" in str(caught.value)
-    assert "not a DNS label" in str(caught.value)
+    assert "clusters[0].name: 'A' is not a DNS label" in str(caught.value)
+    assert r"clusters[1].network: 'n\x1b[1m' is not a label's value" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("meshId", "x y/../z"),
+        ("trustDomain", "not a domain!"),
+        ("istioNamespace", "Istio"),
+        ("kubeconfig", "a\x00b"),
+        ("clusters[0].network", "n 1 !"),
+        ("clusters[0].region", "a/b"),
+        ("clusters[0].zone", "ü"),
+        ("clusters[0].context", "prod\x1b[2J"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_with_their_place(key: str, text: str) -> None:
+    change = one(**{key.rpartition(".")[2]: text}) if "[" in key else {key: text}
+
+    with pytest.raises(UsageProblem, match=re.escape(f"{key}: ")):
+        spec_of(document(**change))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("context", "arn:aws:eks:eu-central-1:123456789012:cluster/prod"),
+        ("context", "admin@prod (old) ü"),
+        ("network", "vpc-0a.b_C"),
+        ("meshId", "proj-123/mesh"),
+        ("trustDomain", "prod_1.Example.com"),
+        ("region", ""),
+    ],
+)
+def test_names_that_real_meshes_have_pass(key: str, text: str) -> None:
+    first, second = document()["clusters"]
+
+    assert spec_of(document(clusters=[first | {key: text}, second]))
+
+
+def test_the_schema_of_spec_files_is_the_one_that_is_published() -> None:
+    validator = jsonschema.Draft202012Validator(spec_schema())
+
+    assert list(validator.iter_errors(document())) == []
+    assert [one.absolute_path[-1] for one in validator.iter_errors(document(meshId="x y"))]
+    assert not validator.is_valid(document(cluster=[]))
 
 
 def test_primaries_of_two_networks_watch_each_other() -> None:

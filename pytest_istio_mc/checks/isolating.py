@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..spec import ClusterSpec
@@ -80,24 +79,8 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
         f"serviceSettings of {plane.name} make {pattern} cluster-local{there_only}",
         tuple(matching) if everywhere else (plane.name,),
         f"meshConfig.serviceSettings: clusterLocal for {pattern} in {names(matching)}",
-        Commands(snapshot).set_mesh_config(config, lambda mesh: _without(mesh, pattern)),
+        Commands(snapshot).set_mesh_config(config, f"--not-cluster-local={pattern}"),
     )
-
-
-def _without(mesh: dict[str, Any], pattern: str) -> None:
-    """Take one cluster-local pattern out of a mesh configuration."""
-    kept = []
-    for entry in mesh.get("serviceSettings") or []:
-        hosts = [
-            host
-            for host in entry.get("hosts") or ()
-            if host != pattern or not (entry.get("settings") or {}).get("clusterLocal")
-        ]
-        if hosts:
-            kept.append({**entry, "hosts": hosts})
-    mesh["serviceSettings"] = kept
-    if not kept:
-        del mesh["serviceSettings"]
 
 
 def _local_hosts(mesh: dict[str, object]) -> dict[str, bool]:

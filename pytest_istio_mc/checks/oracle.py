@@ -206,7 +206,8 @@ def ready_instances(
         if not of_probes or item["addressType"] == "FQDN":
             continue
         for port in item["ports"]:
-            if (port.get("name") or "") != port_name:
+            # a port without a number stands for all (EndpointPort of discovery.k8s.io/v1)
+            if (port.get("name") or "") != port_name or port.get("port") is None:
                 continue
             for endpoint in item["endpoints"]:
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
@@ -284,8 +285,6 @@ def _objects(cluster: ClusterSnapshot) -> GatewayObjects:
         nodes: tuple[Object, ...] | None = cluster.listed("Node")
     except ObservationError:
         nodes = None
-    if nodes is not None and not any("status" in node for node in nodes):
-        nodes = None  # recorded without their addresses
     return GatewayObjects(cluster.listed("Service"), nodes, cluster.listed(GATEWAY_API))
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..documents import parse_document
+from ..files import Unreadable
 from ..istio_names import INJECTION_LABEL, ISTIOD_PODS, REVISION_LABEL, SERVICE_LABEL
+from ..plain import Misfit, from_document
+from ..shapes import ENDPOINTS
 from ..snapshot import Snapshot, labels_of, name_of
 
 
@@ -67,18 +71,21 @@ class Commands:
         """Apply a manifest."""
         return self.kubectl(cluster, f"apply -f - <<'EOF'\n{json.dumps(manifest)}\nEOF", namespace)
 
-    def set_mesh_config(self, cluster: str, change: Callable[[dict[str, Any]], None]) -> str:
-        """Patch a control plane's recorded mesh configuration in a cluster with one change."""
-        import yaml
+    def set_mesh_config(self, cluster: str, *options: str) -> str:
+        """Change a control plane's mesh configuration, as it is then, in a cluster.
 
-        for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ()):
-            if "mesh" in item["data"]:
-                mesh = yaml.safe_load(item["data"]["mesh"]) or {}
-                change(mesh)
-                patch = shlex.quote(json.dumps({"data": {"mesh": yaml.safe_dump(mesh)}}))
-                patched = f"patch configmap {name_of(item)} --type=merge -p {patch}"
-                return self.istio(cluster, patched)
-        return self.istio(cluster, "edit configmap istio")
+        ``options`` are those of ``istio-mc mesh-config``. What a snapshot has of it is a part only,
+        which must never be written back.
+        """
+        found = (
+            name_of(item)
+            for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ())
+            if {"mesh", "meshConfig"} & item["data"].keys()
+        )
+        get = self.istio(cluster, f"get configmap {next(found, 'istio')} -o json")
+        return f"{get} | istio-mc mesh-config {shlex.join(options)} | " + self.istio(
+            cluster, "replace -f -"
+        )
 
     def create_remote_secret(self, holder: str, target: str) -> str:
         """Give the control plane in ``holder`` access to ``target``, under its name in the mesh."""
@@ -104,9 +111,19 @@ class Commands:
                     return access.server
         for item in cluster.objects.get("EndpointSlice", ()):
             if item["metadata"].get("labels", {}).get(SERVICE_LABEL) == "kubernetes":
-                for endpoint in item["endpoints"]:
-                    return f"https://{endpoint['addresses'][0]}:{item['ports'][0]['port']}"
+                ports = [port["port"] for port in item["ports"] if port.get("port")]
+                for endpoint in item["endpoints"] if ports else ():
+                    return f"https://{endpoint['addresses'][0]}:{ports[0]}"
         return ""
+
+
+def _mesh_config(text: str) -> dict[str, Any] | None:
+    """A recorded mesh configuration; None where it cannot be read, as in a damaged snapshot."""
+    try:
+        mesh: dict[str, Any] = from_document(ENDPOINTS["mesh"], parse_document(text) or {})
+    except (Unreadable, Misfit):
+        return None
+    return mesh
 
 
 def is_loopback(server: str) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
-from . import lab, reading, sweep
+from . import lab, mesh_config, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -50,4 +50,5 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_parser(commands)
     reading.add_parsers(commands)
     sweep.add_parser(commands)
+    mesh_config.add_parser(commands)
     return parser

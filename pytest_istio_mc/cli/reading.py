@@ -1,4 +1,4 @@
-"""``istio-mc checks``, ``compare`` and ``docs``: what needs neither clusters nor a lab."""
+"""``istio-mc checks``, ``compare``, ``docs`` and ``schema``: what needs no clusters and no lab."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from ..errors import MeshError, UsageProblem
 from .shared import GOOD, WORSE
+
+SCHEMAS = ("mesh-spec", "certificate", "summary")
+"""The formats of files that have a JSON Schema."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -22,11 +25,25 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("old", type=Path)
     command.add_argument("new", type=Path)
     command.set_defaults(run=_compare)
+    told = "print the JSON Schema of a file format, for editors and other tools"
+    command = commands.add_parser("schema", help=told)
+    command.add_argument("format", choices=SCHEMAS, help="the format")
+    command.set_defaults(run=_schema)
     told = "list the pages of the documentation, or print one of them"
     command = commands.add_parser("docs", help=told)
     told = "a page or file, such as attach.md or attach-clusterrole.yaml"
     command.add_argument("page", nargs="?", help=told)
     command.set_defaults(run=_docs)
+
+
+def _schema(parsed: argparse.Namespace) -> int:
+    from ..evidence.report import KIND, SUMMARY_KIND, schema
+    from ..spec_file import spec_schema
+
+    kinds = {"certificate": KIND, "summary": SUMMARY_KIND}
+    found = schema(kinds[parsed.format]) if parsed.format in kinds else spec_schema()
+    print(json.dumps(found, indent=2))
+    return GOOD
 
 
 def _docs(parsed: argparse.Namespace) -> int:

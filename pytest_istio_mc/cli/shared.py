@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .. import documents
 from ..errors import UsageProblem
+from ..files import Unreadable
 from ..progress import Progress
 
 GOOD, WORSE, USAGE, UNKNOWN = 0, 1, 2, 3
@@ -20,10 +22,8 @@ def progress() -> Progress:
 
 def document(path: Path) -> Any:
     """A YAML or JSON file's content; :class:`UsageProblem` where it is none."""
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return documents.read_document(path)
+    except Unreadable as error:
         advice = "give a YAML or JSON file"
         raise UsageProblem(str(path), "cannot be read", str(error), advice=advice) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MeshError
 from ..istio_names import KUBE_SYSTEM
-from ..recorded import AccessFacts, Review
+from ..recorded import AccessFacts, KubeconfigFacts, Review
 from .secrets import Credential
 
 Ask = Callable[[str, dict[str, Any]], Mapping[str, Any]]
@@ -43,6 +43,16 @@ NEEDS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 NO_PROBE = "there is no probe workload in this cluster to try it from"
 
+INSECURE = (
+    "the kubeconfig says not to verify the server (insecure-skip-tls-verify), and a token is not "
+    "sent to a server that nobody has verified"
+)
+
+NO_CA = (
+    "the kubeconfig has no CA, and the server's certificate leads to no root that the probe's "
+    "image has; istiod verifies it by those of its own image, and the token was not sent"
+)
+
 _NOWHERE = "istio-mc-no-such-namespace"
 """The namespace that reviews ask for: it has no role bindings, only cluster-wide rights count."""
 
@@ -51,7 +61,7 @@ def probe_access(
     cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float
 ) -> AccessFacts:
     """Use one credential from a pod of ``cluster``, and ask for its rights."""
-    facts = credential.facts
+    facts, url = credential.facts, credential.url or credential.facts.server
     base = AccessFacts(credential.namespace, credential.secret, credential.key, facts.server)
     reason = _why_not(credential, ask)
     if reason or ask is None:
@@ -59,15 +69,14 @@ def probe_access(
 
     def request(path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         assert ask is not None
-        headers = {"accept": "application/json", "content-type": "application/json"}
-        if credential.token:
-            headers["authorization"] = f"Bearer {credential.token}"
         operation = {
             "op": "https",
-            "url": facts.server.rstrip("/") + path,
-            "ca_pem": "" if facts.insecure else facts.ca_pem,
+            "url": url.rstrip("/") + path,
+            # as istiod verifies it: by the CA in the secret, else by the roots of the system
+            "ca_pem": facts.ca_pem,
             "server_name": facts.tls_server_name,
-            "headers": headers,
+            "headers": {"accept": "application/json", "content-type": "application/json"},
+            "bearer": credential.token,
             "method": "POST" if body else "GET",
             "body": json.dumps(body) if body else "",
             "timeout": timeout_seconds,
@@ -75,6 +84,8 @@ def probe_access(
         return ask(cluster, operation)
 
     try:
+        if facts.insecure:
+            return _unverified(base, ask(cluster, _handshake(facts, url, timeout_seconds)))
         first = request(f"/api/v1/namespaces/{KUBE_SYSTEM}")
         reached = replace(
             base,
@@ -83,6 +94,9 @@ def probe_access(
             status=int(first.get("status") or 0),
             seconds=round(float(first.get("seconds") or 0.0), 3),
         )
+        if reached.tls_error and not facts.ca_pem:
+            why = f"{NO_CA} ({reached.tls_error})"
+            return replace(base, unprobed=why, seconds=reached.seconds)
         if reached.connect_error or reached.tls_error:
             return reached
         document = _json(first)
@@ -94,6 +108,25 @@ def probe_access(
         return replace(reached, cluster_uid=uid, reviews=_reviews(request))
     except MeshError as error:
         return replace(base, unprobed=str(error))
+
+
+def _handshake(facts: KubeconfigFacts, url: str, timeout_seconds: float) -> dict[str, Any]:
+    """A handshake that verifies nothing, and so sends nothing."""
+    return {
+        "op": "https",
+        "url": url,
+        "server_name": facts.tls_server_name,
+        "handshake_only": True,
+        "timeout": timeout_seconds,
+    }
+
+
+def _unverified(base: AccessFacts, answer: Mapping[str, Any]) -> AccessFacts:
+    """What can be said of a server that its kubeconfig says must not be verified."""
+    seconds = round(float(answer.get("seconds") or 0.0), 3)
+    if error := str(answer.get("connect_error") or ""):
+        return replace(base, connect_error=error, seconds=seconds)
+    return replace(base, unprobed=INSECURE, seconds=seconds)
 
 
 def granted(rules: Iterable[Mapping[str, Any]], verb: str, group: str, resource: str) -> bool:
@@ -145,7 +178,7 @@ def _why_not(credential: Credential, ask: Ask | None) -> str:
     if facts.problem:
         return f"the kubeconfig {facts.problem}"
     if not facts.server.startswith("https://"):
-        return f"the server {facts.server!r} is not an https:// address"
+        return f"the server {facts.server or 'in it'} is not an https:// address"
     if facts.auth not in ("token", "none"):
         return f"the kubeconfig authenticates by {facts.auth}, which is not tried out"
     if ask is None:

@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from time import sleep as pause
+from typing import Any
 
-from ..errors import KubeError, NotInTime
-from ..eventually import Timeouts, eventually
-from ..istio_names import CA_SECRETS, REMOTE_SECRETS
+from ..errors import KubeError
+from ..eventually import Timeouts
 from ..kube import Kube
 from ..mesh import Mesh
-from ..network_gateways import has_node_addresses
 from ..progress import Progress
-from ..recorded import AccessFacts, EndpointFacts, Failure, IstiodFacts, ProxyFacts, SecretFacts
+from ..recorded import AccessFacts, EndpointFacts, Failure, IstiodFacts, ProxyFacts
+from ..redact import public_url
 from ..snapshot import (
     REACH,
     ClusterSnapshot,
     Snapshot,
     labels_of,
-    name_of,
     namespace_of,
 )
 from ..spec import ClusterSpec
 from ..together import for_each
 from .access import Ask, probe_access
+from .apiserver import ApiServerSweep, key_of
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
+from .fitting import fitted
 from .istiod import read_debug, read_istiod
-from .objects import LISTINGS, Listing, kind_of, trim, wanted
-from .resolving import gateway_services, with_names_resolved, with_outer_addresses
-from .secrets import Credential, is_remote_secret, looks_remote, reduce_secret
-
-T = TypeVar("T")
+from .objects import POD, SLICE, trim
+from .resolving import gateway_services, with_names_resolved
+from .secrets import Credential
 
 REQUESTS_AT_ONCE = 24
+
+SHARDS = "endpointShardz"
+
+SETTLING_SECONDS = 2.0
+"""After it, every replica has heard of what one had heard of; they take milliseconds when idle."""
 
 
 def collect(
@@ -67,10 +71,12 @@ def collect(
         ]
         found = for_each(_ClusterSweep.run, sweeps)
         clusters = {
-            cluster.name: _settled(cluster, sweep, waits)
+            cluster.name: fitted(_settled(cluster, sweep))
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
         clusters = with_names_resolved(mesh, clusters, ask, waits.request)
+    selected = discovery_keys(clusters.values())
+    clusters = {name: _fewer_labels(one, selected) for name, one in clusters.items()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Snapshot(mesh.spec, mesh.run_id, now, clusters, mesh.probes)
 
@@ -94,117 +100,61 @@ class _ClusterSweep:
         pods = mesh.probes.pods if mesh.probes else ()
         self._ask = ask if any(pod.cluster == cluster.name for pod in pods) else None
         self._waits = waits
-        self._failures: list[Failure] = []
 
     def run(self) -> ClusterSnapshot:
         """Everything recorded of this cluster."""
+        server = ""
         try:
+            server = public_url(self._kube.server)
             version = self._kube.version()
             groups = self._kube.get_path("/apis")
         except KubeError as error:
             failures = (Failure(REACH, str(error), error.status),)
-            return ClusterSnapshot(self.cluster.name, self._kube.server, failures=failures)
-        secrets = self._pool.submit(self._attempt, "list Secret", self._secrets)
-        early = {
-            listing: self._submit(listing) for listing in LISTINGS if listing.scope != "workloads"
-        }
-        listed = {listing: future.result() for listing, future in early.items()}
-        services = next(items for listing, items in listed.items() if listing.kind == "Service")
-        maps = [
-            item for one, items in listed.items() if one.kind == "ConfigMap" for item in items or ()
-        ]
-        gateways = gateway_services(services or (), maps)
-        ours = {self._istio_namespace, *self._probe_namespaces}
-        namespaces = sorted(ours.union(map(namespace_of, gateways)))
-        late = {
-            listing: [self._submit(listing, place) for place in (*namespaces, *_extra(listing))]
-            for listing in LISTINGS
-            if listing.scope == "workloads"
-        }
-        for listing, futures in late.items():
-            parts = [future.result() for future in futures]
-            listed[listing] = [item for part in parts for item in part or ()]
-        objects: dict[str, list[dict[str, Any]]] = {}
-        for listing, items in listed.items():
-            objects.setdefault(kind_of(listing), []).extend(items or ())
-        objects = {kind: _unique(items) for kind, items in objects.items()}
-        if any(map(has_node_addresses, gateways)):
-            nodes = self._attempt("list addresses of Node", lambda: self._kube.list("Node"))
-            if nodes is not None:
-                objects["Node"] = with_outer_addresses(objects["Node"], nodes)
+            return ClusterSnapshot(self.cluster.name, server, failures=failures)
+        api = ApiServerSweep(self._mesh, self.cluster, self._kube, self._pool)
+        secrets = api.begin_secrets()
+        objects = api.objects()
+        gateways = gateway_services(objects["Service"], objects["ConfigMap"])
         facts, credentials = secrets.result() or ((), ())
-        istiods = self._istiods(objects["Pod"])
-        proxies = self._proxies(objects["Pod"], gateways, services or ())
+        istiods = self._istiods(objects[POD])
+        proxies = self._proxies(objects[POD], gateways, objects["Service"])
         access = self._access(credentials)
-        control_plane = self._control_plane(objects["EndpointSlice"])
+        control_plane = self._control_plane(objects[SLICE])
         return ClusterSnapshot(
             name=self.cluster.name,
-            server=self._kube.server,
+            server=server,
             version=version,
             api_groups=tuple(sorted(str(group["name"]) for group in groups.get("groups") or ())),
-            objects={kind: tuple(items) for kind, items in sorted(objects.items())},
+            objects={kind: tuple(items) for kind, items in objects.items()},
             secrets=facts,
             istiods=tuple(future.result() for future in istiods),
             proxies=tuple(future.result() for future in proxies),
             access=tuple(future.result() for future in access),
             control_plane=tuple(future.result() for future in control_plane),
-            failures=tuple(self._failures),
+            failures=tuple(api.failures.values()),
         )
 
     def shards(self, istiod: IstiodFacts) -> Any:
-        """Read one replica's endpoint shards again."""
+        """One replica's endpoint shards, read again; None where it does not answer."""
         get = self._getter(self._istio_namespace, istiod.pod)
-        return read_debug(get, "endpointShardz", self._probe_namespaces)
+        try:
+            return read_debug(get, SHARDS, self.probe_namespaces)
+        except KubeError:
+            return None
 
     @property
     def _istio_namespace(self) -> str:
         return self._mesh.spec.istio_namespace
 
     @property
-    def _probe_namespaces(self) -> tuple[str, ...]:
+    def probe_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of this run's probes."""
         return (self._mesh.probes.namespace,) if self._mesh.probes else ()
-
-    def _submit(
-        self, listing: Listing, namespace: str | None = None
-    ) -> Future[list[dict[str, Any]] | None]:
-        if listing.scope == "mesh":
-            namespace = self._istio_namespace
-        kind = kind_of(listing)
-
-        def read() -> list[dict[str, Any]]:
-            found = self._kube.list(listing.kind, namespace, fields=listing.fields)
-            return [trim(kind, item) for item in found if wanted(kind, item)]
-
-        return self._pool.submit(self._attempt, f"list {kind}", read)
-
-    def _attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        try:
-            return read()
-        except KubeError as error:
-            self._failures.append(Failure(what, str(error), error.status))
-            return None
 
     def _getter(self, namespace: str, pod: str) -> Callable[[int, str], bytes]:
         return lambda port, path: self._kube.http_get(
             namespace, pod, port, path, timeout_seconds=self._waits.kube_request
         )
-
-    def _secrets(self) -> tuple[tuple[SecretFacts, ...], tuple[Credential, ...]]:
-        own = [
-            secret
-            for secret in self._kube.list("Secret", self._istio_namespace)
-            if name_of(secret) in CA_SECRETS or looks_remote(secret)
-        ]
-        elsewhere = self._kube.list("Secret", None, labels=REMOTE_SECRETS)
-        facts: list[SecretFacts] = []
-        credentials: list[Credential] = []
-        for secret in _unique([*own, *elsewhere]):
-            fact, found = reduce_secret(secret)
-            facts.append(fact)
-            # istiod uses only what is labelled and in its own namespace, so only that is tried
-            if is_remote_secret(secret) and fact.namespace == self._istio_namespace:
-                credentials.extend(found)
-        return tuple(facts), tuple(credentials)
 
     def _istiods(self, pods: Iterable[dict[str, Any]]) -> list[Future[IstiodFacts]]:
         namespace = self._istio_namespace
@@ -215,8 +165,17 @@ class _ClusterSweep:
             and labels_of(pod).get("app") == "istiod"
             and _runs(pod)
         ]
+        probes = self._mesh.probes
+        served = {one.name for one in self._mesh.spec.served_by(self.cluster)}
+        proxies = [
+            f"{pod.name}.{probes.namespace}"
+            for pod in (probes.pods if probes else ())
+            if probes and pod.cluster in served
+        ]
         return [
-            self._pool.submit(read_istiod, pod, self._getter(*_key(pod)), self._probe_namespaces)
+            self._pool.submit(
+                read_istiod, pod, self._getter(*key_of(pod)), self.probe_namespaces, proxies
+            )
             for pod in found
         ]
 
@@ -232,7 +191,7 @@ class _ClusterSweep:
             ports = [
                 port["port"]
                 for service in services
-                if _key(service) == (probes.namespace, probes.service)
+                if key_of(service) == (probes.namespace, probes.service)
                 for port in service["spec"].get("ports") or ()
             ]
             here = [pod for pod in probes.pods if pod.cluster == self.cluster.name]
@@ -242,16 +201,16 @@ class _ClusterSweep:
             for pod in pods:
                 beside = namespace_of(pod) == namespace_of(service)
                 if selector and beside and selector <= labels_of(pod).items():
-                    kinds[_key(pod)] = "east-west"
+                    kinds[key_of(pod)] = "east-west"
         futures = []
         for pod in pods:
-            kind = kinds.get(_key(pod))
+            kind = kinds.get(key_of(pod))
             if kind is not None and _runs(pod):
                 account = pod["spec"].get("serviceAccountName", "")
                 known = {"service_account": account, "labels": labels_of(pod)}
                 read = partial(read_proxy, ports=ports, **known)
-                get = self._getter(*_key(pod))
-                futures.append(self._pool.submit(read, *_key(pod), kind, get, prefix))
+                get = self._getter(*key_of(pod))
+                futures.append(self._pool.submit(read, *key_of(pod), kind, get, prefix))
         return futures
 
     def _access(self, credentials: Iterable[Credential]) -> list[Future[AccessFacts]]:
@@ -272,42 +231,66 @@ class _ClusterSweep:
         ]
 
 
-def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep, waits: Timeouts) -> ClusterSnapshot:
-    """The cluster, its istiod replicas given time to agree.
+def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep) -> ClusterSnapshot:
+    """The cluster, its istiod replicas read once more where they differ.
 
-    Replicas hear of an endpoint one after the other; only a difference that stays is one.
+    - Replicas hear of an endpoint one after the other, and are read one after the other; only what
+      stays different says something.
+    - What changed in one of them between the two reads is left out of all.
+    - Never more than twice: a replica has to write down every endpoint of the mesh for each read.
     """
-    replicas = [istiod for istiod in cluster.istiods if "endpointShardz" in istiod.debug]
-    if len(replicas) < 2 or _agree(istiod.debug["endpointShardz"] for istiod in replicas):
+    first = {one.pod: one.debug[SHARDS] for one in cluster.istiods if SHARDS in one.debug}
+    if len(first) < 2 or _agree(first.values()):
         return cluster
-    latest: dict[str, Any] = {}
-
-    def read_again() -> list[Any]:
-        latest.update({istiod.pod: sweep.shards(istiod) for istiod in replicas})
-        return list(latest.values())
-
-    try:
-        eventually(
-            read_again,
-            _agree,
-            within_seconds=waits.endpoint_propagation,
-            what="istiod replicas",
-            every_seconds=0.5,
-        )
-    except NotInTime:
-        pass  # they still disagree; that is what the snapshot then says
-    istiods = (
-        replace(istiod, debug={**istiod.debug, "endpointShardz": latest[istiod.pod]})
-        if istiod.pod in latest
-        else istiod
-        for istiod in cluster.istiods
+    pause(SETTLING_SECONDS)
+    again = {one.pod: sweep.shards(one) for one in cluster.istiods if one.pod in first}
+    second = {pod: document for pod, document in again.items() if document is not None}
+    if second.keys() != first.keys():
+        return cluster  # one of them is gone: that is what the first reads say
+    moving = {
+        (host, namespace)
+        for pod in first
+        for host in {*first[pod], *second[pod]}
+        for namespace in {*first[pod].get(host, ()), *second[pod].get(host, ())}
+        if first[pod].get(host, {}).get(namespace) != second[pod].get(host, {}).get(namespace)
+        and namespace not in sweep.probe_namespaces
+    }
+    istiods = tuple(
+        replace(one, debug={**one.debug, SHARDS: _without(second[one.pod], moving)})
+        if one.pod in second
+        else one
+        for one in cluster.istiods
     )
-    return replace(cluster, istiods=tuple(istiods))
+    return replace(cluster, istiods=istiods)
 
 
-def _extra(listing: Listing) -> tuple[str, ...]:
-    # the Kubernetes API server's own endpoints: the address that other clusters may reach it by
-    return ("default",) if listing.kind.startswith("EndpointSlice") else ()
+def _without(document: Mapping[str, Any], moving: Collection[tuple[str, str]]) -> dict[str, Any]:
+    kept = {
+        host: {one: entry for one, entry in by.items() if (host, one) not in moving}
+        for host, by in document.items()
+    }
+    return {host: by for host, by in kept.items() if by}
+
+
+def discovery_keys(clusters: Iterable[ClusterSnapshot]) -> frozenset[str]:
+    """The keys of labels that the discovery selectors of the mesh name."""
+    meshes = [istiod.debug.get("mesh") for one in clusters for istiod in one.istiods]
+    found = (selector for mesh in meshes for selector in (mesh or {}).get("discoverySelectors", ()))
+    return frozenset(
+        key
+        for selector in found
+        for key in (
+            *selector.get("matchLabels", ()),
+            *(one.get("key", "") for one in selector.get("matchExpressions", ())),
+        )
+    )
+
+
+def _fewer_labels(cluster: ClusterSnapshot, selected: Collection[str]) -> ClusterSnapshot:
+    """The cluster, its namespaces with the labels that matter in this mesh."""
+    namespaces = cluster.objects.get("Namespace", ())
+    fewer = tuple(trim("Namespace", one, selected) for one in namespaces)
+    return replace(cluster, objects={**cluster.objects, "Namespace": fewer}) if fewer else cluster
 
 
 def _agree(documents: Iterable[Any]) -> bool:
@@ -318,11 +301,3 @@ def _agree(documents: Iterable[Any]) -> bool:
 def _runs(pod: Mapping[str, Any]) -> bool:
     ends = pod["metadata"].get("deletionTimestamp")
     return bool(pod["status"].get("phase") == "Running" and not ends)
-
-
-def _key(item: Mapping[str, Any]) -> tuple[str, str]:
-    return namespace_of(item), name_of(item)
-
-
-def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({_key(item): item for item in items}.values())

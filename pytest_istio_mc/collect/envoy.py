@@ -6,20 +6,26 @@ That is endpoints, filter chains, certificates and the handling of requests.
 from __future__ import annotations
 
 import base64
+import binascii
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
+from ..certificates import only_certificates
 from ..errors import KubeError
 from ..recorded import Failure, FilterChain, ProxyEndpoint, ProxyFacts
+from . import fields
 from .handling import inbound, outbound
 
 ADMIN_PORT = 15000
-_METADATA = (
+_METADATA = dict.fromkeys((
     "CLUSTER_ID", "NETWORK", "MESH_ID", "ISTIO_VERSION", "NAMESPACE", "SERVICE_ACCOUNT",
-    "REQUESTED_NETWORK_VIEW", "PROXY_CONFIG", "DNS_CAPTURE", "ISTIO_PROXY_SHA", "WORKLOAD_NAME",
+    "REQUESTED_NETWORK_VIEW", "DNS_CAPTURE", "ISTIO_PROXY_SHA", "WORKLOAD_NAME",
     "CLUSTER_DOMAIN", "INSTANCE_IPS",
-)  # fmt: skip
+))  # fmt: skip
+_LONGEST_ERROR = 500
 
 Get = Callable[[int, str], bytes]
 
@@ -41,12 +47,33 @@ def read_proxy(
     - A dump that cannot be read is a recorded failure.
     """
     try:
-        dump = json.loads(get(ADMIN_PORT, "/config_dump?include_eds"))
-    except (KubeError, ValueError) as error:
-        status = error.status if isinstance(error, KubeError) else 0
-        failures = (Failure("/config_dump", str(error), status),)
-        return ProxyFacts(namespace, pod, kind, failures=failures, **known)
-    return reduce_dump(namespace, pod, kind, dump, host_prefix, ports=ports, **known)
+        dump = json.loads(get(ADMIN_PORT, dump_path(kind, host_prefix, ports)))
+        return reduce_dump(namespace, pod, kind, dump, host_prefix, ports=ports, **known)
+    except KubeError as error:
+        failure = Failure("/config_dump", str(error), error.status)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        # the texts of such errors may quote the document
+        failure = Failure("/config_dump", f"is not what an Envoy answers ({type(error).__name__})")
+    return ProxyFacts(namespace, pod, kind, failures=(failure,), **known)
+
+
+def dump_path(kind: str, host_prefix: str, ports: Collection[int] = ()) -> str:
+    """The request for the part of a configuration dump that is read of a proxy.
+
+    - Envoy itself leaves out what has another name (``name_regex``), so that neither it nor we
+      handle the configuration of services that nobody asks about.
+    - Of an east-west gateway all listeners are read: which names it lets in is judged.
+    """
+    names = [r"default|ROOTCA"]
+    if host_prefix:
+        names.append(f".*{re.escape(host_prefix)}.*")
+    if kind == "east-west":
+        names.append(r".*_[0-9]+|connect_.*|virtual.*")
+    else:
+        names.append("virtualInbound")
+        # listeners are named after address and port, routes after the port or host and port
+        names += [rf"(.*[_.:])?{port}" for port in ports]
+    return f"/config_dump?include_eds&name_regex={quote('|'.join(names), safe='')}"
 
 
 def reduce_dump(
@@ -73,7 +100,7 @@ def reduce_dump(
         namespace=namespace,
         pod=pod,
         kind=kind,
-        metadata={key: metadata[key] for key in _METADATA if key in metadata},
+        metadata=fields.keep(_METADATA, metadata) or {},
         locality="/".join(place[key] for key in ("region", "zone", "sub_zone") if place.get(key)),
         version=str(node.get("user_agent_build_version", {}).get("version", "") or _semantic(node)),
         clusters=tuple(sorted(name for name in names if _concerns(name, host_prefix))),
@@ -149,7 +176,8 @@ def _listeners(
     errors: dict[str, str] = {}
     for entry in section.get("dynamic_listeners") or ():
         if (entry.get("error_state") or {}).get("details"):
-            errors[entry.get("name", "")] = entry["error_state"]["details"]
+            details = str(entry["error_state"]["details"])
+            errors[entry.get("name", "")] = details[:_LONGEST_ERROR]
         listener = (entry.get("active_state") or {}).get("listener") or {}
         address = (listener.get("address") or {}).get("socket_address") or {}
         if ports and address.get("port_value"):
@@ -182,6 +210,10 @@ def _certificates(section: Mapping[str, Any]) -> tuple[str, str]:
 def _inline(source: Mapping[str, Any] | None) -> str:
     if not source:
         return ""
+    text = str(source.get("inline_string", ""))
     if source.get("inline_bytes"):
-        return base64.b64decode(source["inline_bytes"]).decode("utf-8", "replace")
-    return str(source.get("inline_string", ""))
+        try:
+            text = base64.b64decode(source["inline_bytes"]).decode("utf-8", "replace")
+        except (binascii.Error, ValueError):
+            return ""
+    return only_certificates(text)

@@ -1,81 +1,118 @@
-"""Kubernetes objects for a snapshot: the kinds listed, the fields kept."""
+"""Kubernetes objects for a snapshot: the kinds listed, and how they are trimmed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..istio_names import ROOT_CONFIG_MAP
-from ..redact import scrub_environment
+from ..istio_names import INJECTION_LABEL, REVISION_LABEL, ROOT_CONFIG_MAP
+from . import fields
+
+CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
+SLICES = "EndpointSlice.discovery.k8s.io"
+GATEWAYS = "Gateway.networking.istio.io"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One list request.
+    """One list request, of all namespaces.
 
-    ``scope``: ``all`` namespaces, the ``mesh`` namespace, or that and the namespaces of other
-    ``workloads``: probes and gateways.
+    - ``metadata_only``: nothing but names, labels and annotations is asked for.
+    - ``wanted``: by their names those objects that go into the snapshot; with ``metadata_only``
+      and ``whole``, those are read one by one then.
     """
 
     kind: str
-    scope: str = "all"
-    fields: str = ""
+    metadata_only: bool = False
+    whole: bool = False
+    wanted: Callable[[str], bool] = lambda name: True
+
+
+def _of_istiod(name: str) -> bool:
+    return "istio-reader" in name or name.startswith("istiod-")
 
 
 LISTINGS = (
-    Listing("Namespace"),
-    Listing("Node"),
+    Listing("Namespace", metadata_only=True),
+    Listing("Node", metadata_only=True),
     Listing("Service"),
-    Listing("ConfigMap", fields=f"metadata.name={ROOT_CONFIG_MAP}"),
-    Listing("ConfigMap", scope="mesh"),
-    Listing("Deployment.apps", scope="mesh"),
-    Listing("Pod", scope="workloads"),
-    Listing("EndpointSlice.discovery.k8s.io", scope="workloads"),
-    Listing("MutatingWebhookConfiguration.admissionregistration.k8s.io"),
-    Listing("ClusterRole.rbac.authorization.k8s.io"),
-    Listing("ClusterRoleBinding.rbac.authorization.k8s.io"),
-    Listing("Gateway.networking.istio.io"),
-    Listing("VirtualService.networking.istio.io"),
+    Listing(
+        "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+        metadata_only=True,
+        whole=True,
+        wanted=lambda name: "istio" in name,
+    ),
+    Listing("ClusterRole.rbac.authorization.k8s.io", metadata_only=True, wanted=_of_istiod),
+    Listing(
+        "ClusterRoleBinding.rbac.authorization.k8s.io",
+        metadata_only=True,
+        whole=True,
+        wanted=_of_istiod,
+    ),
+    Listing(GATEWAYS),
     Listing("DestinationRule.networking.istio.io"),
     Listing("ServiceEntry.networking.istio.io"),
     Listing("PeerAuthentication.security.istio.io"),
     Listing("Gateway.gateway.networking.k8s.io"),
 )
-"""Everything that is listed but Secrets, which are reduced to public facts at once."""
+"""What is listed in all namespaces.
+
+Besides, by name or label: Secrets, ConfigMaps, Pods and EndpointSlices, see ``cluster``.
+"""
 
 
-def kind_of(listing: Listing) -> str:
+def kind_of(kind: str) -> str:
     """The key of these objects in a snapshot: the kind, unambiguous."""
-    kind, _, group = listing.kind.partition(".")
-    return listing.kind if kind == "Gateway" or group.endswith(".istio.io") else kind
+    name, _, group = kind.partition(".")
+    return kind if name == "Gateway" or group.endswith(".istio.io") else name
 
 
-def wanted(kind: str, item: Mapping[str, Any]) -> bool:
-    """Whether a listed object goes into the snapshot."""
-    name = item["metadata"]["name"]
-    if kind == "ConfigMap":
-        return bool(name == ROOT_CONFIG_MAP or name.startswith("istio"))
-    if kind in ("ClusterRole", "ClusterRoleBinding"):
-        return "istio-reader" in name or name.startswith("istiod-")
-    if kind == "MutatingWebhookConfiguration":
-        return "istio" in name
-    return True
+def is_mesh_config(name: str) -> bool:
+    """Whether a ConfigMap beside istiod has a mesh configuration or the injector's values.
+
+    Each revision has its own; those by which its replicas elect a leader begin so, too.
+    """
+    return (name == "istio" or name.startswith("istio-")) and not (
+        name.endswith(("-leader", "-election")) or name == ROOT_CONFIG_MAP
+    )
 
 
-def trim(kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with only the fields that checks read."""
-    kept: dict[str, Any] = {"metadata": _metadata(kind, item["metadata"])}
-    pick = _BODIES.get(kind)
-    if pick is not None:
-        kept.update(pick(item))
-    elif kind.endswith(".istio.io") or kind.startswith("Gateway"):
-        kept["spec"] = item.get("spec") or {}
-    return kept
+def is_injected(namespace: Mapping[str, Any]) -> bool:
+    """Whether pods of a namespace get sidecars unless they say otherwise."""
+    labels = namespace["metadata"].get("labels") or {}
+    return labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
 
 
-def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) -> dict[str, Any]:
+    """The object with only the fields that checks read.
+
+    ``selected_by``: keys of labels that selectors name, which are kept besides those of Istio.
+    """
+    kept: dict[str, Any] = {"metadata": _metadata(kind, item["metadata"], selected_by)}
+    if kind in _BODIES:
+        kept.update(_BODIES[kind](item))
+        return kept
+    body = fields.keep(fields.BODIES[kind], item) or {}
+    for part in fields.BODIES[kind]:
+        if part in ("spec", "status") and kind != "Node":
+            body.setdefault(part, {})
+        elif part in ("webhooks", "subjects"):
+            body.setdefault(part, [])
+    return kept | body
+
+
+def selected_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The keys of labels that the selectors of Services and Gateways name."""
+    return frozenset(
+        str(key) for item in items for key in (item.get("spec") or {}).get("selector") or ()
+    )
+
+
+def _metadata(
+    kind: str, metadata: Mapping[str, Any], selected_by: Collection[str]
+) -> dict[str, Any]:
     named = {key: metadata.get(key) for key in ("name", "namespace")}
     kept: dict[str, Any] = {key: value for key, value in named.items() if value}
     if kind in ("Namespace", "Pod", "Service"):
@@ -84,17 +121,15 @@ def _metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         kept["creationTimestamp"] = metadata.get("creationTimestamp")
         if metadata.get("deletionTimestamp"):
             kept["deletionTimestamp"] = metadata["deletionTimestamp"]
-    if metadata.get("labels"):
-        kept["labels"] = dict(metadata["labels"])
-    # other people's annotations may hold anything; Istio's own are what checks read
-    annotations = metadata.get("annotations") or {}
-    if ours := {key: value for key, value in annotations.items() if "istio.io/" in key}:
-        kept["annotations"] = ours
+    if found := fields.kept_labels(metadata.get("labels"), selected_by):
+        kept["labels"] = found
+    if found := fields.kept_annotations(metadata.get("annotations")):
+        kept["annotations"] = found
     return kept
 
 
 def _only(source: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
-    return {key: source[key] for key in keys if source.get(key) is not None} if source else {}
+    return fields.keep(dict.fromkeys(keys), source) or {}
 
 
 def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,46 +137,34 @@ def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
     # native sidecars are init containers that restart always
     initial = spec.get("initContainers") or ()
     native = [entry for entry in initial if entry.get("restartPolicy") == "Always"]
-    containers = [
-        _only(entry, "name", "image", "ports") | {"env": environment(entry)}
-        for entry in [*(spec.get("containers") or ()), *native]
-    ]
-    conditions = [
-        _only(entry, "type", "status", "reason", "message")
-        for entry in status.get("conditions") or ()
-    ]
+    istiod = (item["metadata"].get("labels") or {}).get("app") == "istiod"
+    containers = [_container(one, istiod) for one in [*(spec.get("containers") or ()), *native]]
+    conditions = [_only(one, "type", "status", "reason") for one in status.get("conditions") or ()]
     kept = _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
     return {
         "spec": kept | {"containers": containers},
-        "status": _only(status, "phase", "podIP", "podIPs") | {"conditions": conditions},
+        "status": _only(status, "phase", "podIP") | {"conditions": conditions},
     }
 
 
-def environment(container: Mapping[str, Any]) -> dict[str, str]:
-    """The plain environment variables of a container, values that look secret redacted."""
-    return {
-        entry["name"]: scrub_environment(entry["name"], entry["value"])
-        for entry in container.get("env") or ()
-        if isinstance(entry.get("value"), str)
-    }
-
-
-def _service(item: Mapping[str, Any]) -> dict[str, Any]:
-    keys = (
-        "type", "clusterIP", "ports", "selector", "externalIPs", "internalTrafficPolicy",
-        "externalName", "loadBalancerClass",
-    )  # fmt: skip
-    status = _only(item.get("status"), "loadBalancer")
-    return {"spec": _only(item.get("spec"), *keys), "status": status}
+def _container(container: Mapping[str, Any], istiod: bool) -> dict[str, Any]:
+    kept = _only(container, "name", "image")
+    if istiod and container.get("name") == "discovery":
+        kept["env"] = fields.environment(container)
+    return kept
 
 
 def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "addressType": item.get("addressType", ""),
-        "ports": item.get("ports") or [],
+        "ports": [_only(one, "name", "port", "protocol") for one in item.get("ports") or ()],
         "endpoints": [
-            _only(entry, "addresses", "conditions", "nodeName", "zone")
-            | {"target": (entry.get("targetRef") or {}).get("name", "")}
+            {
+                "addresses": [str(address) for address in entry.get("addresses") or ()],
+                **_only(entry, "nodeName", "zone"),
+                "conditions": _only(entry.get("conditions"), "ready", "serving", "terminating"),
+                "target": str((entry.get("targetRef") or {}).get("name", "")),
+            }
             for entry in item.get("endpoints") or ()
         ],
     }
@@ -149,16 +172,41 @@ def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _config_map(item: Mapping[str, Any]) -> dict[str, Any]:
     data = item.get("data") or {}
-    kept = _only(data, "root-cert.pem", "mesh", "meshNetworks")
+    kept: dict[str, Any] = fields.keep(fields.ROOTS, data) or {}
+    if "mesh" in data:
+        # not under its own name: what is here must never be written back
+        kept["meshConfig"] = fields.keep(fields.MESH_CONFIG, _parsed(data["mesh"])) or {}
+    if "meshNetworks" in data:
+        kept["meshNetworks"] = _mesh_networks(data["meshNetworks"])
     if "values" in data:
         kept["values"] = _injector_values(data["values"])
     return {"data": kept}
 
 
-def _injector_values(text: str) -> dict[str, Any]:
+def _mesh_networks(text: Any) -> str:
+    """The networks that an istiod is told, or what says that they cannot be read."""
+    import yaml
+
+    found = _parsed(text)
+    networks = found.get("networks") if isinstance(found, Mapping) else found
+    if not isinstance(networks, Mapping) and (networks or (found is None and str(text).strip())):
+        return "networks: unreadable\n"
+    return yaml.safe_dump(fields.keep(fields.MESH_NETWORKS, found) or {})
+
+
+def _parsed(text: Any) -> Any:
+    import yaml
+
     try:
-        values = json.loads(text)
-    except ValueError:
+        return yaml.safe_load(text)
+    except Exception:
+        return None  # a configuration that istiod cannot read either: /debug/mesh says what it has
+
+
+def _injector_values(text: Any) -> dict[str, Any]:
+    try:
+        values = fields.keep(fields.INJECTOR_VALUES, json.loads(text)) or {}
+    except (ValueError, TypeError, RecursionError):
         return {}
     found = values.get("global") or {}
     return {
@@ -169,23 +217,8 @@ def _injector_values(text: str) -> dict[str, Any]:
     }
 
 
-def _webhooks(item: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("name", "clientConfig", "namespaceSelector", "objectSelector")
-    return {"webhooks": [_only(entry, *keys) for entry in item.get("webhooks") or ()]}
-
-
 _BODIES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "Namespace": lambda item: {},
-    "Node": lambda item: {},
-    "Pod": _pod,
-    "Service": _service,
-    "EndpointSlice": _endpoint_slice,
-    "ConfigMap": _config_map,
-    "Deployment": lambda item: {
-        "spec": _only(item.get("spec"), "replicas"),
-        "status": _only(item.get("status"), "readyReplicas"),
-    },
-    "MutatingWebhookConfiguration": _webhooks,
-    "ClusterRole": lambda item: _only(item, "rules"),
-    "ClusterRoleBinding": lambda item: _only(item, "roleRef", "subjects"),
+    POD: _pod,
+    SLICE: _endpoint_slice,
+    CONFIG_MAP: _config_map,
 }

@@ -1,4 +1,4 @@
-"""Resolving: the addresses of gateways that have a host name, or are reached at nodes."""
+"""Resolving: which Services may be gateways, and what their host names stand for."""
 
 from __future__ import annotations
 
@@ -51,18 +51,6 @@ def with_names_resolved(
         return replace(cluster, resolved=found, failures=(*cluster.failures, *failures))
 
     return {**clusters, **dict(zip(asking, for_each(resolve, asking), strict=True))}
-
-
-def with_outer_addresses(
-    nodes: Iterable[Object], listed: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The nodes with the address of each that counts for gateways: its first ExternalIP."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for node in listed:
-        addresses = (node.get("status") or {}).get("addresses") or ()
-        outside = [one["address"] for one in addresses if one.get("type") == "ExternalIP"]
-        found[name_of(node)] = [{"type": "ExternalIP", "address": one} for one in outside[:1]]
-    return [{**node, "status": {"addresses": found.get(name_of(node), [])}} for node in nodes]
 
 
 def gateway_services(services: Iterable[Object], config_maps: Iterable[Object]) -> list[Object]:

@@ -20,6 +20,7 @@ import pytest
 from ..checks.catalogue import Check, Profile, area_title
 from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
+from ..private import write
 from ..verdicts import Evidence, Finding, Outcome, Verdict
 from .report import to_text
 
@@ -98,13 +99,13 @@ def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for report in reports:
         name = f"mesh-report-{report['topology']}.yaml" if several else "mesh-report.yaml"
-        (folder / name).write_text(to_text(report), encoding="utf-8")
+        write(folder / name, to_text(report))
     properties = [
         _properties(report, f"{report['topology']}." if several else "") for report in reports
     ]
-    (folder / "environment.properties").write_text("".join(properties), encoding="utf-8")
+    write(folder / "environment.properties", "".join(properties))
     text = json.dumps(categories(reports), indent=2) + "\n"
-    (folder / "categories.json").write_text(text, encoding="utf-8")
+    write(folder / "categories.json", text)
 
 
 def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -14,13 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .. import documents
 from ..checks.catalogue import Check, Profile
 from ..checks.diagnosis import RootCause, diagnose
-from ..errors import MeshError
+from ..errors import MeshError, UsageProblem
+from ..files import Unreadable
 from ..mesh import Mesh
+from ..plain import place, shown
 from ..progress import StepTime
+from ..redact import scrub
 from ..settings import Settings
 from ..spec import API_VERSION, ClusterSpec
+from ..tool import newer
 from ..verdicts import Evidence, Outcome, Verdict
 
 KIND = "ConformanceReport"
@@ -29,6 +34,9 @@ SCHEMAS = {KIND: "conformance-report.schema.json", SUMMARY_KIND: "conformance-su
 """The JSON Schema, beside this module, of each kind of document."""
 EVIDENCE_CHARACTERS = 4000
 """How much of each piece of evidence a certificate quotes for a check that is not conformant."""
+
+_LONGEST_MESSAGE = 300
+"""Characters of a validator's message; it quotes the whole of what does not fit."""
 
 PODS_GONE = (
     "some remedies look into pods of this run, which are gone with it; "
@@ -72,7 +80,10 @@ def build_report(
     *,
     version: str,
 ) -> dict[str, Any]:
-    """The certificate as plain JSON; the same outcomes always give the same document."""
+    """The certificate as plain JSON, without secrets.
+
+    The same outcomes always give the same document.
+    """
     entries = [_entry(check, settings, outcomes) for check in checks.values()]
     causes = diagnose(outcomes.verdicts, checks)
     measured = [dict(entry) for entry in outcomes.convergence]
@@ -104,7 +115,7 @@ def build_report(
     }
     if outcomes.problem:
         document["problem"] = outcomes.problem
-    return document
+    return scrub(document)
 
 
 def result_sentence(report: Mapping[str, Any]) -> str:
@@ -133,14 +144,27 @@ def result_sentence(report: Mapping[str, Any]) -> str:
 
 def validate(report: Mapping[str, Any]) -> None:
     """Raise :class:`MeshError` where the document does not fit its JSON Schema."""
+    if detail := _misfit(report):
+        advice = "report this as a defect"
+        raise MeshError("certificate", "does not fit its schema", detail, advice=advice)
+
+
+def _misfit(report: Mapping[str, Any]) -> str:
+    """Where a document first does not fit its JSON Schema, and why; else empty."""
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))
-    problems = validator.iter_errors(report)
-    if first := min(problems, key=lambda problem: list(problem.absolute_path), default=None):
-        where = "/".join(str(part) for part in first.absolute_path) or "the document"
-        detail, advice = f"{where}: {first.message}", "report this as a defect"
-        raise MeshError("certificate", "does not fit its schema", detail, advice=advice)
+    # places in a document may be numbers and texts, which do not compare
+    problems = sorted(validator.iter_errors(report), key=lambda one: str(list(one.absolute_path)))
+    if not problems:
+        return ""
+    first = problems[0]
+    words = (
+        first.message
+        if len(first.message) < _LONGEST_MESSAGE
+        else f"breaks its {first.validator!r}"
+    )
+    return f"{place(list(first.absolute_path))}: {words}"
 
 
 def schema(kind: str = KIND) -> dict[str, Any]:
@@ -177,12 +201,11 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
     text = to_text(report, path.suffix)
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".mesh-report.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
         if temporary:
@@ -194,19 +217,31 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
 def read_document(path: Path) -> dict[str, Any]:
     """A certificate or summary of :func:`write_document`.
 
-    :class:`MeshError` where the file is something else.
+    :class:`UsageProblem` where the file is something else, or of a newer version.
     """
-    import yaml
-
+    thing, advice = f"certificate {path}", "give a file that --mesh-report wrote"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MeshError(f"certificate {path}", "cannot be read", str(error)) from error
-    if not isinstance(document, dict) or document.get("kind") not in SCHEMAS:
-        advice = "give a file that --mesh-report wrote"
-        raise MeshError(f"certificate {path}", f"is not a {KIND}", advice=advice)
-    validate(document)
-    return document
+        document = documents.read_document(path)
+    except Unreadable as error:
+        raise UsageProblem(thing, "cannot be read", str(error), advice=advice) from error
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if not isinstance(kind, str) or kind not in SCHEMAS:
+        found = f"its kind is {shown(kind)}" if isinstance(document, dict) else shown(document)
+        raise UsageProblem(thing, f"is not a {KIND}", found, advice=advice)
+    if detail := _misfit(document):
+        step, advice = newer(_written_by(document), "written") or (
+            "does not fit its schema",
+            advice,
+        )
+        raise UsageProblem(thing, step, detail, advice=advice)
+    found_document: dict[str, Any] = document
+    return found_document
+
+
+def _written_by(document: Mapping[str, Any]) -> str:
+    """The version of the tool that a document names; empty where it names none."""
+    tool = document.get("tool")
+    return str(tool.get("version", "")) if isinstance(tool, dict) else ""
 
 
 def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, Any]:

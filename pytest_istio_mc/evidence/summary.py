@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError
+from ..errors import MeshError, UsageProblem
+from ..plain import shown
 from ..settings import Assignment
 from ..spec import API_VERSION
 from .compare import Difference
@@ -45,16 +46,33 @@ def build_summary(
 def certificates(path: Path) -> dict[str, dict[str, Any]]:
     """The certificates of a file, by topology.
 
-    - A certificate is itself; a summary names several, which are in its folder.
-    - Raises :class:`MeshError` where one cannot be read.
+    - A certificate is itself; a summary names several, which are files beside it.
+    - Raises :class:`UsageProblem` where one cannot be read, or is not what the summary says.
     """
     document = read_document(path)
     if document["kind"] != SUMMARY_KIND:
         return {document["topology"]: document}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for entry in document["topologies"]:
-        (found[entry["topology"]],) = certificates(path.with_name(entry["certificate"])).values()
+        topology = entry["topology"]
+        if topology in found:
+            raise UsageProblem(f"summary {path}", f"names {shown(topology)} twice")
+        found[topology] = _certificate(path, topology, entry["certificate"])
     return found
+
+
+def _certificate(summary: Path, topology: str, name: str) -> dict[str, Any]:
+    """The certificate that a summary names: a file beside it, and no summary again."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise UsageProblem(f"summary {summary}", f"names {shown(name)}, which is no file beside it")
+    document = read_document(summary.with_name(name))
+    if document["kind"] == SUMMARY_KIND:
+        step = f"names {shown(name)} as a certificate, which is a summary itself"
+        raise UsageProblem(f"summary {summary}", step)
+    if document["topology"] != topology:
+        step = f"says that {shown(name)} is of {shown(topology)}"
+        raise UsageProblem(f"summary {summary}", step, f"it is of {shown(document['topology'])}")
+    return document
 
 
 def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from . import apply as applying
 from . import availability
 from .exec import ExecSession
 from .objects import Objects
-from .portforward import PodHttp
+from .portforward import MOST_BYTES, PodHttp
 
 
 class Kube(Objects):
@@ -91,14 +91,22 @@ class Kube(Objects):
         )
 
     def http_get(
-        self, namespace: str, pod: str, port: int, path: str, *, timeout_seconds: float = 10
+        self,
+        namespace: str,
+        pod: str,
+        port: int,
+        path: str,
+        *,
+        timeout_seconds: float = 10,
+        most_bytes: int = MOST_BYTES,
     ) -> bytes:
         """GET from a pod's own localhost, through port-forward.
 
-        ``timeout_seconds`` is the longest silence, and six times that the time for all of it. An
-        answer that is not 2xx raises.
+        - ``timeout_seconds`` is the longest silence, and six times that the time for all of it.
+        - An answer that is not 2xx raises, and one of more than ``most_bytes``, of which no more
+          is read then.
         """
-        return self._pod_http.get(namespace, pod, port, path, timeout_seconds)
+        return self._pod_http.get(namespace, pod, port, path, timeout_seconds, most_bytes)
 
     def give_up(self, why: MeshError) -> None:
         """Make every further request raise :class:`GivenUp`: the cluster will not come back.

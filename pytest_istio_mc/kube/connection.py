@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from ..errors import GivenUp, KubeError, MeshError
+from ..redact import remember
 from .budget import Budget, budget_of
 from .credentials import Credential, obtain
 from .failures import refusal, silence, without_userinfo
@@ -303,6 +304,7 @@ class Connection:
             context = read_context(self._kubeconfig, self._context)
             headers = impersonation(context.user)
             credential = obtain(self._kubeconfig, context)
+            remember(credential.authorization.partition(" ")[2], credential.key)
             if before is not None and _same_way(before, context, credential):
                 way = before.transport
             else:

@@ -17,6 +17,9 @@ from .connection import Connection
 _PROTOCOLS = ("v4.channel.k8s.io",)
 _DATA, _ERROR = 0, 1
 
+MOST_BYTES = 64 << 20
+"""Of an answer; what is longer is not read to its end."""
+
 # A dump of all proxies may well take longer than a server's longest silence, but not for ever.
 SILENCES = 6
 
@@ -29,10 +32,18 @@ class PodHttp:
         self._lock = threading.Lock()
         self._idle: defaultdict[tuple[str, str, int], deque[_Tunnel]] = defaultdict(deque)
 
-    def get(self, namespace: str, pod: str, port: int, path: str, timeout_seconds: float) -> bytes:
+    def get(
+        self,
+        namespace: str,
+        pod: str,
+        port: int,
+        path: str,
+        timeout_seconds: float,
+        most_bytes: int = MOST_BYTES,
+    ) -> bytes:
         """The body of the answer.
 
-        :class:`KubeError` where it is not 2xx (with its status) or did not come.
+        :class:`KubeError` where it is not 2xx (with its status), did not come or is too long.
         """
         key = (namespace, pod, port)
         thing = f"{self._connection.thing}: pod {namespace}/{pod}"
@@ -44,13 +55,17 @@ class PodHttp:
             if tunnel is None:
                 tunnel = _Tunnel(self._connection, namespace, pod, port, timeout_seconds)
             try:
-                status, body = tunnel.get(path, timeout_seconds)
+                status, body = tunnel.get(path, timeout_seconds, most_bytes)
             except (OSError, http.client.HTTPException) as error:
                 tunnel.end()
                 if not fresh and not isinstance(error, TimeoutError):
                     continue  # a kept connection may have been closed: that says nothing of the pod
                 details = (str(error) or type(error).__name__, tunnel.complaint)
                 raise KubeError(thing, step, "; ".join(filter(None, details))) from error
+            if len(body) > most_bytes:
+                tunnel.end()
+                detail = f"the answer is longer than {most_bytes / (1 << 20):g} MiB"
+                raise KubeError(thing, step, detail)
             if tunnel.usable:
                 with self._lock:
                     self._idle[key].append(tunnel)
@@ -89,13 +104,13 @@ class _Tunnel:
         self._http.auto_open = 0
         self._http.sock = self
 
-    def get(self, path: str, timeout_seconds: float) -> tuple[int, bytes]:
-        """One request and its answer."""
+    def get(self, path: str, timeout_seconds: float, most_bytes: int) -> tuple[int, bytes]:
+        """One request and its answer, as far as shows that it is too long."""
         self._incoming.limit(timeout_seconds)
         self._http.request("GET", path)
         answer = self._http.getresponse()
         self.usable = not answer.will_close
-        return answer.status, answer.read()
+        return answer.status, answer.read(most_bytes + 1)
 
     def end(self) -> None:
         """End the connection."""

@@ -1,13 +1,16 @@
-"""Manifests of the probes: a server and a client a cluster, services, policies."""
+"""Manifests of the probes: namespaces, a server and a client a cluster, services."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..istio_names import EXPORT_TO, NETWORKING_API, WEBHOOK_PORT, XDS_PORT
+from ..istio_names import EXPORT_TO, WEBHOOK_PORT, XDS_PORT
 from .agent import program
+from .patch import merged
 
 Manifest = dict[str, Any]
 
@@ -17,7 +20,7 @@ HTTP, TCP, HTTP2, PERMISSIVE, STRICT = 5000, 5001, 5002, 5998, 5999
 SERVICE = "helloworld"
 SUBSETS = "helloworld-subsets"
 CLIENT = "client"
-CONTAINER = "probe"
+CONTAINER = PROBE = "probe"
 
 RUN_LABEL = "istio-mc.dev/run"
 ROLE_LABEL = "istio-mc.dev/role"
@@ -41,57 +44,84 @@ _PORTS = (("http", HTTP, "http"), ("tcp", TCP, "tcp"), ("http2", HTTP2, "http2")
 _POLICY_PORTS = (("http-permissive", PERMISSIVE, "http"), ("http-strict", STRICT, "http"))
 
 
+_SMALL = {
+    # measured, in MiB: a server 13, with as many connections as it takes 19; a process that sends
+    # 13 to 53, one for each worker and each job; up to 32 for what a job writes down, in memory too
+    "requests": {"cpu": "10m", "memory": "48Mi"},
+    "limits": {"cpu": "1", "memory": "256Mi"},
+}
+_CONFINED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "privileged": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+_USER = {"runAsUser": 65532, "runAsGroup": 65532}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all pods of a run have in common in one cluster.
+
+    - ``key``: only requests with it are answered.
+    - ``assigned_users``: the platform chooses their user ids.
+    - ``patch``: what the user adds (``patch.SCHEMA``).
+    """
+
+    run_id: str
+    image: str
+    key: str = ""
+    assigned_users: bool = False
+    patch: Mapping[str, Any] = field(default_factory=dict)
+
+
 def namespace(
-    name: str, run_id: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    name: str,
+    run_id: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    patch: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """A namespace that belongs to a run and can be found by that."""
-    metadata = {"name": name, "labels": {RUN_LABEL: run_id, **labels}}
-    metadata["annotations"] = dict(annotations)
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    metadata = merged({"labels": labels, "annotations": annotations}, patch or {})
+    metadata["labels"][RUN_LABEL] = run_id
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **metadata}}
+
+
+def labelled(objects: Iterable[Manifest], run_id: str) -> list[Manifest]:
+    """The objects with the label of their run, by which they are found and removed."""
+    found = [copy.deepcopy(one) for one in objects]
+    for one in found:
+        one["metadata"]["labels"] = {**(one["metadata"].get("labels") or {}), RUN_LABEL: run_id}
+    return found
 
 
 def workloads(
-    cluster: str, version: str, image: str, excluded_ports: Sequence[int]
+    cluster: str, version: str, form: Form, excluded_ports: Sequence[int]
 ) -> list[Manifest]:
-    """Everything in the probe namespace of one cluster but Istio's own objects.
+    """Everything in the probe namespace of one cluster but policies.
 
     ``excluded_ports`` are those on which the client's connections bypass its sidecar.
     """
-    agent = {program.NAME: program.program()}
+    data = {program.NAME: program.program(), "key": form.key}
     ports, name = _PORTS + _POLICY_PORTS, f"{SERVICE}-{version}"
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}, "data": agent},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": SERVICE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": CLIENT}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": PROBE}, "data": data},
+        _service_account(SERVICE),
+        _service_account(CLIENT),
         _service(SERVICE, SERVICE, ports),
         _service(SUBSETS, SERVICE, _PORTS[:1]),
         _service(CLIENT, CLIENT, _PORTS[:1]),
-        _deployment(name, SERVICE, "server", cluster, version, image, ports),
-        _client(cluster, version, image, excluded_ports),
+        _deployment(name, SERVICE, "server", cluster, version, form, ports),
+        _client(cluster, version, form, excluded_ports),
     ]
 
 
-def policies(versions: Sequence[str]) -> list[Manifest]:
-    """Istio's objects in the probe namespace, for clusters in which configuration is read.
-
-    The subsets have a Service of their own: a DestinationRule of ours for the main one would hide
-    a mesh-wide one of the user's.
-    """
-    modes = {str(STRICT): {"mode": "STRICT"}, str(PERMISSIVE): {"mode": "PERMISSIVE"}}
-    mutual_tls = {
-        "apiVersion": "security.istio.io/v1",
-        "kind": "PeerAuthentication",
-        "metadata": {"name": SERVICE},
-        "spec": {"selector": {"matchLabels": {"app": SERVICE}}, "portLevelMtls": modes},
-    }
-    named = [{"name": version, "labels": {"version": version}} for version in versions]
-    subsets = {
-        "apiVersion": NETWORKING_API,
-        "kind": "DestinationRule",
-        "metadata": {"name": SUBSETS},
-        "spec": {"host": SUBSETS, "subsets": named},
-    }
-    return [mutual_tls, subsets]
+def _service_account(name: str) -> Manifest:
+    # the sidecar has a token of its own, which is projected
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    return {**account, "automountServiceAccountToken": False}
 
 
 def illness(host: str, *, begins: bool) -> list[str]:
@@ -118,16 +148,21 @@ def headless_service(name: str, app: str) -> Manifest:
     return service
 
 
-def bare_pod(
-    name: str,
-    image: str,
-    annotations: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
+def dry_run_pod(
+    name: str, like: Mapping[str, Any], labels: Mapping[str, str] | None = None
 ) -> Manifest:
-    """A pod that is only ever admitted in a dry run."""
-    spec = {"containers": [{"name": CONTAINER, "image": image}]}
-    metadata = {"name": name, "labels": dict(labels or {}), "annotations": dict(annotations or {})}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    """A pod that is only ever admitted in a dry run.
+
+    It is what the Deployment ``like`` makes, but that no Service selects it.
+    """
+    template = copy.deepcopy(dict(like["spec"]["template"]))
+    metadata = template.get("metadata") or {}
+    kept = {
+        key: value for key, value in (metadata.get("labels") or {}).items() if key != ROLE_LABEL
+    }
+    own = {"name": name, "labels": {**kept, "app": "admitted", **(labels or {})}}
+    own["annotations"] = metadata.get("annotations") or {}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": own, "spec": template["spec"]}
 
 
 def _service(name: str, app: str, ports: Sequence[tuple[str, int, str]]) -> Manifest:
@@ -141,18 +176,19 @@ def _service(name: str, app: str, ports: Sequence[tuple[str, int, str]]) -> Mani
     }
 
 
-def _client(cluster: str, version: str, image: str, excluded_ports: Sequence[int]) -> Manifest:
+def _client(cluster: str, version: str, form: Form, excluded_ports: Sequence[int]) -> Manifest:
     # the documented way to a workload's own certificate:
     # https://istio.io/latest/docs/ops/integrations/prometheus/#tls-settings
-    deployment = _deployment(CLIENT, CLIENT, "client", cluster, version, image, _PORTS[:1])
+    deployment = _deployment(CLIENT, CLIENT, "client", cluster, version, form, _PORTS[:1])
     template = deployment["spec"]["template"]
     mount = {"name": "mesh-certificate", "mountPath": MESH_CERTIFICATE}
-    template["metadata"]["annotations"] |= {
+    notes = template["metadata"].setdefault("annotations", {})
+    notes |= {
         "traffic.sidecar.istio.io/excludeOutboundPorts": ",".join(map(str, excluded_ports)),
         "proxy.istio.io/config": json.dumps({"proxyMetadata": {"OUTPUT_CERTS": MESH_CERTIFICATE}}),
         "sidecar.istio.io/userVolumeMount": json.dumps([mount]),
     }
-    volume = {"name": "mesh-certificate", "emptyDir": {"medium": "Memory"}}
+    volume = {"name": "mesh-certificate", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}
     template["spec"]["volumes"].append(volume)
     template["spec"]["containers"][0]["volumeMounts"].append({**mount, "readOnly": True})
     return deployment
@@ -164,57 +200,70 @@ def _deployment(
     role: str,
     cluster: str,
     version: str,
-    image: str,
+    form: Form,
     ports: Sequence[tuple[str, int, str]],
 ) -> Manifest:
-    labels = {"app": app, "version": version, ROLE_LABEL: role}
+    selector = {"app": app, "version": version}
+    labels = {**selector, ROLE_LABEL: role, RUN_LABEL: form.run_id}
+    container = merged(_container(role, cluster, version, form, ports), _of(form, "container"))
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {
+        "serviceAccountName": app,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "securityContext": security if form.assigned_users else {**security, **_USER},
+        "containers": [container],
+        "volumes": [
+            {
+                "name": PROBE,
+                "configMap": {
+                    "name": PROBE,
+                    "items": [{"key": program.NAME, "path": program.NAME}],
+                },
+            },
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "128Mi"}},
+        ],
+    }
+    added = _of(form, "pod")
+    template = merged({"metadata": {"labels": labels}, "spec": pod}, added)
+    more = (added.get("metadata") or {}).get("labels") or {}
+    metadata = {"name": name, "labels": merged(labels, more)}
+    spec = {"selector": {"matchLabels": selector}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def _of(form: Form, section: str) -> Mapping[str, Any]:
+    return form.patch.get(section) or {}
+
+
+def _container(
+    role: str, cluster: str, version: str, form: Form, ports: Sequence[tuple[str, int, str]]
+) -> dict[str, Any]:
     own = {"cluster": cluster, "version": version, "role": role}
     environment: list[dict[str, Any]] = [
         {"name": f"ISTIO_MC_{key.upper()}", "value": value} for key, value in own.items()
     ]
     for key, path in (("POD", "metadata.name"), ("NAMESPACE", "metadata.namespace")):
-        source = {"fieldRef": {"fieldPath": path}}
+        source: dict[str, Any] = {"fieldRef": {"fieldPath": path}}
         environment.append({"name": f"ISTIO_MC_{key}", "valueFrom": source})
+    source = {"configMapKeyRef": {"name": PROBE, "key": "key"}}
+    environment.append({"name": "ISTIO_MC_KEY", "valueFrom": source})
     environment.append({"name": "TMPDIR", "value": _SCRATCH})
     environment.append({"name": "ISTIO_MC_MESH_CERTIFICATE", "value": MESH_CERTIFICATE})
-    container = {
+    return {
         "name": CONTAINER,
-        "image": image,
+        "image": form.image,
         "imagePullPolicy": "IfNotPresent",
         "command": [*AGENT, "serve", *(f"{port}={protocol}" for _, port, protocol in ports)],
         "env": environment,
         "ports": [{"name": key, "containerPort": port} for key, port, _ in ports],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": HTTP}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": _SMALL,
+        "securityContext": _CONFINED,
         "volumeMounts": [
-            {"name": "probe", "mountPath": _AGENT_HOME, "readOnly": True},
+            {"name": PROBE, "mountPath": _AGENT_HOME, "readOnly": True},
             {"name": "scratch", "mountPath": _SCRATCH},
         ],
-    }
-    pod = {
-        "serviceAccountName": app,
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 0,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [
-            {"name": "probe", "configMap": {"name": "probe"}},
-            {"name": "scratch", "emptyDir": {"medium": "Memory"}},
-        ],
-    }
-    # what little the sidecar needs: its default of 100m would not fit on a small machine
-    annotations = {"sidecar.istio.io/proxyCPU": "10m", "sidecar.istio.io/proxyMemory": "40Mi"}
-    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
-    selector = {"matchLabels": {"app": app, "version": version}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"selector": selector, "template": template},
     }

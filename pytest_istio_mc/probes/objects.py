@@ -11,7 +11,7 @@ from ..istio_names import NETWORKING_API, SERVICE_LABEL
 from ..mesh import Mesh, ProbePod
 from ..spec import MeshSpec
 from ..together import for_each, try_each
-from . import manifests
+from . import manifests, prepared
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -23,20 +23,43 @@ _CONNECTION_EACH: Mapping[str, Any] = {"connectionPool": {"http": {"maxRequestsP
 _REMOVALS_AT_ONCE = 6
 
 
+def apply(mesh: Mesh, kube: Kube, namespace: str, *wanted: manifests.Manifest) -> None:
+    """Make objects of this run, or change them, with its label.
+
+    :class:`ObservationError` where one of that name is somebody else's.
+    """
+    prepared.require_free(mesh, kube, namespace, wanted)
+    kube.apply(*manifests.labelled(wanted, mesh.run_id), namespace=namespace)
+
+
+def remove(mesh: Mesh, kube: Kube, namespace: str, kind: str, name: str) -> None:
+    """Delete an object of this run; an absent one is fine, and somebody else's stays."""
+    prepared.remove(mesh, kube, namespace, kind, name)
+
+
 @contextmanager
 def present(
-    kubes: Mapping[str, Kube], namespace: str, wanted: Mapping[str, Sequence[manifests.Manifest]]
+    mesh: Mesh,
+    kubes: Mapping[str, Kube],
+    namespace: str,
+    wanted: Mapping[str, Sequence[manifests.Manifest]],
 ) -> Iterator[None]:
     """The objects that are ``wanted`` in each cluster, until the block ends."""
 
-    def apply(cluster: str) -> None:
-        kubes[cluster].apply(*wanted[cluster], namespace=namespace)
+    def clear(cluster: str) -> None:
+        """Delete all of them, last ones first; an error does not stop the rest."""
+
+        def delete(manifest: manifests.Manifest) -> None:
+            name = manifest["metadata"]["name"]
+            remove(mesh, kubes[cluster], namespace, prepared.kind_of(manifest), name)
+
+        try_each(delete, reversed(wanted[cluster]), _REMOVALS_AT_ONCE)
 
     try:
-        for_each(apply, wanted)
+        for_each(lambda one: apply(mesh, kubes[one], namespace, *wanted[one]), wanted)
         yield
     finally:
-        try_each(lambda cluster: _remove(kubes[cluster], namespace, wanted[cluster]), wanted)
+        try_each(clear, wanted)
 
 
 def everywhere(
@@ -121,14 +144,3 @@ def virtual_service(name: str, routes: Sequence[Mapping[str, Any]]) -> manifests
 
 def _configuration(kind: str, name: str, spec: Mapping[str, Any]) -> manifests.Manifest:
     return {"apiVersion": NETWORKING_API, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def _remove(kube: Kube, namespace: str, objects: Sequence[manifests.Manifest]) -> None:
-    """Delete all of them, last ones first; an error does not stop the rest."""
-
-    def delete(manifest: manifests.Manifest) -> None:
-        kind, group = manifest["kind"], str(manifest["apiVersion"]).rpartition("/")[0]
-        name = manifest["metadata"]["name"]
-        kube.delete(f"{kind}.{group}" if group else kind, name, namespace)
-
-    try_each(delete, reversed(objects), _REMOVALS_AT_ONCE)

@@ -242,8 +242,7 @@ class Traffic:
 
     def plaintext(self, source: str, address: str, port: int, host: str) -> Plaintext:
         """An HTTP request in plaintext past the sidecar."""
-        data = f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-        operation = {"op": "plaintext", "address": address, "port": port, "data": data}
+        operation = {"op": "plaintext", "address": address, "port": port, "host": host}
         result = self.ask(source, operation)
         return Plaintext(
             source=source,

@@ -139,7 +139,7 @@ def look(kube: Kube, istio_namespace: str) -> Found:
 
     namespace = _if_allowed(lambda: kube.read("Namespace", istio_namespace)) or {}
     injector, mesh = config_map("istio-sidecar-injector"), config_map("istio")
-    nodes = _if_allowed(lambda: kube.list("Node")) or []
+    nodes = _if_allowed(lambda: kube.list("Node", metadata_only=True)) or []
     labels = namespace.get("metadata", {}).get("labels", {})
     values = _json(injector.get("data", {}).get("values", "")).get("global", {})
     injected_name = values.get("multiCluster", {}).get("clusterName", "")

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 
 import pytest
 
+from ..redact import scrub_text
+
 
 class Console:
     """Prints between pytest's own lines."""
@@ -17,6 +19,7 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print a line at once, also while pytest captures output; any thread may call it."""
+        text = scrub_text(text)
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -33,7 +36,7 @@ class Console:
             self._begin_line(reporter)
             reporter.section(title)
             for text in lines:
-                reporter.write_line(text)
+                reporter.write_line(scrub_text(text))
 
     def _begin_line(self, reporter: pytest.TerminalReporter) -> None:
         """End a line of dots, also one of pytest-xdist, of which the reporter does not know."""

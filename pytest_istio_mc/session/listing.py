@@ -94,7 +94,7 @@ def _steps(settings: Settings) -> list[str]:
     faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""
     return [
         *first,
-        "create a namespace of this run with probe workloads in every cluster that runs workloads",
+        _probes(settings),
         (
             "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, "
             "certificates; secrets redacted"
@@ -116,7 +116,16 @@ def _removed(settings: Settings) -> list[str]:
         return ["nothing (--mesh-keep); the run says at its end how to remove it"]
     if settings.disposable:
         return ["the clusters, with everything in them"]
+    if names := ", ".join(settings.wishes.namespaces):
+        return [f"what this run made in {names}, one by one; the namespaces stay"]
     return ["the namespaces of this run; your mesh stays as it was"]
+
+
+def _probes(settings: Settings) -> str:
+    every = "probe workloads in every cluster that runs workloads"
+    if settings.wishes.namespaces:
+        return f"create {every}, in the prepared namespace {settings.wishes.namespaces[0]}"
+    return f"create a namespace of this run with {every}"
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:

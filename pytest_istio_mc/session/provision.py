@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -67,6 +67,7 @@ def prepared_mesh(
     failed: BaseException | None = None
     try:
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
+        mesh = replace(mesh, wishes=settings.wishes)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
@@ -181,7 +182,12 @@ def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> N
     """
     from ..probes.leftovers import leftovers
     from ..probes.manifests import OWNER_ANNOTATION, RUN_LABEL
+    from ..probes.prepared import removal
 
+    for cluster in mesh.spec.data_planes if mesh.wishes.namespaces else ():
+        for name in mesh.wishes.namespaces:
+            remove = removal(kubes[cluster.name], name, mesh.run_id)
+            progress.note(f"kept: what is in {name}; remove it with: {remove}")
     for cluster in mesh.spec:
         names = [
             entry.namespace

@@ -100,7 +100,7 @@ class Run:
         self.require_mesh()
         if self._snapshot is None:
             assert self.snapshot_folder is not None
-            self._snapshot = Snapshot.load(self.snapshot_folder)
+            self._snapshot = Snapshot.load(self.snapshot_folder, ours=True)
         return self._snapshot
 
     def kubes(self) -> Mapping[str, Kube]:

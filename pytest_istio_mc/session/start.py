@@ -13,6 +13,7 @@ from ..scratch import Scratch
 from ..settings import Assignment
 from .certification import Certification
 from .console import Console
+from .gate import Gate, scrub_log_records
 from .meshes import Meshes
 from .owner import Owner
 from .results import Results
@@ -67,6 +68,8 @@ def _work(config: pytest.Config, assignment: Assignment, folder: Path) -> Runs:
         Run(settings, new_run_id(), folder, among_others=several) for settings in assignment.runs
     )
     config.stash[RUNS] = runs
+    config.pluginmanager.register(Gate(), "mesh_gate")
+    config.add_cleanup(scrub_log_records())
     config.pluginmanager.register(Tests(runs, folder, is_worker=is_worker), "mesh_tests")
     return runs
 

@@ -49,6 +49,7 @@ def assignment_from(
     for name in names:
         settings = settings_of(name)
         report = settings.report.with_stem(f"{settings.report.stem}-{name}")
+        values.require_report(report)
         snapshot = settings.snapshot and settings.snapshot / name
         runs.append(replace(settings, report=report, snapshot=snapshot))
     return Assignment(tuple(runs), overall=values.report(given), given=asked)
@@ -65,10 +66,10 @@ def _settings_from(
     disposable = not replay and is_disposable(providers[provider])
     takes_contexts = not (replay or disposable)
     if not takes_contexts:
-        refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig")
+        refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig", "namespace")
     if replay:
         others = ("provider", "keep", "disruptive", "snapshot", "probe_image", "spec")
-        refuse_with(given, "--mesh-replay", *others)
+        refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace")
         spec = meshes.replayed(replay, given)
     else:
         spec = meshes.wanted(given, topologies)
@@ -94,6 +95,7 @@ def _settings_from(
         keep="keep" in given,
         timeout_factor=values.timeout_factor(given),
         probe_image=values.probe_image(given),
+        wishes=values.wishes(given),
         checks=values.checks(given),
         given={name: entry for name, entry in given.items() if name not in ("list", "plan")},
         disposable=disposable,

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..settings import Given
+from ..settings import Given, expanded
 from ..spec import ClusterSpec, MeshSpec, with_contexts
 from ..spec_file import spec_of
-from .refusals import read_document, refuse
+from .refusals import is_folder, read_document, refuse
 
 if TYPE_CHECKING:
     from ..topologies import Topology
@@ -44,13 +44,9 @@ def replayed(replay: Given, given: Mapping[str, Given]) -> MeshSpec:
     from ..snapshot import Snapshot
 
     advice = "give one that --mesh-snapshot wrote"
-    if not replay.path.is_dir():
+    if not is_folder(replay.path):
         raise refuse("--mesh-replay", f"{replay.path} is not a folder", advice=advice)
-    try:
-        spec = Snapshot.load(replay.path).spec
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        detail = f"{replay.path} holds no readable snapshot: {error!r}"
-        raise refuse("--mesh-replay", detail, advice=advice) from error
+    spec = Snapshot.load(replay.path).spec
     if "topology" in given and given["topology"].text not in (spec.topology, "all"):
         said = f'--mesh-topology says "{given["topology"].text}"'
         detail = f'the snapshot is of "{spec.topology}", {said}'
@@ -73,13 +69,19 @@ def located(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str
             advice=f"write --mesh-contexts={example} or put contexts into the --mesh-spec file",
         )
     kubeconfig = _kubeconfig(spec, given, environment)
-    spec = with_contexts(spec, contexts, kubeconfig).validated()
+    spec = with_contexts(spec, contexts, kubeconfig).validated(_sources(given))
     known = _known_contexts(kubeconfig)
     missing = sorted(cluster.context for cluster in spec if cluster.context not in known)
     if missing:
         detail = f"the kubeconfig {kubeconfig} has no context {', '.join(missing)}"
         raise refuse("--mesh-contexts", detail, sorted(known) or ["none"])
     return spec
+
+
+def _sources(given: Mapping[str, Given]) -> str:
+    """The options that say which contexts there are."""
+    named = [f"--mesh-{name}" for name in ("contexts", "spec") if name in given]
+    return " or ".join(named) or "--mesh-contexts"
 
 
 def _renamed(spec: MeshSpec, names: Sequence[str]) -> MeshSpec:
@@ -89,7 +91,8 @@ def _renamed(spec: MeshSpec, names: Sequence[str]) -> MeshSpec:
         plane = new.get(cluster.control_plane, cluster.control_plane)
         return replace(cluster, name=new[cluster.name], control_plane=plane)
 
-    return replace(spec, clusters=tuple(rename(cluster) for cluster in spec)).validated()
+    clusters = tuple(rename(cluster) for cluster in spec)
+    return replace(spec, clusters=clusters).validated("--mesh-contexts")
 
 
 def _contexts(given: Mapping[str, Given]) -> dict[str, str]:
@@ -111,7 +114,7 @@ def _kubeconfig(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping
         return os.pathsep.join(str(folder / part) for part in text.split(os.pathsep) if part)
     if spec.kubeconfig:
         folder = given["spec"].path.parent if "spec" in given else Path.cwd()
-        return str(folder / Path(spec.kubeconfig).expanduser())
+        return str(folder / expanded(spec.kubeconfig))
     return environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
 
 

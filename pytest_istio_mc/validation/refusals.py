@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import documents
 from ..errors import UsageProblem
+from ..files import Unreadable
 from ..settings import Given
 
 
@@ -26,18 +28,22 @@ def refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:
         entry = given.get(name)
         if entry and entry.source != "ini":
             takes_clusters = "--mesh-provider=attach is the one that takes clusters of yours"
-            advice = takes_clusters if name in ("contexts", "kubeconfig") else ""
+            advice = takes_clusters if name in ("contexts", "kubeconfig", "namespace") else ""
             option = f"--mesh-{name.replace('_', '-')}"
             raise refuse(option, f"makes no sense together with {what}", advice=advice)
 
 
 def read_document(path: Path, option: str) -> Any:
     """The content of a YAML or JSON file; refused where it cannot be read."""
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return documents.read_document(path)
+    except Unreadable as error:
         raise refuse(option, f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise refuse(option, f"{path} is neither YAML nor JSON: {error}") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no name is too strange to ask."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..checks import catalogue
 from ..checks.catalogue import Profile
+from ..mesh import Wishes
+from ..plain import shown
 from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
-from .refusals import refuse
+from .refusals import read_document, refuse
 
 
 def profile(given: Mapping[str, Given]) -> Profile:
@@ -46,6 +52,37 @@ def probe_image(given: Mapping[str, Given]) -> str:
     return text
 
 
+def wishes(given: Mapping[str, Given]) -> Wishes:
+    """What is wished of probe workloads."""
+    return Wishes(_namespaces(given), _probe_patch(given))
+
+
+def _namespaces(given: Mapping[str, Given]) -> tuple[str, ...]:
+    text = given["namespace"].text if "namespace" in given else ""
+    names = [part.strip() for part in text.split(",")] if text else []
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+            detail = f'"{name}" is not the name of a namespace'
+            raise refuse("--mesh-namespace", detail, advice="write probes,more-probes")
+        if names.count(name) > 1:
+            raise refuse("--mesh-namespace", f'"{name}" is given twice')
+    return tuple(names)
+
+
+def _probe_patch(given: Mapping[str, Given]) -> dict[str, Any]:
+    if "probe_patch" not in given:
+        return {}
+    from ..probes.patch import SECTIONS, problems
+
+    path = given["probe_patch"].path
+    document = read_document(path, "--mesh-probe-patch")
+    if found := problems(document):
+        detail = f"{path.name} is not a patch of probes: {'; '.join(found)}"
+        advice = f"its sections are {', '.join(SECTIONS)}; docs/probe-pods.md has examples"
+        raise refuse("--mesh-probe-patch", detail, advice=advice)
+    return dict(document)
+
+
 def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
     """The chosen checks and areas, in capitals; empty where all are meant."""
     if "checks" not in given:
@@ -66,10 +103,19 @@ def report(given: Mapping[str, Given]) -> Path:
     path = given["report"].path if "report" in given else Path.cwd() / DEFAULT_REPORT
     if path.suffix not in REPORT_SUFFIXES:
         raise refuse("--mesh-report", f"{path.name} does not say its format", REPORT_SUFFIXES)
-    _require_writable(path.parent, "--mesh-report")
-    if path.is_dir():
-        raise refuse("--mesh-report", f"{path} is a folder")
+    require_report(path)
     return path
+
+
+def require_report(path: Path) -> None:
+    """Refuse a file for a certificate that could not be written at the end."""
+    option = "--mesh-report"
+    found = _possible(path, option)
+    _require_writable(path.parent, option)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise refuse(option, f"{path} is a folder")
+    if found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        raise refuse(option, f"{path} is no file that could be replaced")
 
 
 def existing_file(given: Mapping[str, Given], name: str) -> Path | None:
@@ -77,6 +123,7 @@ def existing_file(given: Mapping[str, Given], name: str) -> Path | None:
     if name not in given:
         return None
     path = given[name].path
+    _possible(path, f"--mesh-{name}")
     if not (path.is_file() and os.access(path, os.R_OK)):
         raise refuse(f"--mesh-{name}", f"{path} is not a readable file")
     return path
@@ -87,8 +134,9 @@ def new_folder(given: Mapping[str, Given], name: str) -> Path | None:
     if name not in given:
         return None
     path = given[name].path
+    _possible(path, f"--mesh-{name}")
     _require_writable(path.parent, f"--mesh-{name}")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and _is_empty(path)):
         detail = f"{path} exists already and is not an empty folder"
         raise refuse(f"--mesh-{name}", detail, advice="give a new folder")
     return path
@@ -97,5 +145,28 @@ def new_folder(given: Mapping[str, Given], name: str) -> Path | None:
 def _require_writable(folder: Path, option: str) -> None:
     if not folder.is_dir():
         raise refuse(option, f"the folder {folder} does not exist", advice=f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK):
-        raise refuse(option, f"the folder {folder} is not writable")
+    try:
+        # rights alone do not tell of file systems that take no files, as /proc
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = f"the folder {folder} is not writable: {error.strerror}"
+        raise refuse(option, why) from error
+
+
+def _possible(path: Path, option: str) -> os.stat_result | None:
+    """What is at a path, links not followed; None for nothing; refused where nothing can be."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise refuse(option, f"{shown(str(path))} is no possible path: {why}") from error
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return False

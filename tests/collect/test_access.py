@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,8 +45,8 @@ class Server:
 
     def __call__(self, cluster: str, operation: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(operation)
-        body = json.loads(operation["body"] or "{}")
-        if operation["method"] == "GET":
+        body = json.loads(operation.get("body") or "{}")
+        if operation.get("method", "GET") == "GET":
             return _answer(self.status, {"metadata": {"uid": "u"}, "message": "no"})
         if body["kind"] == "SelfSubjectRulesReview":
             return _answer(201, {"status": {"resourceRules": [], "incomplete": True}})
@@ -70,8 +71,7 @@ def test_the_token_is_sent_and_never_recorded() -> None:
 
     facts = probe_access("a", CREDENTIAL, server, 5)
 
-    sent = {operation["headers"]["authorization"] for operation in server.asked}
-    assert sent == {"Bearer secret-token"}
+    assert {operation["bearer"] for operation in server.asked} == {"secret-token"}
     assert "secret-token" not in repr(facts)
     assert "secret-token" not in repr(CREDENTIAL)
 
@@ -90,3 +90,44 @@ def test_a_probe_that_is_gone_is_recorded() -> None:
         raise ObservationError("probe client in a", "is gone")
 
     assert "is gone" in probe_access("a", CREDENTIAL, gone, 5).unprobed
+
+
+def test_a_server_that_must_not_be_verified_gets_no_token() -> None:
+    server = Server()
+    insecure = replace(CREDENTIAL, facts=replace(FACTS, insecure=True, ca_pem=""))
+
+    facts = probe_access("a", insecure, server, 5)
+
+    (operation,) = server.asked
+    assert operation["handshake_only"]
+    assert "bearer" not in operation
+    assert "insecure-skip-tls-verify" in facts.unprobed
+    assert (facts.status, facts.reviews) == (0, ())
+
+
+def test_whether_an_unverified_server_answers_is_known_all_the_same() -> None:
+    insecure = replace(CREDENTIAL, facts=replace(FACTS, insecure=True, ca_pem=""))
+
+    facts = probe_access("a", insecure, lambda *_: {"connect_error": "refused"}, 5)
+
+    assert (facts.connect_error, facts.unprobed) == ("refused", "")
+
+
+def test_roots_that_only_the_probe_lacks_are_no_fault_of_the_server() -> None:
+    no_ca = replace(CREDENTIAL, facts=replace(FACTS, ca_pem=""))
+
+    facts = probe_access("a", no_ca, lambda *_: {"tls_error": "unknown issuer"}, 5)
+
+    assert facts.tls_error == ""
+    assert "has no CA" in facts.unprobed
+    assert "unknown issuer" in facts.unprobed
+
+
+def test_requests_go_where_the_secret_says_with_its_path() -> None:
+    server = Server()
+    url = "https://rancher.example/k8s/clusters/c-1"
+
+    facts = probe_access("a", replace(CREDENTIAL, url=url), server, 5)
+
+    assert {one["url"].startswith(f"{url}/api") for one in server.asked[:1]} == {True}
+    assert facts.server == FACTS.server

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pytest_istio_mc.errors import ObservationError
+from pytest_istio_mc.network_gateways import external_addresses
 from pytest_istio_mc.verdicts import Outcome
 from tests.checks.seeding import endpoint_configs
 from tests.fake_clusters import SYSTEM, FakeMesh, Json
@@ -126,7 +127,44 @@ def test_addresses_of_nodes_are_recorded_only_where_they_lead_to_a_gateway() -> 
 
     [plain], [reached] = first.listed("Node"), second.listed("Node")
     assert "status" not in plain
-    assert reached["status"] == {"addresses": [{"type": "ExternalIP", "address": "203.0.113.21"}]}
+    assert {"type": "ExternalIP", "address": "203.0.113.21"} in reached["status"]["addresses"]
+    assert external_addresses(service, second.listed("Node")) == ("203.0.113.21",)
+
+
+def test_nodes_that_are_not_selected_are_known_not_to_be() -> None:
+    mesh = FakeMesh()
+    service = mesh[2].find("Service", GATEWAY, SYSTEM)
+    service["spec"]["type"], service["status"] = "NodePort", {}
+    service["metadata"]["annotations"] = {"traffic.istio.io/nodeSelector": '{"edge": "yes"}'}
+
+    _, second = mesh.record()
+
+    assert external_addresses(service, second.listed("Node")) == ()
+
+
+def test_labels_of_selected_nodes_are_recorded() -> None:
+    mesh = FakeMesh()
+    node = mesh[2].objects["Node"][0]
+    node["metadata"]["labels"]["edge"] = "yes"
+    node["status"] = {"addresses": [{"type": "ExternalIP", "address": "203.0.113.2"}]}
+    service = mesh[2].find("Service", GATEWAY, SYSTEM)
+    service["spec"]["type"], service["status"] = "NodePort", {}
+    service["metadata"]["annotations"] = {"traffic.istio.io/nodeSelector": '{"edge": "yes"}'}
+
+    _, second = mesh.record()
+
+    assert external_addresses(service, second.listed("Node")) == ("203.0.113.2",)
+
+
+@pytest.mark.parametrize("text", ["networks: [one, two]", "[]x: {", "- one"])
+def test_mesh_networks_that_cannot_be_read_are_recorded_as_such(text: str) -> None:
+    mesh = FakeMesh()
+    mesh[1].find("ConfigMap", "istio", SYSTEM)["data"]["meshNetworks"] = text
+
+    verdict = STATIC["MC-DISCOVERY-002"].judge(mesh.record())
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "meshNetworks cannot be read" in verdict.reason
 
 
 def test_the_pods_of_a_gateway_that_mesh_networks_name_are_recorded() -> None:

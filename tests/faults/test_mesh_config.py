@@ -64,7 +64,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
         kube = api.kube()
         for name in (SYSTEM, "probes"):
             kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        pod = manifests.bare_pod("client-east", "python", annotations={"istio.io/rev": "default"})
+        metadata = {"name": "client-east", "annotations": {"istio.io/rev": "default"}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        pod["spec"] = {"containers": [{"name": "probe", "image": "python"}]}
         kube.apply(pod, namespace="probes")
         yield api
 

@@ -24,6 +24,7 @@ IDENTITY = {
     "ISTIO_MC_VERSION": "v1",
     "ISTIO_MC_ROLE": "server",
 }
+KEY = "key-of-this-run"
 CLIENT_ID = "spiffe://cluster.local/ns/istio-mc-test/sa/client"
 SERVER_ID = "spiffe://cluster.local/ns/istio-mc-test/sa/helloworld"
 
@@ -67,6 +68,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) ->
     home = tmp_path_factory.mktemp("agent")
     (home / program.NAME).write_text(program.program())
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(home), **IDENTITY}
+    environment["ISTIO_MC_KEY"] = KEY
     environment["ISTIO_MC_MESH_CERTIFICATE"] = str(authorities.mesh_certificate)
     return Agent((sys.executable, "-S", "-B", str(home / program.NAME)), environment)
 

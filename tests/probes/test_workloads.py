@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,13 +19,19 @@ from pytest_istio_mc.checks.control_plane.observe import config_in_force, inject
 from pytest_istio_mc.checks.tracing.trace import State
 from pytest_istio_mc.checks.tracing.traces import trace, waits_its_turn
 from pytest_istio_mc.collect import collect
+from pytest_istio_mc.errors import NotInTime, ProvisionError
 from pytest_istio_mc.eventually import Timeouts, eventually
-from pytest_istio_mc.istio_names import EAST_WEST_PORT, INJECTION_LABEL, NETWORKING_API
+from pytest_istio_mc.istio_names import (
+    EAST_WEST_PORT,
+    INJECTION_LABEL,
+    NETWORKING_API,
+    ROOT_CONFIG_MAP,
+)
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.connecting import connected
-from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.mesh import Mesh, Wishes
 from pytest_istio_mc.observations import Ending, Protocol, Request
-from pytest_istio_mc.probes import manifests
+from pytest_istio_mc.probes import manifests, prepared
 from pytest_istio_mc.probes.agent import program
 from pytest_istio_mc.probes.leftovers import leftovers
 from pytest_istio_mc.probes.paths import gateway_addresses, path
@@ -147,7 +153,7 @@ def test_configuration_is_in_force_where_it_is_read(probed: Probed) -> None:
 
 
 def test_the_namespace_of_a_check_is_injected_and_goes(probed: Probed) -> None:
-    with own_namespace(probed.mesh, probed.kubes, "own") as namespace:
+    with own_namespace(probed.mesh, probed.kubes, Timeouts(), "own") as namespace:
         for kube in probed.kubes.values():
             made = kube.read("Namespace", namespace)
             assert made is not None
@@ -161,7 +167,7 @@ def test_the_namespace_of_a_check_is_injected_and_goes(probed: Probed) -> None:
 def test_what_a_dead_run_left_is_told_from_what_still_runs(probed: Probed) -> None:
     kube = probed.kubes["cluster1"]
     name = f"istio-mc-{RUN}-dead"
-    dead = run_namespace(kube, name, RUN)
+    dead = run_namespace(probed.mesh, probed.kubes, "cluster1", name)
     owner = f"{socket.gethostname()}/{2**22 + 1}"
     dead["metadata"]["annotations"][manifests.OWNER_ANNOTATION] = owner
     kube.apply(dead)
@@ -182,28 +188,159 @@ def test_no_hop_of_a_healthy_way_is_broken(probed: Probed) -> None:
             assert {hop.state for hop in found.hops} == {State.GOOD}, found.hops
 
 
-def test_who_is_denied_is_told_by_the_failure_and_then_by_the_policy(probed: Probed) -> None:
+def test_who_is_denied_is_told_by_the_failure(probed: Probed) -> None:
     def nobody_there(requests: Sequence[Request]) -> bool:
         return "cluster2" not in {one.answer.cluster for one in requests if one.answer}
 
     before = probed.record()
-    policy: dict[str, Any] = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"}
-    policy |= {"metadata": {"name": "nobody"}, "spec": {}}
+    everybody = {"action": "DENY", "rules": [{}]}
+    policy = authorization_policy("nobody", everybody)
     with applied(probed.kubes["cluster2"], probed.namespace, policy):
         # open connections are let through until Envoy has drained its old listener
         what = "cluster2 to deny everybody"
         denied = eventually(probed.traffic.reach, nobody_there, within_seconds=60, what=what).value
         by_failure = trace(before, "cluster1", "cluster2", manifests.HTTP, denied)
-        by_policy = trace(probed.record(), "cluster1", "cluster2", manifests.HTTP)
 
     assert by_failure.broken is not None
     assert by_failure.broken.name == "authorisation"
     assert by_failure.broken.seen == "403 RBAC: access denied (no policy)"
-    assert by_policy.broken is not None
-    assert by_policy.broken.name == "authorisation"
-    assert by_policy.broken.seen == f"ALLOW {probed.namespace}/nobody lets nobody in"
-    delete = f"-n {probed.namespace} delete authorizationpolicies.security.istio.io nobody"
-    assert delete in by_policy.remedy
+
+
+def test_a_mesh_that_allows_nobody_makes_an_exception_for_the_probes(probed: Probed) -> None:
+    """https://istio.io/latest/docs/ops/best-practices/security/#use-default-deny-patterns"""
+    everybody = probed.traffic.reach
+    # connections from before the policy of another test was removed may still have it
+    what = "all requests to be answered"
+    eventually(everybody, lambda sent: all(map(answered, sent)), within_seconds=60, what=what)
+    with ExitStack() as stack:
+        for kube in probed.kubes.values():
+            nothing = authorization_policy("allow-nothing", {})
+            stack.enter_context(applied(kube, "istio-system", nothing))
+        mine = f"ALLOW {probed.namespace}/own-clients"
+        theirs = "ALLOW istio-system/allow-nothing"
+
+        def in_force() -> bool:
+            clusters = probed.record().clusters.values()
+            proxies = [one for cluster in clusters for one in cluster.proxies if one.inbound]
+            found = [facts.policies for one in proxies for facts in one.inbound.values()]
+            return bool(found) and all({mine, theirs} <= set(policies) for policies in found)
+
+        eventually(
+            in_force, bool, within_seconds=60, what="both policies in force", every_seconds=2
+        )
+        requests = [one for protocol in Protocol for one in probed.traffic.reach(protocol)]
+        hops = trace(probed.record(), "cluster1", "cluster2", manifests.HTTP).hops
+
+    refused = [one for one in requests if not answered(one)]
+    assert [(one.source, one.protocol.value, one.failure) for one in refused] == []
+    assert {hop.state for hop in hops} == {State.GOOD}, hops
+
+
+def test_strangers_are_answered_by_neither_policy_nor_probe(probed: Probed) -> None:
+    url = f"http://{manifests.SERVICE}.{probed.namespace}:{manifests.HTTP}/"
+    script = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=5).read())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read())
+"""
+    said = {}
+    for pod in probed.mesh.require_probes().pods:
+        if pod.cluster == "cluster1":
+            command = ["python3", "-c", script, url]
+            said[pod.role] = probed.kubes["cluster1"].exec(
+                probed.namespace, pod.name, manifests.CONTAINER, command
+            )
+
+    assert said["client"].startswith("403 b'this probe answers clients of its own run only")
+    assert said["server"].startswith("403 b'RBAC: access denied")
+
+
+def test_a_mesh_that_tells_proxies_of_their_own_namespace_only_tells_probes_of_ours(
+    lab_mesh: LabMesh, probed: Probed
+) -> None:
+    """https://istio.io/latest/docs/reference/config/networking/sidecar/"""
+    own = {"egress": [{"hosts": ["./*", "istio-system/*"]}]}
+    limiting = {"apiVersion": NETWORKING_API, "kind": "Sidecar", "metadata": {"name": "default"}}
+    bare = replace(lab_mesh.mesh, run_id=f"{RUN}-limited")
+    with ExitStack() as stack:
+        for kube in probed.kubes.values():
+            stack.enter_context(applied(kube, "istio-system", {**limiting, "spec": own}))
+        mesh = stack.enter_context(deployed(bare, probed.kubes, Timeouts(), Progress()))
+        traffic = stack.enter_context(open_traffic(mesh, probed.kubes, Timeouts()))
+
+        site = OpenSite(mesh, probed.kubes, traffic)
+        seen, converged = config_in_force(site)
+
+    assert converged is not None, seen
+    assert configuration_source(site.here, (seen, converged)).outcome is Outcome.CONFORMANT
+
+
+def test_prepared_namespaces_serve_a_run_and_keep_what_is_theirs(
+    lab_mesh: LabMesh, probed: Probed
+) -> None:
+    names, kubes = (f"{RUN}-first", f"{RUN}-second"), probed.kubes
+    bare = replace(lab_mesh.mesh, run_id=f"{RUN}-guest", wishes=Wishes(names))
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}}
+    with ExitStack() as stack:
+        for kube in kubes.values():
+            for name in names:
+                metadata = {"name": name, "labels": {INJECTION_LABEL: "enabled"}}
+                kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+                stack.callback(kube.delete, "Namespace", name)
+                kube.apply({**theirs, "data": {"a": "b"}}, namespace=name)
+        with (
+            deployed(bare, kubes, Timeouts(), Progress()) as mesh,
+            open_traffic(mesh, kubes, Timeouts()) as traffic,
+        ):
+            site = OpenSite(mesh, kubes, traffic)
+            verdict = configuration_source(site.here, config_in_force(site))
+            reached = {one.answer.cluster for one in traffic.reach() if one.answer}
+            with pytest.raises(ProvisionError, match=f"is in use .by run {bare.run_id}"):
+                prepared.claim(kubes["cluster1"], names[1], "other")
+        left = {
+            (kind, item["metadata"]["name"])
+            for kube in kubes.values()
+            for name in names
+            for kind in ("Pod", *prepared.KINDS)
+            for item in kube.list(kind, name)
+        }
+
+    assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
+    assert reached == set(CLUSTERS)
+    clusters_own = {"kube-root-ca.crt", "default", ROOT_CONFIG_MAP, "istio-ca-crl"}
+    assert {name for _, name in left} - clusters_own == {"theirs"}
+
+
+def test_pods_that_admission_refuses_say_so_and_which_option_helps(
+    lab_mesh: LabMesh, probed: Probed
+) -> None:
+    """Sidecars of a mesh without Istio's CNI plugin are not within the restricted standard."""
+    enforced = {"namespace": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    bare = replace(lab_mesh.mesh, run_id=f"{RUN}-strict", wishes=Wishes(patch=enforced))
+    soon = replace(Timeouts(), workload_ready=5.0)
+
+    with (
+        pytest.raises(NotInTime, match="violates PodSecurity") as refused,
+        deployed(bare, probed.kubes, soon, Progress()),
+    ):
+        pytest.fail("the pods were taken")
+
+    assert "the cluster's admission refuses it" in str(refused.value)
+    assert "--mesh-probe-patch" in refused.value.advice
+    # only the sidecar's part is what is refused
+    assert "istio-init" in refused.value.detail
+    assert 'container "probe"' not in refused.value.detail
+
+
+def answered(request: Request) -> bool:
+    return request.succeeded
+
+
+def authorization_policy(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    policy = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"}
+    return {**policy, "metadata": {"name": name}, "spec": dict(spec)}
 
 
 def test_farther_instances_wait_their_turn_where_locality_decides(probed: Probed) -> None:

@@ -133,9 +133,11 @@ class SeededMesh:
         """The tools of Istio and Kubernetes on the PATH, the lab's kubeconfig by default."""
         tools = toolchain.cached()
         assert tools is not None
-        ours = ("MESH_", "PYTEST_", "COV_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return kept | {"PATH": f"{tools.bin}:{kept['PATH']}", "KUBECONFIG": self.spec.kubeconfig}
+        unwanted = ("MESH_", "PYTEST_", "COV_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+        ours = Path(sys.executable).parent  # istio-mc
+        path = f"{tools.bin}:{ours}:{kept['PATH']}"
+        return kept | {"PATH": path, "KUBECONFIG": self.spec.kubeconfig}
 
 
 def record(snapshot: Path, folder: Path) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ...istio_names import MULTI_CLUSTER_LABEL, REMOTE_SECRET_PREFIX, REMOTE_SECRETS
-from ...recorded import AccessFacts, SecretFacts
+from ...istio_names import (
+    MULTI_CLUSTER_LABEL,
+    REMOTE_CLUSTER_ANNOTATION,
+    REMOTE_SECRET_PREFIX,
+    REMOTE_SECRETS,
+)
+from ...recorded import AccessFacts, KubeconfigFacts, SecretFacts
 from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -47,14 +52,15 @@ def _unusable_secret(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     create = Commands(snapshot).create_remote_secret(link.holder, link.target)
     for item in found:
         what = f"the kubeconfig for {link.target} in secret {item.secret.name} of {link.holder}"
-        problem, auth = item.kubeconfig.problem, item.kubeconfig.auth
+        problem = item.kubeconfig.problem
+        refused = _refused(snapshot, link, item.kubeconfig)
         if problem:
             summary, expected = f"{what} {problem}", "a kubeconfig"
             yield Finding(summary, link.scope, expected, problem, create, "rs-malformed")
-        elif auth in ("exec", "auth-provider", "file") and not _allows_insecure(snapshot, link):
-            summary = f"{what} authenticates by {auth}, which istiod refuses"
+        elif refused:
+            summary = f"{what} authenticates by {', '.join(refused)}, which istiod refuses"
             expected = "a bearer token or an embedded client certificate"
-            yield Finding(summary, link.scope, expected, auth, create, "rs-exec-auth")
+            yield Finding(summary, link.scope, expected, ", ".join(refused), create, "rs-exec-auth")
     if not found:
         yield _absent_secret(snapshot, link, create)
 
@@ -67,7 +73,7 @@ def _absent_secret(snapshot: Snapshot, link: Link, create: str) -> Finding:
     commands, namespace = Commands(snapshot), snapshot.spec.istio_namespace
     holder, target = link.holder, link.target
     every = snapshot.clusters[holder].all_secrets()
-    keyed = [secret for secret in every if target in secret.kubeconfigs]
+    keyed = [secret for secret in every if _is_for(secret, target)]
 
     def finding(summary: str, seen: str, remedy: str, fault: str) -> Finding:
         expected = (
@@ -122,6 +128,17 @@ def _absent_secret(snapshot: Snapshot, link: Link, create: str) -> Finding:
     return finding(summary, ", ".join(others) or "none", create, "rs-missing")
 
 
+def _is_for(secret: SecretFacts, target: str) -> bool:
+    """Whether a Secret is for that cluster: by its key, else by its metadata.
+
+    istioctl names the cluster in the annotation and in the name.
+    """
+    if secret.keys or secret.kubeconfigs:
+        return target in secret.kubeconfigs
+    named = secret.annotations.get(REMOTE_CLUSTER_ANNOTATION)
+    return target == named or secret.name == f"{REMOTE_SECRET_PREFIX}{target}"
+
+
 def _label_of(secret: SecretFacts) -> str | None:
     return secret.labels.get(MULTI_CLUSTER_LABEL)
 
@@ -132,9 +149,22 @@ def _leads_to(snapshot: Snapshot, link: Link) -> AccessFacts | None:
     return next((access for access in used if access.cluster_uid == uid), None)
 
 
-def _allows_insecure(snapshot: Snapshot, link: Link) -> bool:
+_OPTIONS = {"exec": ("exec",), "auth-provider": ("auth-provider",), "file": ("tokenFile",)}
+"""What snapshots stand for that tell of a kubeconfig only how it authenticates."""
+
+
+def _refused(snapshot: Snapshot, link: Link, kubeconfig: KubeconfigFacts) -> tuple[str, ...]:
+    """What of a kubeconfig istiod takes only if told to, and some replica is not.
+
+    It is told by name: ``exec`` does not allow ``tokenFile``.
+    """
+    options = kubeconfig.options or _OPTIONS.get(kubeconfig.auth, ())
     variable = "PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS"
-    return any(one.environment.get(variable) for one in snapshot.clusters[link.plane].istiods)
+    allowed = [
+        one.environment.get(variable, "").split(",")
+        for one in snapshot.clusters[link.plane].istiods
+    ]
+    return tuple(one for one in options if not (allowed and all(one in names for names in allowed)))
 
 
 @check(

@@ -151,7 +151,19 @@ def _unverified(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     if access is None:
         return
     what = f"access from {link.holder} to {link.target}"
-    if untried := access.unprobed or access.connect_error:
+    if any(item.kubeconfig.insecure for item in held(snapshot, link)):
+        yield Finding(
+            f"the remote secret for {link.target} in {link.holder} has istiod verify nothing: "
+            "whoever answers in the API server's place is given the token",
+            link.scope,
+            "the CA of the API server (certificate-authority-data)",
+            "insecure-skip-tls-verify: true",
+            Commands(snapshot).create_remote_secret(link.holder, link.target),
+            "rs-insecure",
+            # istiod works with it
+            latent=True,
+        )
+    elif untried := access.unprobed or access.connect_error:
         yield Gap(f"{what} was not tried: {untried}")
     elif is_verification(access.tls_error):
         yield Finding(

@@ -12,7 +12,7 @@ from ...eventually import eventually
 from ...faults import Faults
 from ...istio_names import SERVICE_LABEL
 from ...observations import Request
-from ...probes import manifests
+from ...probes import manifests, objects
 from ...probes.flows import Running, flowing
 from ...probes.load import Pulse
 from ...probes.traffic import Traffic
@@ -223,7 +223,7 @@ def _meanwhile(
             for cluster in spec.served_by(plane)
         )
         pushes.append(Push(config, traffic.host(service), time.time(), sources))
-        site.kubes()[config].apply(pin(service), namespace=namespace)
+        objects.apply(traffic.mesh, site.kubes()[config], namespace, pin(service))
         running.note(f"a route is pushed in {config}")
     for push in pushes:
         others = [source for source in push.sources if source != lost]
@@ -271,7 +271,7 @@ def _add_endpoint(traffic: Traffic, kube: Kube, services: Services, lost: str) -
     """Add an endpoint to the late service in the lost cluster; when that was."""
     namespace, pod = traffic.probes.namespace, traffic.probes.servers(lost)[0]
     endpoint = late_endpoint(services.late, pod, namespace)
-    kube.apply(endpoint, namespace=namespace)
+    objects.apply(traffic.mesh, kube, namespace, endpoint)
     return time.time()
 
 

@@ -94,23 +94,36 @@ def installed(site: Site, lost: str, config_clusters: list[str]) -> Iterator[Ser
 
     def install(cluster: str) -> None:
         _serve_mortally(traffic, kubes[cluster], cluster, mortal=cluster == lost)
-        kubes[cluster].apply(*_objects(traffic.mesh, services, lost, cluster), namespace=namespace)
+        objects.apply(
+            traffic.mesh,
+            kubes[cluster],
+            namespace,
+            *_objects(traffic.mesh, services, lost, cluster),
+        )
         if cluster in spec.config_clusters:
-            kubes[cluster].apply(*_rules(spec, services), namespace=namespace)
+            objects.apply(traffic.mesh, kubes[cluster], namespace, *_rules(spec, services))
 
     def remove(cluster: str) -> None:
         for name in services.names:
-            kubes[cluster].delete("Service", name, namespace)
+            objects.remove(traffic.mesh, kubes[cluster], namespace, "Service", name)
             if cluster in spec.config_clusters:
-                kubes[cluster].delete("DestinationRule.networking.istio.io", name, namespace)
+                objects.remove(
+                    traffic.mesh,
+                    kubes[cluster],
+                    namespace,
+                    "DestinationRule.networking.istio.io",
+                    name,
+                )
         for name in services.pushed.values() if cluster in spec.config_clusters else ():
-            kubes[cluster].delete("VirtualService.networking.istio.io", name, namespace)
-        kubes[cluster].delete("EndpointSlice", services.late, namespace)
+            objects.remove(
+                traffic.mesh, kubes[cluster], namespace, "VirtualService.networking.istio.io", name
+            )
+        objects.remove(traffic.mesh, kubes[cluster], namespace, "EndpointSlice", services.late)
 
     def eject(cluster: str) -> None:
         policy = {"outlierDetection": _OUTLIERS, **objects.ANYWHERE}
         rule = objects.destination_rule(spec, services.dying, policy=policy)
-        kubes[cluster].apply(rule, namespace=namespace)
+        objects.apply(traffic.mesh, kubes[cluster], namespace, rule)
 
     try:
         for_each(install, clusters)
@@ -137,7 +150,9 @@ def connections_spread(site: Site) -> Iterator[None]:
         yield
         return
     rule = objects.destination_rule(spec, service, policy={})
-    with objects.present(kubes, namespace, objects.everywhere(traffic.mesh, [], [rule])):
+    with objects.present(
+        traffic.mesh, kubes, namespace, objects.everywhere(traffic.mesh, [], [rule])
+    ):
         _wait_in_force(traffic, kubes, service, "max_requests_per_connection")
         yield
 
@@ -163,19 +178,27 @@ def only_in(site: Site, network: str) -> Iterator[tuple[str, str]]:
     def install(cluster: str) -> None:
         app = traffic.probes.service if cluster in inside else _NOBODY
         services = [manifests.extra_service(name, app) for name in (plain, retried)]
-        kubes[cluster].apply(*services, namespace=namespace)
+        objects.apply(traffic.mesh, kubes[cluster], namespace, *services)
         if cluster in spec.config_clusters:
             http = {
                 "route": [{"destination": {"host": retried}}],
                 "retries": {"attempts": 5, "retryOn": RETRY_ON},
             }
-            kubes[cluster].apply(objects.virtual_service(retried, [http]), namespace=namespace)
+            objects.apply(
+                traffic.mesh, kubes[cluster], namespace, objects.virtual_service(retried, [http])
+            )
 
     def remove(cluster: str) -> None:
         for name in (plain, retried):
-            kubes[cluster].delete("Service", name, namespace)
+            objects.remove(traffic.mesh, kubes[cluster], namespace, "Service", name)
         if cluster in spec.config_clusters:
-            kubes[cluster].delete("VirtualService.networking.istio.io", retried, namespace)
+            objects.remove(
+                traffic.mesh,
+                kubes[cluster],
+                namespace,
+                "VirtualService.networking.istio.io",
+                retried,
+            )
 
     def ask(cell: tuple[str, str]) -> tuple[Request, ...]:
         source, name = cell

@@ -108,9 +108,9 @@ def _made_services(traffic: Traffic, kubes: Mapping[str, Kube]) -> Iterator[dict
     for cluster in elsewhere:
         elsewhere[cluster] += objects.leading_to(inside, probes.servers(cluster), probes.namespace)
     with (
-        workloads.own_namespace(mesh, kubes, objects.unique("local")) as namespace,
-        objects.present(kubes, probes.namespace, made),
-        objects.present(kubes, namespace, elsewhere),
+        workloads.own_namespace(mesh, kubes, traffic.timeouts, "local") as namespace,
+        objects.present(mesh, kubes, probes.namespace, made),
+        objects.present(mesh, kubes, namespace, elsewhere),
     ):
         found = {
             case: _Service(traffic.host(name), traffic.full_name(any_cluster, name))
@@ -253,9 +253,9 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
         )
 
     with (
-        objects.present(kubes, KUBE_SYSTEM, made),
-        objects.present(kubes, probes.namespace, rule),
-        objects.present(kubes, probes.namespace, made),
+        objects.present(mesh, kubes, KUBE_SYSTEM, made),
+        objects.present(mesh, kubes, probes.namespace, rule),
+        objects.present(mesh, kubes, probes.namespace, made),
     ):
         try:
             eventually(

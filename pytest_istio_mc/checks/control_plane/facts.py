@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ...spec import MeshSpec
 
+INJECTOR = "sidecar-injector.istio.io"
+"""At the end of the names of the webhooks that inject sidecars, which refusals name."""
+
 
 @dataclass(frozen=True)
 class Injection:

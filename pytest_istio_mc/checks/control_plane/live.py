@@ -10,7 +10,7 @@ from ..catalogue import check
 from ..judging import Found, Gap, verdict_from
 from ..remedies import Commands
 from ..site import Here
-from .facts import ConfigInForce, Injection, read_for
+from .facts import INJECTOR, ConfigInForce, Injection, read_for
 from .observe import config_in_force, injections, revisions
 
 
@@ -50,6 +50,13 @@ def _injected(
     webhooks = commands.kubectl(
         name, "get mutatingwebhookconfigurations -l app=sidecar-injector -o yaml"
     )
+    if seen.error and INJECTOR not in seen.error:
+        yield Gap(
+            f"{name}: a pod for a dry run could not be created because the cluster's admission "
+            f"refuses it, not the injection ({seen.error}); give pods what it demands with "
+            "--mesh-probe-patch=FILE"
+        )
+        return
     if seen.error:
         yield Finding(
             f"{name}: pods are refused: {seen.error}",

@@ -9,7 +9,8 @@ from ...errors import KubeError, MeshError, NotInTime, ObservationError
 from ...eventually import awaited, eventually
 from ...istio_names import ISTIOD_PODS, NETWORK_LABEL, NETWORKING_API, REVISION_LABEL
 from ...observations import Ending, Request
-from ...probes import manifests, workloads
+from ...probes import manifests, objects, workloads
+from ...probes.causes import refused_by_admission
 from ...probes.traffic import Traffic
 from ...together import for_each
 from ..site import Site
@@ -36,15 +37,12 @@ def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None
     """
     traffic, kubes = site.traffic(), site.kubes()
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
-    with workloads.own_namespace(traffic.mesh, kubes, "config") as namespace:
-
-        def install(cluster: str) -> None:
-            services = [_service(other) for other in clusters]
-            host = traffic.full_name(cluster, f"config-{cluster}", namespace)
-            kubes[cluster].apply(*services, _route(cluster, host), namespace=namespace)
-
-        for_each(install, clusters)
-        return _in_place(traffic, namespace)
+    with workloads.own_namespace(traffic.mesh, kubes, traffic.timeouts, "config") as namespace:
+        services = [_service(cluster) for cluster in clusters]
+        hosts = {one: traffic.full_name(one, f"config-{one}", namespace) for one in clusters}
+        made = {cluster: [*services, _route(cluster, hosts[cluster])] for cluster in clusters}
+        with objects.present(traffic.mesh, kubes, namespace, made):
+            return _in_place(traffic, namespace)
 
 
 def _in_place(traffic: Traffic, namespace: str) -> tuple[tuple[ConfigInForce, ...], float | None]:
@@ -117,19 +115,21 @@ def injections(site: Site) -> tuple[Injection, ...]:
     Concepts, "Dry-run").
     """
     mesh, kubes = site.here.mesh, site.kubes()
-    namespace, image = mesh.require_probes().namespace, mesh.require_probes().image
-    asked = {
-        "admitted": {"app": "admitted"},
-        "opted-out": {"app": "admitted", "sidecar.istio.io/inject": "false"},
-    }
+    namespace = mesh.require_probes().namespace
+    asked = {"admitted": {}, "opted-out": {"sidecar.istio.io/inject": "false"}}
 
     def observe(cluster: str) -> list[Injection]:
         kube = kubes[cluster]
+        client = kube.read("Deployment", manifests.CLIENT, namespace)
+        if client is None:
+            thing = f'cluster "{cluster}": Deployment {manifests.CLIENT} in {namespace}'
+            raise ObservationError(thing, "is not there", "a pod like its pods is to be admitted")
         found = [
-            _admitted(kube, cluster, namespace, manifests.bare_pod(way, image, labels=labels))
+            _admitted(kube, cluster, namespace, manifests.dry_run_pod(way, client, labels))
             for way, labels in asked.items()
         ]
-        running = kube.list("Pod", namespace, labels=manifests.ROLE_LABEL)
+        ours = f"{manifests.RUN_LABEL}={mesh.run_id}"
+        running = kube.list("Pod", namespace, labels=ours)
         return found + [_injection(cluster, "running", pod) for pod in running]
 
     found = for_each(observe, [cluster.name for cluster in mesh.spec.data_planes])
@@ -153,12 +153,11 @@ def _admitted(kube: Kube, cluster: str, namespace: str, pod: manifests.Manifest)
     """What becomes of a pod in a dry run; its name is its ``way``."""
     way = pod["metadata"]["name"]
     pod["metadata"]["namespace"] = namespace
-    pod["spec"]["serviceAccountName"] = manifests.CLIENT
     try:
         return _injection(cluster, way, kube.create(pod, dry_run=True))
     except KubeError as error:
-        # we may not ask; a refusing webhook says 500 (or 400 with its own reason)
-        if error.status in (0, 401, 403):
+        # we may not ask; admission that refuses says 400, 403 or 500, with its own reason
+        if error.status in (0, 401, 403) and not refused_by_admission(error.detail):
             raise
         return Injection(cluster, way, way, error=error.detail)
     except MeshError as error:

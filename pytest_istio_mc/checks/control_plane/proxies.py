@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from ...dates import parsed_moment
 from ...istio_names import ISTIOD_PODS
 from ...recorded import IstiodFacts, ProxyFacts
 from ...snapshot import ClusterSnapshot, Snapshot, labels_of, name_of, namespace_of
@@ -115,11 +116,8 @@ def _rejected_by(
 def _is_stale(snapshot: Snapshot, resource: Mapping[str, Any]) -> bool:
     if not resource.get("sent") or resource["sent"] == resource.get("acked"):
         return False
-    try:
-        sent = datetime.fromisoformat(str(resource.get("sentTime", "")))
-    except ValueError:
-        return False
-    return snapshot.moment - sent > STALE
+    sent = parsed_moment(resource.get("sentTime", ""))
+    return sent is not None and snapshot.moment - sent > STALE
 
 
 def _rejection(

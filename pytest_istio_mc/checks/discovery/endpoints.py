@@ -322,8 +322,8 @@ def _gateway_view(view: _View, instances: Mapping[str, tuple[Instance, ...]]) ->
         leads = ", ".join(f"{one.address}:{one.port}" for one in foreign)
         setting = "ISTIO_META_REQUESTED_NETWORK_VIEW"
         outside = f"outside its network {cluster.network}"
-        own = next((key for key in ("istio", "app") if proxy.labels.get(key)), "")
-        label = f"{own}={proxy.labels[own]}" if own else "istio=eastwestgateway"
+        key = next((one for one in ("istio", "app") if proxy.labels.get(one)), "")
+        label = f"{key}={proxy.labels[key]}" if key else "istio=eastwestgateway"
         correct = f"set env deployment -l {label} {setting}={cluster.network}"
         gateway = f"the east-west gateway {proxy.pod} of {cluster.name}"
         yield Finding(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ...eventually import awaited, eventually
 from ...mesh import ProbePod
 from ...observations import Protocol, Request
-from ...probes import manifests
+from ...probes import manifests, objects
 from ...probes.traffic import Traffic
 from ...together import for_each
 from ..site import Site
@@ -63,7 +63,7 @@ def headless_calls(site: Site) -> tuple[tuple[HeadlessName, ...], float | None]:
 
     def install(cluster: str) -> None:
         service = manifests.headless_service(SERVICE, probes.service)
-        kubes[cluster].apply(service, namespace=probes.namespace)
+        objects.apply(traffic.mesh, kubes[cluster], probes.namespace, service)
         eventually(
             lambda: has_endpoints(kubes[cluster], SERVICE, probes.namespace),
             bool,
@@ -137,7 +137,7 @@ def services_elsewhere(site: Site) -> tuple[tuple[Elsewhere, ...], float | None]
 
     def install(cluster: str) -> None:
         service = manifests.extra_service(services[cluster], probes.service)
-        kubes[cluster].apply(service, namespace=probes.namespace)
+        objects.apply(traffic.mesh, kubes[cluster], probes.namespace, service)
 
     def ask(pair: tuple[str, str]) -> Elsewhere:
         source, target = pair
@@ -168,9 +168,10 @@ def _gone_at_the_end(
     try:
         yield
     finally:
+        mesh, namespace = traffic.mesh, traffic.probes.namespace
         for_each(
-            lambda cluster: kubes[cluster].delete(
-                "Service", services[cluster], traffic.probes.namespace
+            lambda cluster: objects.remove(
+                mesh, kubes[cluster], namespace, "Service", services[cluster]
             ),
             services,
         )

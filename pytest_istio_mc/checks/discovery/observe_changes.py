@@ -127,7 +127,8 @@ class _Services:
         def apply(cluster: str) -> None:
             app = apps.get(cluster, _NOBODY)
             made = (manifests.extra_service(self._name(target), app) for target in self._clusters)
-            self._kubes[cluster].apply(*made, namespace=self._probes.namespace)
+            namespace = self._probes.namespace
+            objects.apply(self._traffic.mesh, self._kubes[cluster], namespace, *made)
 
         for_each(apply, self._clusters)
 
@@ -149,7 +150,8 @@ class _Services:
         def remove(cluster: str) -> None:
             for target in self._clusters:
                 name, namespace = self._name(target), self._probes.namespace
-                self._kubes[cluster].delete("Service", name, namespace)
+                mesh, kube = self._traffic.mesh, self._kubes[cluster]
+                objects.remove(mesh, kube, namespace, "Service", name)
 
         for_each(remove, self._clusters)
 
@@ -309,7 +311,8 @@ class _Services:
 @contextmanager
 def _services(site: Site, prefix: str, apps: Mapping[str, str]) -> Iterator[_Services]:
     services = _Services(site, prefix)
-    with objects.present(site.kubes(), site.traffic().probes.namespace, services.rules()):
+    mesh, kubes = site.here.mesh, site.kubes()
+    with objects.present(mesh, kubes, mesh.require_probes().namespace, services.rules()):
         try:
             services.apply(apps)
             yield services

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ObservationError
-from ...istio_names import GATEWAY_NAME_LABEL, NETWORK_LABEL, REMOTE_GATEWAY_CLASS
+from ...istio_names import (
+    GATEWAY_NAME_LABEL,
+    NETWORK_LABEL,
+    REMOTE_GATEWAY_CLASS,
+    SERVICE_LABEL,
+)
 from ...network_gateways import (
     GATEWAY_API,
     MeshNetwork,
@@ -213,42 +218,48 @@ def peers_port(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> int
 
 def opening(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> list[Server]:
     """The servers that open the peers' port of a gateway's pods."""
-    pods = gateway_pods(snapshot.clusters[cluster.name], service)
+    found = snapshot.clusters[cluster.name]
     labels = dict(service["spec"].get("selector") or {})
-    for pod in pods:
+    for pod in gateway_pods(found, service):
         labels |= labels_of(pod)
-    port = peers_port(snapshot, cluster, service)
+    port, targets = peers_port(snapshot, cluster, service), pod_ports(found, service)
     return [
         server
         for server in servers(config_of(snapshot, cluster))
-        if server.selector.items() <= labels.items() and opens(server, service, port, pods)
+        if server.selector.items() <= labels.items() and opens(server, service, port, targets)
     ]
 
 
-def opens(server: Server, service: Object, port: int, pods: Sequence[Object]) -> bool:
+def opens(server: Server, service: Object, port: int, targets: Mapping[str, int]) -> bool:
     """Whether a server opens ``port`` of the Service, or what that leads to.
 
     Istio takes a server's port for the Service's where this has it, else for the pods' own.
     """
     offered = {entry.get("port") for entry in service["spec"].get("ports") or ()}
-    number = server.port if server.port not in offered else listening(service, server.port, pods)
-    return number == listening(service, port, pods)
+    number = server.port if server.port not in offered else listening(service, server.port, targets)
+    return number == listening(service, port, targets)
 
 
-def listening(service: Object, port: int, pods: Sequence[Object]) -> int:
-    """The pods' port to which a port of the Service leads; mostly the same."""
+def listening(service: Object, port: int, targets: Mapping[str, int]) -> int:
+    """The pods' port to which a port of the Service leads; mostly the same.
+
+    ``targets`` are those of ports that lead to one by its name, see :func:`pod_ports`.
+    """
     entries = service["spec"].get("ports") or ()
-    target = next((one.get("targetPort") for one in entries if one.get("port") == port), None)
-    if isinstance(target, int):
-        return target
-    named = (
-        int(one["containerPort"])
-        for pod in pods
-        for container in pod["spec"].get("containers") or ()
-        for one in container.get("ports") or ()
-        if target and one.get("name") == target
-    )
-    return next(named, port)
+    entry: Object = next((one for one in entries if one.get("port") == port), {})
+    target = entry.get("targetPort", port)
+    return target if isinstance(target, int) else targets.get(str(entry.get("name", "")), port)
+
+
+def pod_ports(cluster: ClusterSnapshot, service: Object) -> dict[str, int]:
+    """The pods' ports to which a Service leads, by the names of its own."""
+    return {
+        str(port.get("name") or ""): int(port["port"])
+        for item in cluster.listed("EndpointSlice", namespace_of(service))
+        if labels_of(item).get(SERVICE_LABEL) == name_of(service)
+        for port in item["ports"]
+        if port.get("port")
+    }
 
 
 def gateway_pods(cluster: ClusterSnapshot, service: Object) -> tuple[Object, ...]:

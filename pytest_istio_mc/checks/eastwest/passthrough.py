@@ -27,6 +27,7 @@ from .gateways import (
     opening,
     opens,
     peers_port,
+    pod_ports,
     servers,
 )
 
@@ -41,8 +42,9 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
     """What is wrong with the Gateway objects of one east-west gateway; None where nothing is."""
     config, commands = config_of(snapshot, cluster), Commands(snapshot)
     gateway = f"the east-west gateway of {cluster.name}"
-    port, pods = peers_port(snapshot, cluster, service), _pods_of(snapshot, cluster, service)
-    on_port = [server for server in servers(config) if opens(server, service, port, pods)]
+    targets = pod_ports(snapshot.clusters[cluster.name], service)
+    port = peers_port(snapshot, cluster, service)
+    on_port = [server for server in servers(config) if opens(server, service, port, targets)]
     selecting = opening(snapshot, cluster, service)
     domain = cluster_domain(snapshot, snapshot.spec.control_plane_of(cluster.name))
     hosts_of_mesh = mesh_pattern(domain)
@@ -51,7 +53,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
         return Finding(summary, (cluster.name,), expected, seen, remedy, fault)
 
     if not on_port:
-        manifest = _manifest(service, listening(service, port, pods), hosts_of_mesh)
+        manifest = _manifest(service, listening(service, port, targets), hosts_of_mesh)
         return finding(
             "ew-passthrough-missing",
             f"no Gateway opens {port} on {gateway}: its services are not exposed",
@@ -67,7 +69,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
         ]
         first = next((one for one in on_port if one not in taken), None)
         if first is None:
-            manifest = _manifest(service, listening(service, port, pods), hosts_of_mesh)
+            manifest = _manifest(service, listening(service, port, targets), hosts_of_mesh)
             return finding(
                 "ew-passthrough-missing",
                 f"no Gateway opens {port} on {gateway}: its services are not exposed",
@@ -132,10 +134,6 @@ def mesh_pattern(domain: str) -> str:
     return "*.local" if domain.endswith(".local") else f"*.svc.{domain}"
 
 
-def _pods_of(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> tuple[Object, ...]:
-    return gateway_pods(snapshot.clusters[cluster.name], service)
-
-
 def _selects_another(
     snapshot: Snapshot, config: ClusterSnapshot, service: Object, server: Server
 ) -> bool:
@@ -180,8 +178,10 @@ def duplicate_gateways(config: ClusterSnapshot) -> list[Object]:
         for server in item["spec"].get("servers") or ():
             for host in server.get("hosts") or ():
                 key = (selector, (server.get("port") or {}).get("number"), host.rpartition("/")[2])
-                if item not in seen.setdefault(key, []):
-                    seen[key].append(item)
+                same = seen.setdefault(key, [])
+                # one Gateway's servers come one after the other
+                if not same or same[-1] is not item:
+                    same.append(item)
     groups = sorted(seen.values(), key=len)
     if not groups or len(groups[-1]) < 2:
         return []
@@ -194,9 +194,10 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
     It needs an SNI chain for the probe service if there is one.
     """
     probes, commands = snapshot.probes, Commands(snapshot)
-    pods, plane = _pods_of(snapshot, cluster, service), snapshot.spec.control_plane_of(cluster.name)
-    port = listening(service, peers_port(snapshot, cluster, service), pods)
-    proxies = gateway_proxies(snapshot.clusters[cluster.name], service)
+    found, plane = snapshot.clusters[cluster.name], snapshot.spec.control_plane_of(cluster.name)
+    pods, proxies = gateway_pods(found, service), gateway_proxies(found, service)
+    port = peers_port(snapshot, cluster, service)
+    port = listening(service, port, pod_ports(found, service))
     if pods and not proxies:
         yield Gap(f"no Envoy of the gateway {name_of(service)} of {cluster.name} was recorded")
     for proxy in proxies:

@@ -11,7 +11,7 @@ from ...istio_names import (
     GATEWAY_PORT_LABEL,
     INJECTION_LABEL,
     NETWORK_LABEL,
-    NODE_SELECTOR,
+    NODE_SELECTOR_ANNOTATION,
     SERVICE_LABEL,
 )
 from ...network_gateways import external_addresses, has_node_addresses, is_for_ambient_only
@@ -139,13 +139,13 @@ def _lacking(
     if addresses == () and kind == "NodePort":
         annotated = has_node_addresses(service)
         seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
-        annotate = f"annotate service {name} {NODE_SELECTOR}='{{}}'"
+        annotate = f"annotate service {name} {NODE_SELECTOR_ANNOTATION}='{{}}'"
         show = "get nodes --show-labels -o wide"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
-            expected=f"the annotation {NODE_SELECTOR}, which selects nodes with an ExternalIP, "
-            "or a LoadBalancer",
+            expected=f"the annotation {NODE_SELECTOR_ANNOTATION}, which selects nodes with an "
+            "ExternalIP, or a LoadBalancer",
             seen=seen if annotated else "type NodePort, no annotation",
             remedy=Commands(snapshot).kubectl(cluster.name, show)
             if annotated

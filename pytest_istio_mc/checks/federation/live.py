@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from ...observations import Plaintext, TlsHandshake, Trial
 from ...spec import Feature
@@ -57,7 +56,9 @@ def _imported(here: Here, call: Imported) -> Iterator[Found]:
     mesh, commands = here.mesh, Commands(here.snapshot)
     probes, request, scope = mesh.require_probes(), call.request, (call.source, call.target)
     if not call.addresses:
-        capture = commands.set_mesh_config(call.source, _capture_dns)
+        capture = commands.set_mesh_config(
+            call.source, '--set=defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE="true"'
+        )
         yield Finding(
             f"{call.source}: {call.host} has no address, although a ServiceEntry declares it",
             (call.source,),
@@ -108,12 +109,6 @@ def _imported(here: Here, call: Imported) -> Iterator[Found]:
                 ),
                 fault="fed-identity-wrong",
             )
-
-
-def _capture_dns(mesh_config: dict[str, Any]) -> None:
-    """Let sidecars resolve names."""
-    defaults = mesh_config.setdefault("defaultConfig", {})
-    defaults.setdefault("proxyMetadata", {})["ISTIO_META_DNS_CAPTURE"] = "true"
 
 
 @federation(

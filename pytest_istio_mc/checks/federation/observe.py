@@ -11,7 +11,6 @@ from ...observations import Path, Plaintext, TlsHandshake, Trial
 from ...probes import manifests, objects, workloads
 from ...probes.paths import path
 from ...probes.traffic import Traffic
-from ...together import for_each
 from ..site import Site
 from .facts import Imported
 
@@ -47,14 +46,13 @@ def imported_calls(site: Site) -> tuple[tuple[Imported, ...], float | None]:
         # the name may have come to be known between the two questions
         return all(call.addresses and call.request.succeeded for call in calls)
 
-    with workloads.own_namespace(mesh, kubes, "imports") as namespace:
-
-        def install(source: str) -> None:
-            for way in ways:
-                if way.source == source:
-                    kubes[source].apply(*_import(traffic, way), namespace=namespace)
-
-        for_each(install, [cluster.name for cluster in mesh.spec.data_planes])
+    made: dict[str, list[manifests.Manifest]] = {}
+    for way in ways:
+        made.setdefault(way.source, []).extend(_import(traffic, way))
+    with (
+        workloads.own_namespace(mesh, kubes, traffic.timeouts, "imports") as namespace,
+        objects.present(mesh, kubes, namespace, made),
+    ):
         within, what = traffic.timeouts.config_propagation, "answers across meshes"
         return awaited(observe, all_answered, within_seconds=within, what=what)
 
@@ -96,7 +94,7 @@ def not_exported(site: Site) -> tuple[Trial, ...]:
         manifests.extra_service(KEPT, service, keep),
     ]
     made = {cluster.name: services for cluster in mesh.spec.data_planes}
-    with objects.present(site.kubes(), traffic.probes.namespace, made):
+    with objects.present(mesh, site.kubes(), traffic.probes.namespace, made):
         return tuple(traffic.from_each(ways, attempt))
 
 

@@ -37,8 +37,8 @@ def own_service(
     service = manifests.extra_service(name, probes.service)
     # the rule first, so that no proxy learns of the service without it
     with (
-        objects.present(kubes, probes.namespace, objects.everywhere(mesh, [], [rule])),
-        objects.present(kubes, probes.namespace, objects.everywhere(mesh, [service], [])),
+        objects.present(mesh, kubes, probes.namespace, objects.everywhere(mesh, [], [rule])),
+        objects.present(mesh, kubes, probes.namespace, objects.everywhere(mesh, [service], [])),
     ):
         yield OwnService(traffic, kubes, source, name, _detour(traffic, source))
 

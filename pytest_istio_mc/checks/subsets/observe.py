@@ -29,7 +29,7 @@ def pinned(site: Site) -> Stage:
     wanted = _pins(traffic, name)
     size = sample_size(len(names), MISS_PROBABILITY / len(wanted))
     made = _everywhere(traffic, name, _by_header(name, names))
-    with objects.present(site.kubes(), traffic.probes.namespace, made):
+    with objects.present(traffic.mesh, site.kubes(), traffic.probes.namespace, made):
         return settled(traffic, PINNED, wanted, size, headers=_pin_headers(names))
 
 
@@ -58,7 +58,7 @@ def by_source(site: Site) -> Stage:
         for cluster, manifest in _everywhere(traffic, name, routes).items():
             made.setdefault(cluster, []).extend(manifest)
     size = sample_size(len(names), MISS_PROBABILITY / len(wanted))
-    with objects.present(site.kubes(), traffic.probes.namespace, made):
+    with objects.present(traffic.mesh, site.kubes(), traffic.probes.namespace, made):
         ready = _ready(traffic, *services.values())
         return _judged(traffic, OWN, ready, wanted, size)
 
@@ -94,7 +94,7 @@ def mixed(site: Site) -> Stage:
     for cluster in versions.keys() & made.keys():
         made[cluster].insert(0, _both_roles(name, versions[cluster]))
     size = math.ceil(math.log(MISS_PROBABILITY / len(wanted)) / math.log(1 / (2 * len(names))))
-    with objects.present(site.kubes(), traffic.probes.namespace, made):
+    with objects.present(traffic.mesh, site.kubes(), traffic.probes.namespace, made):
         return settled(traffic, MIXED, wanted, size, headers=headers)
 
 
@@ -106,7 +106,7 @@ def weighted(site: Site) -> tuple[Stage, Mapping[str, int]]:
     split = [{**_to(name, target), "weight": weight} for target, weight in weights.items()]
     made = _everywhere(traffic, name, [*_by_header(name, names), {"route": split}])
     wanted = [Sample(source, WEIGHTED, traffic.host(name), tuple(names)) for source in names]
-    with objects.present(site.kubes(), traffic.probes.namespace, made):
+    with objects.present(traffic.mesh, site.kubes(), traffic.probes.namespace, made):
         ready = _ready(traffic, name)
         return _judged(traffic, WEIGHTED, ready, wanted, WEIGHTED_REQUESTS), weights
 

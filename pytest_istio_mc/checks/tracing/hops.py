@@ -8,6 +8,7 @@ from dataclasses import replace
 from ...certificate_chains import verify_chain
 from ...errors import ObservationError
 from ...istio_names import KUBE_SYSTEM
+from ...mesh import OWN_CLIENTS
 from ...recorded import Inbound, ProxyFacts
 from ..access.synced import shards_of
 from ..eastwest.gateways import gateway_proxies
@@ -274,7 +275,11 @@ def _inbound_facts(path: PathFacts) -> list[Inbound]:
 
 def _authorisation(path: PathFacts) -> Hop:
     facts, spec = _inbound_facts(path), path.snapshot.spec
-    policies = tuple(dict.fromkeys(policy for one in facts for policy in one.policies))
+    # ours lets in the very caller, and is in nobody's way
+    ours = f"ALLOW {path.snapshot.require_probes().namespace}/{OWN_CLIENTS}"
+    policies = tuple(
+        dict.fromkeys(policy for one in facts for policy in one.policies if policy != ours)
+    )
     nobody = tuple(dict.fromkeys(policy for one in facts for policy in one.nobody))
     holder = spec.config_cluster(spec.control_plane_of(path.target)).name
     caller = f"{path.client.service_account}.{path.client.namespace}"

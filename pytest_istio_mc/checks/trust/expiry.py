@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from ...dates import moment_of, spell_of
 from ...recorded import AccessFacts, ProxyFacts, TokenFacts
 from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import Feature
@@ -38,12 +39,12 @@ def token_lifetime(token: TokenFacts) -> timedelta:
     """How long a token is valid in all; the horizon where it does not say."""
     if token.expires_at is None or token.issued_at is None:
         return HORIZON
-    return timedelta(seconds=token.expires_at - token.issued_at)
+    return spell_of(token.expires_at - token.issued_at)
 
 
 def token_end(token: TokenFacts) -> datetime | None:
     """When a token expires; None for one that does not (a ServiceAccount token Secret)."""
-    return None if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC)
+    return None if token.expires_at is None else moment_of(token.expires_at)
 
 
 def left(end: datetime, moment: datetime) -> str:
@@ -151,7 +152,8 @@ def _token_expires(
     snapshot: Snapshot, holder: ClusterSnapshot, access: AccessFacts
 ) -> Iterator[Found]:
     secret = holder.secret(access.namespace, access.secret)
-    token = secret.kubeconfigs[access.key].token if secret else None
+    kubeconfig = secret.kubeconfigs.get(access.key) if secret else None
+    token = kubeconfig.token if kubeconfig else None
     end = token_end(token) if token else None
     if token is None or end is None or end - snapshot.moment > margin(token_lifetime(token)):
         return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
 
 from ...recorded import ProxyFacts
 from ...snapshot import Snapshot
@@ -77,10 +76,6 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
     )
 
 
-def _set_aliases(aliases: list[str], mesh: dict[str, Any]) -> None:
-    mesh["trustDomainAliases"] = aliases
-
-
 def _one_domain(
     snapshot: Snapshot, domains: Mapping[str, str], aliases: Mapping[str, Sequence[str]]
 ) -> str:
@@ -97,11 +92,13 @@ def _one_domain(
             if domains[other] not in aliases[name]
         ]
         return " && ".join(
-            commands.set_mesh_config(name, partial(_set_aliases, [*aliases[name], alias]))
+            commands.set_mesh_config(
+                name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+            )
             for name, alias in lacking
         )
     odd, right = (first, second) if domains[second] == spec.trust_domain else (second, first)
-    change = commands.set_mesh_config(odd, lambda mesh: mesh.update(trustDomain=domains[right]))
+    change = commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}")
     return f"{change} && {commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}"
 
 

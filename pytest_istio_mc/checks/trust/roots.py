@@ -146,8 +146,8 @@ def _self_signed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Fo
 
 @check(
     "MC-TRUST-004",
-    "The ConfigMap istio-ca-root-cert of every cluster and namespace holds exactly the root of its "
-    "control plane.",
+    "The ConfigMap istio-ca-root-cert of every cluster and injected namespace holds exactly the "
+    "root of its control plane.",
     spec_url=TRUST_BETWEEN_CLUSTERS,
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-TRUST-002", "MC-TRUST-003", "MC-CONTROL-007", "MC-CONTROL-010"),

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .operations import SENDERS, Sender, send_one
+from .operations import SENDERS, WHO, Sender, send_one
 from .outcomes import ending, explain, failures, read_body
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
@@ -165,7 +165,7 @@ class Stream:
                 return
             self._unanswered.append(line)
             try:
-                self._sock.sendall(b"who\n")
+                self._sock.sendall(WHO)
             except OSError as error:
                 self._broken(error)
 

@@ -16,9 +16,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
 GOAWAY, WINDOW_UPDATE, CONTINUATION = 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 3, 4, 5
 FRAME_LIMIT = 16384  # RFC 9113 §6.5.2: what a peer may send as long as we do not announce more
 MAX_BODY = 1 << 20
+MAX_HEADER = 65536
+MAX_STREAMS = 100
+"""Bytes of an answer's body and of a header block, and how many requests are open at once."""
 
 
 class Message:
@@ -49,11 +52,17 @@ class Connection:
         self._unsent: list[tuple[int, bytes]] = []
         self._open: dict[int, tuple[list[tuple[str, str]], bytearray]] = {}
         self._largest_frame = FRAME_LIMIT
+        self._keeps_bodies = True
         self.going_away = False
 
     def start(self, *, client: bool) -> None:
-        """Exchange prefaces, which only a client begins with the magic, and empty SETTINGS."""
-        self._socket.sendall((PREFACE if client else b"") + self._frame(SETTINGS, 0, 0, b""))
+        """Exchange prefaces, which only a client begins with the magic, and SETTINGS.
+
+        A server says how many requests it takes at once, and keeps no bodies of requests.
+        """
+        self._keeps_bodies = client
+        most = b"" if client else struct.pack(">HI", MAX_CONCURRENT_STREAMS, MAX_STREAMS)
+        self._socket.sendall((PREFACE if client else b"") + self._frame(SETTINGS, 0, 0, most))
         if not client and self._file.read(len(PREFACE)) != PREFACE:
             raise ProtocolError("not an HTTP/2 client")
 
@@ -114,10 +123,12 @@ class Connection:
             self._socket.sendall(b"".join(grants))
         if stream not in self._open:
             return None
-        body = self._open[stream][1]
-        body += self._unpadded(flags, payload)
-        if len(body) > MAX_BODY:
-            raise ProtocolError(f"body above {MAX_BODY} bytes")
+        content = self._unpadded(flags, payload)
+        if self._keeps_bodies:
+            body = self._open[stream][1]
+            body += content
+            if len(body) > MAX_BODY:
+                raise ProtocolError(f"body above {MAX_BODY} bytes")
         return self._complete(stream) if flags & END_STREAM else None
 
     def _settings(self, payload: bytes) -> None:
@@ -148,14 +159,17 @@ class Connection:
             head = self._file.read(9)
             if len(head) < 9 or head[3] != CONTINUATION:
                 raise ProtocolError("header block is not continued")
-            if len(block) > MAX_BODY:
-                raise ProtocolError(f"header block above {MAX_BODY} bytes")
+            length = int.from_bytes(head[:3], "big")
+            if length > FRAME_LIMIT or len(block) + length > MAX_HEADER:
+                raise ProtocolError(f"header block above {MAX_HEADER} bytes")
             more = head[4]
-            block += self._file.read(int.from_bytes(head[:3], "big"))
+            block += self._file.read(length)
         headers = self._decoder.decode(block)
         if stream not in self._open:  # else they are trailers, which no probe needs
             if any(name == ":status" and value.startswith("1") for name, value in headers):
                 return None
+            if len(self._open) >= MAX_STREAMS or len(self._unsent) >= MAX_STREAMS:
+                raise ProtocolError(f"more than {MAX_STREAMS} streams at once")
             self._open[stream] = (headers, bytearray())
         return self._complete(stream) if flags & END_STREAM else None
 

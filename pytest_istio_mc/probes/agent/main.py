@@ -12,6 +12,8 @@
   its peer, and the ``x-forwarded-client-cert`` header that the sidecar put on it.
 - Over HTTP/1.1 the status is 500 while the scratch folder has a file ``ill-HOST``: so an
   application is ill for one service only.
+- Only clients of the run are answered, who know its key; ``/ready`` is for the kubelet, too.
+  Connections, time and sizes have the limits of ``bounds``.
 
 ``session`` runs operations side by side.
 
@@ -25,21 +27,22 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 
-from . import http2
+from . import bounds, http2
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-LONGEST_LINE = 65536
+STRANGER = b"this probe answers clients of its own run only\n"
 
 
 def identity(port: int, protocol: str, path: str, peer: str, xfcc: str) -> dict[str, Any]:
@@ -56,63 +59,109 @@ def ill(authority: str) -> bool:
     return bool(host) and os.path.exists(f"{scratch}/ill-{host}")  # noqa: PTH110 - pathlib is slow
 
 
-def answer_http(sock: socket.socket, port: int, peer: str, most: int = 0) -> None:
-    """HTTP/1.1 with kept-alive connections, for at most ``most`` requests each, if given."""
-    stream = sock.makefile("rb")
-    for number in itertools.count(1):
-        if not stream.peek(1)[:1].isalpha():
-            return  # closed, or not HTTP at all: a TLS client must not wait for an answer
-        request = stream.readline(LONGEST_LINE).split()
-        headers: dict[str, str] = {}
-        while True:
-            line = stream.readline(LONGEST_LINE)
-            if line in (b"\r\n", b"\n", b""):
-                break
-            name, _, value = line.decode("latin-1").partition(":")
-            key = name.strip().lower()
-            headers[key] = headers[key] + "," + value.strip() if key in headers else value.strip()
-        status, keep = "200 OK", headers.get("connection", "").lower() != "close" and number != most
-        is_http = len(request) == 3 and request[2].startswith(b"HTTP/1.")
-        if not is_http or "transfer-encoding" in headers:
-            status, keep = "400 Bad Request", False
-        else:
-            stream.read(int(headers.get("content-length") or 0))
-            if ill(headers.get("host", "")):
-                status = "500 Internal Server Error"
+def answer_http(connection: bounds.Connection, port: int, peer: str, mortal: bool = False) -> None:
+    """HTTP/1.1 with kept-alive connections; a ``mortal`` server answers one request on each."""
+    while connection.peek().isalpha():  # else closed, or not HTTP: TLS must not wait for an answer
+        connection.asks()
+        request = connection.line(bounds.MOST_HEADER).split()
+        headers = read_headers(connection)
         path = request[1].decode("latin-1") if len(request) > 1 else ""
+        refusal, body = refused(request, path, headers)
+        if refusal or headers is None:
+            say(connection.sock, refusal, body, keep=False)
+            return
+        if not connection.skip(int(headers.get("content-length") or 0)):
+            return
+        if mortal and path == "/end":
+            os._exit(0)
+        keep = not mortal and headers.get("connection", "").lower() != "close"
+        status = "500 Internal Server Error" if ill(headers.get("host", "")) else "200 OK"
         xfcc = headers.get("x-forwarded-client-cert", "")
         body = json.dumps(identity(port, "HTTP/1.1", path, peer, xfcc)).encode()
-        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
-        head += f"content-length: {len(body)}\r\n"
-        head += "\r\n" if keep else "connection: close\r\n\r\n"
-        sock.sendall(head.encode() + (b"" if request[0] == b"HEAD" else body))
+        say(connection.sock, status, body, keep=keep, head=request[0] == b"HEAD")
         if not keep:
             return
+        connection.rests()
 
 
-def answer_mortally(sock: socket.socket, port: int, peer: str) -> None:
+def read_headers(connection: bounds.Connection) -> dict[str, str] | None:
+    """The headers of a request, names in lower case; None where they are too large."""
+    headers: dict[str, str] = {}
+    left = bounds.MOST_HEADER
+    while left > 0:
+        line = connection.line(left)
+        left -= len(line)
+        if line in (b"\r\n", b"\n", b""):
+            return headers
+        name, _, value = line.decode("latin-1").partition(":")
+        key = name.strip().lower()
+        headers[key] = headers[key] + "," + value.strip() if key in headers else value.strip()
+    return None
+
+
+def refused(request: list[bytes], path: str, headers: dict[str, str] | None) -> tuple[str, bytes]:
+    """The status and body with which a request is refused; empty for those to be answered.
+
+    Refused is who is no client of this run, and what makes no sense or is too large.
+    """
+    if headers is None:
+        return "431 Request Header Fields Too Large", b""
+    length = headers.get("content-length") or "0"
+    is_http = len(request) == 3 and request[2].startswith(b"HTTP/1.")
+    if not is_http or "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
+        return "400 Bad Request", b""
+    if headers.get(bounds.KEY_HEADER, "") != bounds.KEY:
+        return ("200 OK", b"ready\n") if path == "/ready" else ("403 Forbidden", STRANGER)
+    if len(length) > 9 or int(length) > bounds.MOST_BODY:
+        return "413 Content Too Large", b""
+    return "", b""
+
+
+def say(sock: socket.socket, status: str, body: bytes, *, keep: bool, head: bool = False) -> None:
+    """Send an HTTP/1.1 answer, without its body to a HEAD request."""
+    kind = "text/plain" if not body.startswith(b"{") else "application/json"
+    lines = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+    lines += "\r\n" if keep else "connection: close\r\n\r\n"
+    sock.sendall(lines.encode() + (b"" if head else body))
+
+
+def answer_mortally(connection: bounds.Connection, port: int, peer: str) -> None:
     """HTTP/1.1, one request a connection; a request for ``/end`` ends the whole program."""
-    if sock.recv(9, socket.MSG_PEEK) == b"GET /end ":
-        os._exit(0)
-    answer_http(sock, port, peer, most=1)
+    answer_http(connection, port, peer, mortal=True)
 
 
-def answer_http2(sock: socket.socket, port: int, peer: str) -> None:
+def answer_http2(connection: bounds.Connection, port: int, peer: str) -> None:
     """HTTP/2 with prior knowledge."""
 
     def answer(request: http2.Message) -> tuple[int, bytes]:
+        if request.header(bounds.KEY_HEADER) != bounds.KEY:
+            return 403, STRANGER
+        connection.rests()
         xfcc = request.header("x-forwarded-client-cert")
         said = identity(port, "HTTP/2", request.header(":path"), peer, xfcc)
         return 200, json.dumps(said).encode()
 
-    http2.serve(sock, answer)
+    http2.serve(connection.sock, answer)
 
 
-def answer_tcp(sock: socket.socket, port: int, peer: str) -> None:
-    """A JSON line for every line."""
-    for line in sock.makefile("rb"):
-        said = identity(port, "TCP", line.decode("latin-1").strip(), peer, "")
-        sock.sendall(json.dumps(said).encode() + b"\n")
+def answer_tcp(connection: bounds.Connection, port: int, peer: str) -> None:
+    """A JSON line for every line ``TEXT KEY``."""
+    while True:
+        line = connection.line(bounds.MOST_HEADER)
+        text, _, key = line.decode("latin-1").strip().partition(" ")
+        if not line.endswith(b"\n") or key != bounds.KEY:
+            return
+        connection.sock.sendall(json.dumps(identity(port, "TCP", text, peer, "")).encode() + b"\n")
+        connection.rests()
+
+
+def too_many(sock: socket.socket, protocol: str) -> None:
+    """Say over HTTP/1.1 that the server has too many connections."""
+    if protocol in ("http", "mortal"):
+        say(sock, "503 Service Unavailable", b"too many connections\n", keep=False)
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(1.0)
+        sock.recv(bounds.PIECE)  # what is unread when a socket closes resets the connection
 
 
 ANSWERS = {"http": answer_http, "mortal": answer_mortally, "http2": answer_http2, "tcp": answer_tcp}
@@ -139,21 +188,22 @@ def serve(ports: list[str]) -> None:
     Each port is told on standard output once it listens; port 0 becomes a real one.
     """
 
-    def handle(sock: socket.socket, peer: str, port: int, protocol: str) -> None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ANSWERS[protocol](sock, port, peer)
-        except (OSError, ValueError):
-            pass  # a client that went away or spoke something else; its connection is closed
-        finally:
-            sock.close()
+    def handle(connection: bounds.Connection, port: int, protocol: str, peer: str) -> None:
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ANSWERS[protocol](connection, port, peer)
 
     def accept(listener: socket.socket, port: int, protocol: str) -> None:
         while True:
-            sock, peer = listener.accept()
-            about = (sock, peer[0], port, protocol)
-            threading.Thread(target=handle, args=about, daemon=True).start()
+            try:
+                sock, address = listener.accept()
+            except OSError:  # the client went away, or there are too many files open for now
+                time.sleep(0.05)
+                continue
+            serve_one = functools.partial(handle, port=port, protocol=protocol, peer=address[0])
+            connections.start(sock, serve_one, lambda sock: too_many(sock, protocol))
 
+    connections = bounds.Connections()
+    threading.Thread(target=connections.watch, daemon=True).start()
     if os.getpid() == 1:
         # processes that sessions leave behind become ours; nobody asks how they ended
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -12,12 +12,17 @@ import time
 from collections.abc import Callable
 
 from . import http2
+from .bounds import KEY, KEY_HEADER
 from .handshakes import https, tls
 from .outcomes import MOST_TEXT, ending, explain, failures, read_body
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import Any
+
+
+WHO = f"who {KEY}\n".encode()
+"""The question over TCP."""
 
 
 class Sender:
@@ -78,6 +83,7 @@ class HttpSender(Sender):
     def send(self) -> dict[str, Any]:
         sock = self.connected()
         lines = [f"GET {self.path} HTTP/1.1", f"host: {self.host}:{self.port}"]
+        lines.append(f"{KEY_HEADER}: {KEY}")
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         response = self.response_type(sock, method="GET")
@@ -100,7 +106,8 @@ class Http2Sender(Sender):
 
     def send(self) -> dict[str, Any]:
         self.connected()
-        answer = self.client.get(f"{self.host}:{self.port}", self.path, list(self.headers.items()))
+        headers = [(KEY_HEADER, KEY), *self.headers.items()]
+        answer = self.client.get(f"{self.host}:{self.port}", self.path, headers)
         if not self.client.usable:
             self.close()
         return {"status": int(answer.header(":status") or 0), **read_body(answer.body)}
@@ -113,7 +120,7 @@ class TcpSender(Sender):
 
     def send(self) -> dict[str, Any]:
         sock = self.connected()
-        sock.sendall(b"who\n")
+        sock.sendall(WHO)
         line = b""
         while not line.endswith(b"\n"):
             piece = sock.recv(4096)
@@ -197,7 +204,7 @@ def connect(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def plaintext(operation: dict[str, Any]) -> dict[str, Any]:
-    """``plaintext``: send the text ``data`` to ``address``:``port`` without TLS.
+    """``plaintext``: send a GET for ``host`` to ``address``:``port`` without TLS.
 
     The result has what came back until the peer closed or fell silent.
     """
@@ -208,7 +215,8 @@ def plaintext(operation: dict[str, Any]) -> dict[str, Any]:
     try:
         with socket.create_connection(address, float(operation.get("timeout", 5))) as sock:
             result["connected"] = True
-            sock.sendall(str(operation["data"]).encode("latin-1"))
+            lines = ["GET / HTTP/1.1", f"host: {operation['host']}", f"{KEY_HEADER}: {KEY}"]
+            sock.sendall("\r\n".join([*lines, "connection: close", "", ""]).encode("latin-1"))
             while len(came) < MOST_TEXT:
                 piece = sock.recv(4096)
                 if not piece:

@@ -10,7 +10,7 @@ from importlib import resources
 
 NAME = "probe.py"
 
-MODULES = ("main", "operations", "handshakes", "outcomes", "http2", "hpack", "flows")
+MODULES = ("main", "operations", "handshakes", "outcomes", "bounds", "http2", "hpack", "flows")
 """The modules inside, which find each other as the package ``probe``."""
 
 

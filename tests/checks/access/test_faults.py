@@ -100,7 +100,12 @@ def remote_secret_that_leads_to_a_third_cluster(mesh: FakeMesh) -> None:
 
 @fault("MC-ACCESS-003", "rs-ca-mismatch", "cluster1", "cluster2", remedy=CREATE)
 def remote_ca_of_another_cluster(mesh: FakeMesh) -> None:
-    replace_remote_secret(mesh, remote_secret(mesh[2], ca="CA of somebody else"))
+    replace_remote_secret(mesh, remote_secret(mesh[2], ca=mesh[1].ca))
+
+
+@fault("MC-ACCESS-003", "rs-insecure", "cluster1", "cluster2", remedy=CREATE)
+def remote_server_that_nobody_verifies(mesh: FakeMesh) -> None:
+    replace_remote_secret(mesh, remote_secret(mesh[2], insecure=True))
 
 
 @fault("MC-ACCESS-004", "rs-token-expired", "cluster1", "cluster2", remedy=CREATE)
@@ -217,3 +222,40 @@ def test_an_api_server_that_nobody_reaches_is_named_as_such() -> None:
 
     found = [(cause.check, cause.fault) for cause in causes]
     assert found == [("MC-ACCESS-002", "res-api-lost-later")]
+
+
+def test_a_server_that_nobody_verifies_is_not_conformant_by_anything() -> None:
+    mesh = FakeMesh()
+    replace_remote_secret(mesh, remote_secret(mesh[2], insecure=True))
+
+    verdicts = judge_all(mesh.record())
+
+    assert verdicts["MC-ACCESS-003"].outcome is Outcome.NON_CONFORMANT
+    for number in (2, 4, 5, 6):
+        assert verdicts[f"MC-ACCESS-00{number}"].outcome is Outcome.INCONCLUSIVE
+    assert not mesh[2].requests
+
+
+@pytest.mark.parametrize(
+    ("allowed", "conformant"),
+    [
+        ("", False),
+        ("exec", True),
+        ("gcp,exec", True),
+        ("tokenFile", False),
+        ("clientKey,clientCertificate,tokenFile", False),
+        ("true", False),
+        ("exec ", False),
+    ],
+)
+def test_istiod_takes_a_plugin_only_where_it_is_told_to_take_plugins(
+    allowed: str, conformant: bool
+) -> None:
+    mesh = FakeMesh()
+    replace_remote_secret(mesh, remote_secret(mesh[2], exec={"command": "gke-gcloud-auth-plugin"}))
+    variable = {"name": "PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS", "value": allowed}
+    mesh[1].find("Pod", "istiod-1", SYSTEM)["spec"]["containers"][0]["env"].append(variable)
+
+    verdict = judge_all(mesh.record())["MC-ACCESS-001"]
+
+    assert (verdict.outcome is Outcome.CONFORMANT) is conformant

@@ -51,7 +51,10 @@ def test_right_identities_everywhere_are_conformant() -> None:
         ({"network": "network2"}, "injected-network-wrong"),
         ({"mesh_id": "mesh2"}, "injected-mesh-id-wrong"),
         ({"revision": "canary"}, "injected-revision-wrong"),
-        ({"error": "failed calling webhook: connection refused"}, "injection-refused"),
+        (
+            {"error": 'failed calling webhook "namespace.sidecar-injector.istio.io": refused'},
+            "injection-refused",
+        ),
     ],
 )
 def test_what_is_given_wrongly_is_found(way: str, changes: dict[str, object], fault: str) -> None:

@@ -15,6 +15,8 @@ from tests.checks.seeding import (
 )
 from tests.fake_clusters import HOST, PROBES, SYSTEM, FakeMesh
 
+SHARE = "get configmap istio -o json | istio-mc mesh-config '--not-cluster-local="
+
 fault = Faults()
 
 
@@ -56,7 +58,12 @@ def proxy_without_remote_endpoints(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
 
 
-@fault("MC-DISCOVERY-002", "cl-overbroad", "cluster1", remedy="patch configmap istio")
+@fault(
+    "MC-DISCOVERY-002",
+    "cl-overbroad",
+    "cluster1",
+    remedy=SHARE,
+)
 def everything_cluster_local(mesh: FakeMesh) -> None:
     settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*"]}]}
     mesh[1].istiod("mesh").update(settings)
@@ -64,7 +71,12 @@ def everything_cluster_local(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
 
 
-@fault("MC-DISCOVERY-002", "cl-one-primary", "cluster1", remedy="patch configmap istio")
+@fault(
+    "MC-DISCOVERY-002",
+    "cl-one-primary",
+    "cluster1",
+    remedy=SHARE,
+)
 def cluster_local_in_one_primary(mesh: FakeMesh) -> None:
     hosts = [f"*.{PROBES}.svc.cluster.local"]
     settings = [{"settings": {"clusterLocal": True}, "hosts": hosts}]

@@ -109,7 +109,7 @@ def expired_intermediate(mesh: FakeMesh) -> None:
     "trust-domain-mismatch",
     "cluster1",
     "cluster2",
-    remedy="kubectl --context=ctx-2 -n istio-system patch configmap istio",
+    remedy="kubectl --context=ctx-2 -n istio-system get configmap istio -o json | istio-mc mesh",
 )
 def two_trust_domains(mesh: FakeMesh) -> None:
     mesh[2].istiod("mesh")["trustDomain"] = "td2"

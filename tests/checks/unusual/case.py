@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pytest_istio_mc.plain import from_plain, to_plain
+from pytest_istio_mc.plain import from_json, to_plain
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from tests.fake_clusters import FakeMesh
 
@@ -37,7 +38,8 @@ class Draft:
     def snapshot(self) -> Snapshot:
         """The mesh with all that was changed."""
         clusters = {
-            name: from_plain(ClusterSnapshot, document) for name, document in self.clusters.items()
+            name: from_json(ClusterSnapshot, json.dumps(document).encode())
+            for name, document in self.clusters.items()
         }
         return replace(self._snapshot, spec=self.spec, clusters=clusters)
 

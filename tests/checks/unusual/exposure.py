@@ -54,6 +54,10 @@ def _listen(mesh: Draft, cluster: str, service: Json, port: int, target: int | s
     for one in service["spec"]["ports"]:
         if one["port"] == 15443:
             one |= {"port": port, "targetPort": target}
+    for piece in mesh.listed(cluster, "EndpointSlice"):
+        for one in piece["ports"] if isinstance(target, int) else ():
+            if one["port"] == 15443:
+                one["port"] = target
     for where, proxy in mesh.proxies("east-west"):
         if where == cluster and isinstance(target, int):
             proxy["chains"] = {
@@ -90,14 +94,13 @@ def envoy_without_listener(mesh: Draft) -> None:
 
 
 def other_port(mesh: Draft, *, target: int | str = 15443, by_service_port: bool = False) -> None:
-    """Peers come to port 443: the gateway's label says so."""
+    """Peers come to port 443: the gateway's label says so.
+
+    Its endpoints have the pods' port, whatever the Service calls it.
+    """
     for cluster, service in gateways(mesh):
         service["metadata"]["labels"][PORT] = "443"
         _listen(mesh, cluster, service, 443, target)
-        for pod in mesh.listed(cluster, "Pod"):
-            if pod["metadata"]["name"].startswith(GATEWAY):
-                named = {"name": "tls", "containerPort": 15443}
-                pod["spec"]["containers"][0].setdefault("ports", []).append(named)
         for item in mesh.listed(cluster, GATEWAYS):
             for server in item["spec"]["servers"]:
                 if server["port"]["number"] == 15443:

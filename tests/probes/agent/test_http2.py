@@ -85,7 +85,7 @@ def test_a_peer_that_sends_in_pieces_pads_and_pings_is_understood(
     came = frames(pair[0])
 
     (request,) = seen
-    assert (request.header(":path"), request.header("x"), request.body) == ("/", "y" * 300, b"body")
+    assert (request.header(":path"), request.header("x"), request.body) == ("/", "y" * 300, b"")
     assert (http2.PING, http2.ACK, 0, b"12345678") in came
     assert (http2.SETTINGS, http2.ACK, 0, b"") in came
     assert [(flags, payload) for kind, flags, _, payload in came if kind == http2.DATA] == [
@@ -113,6 +113,17 @@ def test_a_connection_that_ends_in_the_middle_is_an_error(
 
     with pytest.raises(hpack.ProtocolError, match="closed inside a frame"):
         http2.Client(pair[0]).get("x", "/", [])
+
+
+def test_the_padding_of_an_answer_is_no_part_of_it(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    block = hpack.encode([(":status", "200")])
+    headers = frame(http2.HEADERS, http2.END_HEADERS, 1, block)
+    data = frame(http2.DATA, http2.PADDED | http2.END_STREAM, 1, b"\x02body\x00\x00")
+    pair[1].sendall(frame(http2.SETTINGS, 0, 0, b"") + headers + data)
+
+    assert http2.Client(pair[0]).get("x", "/", []).body == b"body"
 
 
 def test_a_server_that_goes_away_is_not_used_again(

@@ -14,7 +14,7 @@ from pytest_istio_mc.certificates import Leaf, facts, make_intermediate, make_le
 from pytest_istio_mc.errors import ObservationError
 from pytest_istio_mc.probes.agent.operations import MOST_TIMEOUTS
 from pytest_istio_mc.probes.sessions import Session
-from tests.probes.conftest import CLIENT_ID, IDENTITY, SERVER_ID, Agent, Authorities
+from tests.probes.conftest import CLIENT_ID, IDENTITY, KEY, SERVER_ID, Agent, Authorities
 from tests.probes.tls_peer import tls_peer
 
 PROTOCOLS = {"http": "HTTP/1.1", "tcp": "TCP", "http2": "HTTP/2"}
@@ -127,11 +127,9 @@ def test_operations_run_side_by_side(
 def test_plaintext_and_what_came_back(
     session: Session, server: dict[str, int], closed_port: int
 ) -> None:
-    data = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-
-    came = ask(session, "plaintext", address="127.0.0.1", port=server["http"], data=data)
-    refused = ask(session, "plaintext", address="127.0.0.1", port=closed_port, data=data)
-    closed = ask(session, "plaintext", address="127.0.0.1", port=server["http2"], data=data)
+    came = ask(session, "plaintext", address="127.0.0.1", port=server["http"], host="x")
+    refused = ask(session, "plaintext", address="127.0.0.1", port=closed_port, host="x")
+    closed = ask(session, "plaintext", address="127.0.0.1", port=server["http2"], host="x")
 
     assert came["received"].startswith("HTTP/1.1 200")
     assert came["answer"]["pod"] == IDENTITY["ISTIO_MC_POD"]
@@ -251,7 +249,8 @@ def test_an_operation_that_makes_no_sense_does_not_end_the_session(
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_another_implementation_of_http2_is_answered(server: dict[str, int]) -> None:
     header = 'x-forwarded-client-cert: By=a;Subject="b,c"'
-    command = ["curl", "-s", "--http2-prior-knowledge", "-H", header, "--data", "x" * 90_000]
+    command = ["curl", "-s", "--http2-prior-knowledge", "-H", header]
+    command += ["-H", f"x-istio-mc-key: {KEY}", "--data", "x" * 90_000]
     command.append(f"http://127.0.0.1:{server['http2']}/path")
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     if "unsupported" in done.stderr or done.returncode in (1, 2):

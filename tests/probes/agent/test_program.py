@@ -87,9 +87,12 @@ def test_the_bundle_leaves_other_modules_alone() -> None:
     assert found.find_spec("probe.operations") is None
 
 
-def test_the_config_map_has_that_file_and_no_other() -> None:
-    made = manifests.workloads("east", "v1", "python", [])
+def test_pods_are_given_that_file_and_no_other() -> None:
+    made = manifests.workloads("east", "v1", manifests.Form("0123abcd", "python", "key"), [])
     mapped = next(item for item in made if item["kind"] == "ConfigMap")
 
-    assert mapped["data"] == {"probe.py": program.program()}
+    assert mapped["data"] == {"probe.py": program.program(), "key": "key"}
+    for one in (item for item in made if item["kind"] == "Deployment"):
+        (volume, *_) = one["spec"]["template"]["spec"]["volumes"]
+        assert volume["configMap"]["items"] == [{"key": "probe.py", "path": "probe.py"}]
     assert manifests.AGENT[-1] == "/istio-mc/probe.py"

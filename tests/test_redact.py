@@ -1,0 +1,164 @@
+"""The gate: secrets by shape and by value, however they are written; what is public stays."""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_istio_mc import certificates, redact
+from pytest_istio_mc.errors import MeshError
+from pytest_istio_mc.progress import Progress
+from pytest_istio_mc.redact import REDACTED, public_url, remember, scrub, scrub_text
+from pytest_istio_mc.verdicts import Finding, non_conformant
+from tests.fake_clusters import jwt
+
+KEY = certificates.make_root().key
+BODY = "".join(KEY.splitlines()[1:-1])
+
+
+KEPT = ("", "Bearer", "authorization: Basic", "Api-Token", "https://", "-----")
+"""What may be left around a secret that was taken out."""
+
+
+@pytest.fixture(autouse=True)
+def _knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_known", set())
+    monkeypatch.setattr(redact, "_known_pattern", None)
+
+
+def base64_of(text: str, times: int = 1) -> str:
+    for _ in range(times):
+        text = base64.b64encode(text.encode()).decode()
+    return text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY,
+        KEY.replace("\n", "\\n"),
+        KEY.replace("\n", ""),
+        BODY,
+        textwrap.fill(BODY, 64),
+        "\n  ".join(textwrap.wrap(base64_of(KEY), 76)),
+        base64_of(KEY),
+        base64_of(KEY, 2),
+        base64_of(KEY, 3),
+        base64_of(f"xy{KEY}"),
+        KEY.encode().hex(),
+        base64.b64decode(BODY).hex(),
+        base64.b64decode(BODY).hex(":"),
+        jwt(sub="somebody"),
+        base64_of(jwt(sub="somebody")),
+        "Bearer opaque-SECRET-token",
+        "authorization: Basic dXNlcjpwYXNzd29yZA==",
+        "Api-Token dt0c01.ST2EY72KQINMH574WMNVI7YN.G3DFPBEJYMODIDAEX454M7YWBUVEFOWKPRVMWFASS64NFH",
+        "sha256~Tk0u7bRMRvOoJ7-ZTbEKvwnm4CSV8s2x",
+        "https://user:hunter2hunter2@proxy.example:3128/",
+        "postgres:hunter2hunter2@db.example:5432",
+        "kubeconfig-u-abcdefghij:9fzkxxsjd5xh8xd6jw7vxg4fpvvn9fzkxxsjd5xh8xd6jw7vxg4fpvvn",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXX",
+        "xoxb-2345678901-abcdefghij",
+        "glpat-ABCDEFGHIJKLMNOPQRST",
+    ],
+)
+def test_a_secret_of_a_known_shape_is_taken_out_of_any_text(text: str) -> None:
+    told = scrub_text(f"<{text}>")
+
+    assert REDACTED in told
+    public = "@proxy.example:3128/", "@db.example:5432"
+    rest = told[1:-1].replace(REDACTED, "").replace("\\n", "")
+    assert rest.strip() in (*public, *(f"https://{one}" for one in public), *KEPT)
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_secret_that_was_read_never_leaves_whatever_its_shape(value: str) -> None:
+    remember(value)
+
+    for text in (value, f"x{value}y", f"x\n{value}", base64_of(f"token: {value}\n")):
+        assert value not in scrub_text(text)
+        assert REDACTED in scrub_text(text)
+    redact._known.clear()
+
+
+def test_a_short_value_is_no_secret() -> None:
+    remember("", "true", "  a  ")
+
+    assert scrub_text("true") == "true"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        certificates.make_root().certificate,
+        base64_of(certificates.make_root().certificate),
+        base64_of(certificates.make_root().certificate, 2),
+        "spiffe://cluster.local/ns/istio-system/sa/istiod",
+        "docker.io/library/python:3.13-slim@sha256:" + "ab" * 32,
+        "python:3.13@sha256:" + "ab" * 32,
+        "a bearer certificate or an embedded one",
+        "kubectl --context=admin@prod-a -n istio-system get pods",
+        "outbound_.8080_._.echo.istio-mc-test.svc.cluster.local",
+        "system:serviceaccount:istio-system:istio-reader-service-account",
+        "sha256 " + "0f" * 32,
+        "istio-eastwestgateway-service-account-and-a-very-long-name-indeed-of-a-pod",
+    ],
+)
+def test_what_is_public_stays(text: str) -> None:
+    assert scrub_text(text) == text
+
+
+def test_json_with_a_key_in_it_stays_json() -> None:
+    unended = "-----BEGIN PRIVATE KEY-----\\nabc"
+
+    assert scrub_text(f'{{"a": "{unended}", "b": 1}}') == f'{{"a": "{REDACTED}", "b": 1}}'
+
+
+def test_errors_progress_and_verdicts_leave_their_secrets() -> None:
+    token, said = jwt(sub="somebody"), list[str]()
+    error = MeshError("thing", "step", f"header Bearer {token}", advice=token, log_tail=[token])
+    progress = Progress(said.append)
+    progress.note(token)
+    with progress.step(token):
+        pass
+    verdict = non_conformant([Finding("s", seen=token, remedy=f"echo {token}")])
+
+    for text in (str(error), *said, progress.steps[0].name, repr(scrub(verdict))):
+        assert token not in text
+        assert REDACTED in text
+    assert scrub(replace(verdict, findings=())).outcome is verdict.outcome
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@api.example:6443/k8s/clusters/c-1?a=b#c", "https://api.example:6443"),
+        ("https://10.0.0.1", "https://10.0.0.1"),
+        ("https://[fd00::1]:6443/", "https://[fd00::1]:6443"),
+        ("https://host:port", ""),
+        ("nonsense", ""),
+        ("", ""),
+    ],
+)
+def test_of_a_url_scheme_host_and_port_are_public(url: str, shown: str) -> None:
+    assert public_url(url) == shown
+
+
+def test_a_large_text_is_scrubbed_at_once() -> None:
+    row = '{"address": "10.1.0.5", "sni": "outbound_.8080_._.echo.ns.svc.cluster.local"}\n'
+    text = (row * 40_000) + certificates.make_root().certificate * 50
+    remember(*(f"secret-{number}" for number in range(50)))
+
+    began = time.process_time()
+    assert scrub_text(text) == text
+
+    assert time.process_time() - began < 6
