@@ -14,8 +14,9 @@ help:
 	@echo "              those of one topology: make faults TOPOLOGY=federated (docs/seeded-faults.md)"
 	@echo "make record    the same, and keep the snapshots in tests/recorded"
 	@echo "make healthy   certify healthy lab meshes again and again, and count the alarms (needs root);"
-	@echo "              fewer or others: make healthy RUNS=20 PROFILE=extended TOPOLOGY=federated"
-	@echo "make kills     kill 20 real certifications at random moments and look for what is left (needs root)"
+	@echo "              fewer or others: make healthy RUNS=20 PROFILE=disruptive TOPOLOGY=federated"
+	@echo "make kills     kill 20 real certifications at random moments and look for what is left, also on"
+	@echo "              clusters that stay and were being disrupted (needs root)"
 	@echo "make lock      choose the versions of Python packages anew (constraints.txt)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
@@ -59,11 +60,12 @@ bench: .venv/ready host
 
 healthy: .venv/ready host
 	$(BIN)/istio-mc lab build
-	$(BIN)/python -m bench.healthy -n $(or $(RUNS),10) --profile $(or $(PROFILE),core) $(TOPOLOGY)
+	$(BIN)/python -m bench.healthy -n $(or $(RUNS),10) $(if $(PROFILE),--profile $(PROFILE)) $(TOPOLOGY)
 
 kills: .venv/ready host
 	$(BIN)/istio-mc lab build
 	$(BIN)/python -m bench.kills
+	$(BIN)/python -m bench.attached_kills
 
 .venv/ready: pyproject.toml constraints.txt
 	@echo "== Python environment in .venv"

@@ -88,6 +88,13 @@ class NotBroken(MeshError):
     """A fault could not be brought about; there is nothing to heal."""
 
 
+class NotAllowed(MeshError):
+    """What this run was not allowed to do to clusters that others use; nothing was done.
+
+    A check that raises it did not run, and is claimed all the same.
+    """
+
+
 class NotHealed(MeshError):
     """What a fault broke does not work again; later observations mean nothing."""
 

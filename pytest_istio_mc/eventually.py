@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
-from .errors import MeshError, NotInTime
+from .errors import MeshError, NotAllowed, NotInTime
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ def eventually(
     """Observe until the condition has held ``times`` times in a row.
 
     - A ``MeshError`` raised by ``observe`` counts as an observation that does not hold.
+    - :class:`NotAllowed` is raised at once: it will not be allowed later.
     - The pauses begin with ``every_seconds`` and grow to a tenth of the time that has gone by, at
       most to a second: who looks is no burden, and is late by a tenth at most.
     - Raises :class:`NotInTime` with the last observation.
@@ -82,6 +83,8 @@ def eventually(
             value = observe()
             seen = value
             good = until(value)
+        except NotAllowed:
+            raise
         except MeshError as error:
             seen, good = error, False
         held = held + 1 if good else 0

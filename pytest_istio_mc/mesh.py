@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ObservationError
+from .errors import NotAllowed, ObservationError
 from .names import Label, Line, Subdomain
 from .plain import from_plain, to_plain
+from .rights import Permission
 from .spec import MeshSpec
 
 OWN_CLIENTS = "own-clients"
@@ -76,6 +77,7 @@ class Mesh:
       both are empty where there is nothing of the kind.
     - ``disposable``: the clusters end with the run. ``on_this_machine``: they share the machine
       that runs the tests.
+    - ``permissions``: what may be done to other people's traffic on it.
     - ``to_dict`` is plain JSON: an xdist worker gets its mesh that way.
     """
 
@@ -91,6 +93,27 @@ class Mesh:
     disposable: bool = False
     on_this_machine: bool = False
     wishes: Wishes = Wishes()
+    permissions: tuple[Permission, ...] = ()
+
+    def demand(self, permission: Permission, what: str) -> None:
+        """Raise :class:`NotAllowed` unless it was given, or the clusters end with the run."""
+        if not self.allows(permission):
+            raise NotAllowed(
+                what,
+                "is not allowed on clusters that outlive the run",
+                permission.effect,
+                advice=f"add --mesh-allow={permission.value} where that may be",
+            )
+
+    def allows(self, permission: Permission) -> bool:
+        """Whether it was given, or the clusters end with the run."""
+        return self.disposable or permission in self.permissions
+
+    def owns(self, namespace: str) -> bool:
+        """Whether a namespace is the run's: a prepared one, of its name, or of its probes."""
+        made = f"istio-mc-{self.run_id}"
+        named = {*self.wishes.namespaces, made, self.probes.namespace if self.probes else made}
+        return namespace in named or namespace.startswith(f"{made}-")
 
     def require_probes(self) -> Probes:
         """The probe workloads; :class:`ObservationError` where there are none."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
+from .redact import REDACTED
+
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
@@ -71,7 +73,8 @@ QUALIFIED = Form(
 )
 LABEL_VALUE = Form(
     "a label's value: letters, digits, - _ and ., at most 63",
-    f"{_VALUE}?",
+    # and what a snapshot has in the place of a value that looked like a secret
+    rf"{_VALUE}?|{re.escape(REDACTED)}",
     63,
     "labels, and what Istio reads from them: networks, regions, zones; runs",
 )

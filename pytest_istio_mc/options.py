@@ -101,18 +101,31 @@ OPTIONS = (
     ),
     Option(
         "profile",
-        "Which checks the mesh claims to pass: 'core' (default) or 'extended' (core and more).",
+        "What the mesh claims: 'core' (nothing outside the run's own namespaces is written), "
+        "'extended' (a wider claim, just as harmless), or 'disruptive' (both, and what changes "
+        "mesh-wide settings, remote secrets, gateways and API servers). Without it core, and the "
+        "quick disruptive checks where the run may disrupt: in the lab, or with "
+        "--mesh-disruptive.",
         "NAME",
     ),
     Option(
         "checks",
-        "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST. "
-        "The certificate is then partial.",
+        "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST; 'static' is all checks that "
+        "only read: then no probes are made and nothing is written. The certificate is partial.",
         "ID,…",
     ),
     Option(
         "disruptive",
-        "Allow checks that break things and heal them on clusters that are not the lab's.",
+        "Allow disruptive checks on clusters that outlive the run: they change the mesh and put "
+        "it back; --mesh-plan tells what each does to whom. Only on the command line.",
+    ),
+    Option(
+        "allow",
+        "With --mesh-disruptive: also allow what touches other people's traffic. "
+        "'every-service': all services are kept within their clusters for some seconds; "
+        "'remote-secrets': a cluster is taken out of the mesh and put back; "
+        "'single-gateways': a gateway's only pod is killed. Only on the command line.",
+        "NAME,…",
     ),
     Option(
         "keep",
@@ -254,6 +267,17 @@ def read_given(config: pytest.Config, environment: Mapping[str, str]) -> dict[st
     return given
 
 
+def _was_typed(config: pytest.Config, option: Option) -> bool:
+    """Whether the option is among the arguments of this very run, not only in ``addopts``.
+
+    A worker of xdist has what its controller was given, which has looked at that.
+    """
+    if hasattr(config, "workerinput"):
+        return True
+    typed = map(str, config.invocation_params.args)
+    return any(one == option.flag or one.startswith(f"{option.flag}=") for one in typed)
+
+
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 
@@ -264,7 +288,10 @@ def _text(
     """The option's text and source; None where it is not given or off."""
     typed = getattr(config.option, option.setting, None)
     if typed is not None:
-        return ("true" if option.is_switch else str(typed)), "command line"
+        from .settings import TYPED
+
+        source = TYPED if _was_typed(config, option) else "addopts"
+        return ("true" if option.is_switch else str(typed)), source
     if option.variable in environment:
         text = environment[option.variable].strip()
         if not option.is_switch:

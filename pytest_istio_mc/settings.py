@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from .checks.catalogue import Check, Kind, Profile
 from .errors import UsageProblem
 from .eventually import Timeouts
 from .mesh import Wishes
+from .rights import Permission
 from .spec import MeshSpec
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ REPLAY = "replay"
 
 DEFAULT_REPORT = "mesh-report.yaml"
 REPORT_SUFFIXES = (".yaml", ".yml", ".json")
+
+READ_ONLY = "STATIC"
+"""The word of ``--mesh-checks`` for all checks that need no probes."""
+
+TYPED = "command line"
+"""The source of what somebody typed for this very run."""
+
+QUICK = "quick"
+"""By what a quick disruptive check is claimed where no profile was given."""
 
 SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
 """The options that are given without a value."""
@@ -43,7 +53,8 @@ def expanded(text: str) -> Path:
 class Given:
     """One option as the user gave it.
 
-    - ``source``: ``command line``, ``environment`` or ``ini``.
+    - ``source``: :data:`TYPED`, ``addopts`` (which pytest reads from files and the environment),
+      ``environment`` or ``ini``.
     - ``folder``: relative paths count from here, the ini file's folder for ini settings, else the
       one in which pytest was started.
     """
@@ -63,6 +74,8 @@ class Settings:
     """The effective settings of one run.
 
     - ``spec`` names the clusters, with contexts where the provider attaches to them.
+    - ``quick``: besides the profile, quick disruptive checks are claimed.
+    - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
     - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
     """
@@ -71,12 +84,14 @@ class Settings:
     provider: str
     spec: MeshSpec
     profile: Profile = Profile.CORE
+    quick: bool = False
     spec_file: Path | None = None
     report: Path = Path(DEFAULT_REPORT)
     baseline: Path | None = None
     snapshot: Path | None = None
     replay: Path | None = None
     disruptive: bool = False
+    permissions: tuple[Permission, ...] = ()
     keep: bool = False
     timeout_factor: float = 1.0
     probe_image: str = ""
@@ -114,6 +129,7 @@ class Settings:
             else "",
             "namespaces": ",".join(self.wishes.namespaces),
             "checks": ",".join(self.checks),
+            "allow": ",".join(permission.value for permission in self.permissions),
         }
         return document | {key: value for key, value in optional.items() if value}
 
@@ -140,31 +156,76 @@ class Settings:
         """Whether ``check`` is claimed, and why it cannot run, if so."""
         missing = [feature.value for feature in check.requires if feature not in self.spec.features]
         if missing:
-            return Standing(False, f"this mesh has not: {', '.join(missing)}")
-        if check.profile is Profile.EXTENDED and self.profile is not Profile.EXTENDED:
-            elsewhere = "it belongs to the extended profile (--mesh-profile=extended)"
-            return Standing(False, f"not claimed: {elsewhere}")
+            return Standing("", f"this mesh has not: {', '.join(missing)}")
+        by = self._claimed_by(check)
+        if not by:
+            profile = check.profile.value
+            return Standing("", f"not claimed: {profile} profile ({self._claiming(check)})")
         if self.replay and check.kind is not Kind.STATIC:
             what = f"a {check.kind.value} check cannot run on a recorded snapshot"
-            return Standing(True, f"needs a mesh: {what} (leave --mesh-replay out)")
-        if check.alone and not self.may_disrupt:
-            changes = "changes settings of the whole mesh for some seconds"
-            what = "breaks things" if check.kind is Kind.FAULT else changes
-            only = "on clusters that are not the lab's it runs only with --mesh-disruptive"
-            return Standing(True, f"{what}: {only}")
-        return Standing(True)
+            return Standing(by, f"needs a mesh: {what} (leave --mesh-replay out)")
+        if check.profile is Profile.DISRUPTIVE and not self.may_disrupt and not self.replay:
+            only = "on clusters that outlive the run it runs only with --mesh-disruptive"
+            return Standing(by, f"{check.effect or 'it changes the mesh'}: {only}")
+        if lacking := [one for one in check.permissions if not self.allows(one)]:
+            effects = "; ".join(permission.effect for permission in lacking)
+            names = ",".join(permission.value for permission in (*self.permissions, *lacking))
+            return Standing(by, f"{effects}; add --mesh-allow={names} where that may be")
+        return Standing(by)
+
+    def _claimed_by(self, check: Check) -> str:
+        if self.profile.includes(check.profile):
+            return check.profile.value
+        return QUICK if self.quick and check.quick else ""
+
+    def _claiming(self, check: Check) -> str:
+        """The options with which a check would be claimed."""
+        profile = f"--mesh-profile={check.profile.value}"
+        if check.profile is not Profile.DISRUPTIVE or self.disposable or self.replay:
+            return profile
+        if check.quick and self.profile is Profile.CORE:
+            return "--mesh-disruptive"
+        return f"--mesh-disruptive {profile}"
+
+    @property
+    def claim(self) -> str:
+        """The profile as claimed, in words."""
+        quick = " + quick disruptive" if self.quick else ""
+        return f"{self.profile.value}{quick}"
+
+    @property
+    def claimed_profiles(self) -> tuple[Profile, ...]:
+        """The profiles of which checks are claimed."""
+        also = (Profile.DISRUPTIVE,) if self.quick else ()
+        return tuple(one for one in Profile if self.profile.includes(one) or one in also)
 
     @property
     def may_disrupt(self) -> bool:
         """Whether checks may touch more than namespaces of their own.
 
-        Always on disposable clusters, elsewhere with ``--mesh-disruptive``.
+        Only where disruptive checks are claimed: on clusters that outlive the run, with
+        ``--mesh-disruptive``.
         """
-        return self.disposable or self.disruptive
+        permitted = self.disposable or self.disruptive
+        return permitted and Profile.DISRUPTIVE in self.claimed_profiles
 
-    def selects(self, check_id: str) -> bool:
-        """Whether ``--mesh-checks`` has this check: by id, or by area (``MC-TRUST``)."""
-        return not self.checks or any(f"{check_id}-".startswith(f"{one}-") for one in self.checks)
+    def allows(self, permission: Permission) -> bool:
+        """Whether this may be done to the traffic of others; a lab has no others."""
+        return self.disposable or permission in self.permissions
+
+    def selects(self, check: Check) -> bool:
+        """Whether ``--mesh-checks`` has this check: by id, area (``MC-TRUST``) or ``static``."""
+        return not self.checks or any(
+            check.reads_only if one == READ_ONLY else f"{check.id}-".startswith(f"{one}-")
+            for one in self.checks
+        )
+
+    def reads_only(self, checks: Iterable[Check]) -> bool:
+        """Whether ``--mesh-checks`` has none of these but what judges the snapshot alone.
+
+        Such a run writes nothing to any cluster: it has no probes.
+        """
+        return bool(self.checks) and all(one.reads_only for one in checks if self.selects(one))
 
 
 @dataclass(frozen=True)
@@ -187,12 +248,18 @@ class Assignment:
 class Standing:
     """How a check stands in a run.
 
+    - ``by``: the profile by which it is claimed, or :data:`QUICK`; empty where it is not.
     - A claimed check that does not run makes the certificate partial.
     - ``obstacle`` says why it cannot run and what would enable it; empty where it can.
     """
 
-    claimed: bool
+    by: str
     obstacle: str = ""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the mesh claims to pass it."""
+        return bool(self.by)
 
 
 def _command(given: Mapping[str, Given], *more: str) -> str:

@@ -47,7 +47,7 @@ _GATEWAY = Check(
     explained_by=(_ENDPOINTS.id,),
 )
 _LOSS = Check(
-    "MC-EASTWEST-902", "A lost gateway costs nothing", Kind.FAULT, SPEC_URL, Profile.EXTENDED
+    "MC-EASTWEST-902", "A lost gateway costs nothing", Kind.FAULT, SPEC_URL, Profile.DISRUPTIVE
 )
 CHECKS = {check.id: check for check in (_ROOT, _SECRETS, _ENDPOINTS, _FLAT, _GATEWAY, _LOSS)}
 

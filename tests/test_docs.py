@@ -55,7 +55,8 @@ def check_table() -> str:
         for check in known_checks().values():
             if check.area == area:
                 kind = check.kind.value
-                kind += ", extended" if check.profile is Profile.EXTENDED else ""
+                kind += "" if check.profile is Profile.CORE else f", {check.profile.value}"
+                kind += " (quick)" if check.quick else ""
                 lines.append(f"| {check.id} | {kind} | {_cell(check.title)} |")
     return "\n".join(lines[1:])
 

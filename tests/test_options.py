@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
+from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.mesh import Wishes
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.providers import known as known_providers
+from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
+from pytest_istio_mc.topologies import known as known_topologies
 from pytest_istio_mc.validation import assignment_from
 from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
 from tests.fake_mesh import SPEC_URL, FakeLab, FakeProvider, fake_topology
@@ -101,6 +103,26 @@ def test_the_kubeconfig_comes_from_the_environment_where_none_is_given(
     assert settings.spec.kubeconfig == f"{kubeconfig}:{kubeconfig}"
 
 
+@pytest.mark.parametrize("given", ["{name}", "./{name}:sub/../{name}", "{name}:"])
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_every_path_of_a_kubeconfig_is_absolute_wherever_it_comes_from(
+    tmp_path: Path, kubeconfig: Path, way: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(kubeconfig.parent)
+    (kubeconfig.parent / "sub").mkdir(exist_ok=True)
+    text = given.format(name=kubeconfig.name)
+    options: dict[str, Any] = {"kubeconfig": text} if way == "option" else {}
+    environment = {"KUBECONFIG": text} if way == "environment" else {}
+
+    settings = read(
+        tmp_path, environment, provider="attach", contexts="east=prod-a,west=prod-b", **options
+    )
+
+    parts = settings.spec.kubeconfig.split(":")
+    assert len(parts) == len([part for part in text.split(":") if part])
+    assert all(Path(part).is_absolute() and Path(part).is_file() for part in parts)
+
+
 def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them(
     tmp_path: Path, spec_file: Path, kubeconfig: Path
 ) -> None:
@@ -164,7 +186,7 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             f'ring.yaml describes "ring", --mesh-topology says "{NAME}".*--mesh-topology=ring',
         ),
         ({"spec": "flat.yaml"}, "fake-topology needs two networks"),
-        ({"profile": "gold"}, 'no profile is called "gold".*valid are: core, extended'),
+        ({"profile": "gold"}, 'no profile is called "gold".*valid are: core, extended, disruptive'),
         ({"timeout_factor": "0"}, '"0" is not a number above 0'),
         ({"timeout_factor": "-1"}, "is not a number above 0"),
         ({"timeout_factor": "nan"}, "is not a number above 0"),
@@ -185,7 +207,7 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"provider": "fake", "namespace": "probes,"}, '"" is not the name of a namespace'),
         ({"provider": "fake", "namespace": "a,b,a"}, '"a" is given twice'),
         ({"probe_patch": "absent.yaml"}, "--mesh-probe-patch: .*absent.yaml cannot be read"),
-        ({"probe_patch": "broken.yaml"}, "broken.yaml is neither YAML nor JSON"),
+        ({"probe_patch": "broken.yaml"}, "broken.yaml cannot be read: is neither YAML nor JSON"),
         ({"probe_patch": "list.yaml"}, "list.yaml is not a patch of probes: the file: .*mapping"),
         (
             {"probe_patch": "patch.yaml"},
@@ -271,6 +293,10 @@ def check(kind: Kind = Kind.STATIC, profile: Profile = Profile.CORE, *requires: 
     return Check("MC-TRUST-999", "a check", kind, SPEC_URL, profile, requires)
 
 
+FAULT = check(Kind.FAULT, Profile.DISRUPTIVE)
+QUICK = replace(check(Kind.LIVE, Profile.DISRUPTIVE), exclusive=True, quick=True)
+
+
 def test_what_is_wished_of_probes_is_in_the_certificate(tmp_path: Path) -> None:
     (tmp_path / "patch.yaml").write_text("namespace: {labels: {team: mesh}}")
 
@@ -289,35 +315,217 @@ def test_what_is_wished_of_probes_is_in_the_certificate(tmp_path: Path) -> None:
 
 def test_how_checks_stand(tmp_path: Path) -> None:
     lab, other = read(tmp_path), read(tmp_path, provider="fake", profile="extended")
-    allowed = read(tmp_path, provider="fake", profile="extended", disruptive="true")
 
-    assert lab.standing(check()) == other.standing(check()) == lab.standing(check(Kind.FAULT))
+    assert lab.standing(check()) == other.standing(check())
     assert (lab.standing(check()).claimed, lab.standing(check()).obstacle) == (True, "")
     assert not lab.standing(check(Kind.STATIC, Profile.EXTENDED)).claimed
     assert other.standing(check(Kind.STATIC, Profile.EXTENDED)).obstacle == ""
     flat = lab.standing(check(Kind.STATIC, Profile.CORE, Feature.FLAT))
     assert flat.obstacle == "this mesh has not: two or more clusters on one network"
-    assert other.standing(check(Kind.FAULT)).claimed
-    assert "--mesh-disruptive" in other.standing(check(Kind.FAULT)).obstacle
-    assert allowed.standing(check(Kind.FAULT)).obstacle == ""
 
 
-@pytest.mark.parametrize("disposable", ["lab", "fake-lab"])
-def test_what_changes_the_whole_mesh_needs_permission_where_clusters_outlive_the_run(
-    tmp_path: Path, disposable: str
+EVERYTHING: dict[str, Any] = {"disruptive": "true", "profile": "disruptive"}
+ASKED: list[tuple[dict[str, Any], str, str, bool]] = [
+    ({"provider": "lab"}, "", "quick", True),
+    ({"provider": "fake-lab"}, "", "quick", True),
+    ({"provider": "lab", "profile": "core"}, "", "", False),
+    ({"provider": "lab", "profile": "extended"}, "", "", False),
+    ({"provider": "lab", "profile": "disruptive"}, "disruptive", "disruptive", True),
+    ({"provider": "fake"}, "", "", False),
+    ({"provider": "fake", "profile": "core"}, "", "", False),
+    ({"provider": "fake", "profile": "extended"}, "", "", False),
+    ({"provider": "fake", "disruptive": "true"}, "", "quick", True),
+    ({"provider": "fake", **EVERYTHING}, "disruptive", "disruptive", True),
+]
+"""What was asked for, by what a fault and a quick disruptive check are claimed, and whether checks
+may touch more than their own namespaces."""
+
+
+@pytest.mark.parametrize(("options", "fault", "quick", "may_disrupt"), ASKED)
+def test_who_claims_what_changes_the_mesh(
+    tmp_path: Path, options: dict[str, Any], fault: str, quick: str, may_disrupt: bool
 ) -> None:
-    exclusive = replace(check(Kind.LIVE), exclusive=True)
-    lab, other = read(tmp_path, provider=disposable), read(tmp_path, provider="fake")
-    allowed = read(tmp_path, provider="fake", disruptive="true")
+    settings = read(tmp_path, **options)
 
-    assert (lab.standing(exclusive).obstacle, allowed.standing(exclusive).obstacle) == ("", "")
-    assert other.standing(exclusive).claimed
-    assert other.standing(exclusive).obstacle == (
-        "changes settings of the whole mesh for some seconds: "
-        "on clusters that are not the lab's it runs only with --mesh-disruptive"
-    )
-    assert other.standing(check(Kind.LIVE)).obstacle == ""
-    assert (lab.may_disrupt, other.may_disrupt, allowed.may_disrupt) == (True, False, True)
+    assert (settings.standing(FAULT).by, settings.standing(QUICK).by) == (fault, quick)
+    assert settings.may_disrupt is may_disrupt
+    for one in (FAULT, QUICK):
+        assert bool(settings.standing(one).obstacle) is not settings.standing(one).claimed
+    assert settings.standing(check()).by == "core"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault", "quick"),
+    [
+        ({"provider": "lab"}, "(--mesh-profile=disruptive)", ""),
+        ({"profile": "core"}, "(--mesh-profile=disruptive)", "(--mesh-profile=disruptive)"),
+        (
+            {"provider": "fake"},
+            "(--mesh-disruptive --mesh-profile=disruptive)",
+            "(--mesh-disruptive)",
+        ),
+        (
+            {"provider": "fake", "profile": "extended"},
+            "(--mesh-disruptive --mesh-profile=disruptive)",
+            "(--mesh-disruptive --mesh-profile=disruptive)",
+        ),
+    ],
+)
+def test_what_would_claim_a_check_is_said(
+    tmp_path: Path, options: dict[str, Any], fault: str, quick: str
+) -> None:
+    settings = read(tmp_path, **options)
+
+    assert settings.standing(FAULT).obstacle.endswith(fault)
+    assert settings.standing(QUICK).obstacle.endswith(quick)
+
+
+@pytest.mark.parametrize("permission", Permission)
+def test_what_touches_traffic_of_others_wants_a_permission_of_its_own(
+    tmp_path: Path, permission: Permission
+) -> None:
+    fault = replace(FAULT, permissions=(permission,))
+    lab = read(tmp_path, profile="disruptive")
+    refused = read(tmp_path, provider="fake", **EVERYTHING)
+    allowed = read(tmp_path, provider="fake", **EVERYTHING, allow=f" {permission.value} ")
+
+    assert (lab.standing(fault).obstacle, allowed.standing(fault).obstacle) == ("", "")
+    assert refused.standing(fault).claimed
+    obstacle = refused.standing(fault).obstacle
+    assert obstacle == f"{permission.effect}; add --mesh-allow={permission.value} where that may be"
+    assert refused.standing(FAULT).obstacle == ""
+
+
+def test_a_run_that_is_asked_for_nothing_claims_core_and_in_the_lab_the_quick_ones(
+    tmp_path: Path,
+) -> None:
+    checks = known_checks().values()
+    lab, other = read(tmp_path), read(tmp_path, provider="fake")
+
+    core = {one.id for one in checks if one.profile is Profile.CORE}
+    quick = {one.id for one in checks if one.quick}
+    spec = known_topologies()["multi-network-multi-primary"].default_spec()
+    can = {one.id for one in checks if set(one.requires) <= set(spec.features)}
+    for settings, wanted in ((lab, core | quick), (other, core)):
+        mine = replace(settings, spec=spec)
+        assert {one.id for one in checks if mine.standing(one).claimed} == wanted & can
+        assert [
+            one.id for one in checks if mine.standing(one).claimed and mine.standing(one).obstacle
+        ] == []
+
+
+@pytest.mark.parametrize("text", ["static", "STATIC", " static , MC-TRUST-001"])
+def test_static_is_every_check_that_only_reads(tmp_path: Path, text: str) -> None:
+    checks = known_checks().values()
+    settings = read(tmp_path, provider="fake", checks=text)
+
+    assert {one.id for one in checks if settings.selects(one)} == {
+        one.id for one in checks if one.kind is Kind.STATIC and not one.probed
+    }
+    assert settings.reads_only(checks)
+    assert not read(tmp_path, provider="fake").reads_only(checks)
+    assert not read(tmp_path, provider="fake", checks="static,MC-SUBSET").reads_only(checks)
+    assert not read(tmp_path, provider="fake", checks="MC-ACCESS-002").reads_only(checks)
+
+
+def test_a_permission_that_lacks_is_asked_for_beside_those_that_were_given(tmp_path: Path) -> None:
+    settings = read(tmp_path, provider="fake", **EVERYTHING, allow="remote-secrets")
+    every = replace(FAULT, permissions=(Permission.EVERY_SERVICE,))
+
+    assert "--mesh-allow=remote-secrets,every-service" in settings.standing(every).obstacle
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"profile": "disruptive"}, "nothing allows it.*add --mesh-disruptive"),
+        ({"allow": "every-service"}, "--mesh-allow: allows nothing without --mesh-disruptive"),
+        (
+            {"disruptive": "true", "allow": "everything"},
+            'no permission is called "everything".*every-service, remote-secrets, single-gateways',
+        ),
+        ({"disruptive": "true", "allow": ","}, 'no permission is called ","'),
+        ({"disruptive": "true", "profile": "core"}, "no sense together with --mesh-profile=core"),
+        ({"disruptive": "true", "profile": "extended"}, "which disrupts nothing"),
+        ({"provider": "lab", "allow": "every-service"}, "the provider lab, which allows everyth"),
+    ],
+)
+def test_profiles_and_permissions_that_contradict_each_other_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        read(tmp_path, **{"provider": "fake", **options})
+
+    assert re.search(message, " ".join(str(caught.value).split())), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "ini", "environment", "told"),
+    [
+        ((), "mesh_disruptive = true", {}, "--mesh-disruptive: comes from the ini file"),
+        ((), "", {"MESH_DISRUPTIVE": "1"}, "--mesh-disruptive: comes from the environment"),
+        ((), "addopts = --mesh-disruptive", {}, "--mesh-disruptive: comes from addopts"),
+        ((), "", {"PYTEST_ADDOPTS": "--mesh-disruptive"}, "comes from addopts"),
+        (
+            ("--mesh-disruptive",),
+            "mesh_allow = every-service",
+            {},
+            "--mesh-allow: comes from the ini file",
+        ),
+        (
+            ("--mesh-disruptive",),
+            "",
+            {"MESH_ALLOW": "every-service"},
+            "--mesh-allow: comes from the environment",
+        ),
+        (
+            ("--mesh-disruptive",),
+            "addopts = --mesh-allow=every-service",
+            {},
+            "--mesh-allow: comes from addopts",
+        ),
+    ],
+)
+def test_what_hurts_others_must_be_typed(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    ini: str,
+    environment: dict[str, str],
+    told: str,
+) -> None:
+    write_suite(pytester)
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+
+    result = pytester.runpytest_subprocess(*CERTIFY, *options)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{told}*"])
+    assert "must be typed on the command line" in result.stderr.str()
+
+
+def test_a_lab_may_be_disrupted_by_any_file(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+    pytester.makeini("[pytest]\nmesh_disruptive = true\nmesh_profile = disruptive\n")
+
+    pytester.runpytest_subprocess(*CERTIFY, "--mesh-provider=fake-lab")
+
+    assert report_of(pytester)["result"] == "success"
+
+
+def test_what_is_typed_reaches_workers_too(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+
+    pytester.runpytest_subprocess(*CERTIFY, "-n2", *_typed())
+
+    assert report_of(pytester)["claim"]["permissions"] == ["every-service"]
+    assert report_of(pytester)["result"] == "success"
+
+
+def _typed() -> tuple[str, ...]:
+    return ("--mesh-disruptive", "--mesh-profile=disruptive", "--mesh-allow", "every-service")
 
 
 def test_the_command_line_comes_before_the_environment_before_the_ini_file(

@@ -86,7 +86,7 @@ def test_it_holds_suites_fixtures_and_data_and_nothing_else(wheel: Path) -> None
     assert "pytest_istio_mc/fixtures/expect.py" in names
     assert "pytest_istio_mc/evidence/conformance-report.schema.json" in names
     assert any(name.endswith("go.sum") for name in names)
-    assert {"pytest_istio_mc/py.typed", "pytest_istio_mc/docs/attach-clusterrole.yaml"} <= {*names}
+    assert {"pytest_istio_mc/py.typed", "pytest_istio_mc/docs/attach.md"} <= {*names}
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"pytest_istio_mc", f"pytest_istio_mc-{own_version()}.dist-info"}
     compiled = (".go", ".so", ".pyc")
@@ -163,10 +163,10 @@ def test_the_list_and_the_plan_need_no_cluster(installed: Path, tmp_path: Path) 
 
 def test_the_documentation_is_installed(installed: Path, tmp_path: Path) -> None:
     listed = run(installed / "istio-mc", "docs", folder=tmp_path)
-    rights = run(installed / "istio-mc", "docs", "attach-clusterrole.yaml", folder=tmp_path)
+    page = run(installed / "istio-mc", "docs", "attach.md", folder=tmp_path)
 
     assert str(installed.parent / "lib") in listed.stdout
-    assert rights.stdout == (ROOT / "docs" / "attach-clusterrole.yaml").read_text()
+    assert page.stdout == (ROOT / "docs" / "attach.md").read_text()
 
 
 def test_suites_without_a_mesh_say_what_is_missing(installed: Path, tmp_path: Path) -> None:

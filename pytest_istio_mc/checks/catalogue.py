@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from ..errors import ObservationError
+from ..rights import Permission, Right, rights_of
 from ..spec import Feature
 from ..verdicts import Verdict, inconclusive
 from .site import Site
@@ -58,8 +59,9 @@ AREAS = {
     ),
     "CLUSTERLOCAL": Area(
         "Cluster-local services",
-        "services, namespaces and everything kept within clusters by `serviceSettings`, lifted "
-        "again, decided by each control plane for itself; what Istio keeps local unasked",
+        "(disruptive, but for what Istio keeps local unasked) services, namespaces and everything "
+        "kept within clusters by `serviceSettings`, lifted again, decided by each control plane "
+        "for itself",
     ),
     "SUBSET": Area(
         "Subsets across clusters",
@@ -73,7 +75,7 @@ AREAS = {
     ),
     "APISERVER": Area(
         "API server loss",
-        "(extended) a cluster's API server refused or hung: traffic, pushes, restarts of istiod "
+        "(disruptive) a cluster's API server refused or hung: traffic, pushes, restarts of istiod "
         "meanwhile, what says so, recovery, isolation",
     ),
     "FEDERATION": Area(
@@ -102,10 +104,21 @@ BELOW_ROUTES = (*BELOW_REACH, "MC-CONTROL-001", "MC-CONTROL-008", "MC-CONTROL-00
 
 
 class Profile(Enum):
-    """Core: every conformant mesh must pass. Extended: what a mesh may claim beyond that."""
+    """How much a mesh claims and suffers; each profile includes those before it.
+
+    - Core: every conformant mesh must pass. Nothing is written outside the run's own namespaces.
+    - Extended: what a mesh may claim beyond that, just as harmless.
+    - Disruptive: what changes mesh-wide settings, remote secrets, gateways or API servers.
+    """
 
     CORE = "core"
     EXTENDED = "extended"
+    DISRUPTIVE = "disruptive"
+
+    def includes(self, other: Profile) -> bool:
+        """Whether who claims this profile claims the other one."""
+        order = tuple(Profile)
+        return order.index(other) <= order.index(self)
 
 
 class Kind(Enum):
@@ -126,6 +139,9 @@ class Check:
       failure of this one is a symptom.
     - ``exclusive``: it changes what the whole mesh depends on, so nothing runs beside it.
     - ``probed``: it judges what probes saw, and is inconclusive where they do not come up.
+    - ``effect``: what a disruptive check does to the mesh meanwhile, for those who use it.
+    - ``quick``: a disruptive check that a run without a profile claims, where it may disrupt.
+    - ``permissions``: what it does to other people's traffic.
     - ``needs`` is what the provider must be able to do to clusters (``Mesh.capabilities``).
     """
 
@@ -140,6 +156,9 @@ class Check:
     probed: bool = False
     needs: tuple[str, ...] = ()
     sees: tuple[Observe, ...] = ()
+    effect: str = ""
+    quick: bool = False
+    permissions: tuple[Permission, ...] = ()
     judge: Callable[..., Verdict] = field(default=lambda *_: _no_judge(), compare=False)
 
     def __repr__(self) -> str:
@@ -155,6 +174,16 @@ class Check:
     def alone(self) -> bool:
         """Whether no other live check may run at the same time."""
         return self.kind is Kind.FAULT or self.exclusive
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it judges what the snapshot holds without any probe."""
+        return self.kind is Kind.STATIC and not self.probed
+
+    def rights(self, *, may_disrupt: bool) -> tuple[Right, ...]:
+        """What its observers do to clusters, beyond reading what the snapshot reads."""
+        declared = (rights_of(observe, may_disrupt=may_disrupt) for observe in self.sees)
+        return tuple(dict.fromkeys(right for rights in declared for right in rights))
 
     @property
     def is_ours(self) -> bool:
@@ -182,24 +211,31 @@ def check(
     spec_url: str,
     sees: Observe | tuple[Observe, ...] = (),
     kind: Kind | None = None,
-    profile: Profile = Profile.CORE,
+    profile: Profile | None = None,
     requires: tuple[Feature, ...] = (),
     explained_by: tuple[str, ...] = (),
     exclusive: bool = False,
     probed: bool = False,
     needs: tuple[str, ...] = (),
+    effect: str = "",
+    quick: bool = False,
+    permissions: tuple[Permission, ...] = (),
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the judge of a check.
 
     - ``sees``: one observer, or several; without any the check is static and judges the snapshot.
     - ``kind``: live where it sees something, unless it says that it is a fault.
+    - ``profile``: core, but disruptive where it breaks something or is exclusive.
     - The verdict gets the check's id; an :class:`ObservationError` makes it inconclusive.
-    - ``ValueError`` where the id is none or taken, or the judge does not take what the check sees.
+    - ``ValueError`` where the id is none or taken, where the judge does not take what the check
+      sees, and where what changes the mesh is to belong to a harmless profile.
 
     The other arguments are the fields of :class:`Check`.
     """
     observers = sees if isinstance(sees, tuple) else (sees,)
     kind = kind or (Kind.LIVE if observers else Kind.STATIC)
+    changes = kind is Kind.FAULT or exclusive or quick or bool(permissions)
+    profile = profile or (Profile.DISRUPTIVE if changes else Profile.CORE)
 
     def register(judge: Judge) -> Judge:
         @functools.wraps(judge)
@@ -214,6 +250,8 @@ def check(
             raise ValueError(f"check {id}: an id is of the form MC-AREA-001")
         if id in _REGISTERED:
             raise ValueError(f"check {id} is registered twice")
+        if changes and profile is not Profile.DISRUPTIVE:
+            raise ValueError(f"check {id} changes the mesh: its profile is disruptive")
         _demand_fitting(id, judge, len(observers))
         _REGISTERED[id] = Check(
             id,
@@ -227,6 +265,9 @@ def check(
             probed or kind is not Kind.STATIC,
             needs,
             observers,
+            effect,
+            quick,
+            permissions,
             stamped,
         )
         return stamped  # type: ignore[return-value]

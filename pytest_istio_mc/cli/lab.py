@@ -31,6 +31,8 @@ def add_parser(commands: Any) -> None:
     told = "the mesh spec file (default: the topology's own, with two clusters)"
     up.add_argument("--spec", type=Path, help=told)
     up.add_argument("--clusters", type=int, help="how many clusters, instead of --spec")
+    told = "have each API server write down every request, without bodies, and print where"
+    up.add_argument("--audit", action="store_true", help=told)
     told = "print the result as JSON on standard output, progress on standard error"
     up.add_argument("--json", action="store_true", help=told)
     up.set_defaults(run=_up)
@@ -52,7 +54,8 @@ def _up(parsed: argparse.Namespace) -> int:
 
     topology, spec = _wanted(parsed)
     # Until all is up the lab belongs to this process: killing the process leaves no half of a mesh.
-    with bring_up(topology, spec, parsed.name, Timeouts(), progress()) as (running, mesh):
+    up = bring_up(topology, spec, parsed.name, Timeouts(), progress(), audited=parsed.audit)
+    with up as (running, mesh):
         spec_file = running.plan.home / "mesh-spec.yaml"
         spec_file.write_text(_yaml(document_of(mesh.spec)))
         running.detach()
@@ -64,6 +67,9 @@ def _up(parsed: argparse.Namespace) -> int:
         "contexts": {cluster.name: cluster.context for cluster in mesh.spec},
         "versions": {cluster: dict(versions) for cluster, versions in mesh.versions.items()},
     }
+    plan = running.plan
+    if plan.audited:
+        result["auditLogs"] = {node.name: str(plan.audit_log(node)) for node in plan.nodes}
     if parsed.json:
         print(json.dumps(result, indent=2))
     else:
@@ -72,6 +78,8 @@ def _up(parsed: argparse.Namespace) -> int:
         print(f"  export KUBECONFIG={running.kubeconfig}")
         print(f"  pytest --pyargs pytest_istio_mc.suites {options}")
         print(f"  istio-mc lab down --name {parsed.name}")
+        for node in plan.nodes if plan.audited else ():
+            print(f"  requests to {node.name} are in {plan.audit_log(node)}")
     return GOOD
 
 

@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> None:
     command.set_defaults(run=_schema)
     told = "list the pages of the documentation, or print one of them"
     command = commands.add_parser("docs", help=told)
-    told = "a page or file, such as attach.md or attach-clusterrole.yaml"
+    told = "a page, such as attach.md"
     command.add_argument("page", nargs="?", help=told)
     command.set_defaults(run=_docs)
 
@@ -79,6 +79,9 @@ def _checks(parsed: argparse.Namespace) -> int:
                 "requires": [feature.value for feature in check.requires],
                 "specUrl": check.spec_url,
                 "explainedBy": list(check.explained_by),
+                "quick": check.quick,
+                "effect": check.effect,
+                "permissions": [permission.value for permission in check.permissions],
             }
             for check in checks
         ]
@@ -86,7 +89,8 @@ def _checks(parsed: argparse.Namespace) -> int:
         return GOOD
     for check in checks:
         features = ", ".join(feature.value for feature in check.requires)
-        kind = f"{check.profile.value}, {check.kind.value}"
+        quick = ", quick" if check.quick else ""
+        kind = f"{check.profile.value}{quick}, {check.kind.value}"
         print(f"{check.id}  {check.title}")
         print(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD

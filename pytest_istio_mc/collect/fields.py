@@ -33,7 +33,11 @@ _LONGEST = 4096
 
 
 def keep(shape: Shape, value: Any) -> Any:
-    """The part of a value that has the shape; None where nothing has."""
+    """The part of a value that has the shape; None where nothing has.
+
+    Raises :class:`ValueError` where a list or mapping that checks read is neither: to take it for
+    an empty one would be a finding about nothing.
+    """
     kept = _kept(shape, value)
     return None if kept is _ABSENT else kept
 
@@ -47,12 +51,12 @@ def _kept(shape: Shape, value: Any) -> Any:
         return value if isinstance(value, (bool, int, float)) else _ABSENT
     if isinstance(shape, list):
         if not isinstance(value, list):
-            return _ABSENT
+            raise ValueError(f"{type(value).__name__} in the place of a list")
         entries = (_kept(shape[0], entry) for entry in value)
         return [entry for entry in entries if entry is not _ABSENT]
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
-            return _ABSENT
+            raise ValueError(f"{type(value).__name__} in the place of a mapping")
         return {
             str(key): kept
             for key, entry in value.items()

@@ -26,7 +26,7 @@ from .report import to_text
 
 EPIC = "Istio multi-cluster conformance"
 
-SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal"}
+SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal", Profile.DISRUPTIVE: "normal"}
 
 
 def label(item: pytest.Item, check: Check, topology: str) -> None:

@@ -95,11 +95,16 @@ def build_report(
         "date": _timestamp(outcomes.began),
         "tool": {"name": "pytest-istio-mc", "version": version, "knownChecks": len(checks)},
         "mesh": _mesh(settings, mesh, causes),
+        "claim": {
+            "profile": settings.profile.value,
+            "quickDisruptive": settings.quick,
+            "permissions": [permission.value for permission in settings.permissions],
+        },
         "options": settings.to_dict(),
         "overrides": list(settings.overrides),
         "profiles": {
             profile.value: _profile(profile, entries, outcomes.problem)
-            for profile in _claimed_profiles(settings)
+            for profile in settings.claimed_profiles
         },
         "rootCauses": [cause.to_dict() for cause in causes],
         "checks": entries,
@@ -256,6 +261,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
         why = outcomes.not_run.get(check.id, "it was not selected")
         outcome, reason, claimed = Outcome.INCONCLUSIVE, f"not run: {why}", True
     bad = outcome in (Outcome.NON_CONFORMANT, Outcome.INCONCLUSIVE)
+    by = standing.by if claimed else ""
     return {
         "id": check.id,
         "title": check.title,
@@ -263,6 +269,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
         "kind": check.kind.value,
         "specUrl": check.spec_url,
         "claimed": claimed,
+        **({"claimedBy": by} if by else {}),
         "ran": verdict is not None,
         "verdict": outcome.value,
         "reason": reason,
@@ -306,11 +313,6 @@ def _result(entries: Iterable[Mapping[str, Any]], problem: str) -> str:
     if problem or not ran or any(_is(entry, Outcome.INCONCLUSIVE) for entry in ran):
         return Result.INCONCLUSIVE
     return Result.SUCCESS if len(ran) == len(claimed) else Result.PARTIAL
-
-
-def _claimed_profiles(settings: Settings) -> tuple[Profile, ...]:
-    extended = settings.profile is Profile.EXTENDED
-    return (Profile.CORE, Profile.EXTENDED) if extended else (Profile.CORE,)
 
 
 def _profile(

@@ -22,7 +22,7 @@ FOREMOST = ("istio", "kubernetes", "envoy")
 
 def header(settings: Settings, run_id: str) -> list[str]:
     """The mesh to be certified: topology, clusters, provider, run id, profile."""
-    claims = f"profile {settings.profile.value}, provider {settings.provider}, run {run_id}"
+    claims = f"profile {settings.claim}, provider {settings.provider}, run {run_id}"
     return [
         f"mesh: {settings.topology}, {claims}",
         *(f"  {line}" for line in clusters(settings.spec)),

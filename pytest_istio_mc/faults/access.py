@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import MeshError
 from ..istio_names import REMOTE_SECRETS
+from ..rights import Permission
 from .istiods import replicas, sync_status
 from .scene import Scene
-from .undo import Restore, as_it_was
+from .steps import Restore
+from .undo import as_it_was
 
 
 @dataclass(frozen=True)
 class Held:
-    """A remote secret: which control plane uses it, and where it is."""
+    """A remote secret: which control plane uses it, where it is, and which one it was."""
 
     control_plane: str
     holder: str
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
+    uid: str = ""
+    resource_version: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +44,13 @@ def held_for(scene: Scene, target: str) -> tuple[Held, ...]:
             holder = spec.config_cluster(plane).name
             secrets = scene.kubes[holder].list("Secret", namespace, labels=REMOTE_SECRETS)
             found += [
-                Held(plane.name, holder, as_it_was(secret))
+                Held(
+                    plane.name,
+                    holder,
+                    as_it_was(secret),
+                    secret["metadata"].get("uid", ""),
+                    secret["metadata"].get("resourceVersion", ""),
+                )
                 for secret in secrets
                 if target in (secret.get("data") or {})
             ]
@@ -54,15 +64,24 @@ def held_for(scene: Scene, target: str) -> tuple[Held, ...]:
 def remote_secret_removed(scene: Scene, target: str) -> Iterator[tuple[Held, ...]]:
     """All remote secrets for a cluster are gone.
 
-    At the end they are back, and every control plane has synchronised the cluster again.
+    - Raises :class:`NotAllowed` where that was not permitted.
+    - At the end they are back, and every control plane has synchronised the cluster again.
     """
+    what = f'removing the remote secrets for cluster "{target}"'
+    scene.mesh.demand(Permission.REMOTE_SECRETS, what)
     held = held_for(scene, target)
     with (
         scene.healed(f'remote access to cluster "{target}"', lambda: prove(scene, target, held)),
         scene.undone([Restore(entry.holder, _with_kind(entry.manifest)) for entry in held]),
     ):
         for entry in held:
-            scene.kubes[entry.holder].delete("Secret", entry.name, scene.mesh.spec.istio_namespace)
+            scene.kubes[entry.holder].delete(
+                "Secret",
+                entry.name,
+                scene.mesh.spec.istio_namespace,
+                uid=entry.uid,
+                resource_version=entry.resource_version,
+            )
         yield held
 
 

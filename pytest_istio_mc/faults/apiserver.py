@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..lab.breakages import BLOCK_ADDRESS, KILL_COMPONENT, STOP_COMPONENT
+from .alone import alone, silent
 from .pods import is_ready
 from .scene import Scene
 
@@ -53,6 +54,8 @@ def _broken(scene: Scene, cluster: str, what: str) -> Iterator[None]:
     """Break a cluster's API server, and prove it mended at the end."""
     seconds = scene.longest_seconds
     with (
+        alone(scene.mesh, scene.kubes),
+        silent(scene.mesh, scene.kubes[cluster], seconds),
         scene.healed(f'API server of cluster "{cluster}"', lambda: prove(scene, cluster)),
         scene.controls.broken(what, for_seconds=seconds, cluster=cluster, component=API_SERVER),
     ):

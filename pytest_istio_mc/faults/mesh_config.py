@@ -1,47 +1,27 @@
 """Mesh configuration: the control planes' ConfigMaps, changed for seconds and restored exactly.
 
-Each change carries all that is needed to restore the original, for any of these to do it:
-
-- this process, at the end;
-- the dead man's timer, where this process was killed;
-- the next run or ``istio-mc sweep``, where the timer was killed, too.
+All that is needed to restore them is in the clusters' journals before they are changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KubeError, MeshError, ObservationError
+from ..errors import ObservationError
 from ..istio_names import REVISION_LABEL
 from ..mesh import Mesh
-from ..probes import manifests
-from ..probes.leftovers import ownership
+from ..rights import Permission
 from ..together import for_each
-from . import deadman
-from .undo import Step
+from . import deadman, service_settings
+from .owners import changed, given_back
+from .steps import MESH_KEY, RUN_ANNOTATION, RestoreMeshConfig
 
 if TYPE_CHECKING:
     from ..kube import Kube
-
-ORIGINAL_ANNOTATION = "istio-mc.dev/original"
-"""JSON: ``mesh``, the text before the first change, and ``managedFields``, who owned the fields."""
-
-WRITTEN_ANNOTATION = "istio-mc.dev/written"
-"""SHA-256 of the text that the run wrote last; any other text is somebody else's change."""
-
-_OURS = (
-    ORIGINAL_ANNOTATION,
-    WRITTEN_ANNOTATION,
-    manifests.OWNER_ANNOTATION,
-    manifests.STARTED_ANNOTATION,
-)
-_KEY = "mesh"
-_TRIES = 5
 
 Settings = list[dict[str, Any]]
 
@@ -58,73 +38,99 @@ class Place:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True)
-class RestoreMeshConfig(Step):
-    """Restore a ConfigMap of mesh configuration from a run's notes in it."""
-
-    cluster: str
-    namespace: str
-    name: str
-
-    def run(self, kubes: Mapping[str, Kube]) -> None:
-        """Restore it, and prove it, unless that has been done already."""
-        restore(kubes[self.cluster], Place(self.cluster, self.namespace, self.name))
-
-
 class MeshConfigs:
     """The mesh configuration of every control plane, as :func:`changeable` yields it."""
 
-    def __init__(self, mesh: Mesh, kubes: Mapping[str, Kube], places: tuple[Place, ...]) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        kubes: Mapping[str, Kube],
+        places: tuple[Place, ...],
+        undoing: deadman.Undoing,
+    ) -> None:
         self._mesh = mesh
         self._kubes = kubes
+        self._undoing = undoing
+        self._lock = threading.Lock()
+        self._back: dict[Place, RestoreMeshConfig] = {}
         self.places = places
 
     def set_service_settings(self, settings: Mapping[str, Settings]) -> None:
-        """Add ``serviceSettings`` to the original ones of control planes.
+        """Add ``serviceSettings`` to those of control planes.
 
         They are given by the cluster in which the control plane reads configuration. What was
-        added before is dropped.
+        added before is dropped. Raises :class:`NotAllowed` where they are for services of
+        others, and that was not permitted.
         """
+        _demand_own(self._mesh, settings)
         chosen = [place for place in self.places if place.cluster in settings]
         for_each(lambda place: self._write(place, settings[place.cluster]), chosen)
 
     def _write(self, place: Place, settings: Settings) -> None:
-        import yaml
-
-        kube = self._kubes[place.cluster]
+        run_id = self._mesh.run_id
+        entries = service_settings.marked(settings, run_id)
 
         def change(item: Mapping[str, Any]) -> dict[str, Any]:
-            original = _original(item) or {
-                _KEY: item["data"][_KEY],
-                "managedFields": item["metadata"].get("managedFields") or [],
-            }
-            document = yaml.safe_load(original[_KEY]) or {}
-            theirs = document.get("serviceSettings") or []
-            text = yaml.safe_dump(document | {"serviceSettings": [*theirs, *settings]})
-            notes = {
-                ORIGINAL_ANNOTATION: json.dumps(original),
-                WRITTEN_ANNOTATION: _digest(text),
-                **ownership(),
-            }
-            labels = {manifests.RUN_LABEL: self._mesh.run_id}
-            return {"metadata": {"labels": labels, "annotations": notes}, "data": {_KEY: text}}
+            back = self._way_back(place, item, settings)
+            self._undoing.add(back)  # in the journal, and only then in the object
+            with self._lock:
+                self._back[place] = back
+            text = service_settings.put_in(back.original, entries)
+            notes = {"annotations": {RUN_ANNOTATION: run_id}}
+            return {"metadata": notes, "data": {MESH_KEY: text}}
 
-        _change(kube, place, change)
+        changed(self._kubes[place.cluster], "ConfigMap", place.name, place.namespace, change)
+
+    def _way_back(
+        self, place: Place, item: Mapping[str, Any], settings: Settings
+    ) -> RestoreMeshConfig:
+        """From these settings to what the ConfigMap is without any of ours."""
+        text, earlier = _text(place, item), self._back.get(place)
+        hosts = [str(host) for entry in settings for host in entry["hosts"]]
+        owners = item["metadata"].get("managedFields") or []
+        original = text
+        if earlier is not None:
+            hosts = [*earlier.hosts, *hosts]
+            owners = given_back(owners, earlier.owners)
+            run_id, before = self._mesh.run_id, earlier.original
+            original = service_settings.taken_out(text, run_id, earlier.hosts, before)
+        strangers = service_settings.runs_in(original)
+        if strangers:
+            raise _cannot_change(place, f"run {', '.join(sorted(strangers))} has settings in it")
+        return RestoreMeshConfig(
+            cluster=place.cluster,
+            namespace=place.namespace,
+            name=place.name,
+            run_id=self._mesh.run_id,
+            hosts=tuple(dict.fromkeys(hosts)),
+            original=original,
+            owners=tuple(owners),
+        )
+
+
+def _demand_own(mesh: Mesh, settings: Mapping[str, Settings]) -> None:
+    """See that settings are for services in namespaces of the run, unless others are permitted."""
+    hosts = [host for some in settings.values() for one in some for host in one.get("hosts", ())]
+    for host in hosts:
+        # *.NAMESPACE.svc.DOMAIN or SERVICE.NAMESPACE.svc.DOMAIN; any other may match any service
+        parts = str(host).split(".")
+        if len(parts) < 3 or parts[2] != "svc" or not mesh.owns(parts[1]):
+            what = f'the cluster-local pattern "{host}", not for services of the run alone'
+            mesh.demand(Permission.EVERY_SERVICE, what)
 
 
 @contextmanager
 def changeable(mesh: Mesh, kubes: Mapping[str, Kube], for_seconds: float) -> Iterator[MeshConfigs]:
     """The mesh configuration of every control plane, to be changed.
 
-    - At the end it is as it was, which is proven. Another process restores it where this one is
-      killed, or takes longer than ``for_seconds``.
+    - At the end it is as it was, but for what others wrote meanwhile, which is proven. Others
+      restore it where this process is killed, or takes longer than ``for_seconds``.
     - Raises :class:`ObservationError` where it cannot be found, and :class:`MeshError` where it
       could not be restored: beside an earlier error, never in its place.
     """
     found = places(mesh, kubes)
-    steps = [RestoreMeshConfig(place.cluster, place.namespace, place.name) for place in found]
-    with deadman.undone(mesh, kubes, steps, for_seconds):
-        yield MeshConfigs(mesh, kubes, found)
+    with deadman.undone(mesh, kubes, [], for_seconds) as undoing:
+        yield MeshConfigs(mesh, kubes, found, undoing)
 
 
 def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
@@ -143,102 +149,30 @@ def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
         for revision in sorted({revision_of(mesh, kubes[name], name) for name in served}):
             name = "istio" if revision in ("", "default") else f"istio-{revision}"
             place = Place(cluster, spec.istio_namespace, name)
-            _require_unchanged(kubes[cluster], place)
+            _text(place, kubes[cluster].read("ConfigMap", place.name, place.namespace))
             found.append(place)
     return tuple(found)
 
 
-def _require_unchanged(kube: Kube, place: Place) -> None:
-    item = kube.read("ConfigMap", place.name, place.namespace)
-    thing, config = f'cluster "{place.cluster}"', f"the mesh configuration in ConfigMap {place}"
-    if item is None or _KEY not in (item.get("data") or {}):
-        raise ObservationError(thing, f"find {config}", "it is not there")
-    if _original(item):
-        run = item["metadata"]["labels"].get(manifests.RUN_LABEL, "?")
-        raise ObservationError(
-            thing,
-            f"change {config}",
-            f"run {run} has changed it and not restored it yet",
-            advice="wait for that run, or run `istio-mc sweep --kubeconfig=…` where it was killed",
-        )
+def _text(place: Place, item: Mapping[str, Any] | None) -> str:
+    """The text of the mesh configuration, if one can add to it."""
+    import yaml
+
+    text = ((item or {}).get("data") or {}).get(MESH_KEY)
+    if text is None:
+        config = f"the mesh configuration in ConfigMap {place}"
+        raise ObservationError(f'cluster "{place.cluster}"', f"find {config}", "it is not there")
+    try:
+        service_settings.put_in(text, [])
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise _cannot_change(place, f"it cannot be read: {error}") from error
+    return str(text)
 
 
-def restore(kube: Kube, place: Place) -> bool:
-    """Undo what a run changed in a ConfigMap; whether one had.
-
-    - Text, labels, annotations and field owners are what they were, which is proven.
-    - A text that somebody else wrote meanwhile is left as it is.
-    - Raises :class:`MeshError` then, and where the proof fails.
-    """
-    before: dict[str, Any] = {}
-    foreign: list[str] = []
-
-    def change(item: Mapping[str, Any]) -> dict[str, Any] | None:
-        original = _original(item)
-        if original is None:
-            return None
-        before.update(original)
-        metadata = {"labels": {manifests.RUN_LABEL: None}, "annotations": dict.fromkeys(_OURS)}
-        text = (item.get("data") or {}).get(_KEY, "")
-        if _digest(text) not in (
-            item["metadata"]["annotations"].get(WRITTEN_ANNOTATION),
-            _digest(original[_KEY]),
-        ):
-            foreign[:] = [text]
-            return {"metadata": metadata}
-        return {"metadata": metadata, "data": {_KEY: original[_KEY]}}
-
-    item = _change(kube, place, change)
-    if item is None or not before:
-        return False
-    thing = f'cluster "{kube.name}": ConfigMap {place}'
-    if foreign:
-        raise MeshError(
-            thing,
-            "was changed by somebody else while a check was at work on it; "
-            "it is left as they wrote it",
-            advice="see that no cluster-local setting of ours is in it: "
-            f"kubectl --context={kube.context} -n {place.namespace} "
-            f"get configmap {place.name} -o yaml",
-        )
-    # an owner of ours would be in the way of their next server-side apply
-    owners = {"metadata": {"managedFields": before["managedFields"]}}
-    kube.merge("ConfigMap", place.name, place.namespace, owners)
-    now = kube.read("ConfigMap", place.name, place.namespace) or {}
-    if (now.get("data") or {}).get(_KEY) != before[_KEY] or _original(now) is not None:
-        raise MeshError(thing, "was restored, but is not what it was", str(now)[:500])
-    return True
-
-
-def _change(
-    kube: Kube, place: Place, change: Callable[[Mapping[str, Any]], dict[str, Any] | None]
-) -> dict[str, Any] | None:
-    """Patch the ConfigMap with what ``change`` makes of it.
-
-    - ``change`` is asked anew where somebody else wrote the ConfigMap in between.
-    - None where nothing is to be changed.
-    """
-    for attempt in range(_TRIES):
-        item = kube.read("ConfigMap", place.name, place.namespace)
-        patch = change(item) if item is not None else None
-        if item is None or patch is None:
-            return None
-        patch["metadata"]["resourceVersion"] = item["metadata"]["resourceVersion"]
-        try:
-            return kube.merge("ConfigMap", place.name, place.namespace, patch)
-        except KubeError as error:
-            if error.status != 409 or attempt == _TRIES - 1:
-                raise
-    return None
-
-
-def _original(item: Mapping[str, Any]) -> dict[str, Any] | None:
-    text = ((item.get("metadata") or {}).get("annotations") or {}).get(ORIGINAL_ANNOTATION)
-    return dict(json.loads(text)) if text else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _cannot_change(place: Place, why: str) -> ObservationError:
+    step = f"change the mesh configuration in ConfigMap {place}"
+    advice = "wait for that run, or run istio-mc sweep" if "run " in why else ""
+    return ObservationError(f'cluster "{place.cluster}"', step, why, advice=advice)
 
 
 def revision_of(mesh: Mesh, kube: Kube, cluster: str) -> str:

@@ -10,8 +10,11 @@ from typing import Any
 from ..errors import MeshError
 from ..istio_names import ISTIOD_PODS
 from ..observations import GatewayAddress
+from ..rights import Permission
+from .owners import changed
 from .scene import Scene
-from .undo import Merge
+from .steps import Merge
+from .undo import Manifest
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,25 @@ def istiod_restarted(scene: Scene, cluster: str) -> Iterator[Workload]:
 def gateway_killed(scene: Scene, gateway: GatewayAddress) -> Iterator[Workload]:
     """One pod of an east-west gateway is killed.
 
-    At the end the gateway has as many as before, all of them ready.
+    - Raises :class:`NotAllowed` where no other one is ready, and that was not permitted.
+    - At the end the gateway has as many as before, all of them ready.
     """
     found = gateway_workload(scene, gateway)
+    demand_spare(scene, found)
     with _replaced(scene, found, found.pods[:1]):
         yield found
+
+
+def demand_spare(scene: Scene, found: Workload) -> None:
+    """See that another pod is ready when the first one is killed, unless none is demanded.
+
+    Raises :class:`NotAllowed`.
+    """
+    if not scene.mesh.allows(Permission.SINGLE_GATEWAYS):
+        ready = {pod["metadata"]["name"] for pod in pods_of(scene, found) if is_ready(pod)}
+        if not ready.difference(found.pods[:1]):
+            what = f"killing the only ready pod of {_name(found)}"
+            scene.mesh.demand(Permission.SINGLE_GATEWAYS, what)
 
 
 def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:
@@ -87,12 +104,25 @@ def scaled(scene: Scene, found: Workload, replicas: int) -> Iterator[None]:
     if deployment is None:
         raise MeshError(_name(found), "is gone")
     before = {"spec": {"replicas": int(deployment["spec"].get("replicas", 1))}}
-    back = Merge(found.cluster, "Deployment", name, namespace, before)
+    ours = {"spec": {"replicas": replicas}}
+    owners = deployment["metadata"].get("managedFields") or ()
+    back = Merge(found.cluster, "Deployment", name, namespace, before, ours, tuple(owners))
     with scene.healed(_name(found), lambda: _prove(scene, found, ())), scene.undone([back]):
-        kube.merge("Deployment", name, namespace, {"spec": {"replicas": replicas}})
+        _scale(scene, found, before, ours)
         seconds = scene.timeouts.control_plane_ready
         kube.wait_available([("Deployment", name)], namespace, within_seconds=seconds)
         yield
+
+
+def _scale(scene: Scene, found: Workload, before: Manifest, after: Manifest) -> None:
+    """Change the number of pods, unless somebody else has since it was read."""
+
+    def change(item: Mapping[str, Any]) -> dict[str, Any]:
+        if int(item["spec"].get("replicas", 1)) != before["spec"]["replicas"]:
+            raise MeshError(_name(found), "is being scaled by somebody else")
+        return dict(after)
+
+    changed(scene.kubes[found.cluster], "Deployment", found.deployment, found.namespace, change)
 
 
 @contextmanager

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError, NotBroken, NotHealed
 from ..eventually import Timeouts, eventually
 from ..mesh import Mesh
+from ..probes.manifests import labelled
+from ..probes.prepared import kind_of
+from ..together import for_each
 from . import deadman
 from .controls import Controls, controls_of
+from .steps import Remove
 from .undo import Step
 
 if TYPE_CHECKING:
@@ -37,8 +41,27 @@ class Scene:
 
     @contextmanager
     def undone(self, steps: Sequence[Step]) -> Iterator[None]:
-        """Carry out ``steps`` at the end, even where this process is killed."""
+        """Carry out ``steps`` at the end, whatever happens until then."""
         with deadman.undone(self.mesh, self.kubes, steps, self.longest_seconds):
+            yield
+
+    @contextmanager
+    def made(
+        self, namespace: str, wanted: Mapping[str, Sequence[dict[str, Any]]]
+    ) -> Iterator[None]:
+        """Objects of each cluster in a namespace that is not the run's; gone at the end."""
+        run_id = self.mesh.run_id
+        steps = [
+            Remove(cluster, kind_of(one), one["metadata"]["name"], namespace, run_id)
+            for cluster, manifests in wanted.items()
+            for one in reversed(manifests)
+        ]
+
+        def apply(cluster: str) -> None:
+            self.kubes[cluster].apply(*labelled(wanted[cluster], run_id), namespace=namespace)
+
+        with self.undone(steps):
+            for_each(apply, wanted)
             yield
 
     @contextmanager

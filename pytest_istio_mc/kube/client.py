@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import MeshError
 from . import apply as applying
 from . import availability
+from .confinement import Confinement
 from .exec import ExecSession
 from .objects import Objects
 from .portforward import MOST_BYTES, PodHttp
@@ -107,6 +108,13 @@ class Kube(Objects):
           is read then.
         """
         return self._pod_http.get(namespace, pod, port, path, timeout_seconds, most_bytes)
+
+    def confine(self, owns: Callable[[str], bool]) -> None:
+        """Make every request raise :class:`NotAllowed` that changes anything elsewhere.
+
+        ``owns`` says of a namespace whether it may be written to, and processes run in its pods.
+        """
+        self._connection.confinement = Confinement(owns)
 
     def give_up(self, why: MeshError) -> None:
         """Make every further request raise :class:`GivenUp`: the cluster will not come back.

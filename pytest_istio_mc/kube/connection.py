@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from ..errors import GivenUp, KubeError, MeshError
 from ..redact import remember
 from .budget import Budget, budget_of
+from .confinement import Confinement
 from .credentials import Credential, obtain
 from .failures import refusal, silence, without_userinfo
 from .kubeconfig import Context, Unusable, impersonation, read_context
@@ -83,6 +84,7 @@ class Connection:
         self._lock = threading.RLock()
         self._access: _Access | None = None
         self._gone: MeshError | None = None
+        self.confinement: Confinement | None = None
         self._interrupted = threading.Event()
 
     @property
@@ -109,6 +111,7 @@ class Connection:
 
         :class:`KubeError` with its status where it is not 2xx, with status 0 where none came.
         """
+        self._demand(method, path, query)
 
         def attempt(left: float) -> bytes:
             with (
@@ -156,6 +159,7 @@ class Connection:
         self, path: str, query: Query, protocols: Sequence[str], *, timeout_seconds: float
     ) -> WebSocket:
         """A new websocket that speaks one of ``protocols``; the caller owns it."""
+        self._demand("GET", path, query)
         self._budget().admit()
         step = f"connect to {path}"
 
@@ -267,6 +271,10 @@ class Connection:
             raise silence(self.thing, step, server, error, timeout_seconds) from None
         made.sock = opened
         return cast("WebSocket", made)
+
+    def _demand(self, method: str, path: str, query: Query) -> None:
+        if self.confinement is not None:
+            self.confinement.demand(self.thing, method, path, query)
 
     def _budget(self) -> Budget:
         return budget_of(self._current().context.server)

@@ -101,7 +101,8 @@ def _from_provider(kubeconfig: str, context: Context) -> str:
             loader.load_and_set(configuration)
     except Exception as problem:  # it raises AttributeError, KeyError, TypeError, binascii.Error…
         error = f" ({type(problem).__name__})"
-    token = configuration.api_key.get("BearerToken")
+    keys = configuration.api_key
+    token = keys.get("BearerToken") or keys.get("authorization")  # the older name
     if not token:
         advice = "kubectl has dropped it, too: use its credential plugin (exec), or a token"
         why = f'the auth-provider "{name}" gives no token{error}'

@@ -145,14 +145,19 @@ class Objects:
         patch: Mapping[str, Any],
         *,
         subresource: str = "",
+        field_manager: str = "",
     ) -> Json:
         """JSON merge patch (RFC 7386) of one object; the result.
 
-        With ``subresource``: of that one (``status``, ``scale``).
+        With ``subresource``: of that one (``status``, ``scale``). What is changed belongs to
+        ``field_manager`` then, by default to one named after the HTTP library.
         """
         below = f"/{subresource}" if subresource else ""
         path = self._resource(kind).path(namespace, name) + below
-        answer = self._connection.request("PATCH", path, (), dict(patch), content_type=MERGE_PATCH)
+        query = (("fieldManager", field_manager),) if field_manager else ()
+        answer = self._connection.request(
+            "PATCH", path, query, dict(patch), content_type=MERGE_PATCH
+        )
         merged: Json = _parsed(answer)
         return merged
 

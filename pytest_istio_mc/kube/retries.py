@@ -88,7 +88,8 @@ def patiently(
     def one_try() -> T:
         nonlocal tries
         tries += 1
-        return attempt(max(0.001, within_seconds - (time.monotonic() - began)))
+        gone = time.monotonic() - began if tries > 1 else 0.0
+        return attempt(max(0.001, within_seconds - gone))
 
     try:
         return retrying(one_try)

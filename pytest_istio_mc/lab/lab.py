@@ -118,19 +118,26 @@ def check_name(name: str) -> None:
 
 
 def start(
-    spec: MeshSpec, name: str, toolchain: Toolchain, progress: Progress, *, within_seconds: float
+    spec: MeshSpec,
+    name: str,
+    toolchain: Toolchain,
+    progress: Progress,
+    *,
+    within_seconds: float,
+    audited: bool = False,
 ) -> Lab:
     """Start a lab with the spec's clusters; return when all apiservers answer.
 
     - Nodes are ready later: ``wait_ready``.
     - The lab ends with this process unless it is detached.
+    - ``audited``: its API servers write down every request.
     - :class:`UsageProblem`: a lab of that name exists already.
     - :class:`ProvisionError`: a cluster does not come up; then nothing of the lab is left.
     """
     check_name(name)
     home = homes.labs_folder() / name
     programs = (toolchain.bin, toolchain.cni, toolchain.containerd_root)
-    plan = LabPlan(name, home, *programs, plan_nodes(spec))
+    plan = LabPlan(name, home, *programs, plan_nodes(spec), audited=audited)
     process = _launch(home)
     lab = Lab(plan, process)
     try:

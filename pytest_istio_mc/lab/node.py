@@ -41,6 +41,7 @@ class Node:
 
     def __init__(self, plan: LabPlan, node: NodePlan, inside: Namespaces) -> None:
         self.node = node
+        self._audit_log = plan.audit_log(node) if plan.audited else None
         home = plan.folder(node)
         path = f"{plan.bin}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         # nothing else of the shell: no credentials, no proxies, no settings of Go programs
@@ -86,7 +87,12 @@ class Node:
         ]
 
     def _apiserver(self, home: Path) -> list[str]:
+        audit = [
+            f"--audit-policy-file={home / node_files.AUDIT_POLICY}",
+            f"--audit-log-path={self._audit_log}",
+        ]
         return [
+            *(audit if self._audit_log else ()),
             "--etcd-servers=http://127.0.0.1:2379",
             f"--service-cluster-ip-range={self.node.service_range}",
             "--secure-port=6443",

@@ -23,6 +23,9 @@ _UNUSED_CONTAINERD_PLUGINS = (
 )
 
 
+AUDIT_POLICY = "audit-policy.json"
+
+
 def write(plan: LabPlan, node: NodePlan, runc: str) -> None:
     """Write all of them into the node's folder."""
     home = plan.folder(node)
@@ -32,6 +35,17 @@ def write(plan: LabPlan, node: NodePlan, runc: str) -> None:
     (home / "kubelet.json").write_text(json.dumps(_kubelet(plan, home, node)))
     (home / "kube-proxy.json").write_text(json.dumps(_kube_proxy(home, node)))
     (home / "resolv.conf").write_text("")
+    if plan.audited:
+        (home / AUDIT_POLICY).write_text(json.dumps(_audit_policy()))
+
+
+def _audit_policy() -> dict[str, Any]:
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata"}],
+    }
 
 
 def _cni(home: Path, node: NodePlan) -> dict[str, Any]:

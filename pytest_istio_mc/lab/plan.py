@@ -72,7 +72,11 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class LabPlan:
-    """A lab: its name, folder, toolchain and clusters."""
+    """A lab: its name, folder, toolchain and clusters.
+
+    ``audited``: each API server writes down every request, without bodies, into the file that
+    :meth:`audit_log` names.
+    """
 
     name: str
     home: Path
@@ -81,6 +85,7 @@ class LabPlan:
     containerd_root: Path
     nodes: tuple[NodePlan, ...]
     detached: bool = False
+    audited: bool = False
 
     def neighbours(self, node: NodePlan) -> tuple[NodePlan, ...]:
         """The other clusters of its network: all their pods reach each other directly."""
@@ -90,6 +95,10 @@ class LabPlan:
     def folder(self, node: NodePlan) -> Path:
         """The folder of that cluster's files."""
         return self.home / node.name
+
+    def audit_log(self, node: NodePlan) -> Path:
+        """The file of requests to that cluster's API server: a JSON event a line."""
+        return self.folder(node) / "audit.log"
 
     @property
     def kubeconfig(self) -> Path:
@@ -114,7 +123,13 @@ class LabPlan:
             NodePlan(**{**node, "locality": Locality(**node["locality"])})
             for node in document["nodes"]
         )
-        return cls(name=document["name"], nodes=nodes, detached=document["detached"], **paths)
+        return cls(
+            name=document["name"],
+            nodes=nodes,
+            detached=document["detached"],
+            audited=document["audited"],
+            **paths,
+        )
 
 
 def plan_nodes(spec: MeshSpec) -> tuple[NodePlan, ...]:

@@ -25,7 +25,10 @@ CONTAINER = PROBE = "probe"
 RUN_LABEL = "istio-mc.dev/run"
 ROLE_LABEL = "istio-mc.dev/role"
 OWNER_ANNOTATION = "istio-mc.dev/owner"
-STARTED_ANNOTATION = "istio-mc.dev/started"
+"""Who runs it, ``user@host``, for people. Nothing is decided by it."""
+
+KEPT_ANNOTATION = "istio-mc.dev/kept"
+"""On a namespace, or a claim to one, that a run left on purpose: no sweep removes it."""
 
 _AGENT_HOME = "/istio-mc"
 
@@ -74,6 +77,16 @@ class Form:
     key: str = ""
     assigned_users: bool = False
     patch: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_namespace(run_id: str) -> str:
+    """The name of a run's main namespace, before which all its other ones begin, too."""
+    return f"istio-mc-{run_id}"
+
+
+def run_lease(run_id: str) -> str:
+    """The name of the Lease with a run's heartbeat, beside its probes."""
+    return f"istio-mc-{run_id}"
 
 
 def namespace(

@@ -5,7 +5,9 @@ Everything of a run in them has its label. Nothing else is changed there, and no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubeError, ObservationError, ProvisionError
@@ -13,11 +15,13 @@ from ..eventually import eventually
 from ..istio_names import INJECTION_LABEL, REVISION_LABEL
 from ..mesh import Mesh
 from ..together import try_each
-from .leftovers import ownership
-from .manifests import OWNER_ANNOTATION, RUN_LABEL, STARTED_ANNOTATION, Manifest
+from .leftovers import Leftover, heartbeat_in, ownership, standing_of
+from .manifests import OWNER_ANNOTATION, RUN_LABEL, Manifest
 
 if TYPE_CHECKING:
     from ..kube import Kube
+
+_RUN = re.compile(r"[0-9a-f]{8}")
 
 CLAIM = "istio-mc"
 """The ConfigMap that says whose turn it is in a prepared namespace."""
@@ -34,6 +38,7 @@ KINDS = (
     "ServiceEntry.networking.istio.io",
     "Sidecar.networking.istio.io",
     "VirtualService.networking.istio.io",
+    "Lease.coordination.k8s.io",
     "ConfigMap",
 )
 """What a run makes in namespaces, in the order of removal; the claim goes last."""
@@ -89,15 +94,41 @@ def _whose(kube: Kube, namespace: str, claimed: Mapping[str, Any]) -> tuple[str,
     notes = claimed.get("annotations") or {}
     if not run_id:
         return "cannot be used", f"it has a ConfigMap {CLAIM} that is not a run's"
-    owner, started = notes.get(OWNER_ANNOTATION, "?"), notes.get(STARTED_ANNOTATION, "?")
-    whom = f"run {run_id} of process {owner}, since {started} (seconds since the epoch)"
-    return "is in use", f"by {whom}; if that has ended: {removal(kube, namespace, run_id)}"
+    whom = f"run {run_id} of {notes.get(OWNER_ANNOTATION, '?')}"
+    since = claimed.get("creationTimestamp", "?")
+    swept = shlex.join(["istio-mc", "sweep", *_where(kube), f"--run={run_id}"])
+    return "is in use", f"by {whom}, since {since}; if that has ended: {swept}"
+
+
+def claims(kube: Kube, namespaces: Sequence[str] | None = None) -> Iterator[Leftover]:
+    """What runs have in prepared namespaces: in these, or in all.
+
+    As if the namespace were the run's; its ``uid`` and ``resource_version`` are the claim's.
+    """
+    if namespaces is None:
+        found = kube.list("ConfigMap", labels=RUN_LABEL, metadata_only=True)
+    else:
+        read = [kube.read("ConfigMap", CLAIM, name) for name in namespaces]
+        found = [item for item in read if item is not None]
+    for metadata in (item["metadata"] for item in found):
+        run_id = str((metadata.get("labels") or {}).get(RUN_LABEL, ""))
+        if metadata["name"] != CLAIM or not _RUN.fullmatch(run_id):
+            continue
+        now, namespace = kube.now(), metadata["namespace"]
+        standing, beat = standing_of(metadata, heartbeat_in(kube, namespace, run_id, now), now)
+        yield Leftover(
+            namespace, run_id, standing, metadata["uid"], metadata["resourceVersion"], beat
+        )
 
 
 def removal(kube: Kube, namespace: str, run_id: str) -> str:
     """The command that removes what a run left in a prepared namespace."""
-    where = f"--context={kube.context} -n {namespace}"
-    return f"kubectl {where} delete {','.join(KINDS)} -l {RUN_LABEL}={run_id}"
+    kubectl = ["kubectl", *_where(kube), "-n", namespace, "delete", ",".join(KINDS)]
+    return shlex.join([*kubectl, "-l", f"{RUN_LABEL}={run_id}"])
+
+
+def _where(kube: Kube) -> list[str]:
+    return [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
 
 
 def require_free(mesh: Mesh, kube: Kube, namespace: str, objects: Sequence[Manifest]) -> None:

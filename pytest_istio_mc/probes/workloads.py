@@ -20,6 +20,7 @@ from ..istio_names import (
     REMOTE_SECRETS,
     REVISION_LABEL,
 )
+from ..kube import lease
 from ..mesh import Mesh, ProbePod, Probes
 from ..progress import Progress
 from ..spec import MeshSpec
@@ -71,6 +72,7 @@ def deployed(
     def deploy(cluster: str) -> tuple[ProbePod, ...]:
         kube, version = kubes[cluster], versions[cluster]
         _make_namespaces(mesh, kubes, cluster)
+        heartbeat(kube)
         patch = mesh.wishes.patch
         form = manifests.Form(mesh.run_id, mesh.probe_image, key, assigns_users(kube), patch)
         wanted = manifests.workloads(cluster, version, form, excluded_ports(spec, kubes, cluster))
@@ -88,10 +90,18 @@ def deployed(
         except MeshError as error:
             return explained(error)
 
+    def heartbeat(kube: Kube) -> None:
+        place = (name, manifests.run_lease(mesh.run_id), mesh.run_id)
+        lease.take(kube, *place, {manifests.RUN_LABEL: mesh.run_id})
+        beats.begin(kube, *place)
+
     clusters = [cluster.name for cluster in spec.data_planes]
     own = {cluster: kubes[cluster] for cluster in clusters}
     missing: list[MeshError] = []
-    with _removed_at_end(mesh, own, timeouts, progress, remove=remove):
+    with (
+        _removed_at_end(mesh, own, timeouts, progress, remove=remove),
+        lease.Heartbeats() as beats,
+    ):
         with progress.step(f"probes ready in {', '.join(clusters)}"):
             made = for_each(attempt, clusters)
             missing += (error for error in made if isinstance(error, MeshError))

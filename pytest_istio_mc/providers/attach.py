@@ -54,10 +54,7 @@ class AttachProvider:
     """``--mesh-provider=attach``."""
 
     name = "attach"
-    summary = (
-        "uses clusters of yours, with Istio on them, by their kubeconfig contexts; "
-        "writes only its probes' namespaces"
-    )
+    summary = "uses clusters of yours, with Istio on them, by their kubeconfig contexts"
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:

@@ -11,6 +11,7 @@ from ..errors import GivenUp, MeshError, ProvisionError, UsageProblem
 from ..eventually import Timeouts
 from ..mesh import Mesh
 from ..progress import Progress
+from ..rights import Permission
 from ..spec import MeshSpec, with_contexts
 from .provider import ProvisionRequest
 
@@ -58,11 +59,18 @@ class LabProvider:
 
 @contextmanager
 def bring_up(
-    topology: Topology, spec: MeshSpec, name: str, timeouts: Timeouts, progress: Progress
+    topology: Topology,
+    spec: MeshSpec,
+    name: str,
+    timeouts: Timeouts,
+    progress: Progress,
+    *,
+    audited: bool = False,
 ) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
     - At the end the lab is stopped, unless it is detached by then; after an error, always.
+    - ``audited``: its API servers write down every request (``LabPlan.audit_log``).
     - A lab that lost something while in use raises :class:`ProvisionError` at its end: later
       findings may be the lab's fault.
     """
@@ -77,7 +85,8 @@ def bring_up(
     for leftover in sweep():
         progress.note(f"swept: {leftover}")
     tools = toolchain.ensure(progress)
-    running = lab.start(spec, name, tools, progress, within_seconds=timeouts.cluster_ready)
+    within = timeouts.cluster_ready
+    running = lab.start(spec, name, tools, progress, within_seconds=within, audited=audited)
     contexts = {cluster.name: cluster.name for cluster in spec}
     mesh = Mesh(
         spec=with_contexts(spec, contexts, str(running.kubeconfig)),
@@ -87,6 +96,7 @@ def bring_up(
         capabilities=BREAKAGES,
         controls=str(running.plan.home),
         notes=NOTES,
+        permissions=tuple(Permission),
         versions={cluster.name: dict(tools.versions) for cluster in spec},
     )
     try:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from ..checks import catalogue
-from ..checks.catalogue import Check, Kind, area_title
+from ..checks.catalogue import Check, Kind, Profile, area_title
+from ..checks.privileges import Privileges, privileges
 from ..evidence import terminal
 from ..providers import Provider
+from ..rights import READING, Right, Where
 from ..settings import ATTACH, Assignment, Settings
+
+RECORDING = (
+    "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, certificates; "
+    "secrets redacted"
+)
+OWN = "istio-mc-RUN…"
+"""How the run's own namespaces are called before there is a run."""
 
 
 def list_checks() -> str:
@@ -46,6 +56,8 @@ def plan_run(settings: Settings, provider: Provider) -> str:
         *_titled("clusters", terminal.clusters(settings.spec)),
         f"provider  {settings.provider}: {provider.summary}",
         *_titled("steps", [f"{number}. {step}" for number, step in enumerate(_steps(settings), 1)]),
+        *_titled("changes", _changes(settings)),
+        *_titled("makes", _makes(settings)),
         *_titled("removed", _removed(settings)),
         f"writes    {settings.report}" + (f" and {settings.snapshot}" if settings.snapshot else ""),
         "",
@@ -54,7 +66,7 @@ def plan_run(settings: Settings, provider: Provider) -> str:
     will_not: list[str] = []
     for check in checks.values():
         obstacle = settings.standing(check).obstacle or (
-            "" if settings.selects(check.id) else "not selected by --mesh-checks"
+            "" if settings.selects(check) else "not selected by --mesh-checks"
         )
         (will_not if obstacle else will).append(
             f"  {check.id}  {check.title}" + (f"\n{'':16}{obstacle}" if obstacle else "")
@@ -67,7 +79,14 @@ def plan_run(settings: Settings, provider: Provider) -> str:
 
 
 def _described(check: Check) -> list[str]:
-    lines = [f"{check.id}  {check.profile.value}, {check.kind.value}", f"    {check.title}"]
+    quick = ", quick" if check.quick else ""
+    kind = f"{check.profile.value}{quick}, {check.kind.value}"
+    lines = [f"{check.id}  {kind}", f"    {check.title}"]
+    if check.effect:
+        lines.append(f"    effect: {check.effect}")
+    if check.permissions:
+        names = ", ".join(f"--mesh-allow={one.value}" for one in check.permissions)
+        lines.append(f"    on clusters that outlive the run: {names}")
     if check.requires:
         lines.append(f"    requires: {', '.join(feature.value for feature in check.requires)}")
     if check.explained_by:
@@ -85,23 +104,129 @@ def _steps(settings: Settings) -> list[str]:
         build = f"build the clusters {names} and install Istio on them"
         first = [build, f"join them, as in {page}"]
     elif settings.provider == ATTACH:
-        first = [f"read the mesh on {names}; nothing of it is changed"]
+        first = [f"read the mesh on {names}"]
     else:
         first = [f'let the provider "{settings.provider}" give the clusters {names}']
-    checks = [check for check in catalogue.known_checks().values() if settings.selects(check.id)]
-    kinds = {check.kind for check in checks if not settings.standing(check).obstacle}
+    if _reads_only(settings):
+        return [*first, RECORDING, "judge the static checks on it, write the certificate"]
+    kinds = {check.kind for check in _carried_out(settings)}
     live = ", then send traffic for the live ones" if Kind.LIVE in kinds else ""
     faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""
     return [
         *first,
         _probes(settings),
-        (
-            "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, "
-            "certificates; secrets redacted"
-        ),
+        RECORDING,
         f"judge the static checks on it{live}{faults}",
         "remove what was made, write the certificate",
     ]
+
+
+def _carried_out(settings: Settings) -> list[Check]:
+    return [
+        check
+        for check in catalogue.known_checks().values()
+        if settings.selects(check) and not settings.standing(check).obstacle
+    ]
+
+
+def _reads_only(settings: Settings) -> bool:
+    return settings.reads_only(catalogue.known_checks().values())
+
+
+def _privileges(settings: Settings) -> Privileges:
+    return privileges(
+        _carried_out(settings),
+        reads_only=_reads_only(settings),
+        may_disrupt=settings.may_disrupt,
+        prepared=bool(settings.wishes.namespaces),
+    )
+
+
+def _changes(settings: Settings) -> list[str]:
+    """What is changed that the run did not make: in plain words, then object by object."""
+    if settings.replay:
+        return ["nothing: no cluster is asked for anything"]
+    if _reads_only(settings):
+        return ["nothing: the chosen checks only read"]
+    mine, lines = _privileges(settings), list[str]()
+    effects: dict[str, list[str]] = {}
+    for check in _carried_out(settings):
+        if check.profile is Profile.DISRUPTIVE:
+            told = check.effect or "changes the mesh, and does not say what"
+            effects.setdefault(told, []).append(check.id)
+    for effect, ids in effects.items():
+        lines += _hanging(f"{_several(ids)}: {effect}")
+    written = mine.by_checks(right for right in mine if right.writes_elsewhere)
+    every = tuple(right for right in mine.every_run if right.writes_elsewhere)
+    for owners, rights in [(("every such run",), every), *written.items()]:
+        for right in rights:
+            lines += _hanging(f"{_several(owners)}: {_object(right, settings)}, to {right.why}")
+    if not lines:
+        own = _own(settings)
+        return [f"nothing outside its own namespaces ({own})", *_after_a_kill(settings)]
+    if not settings.disposable:
+        lines.append("all of it is put back at the end; after a kill by the next run,")
+        lines.append("or by istio-mc sweep")
+    return lines
+
+
+def _own(settings: Settings) -> str:
+    return ", ".join(settings.wishes.namespaces) or OWN
+
+
+def _after_a_kill(settings: Settings) -> list[str]:
+    if settings.disposable:
+        return []
+    return ["but what killed runs left there is taken back"]
+
+
+def _makes(settings: Settings) -> list[str]:
+    """What is made and removed in the run's own namespaces."""
+    if settings.replay or _reads_only(settings):
+        return ["nothing in any cluster"]
+    mine = _privileges(settings)
+    lines = [f"in its own namespaces ({_own(settings)}):"]
+    base = _kinds(right for right in mine.every_run if right.where is Where.OWN)
+    lines += _hanging(f"every run: {base}")
+    for ids, rights in mine.by_checks(
+        right for right in mine if right.writes and right.where is Where.OWN
+    ).items():
+        lines += _hanging(f"{_several(ids)}: {_kinds(rights)}")
+    lines += _hanging(
+        "runs processes in its own pods only, and tries the credential of each remote secret from "
+        "one of them: it reads, and asks for its rights"
+    )
+    return lines
+
+
+def _kinds(rights: Iterable[Right]) -> str:
+    told = (
+        f"{right.resource} ({right.why})" if right.resource == "pods" else right.resource
+        for right in rights
+        if right.writes
+    )
+    return ", ".join(dict.fromkeys(told))
+
+
+def _object(right: Right, settings: Settings) -> str:
+    place = settings.spec.istio_namespace if right.where is Where.ISTIO else right.where.value
+    named = f" {', '.join(right.names)}" if right.names else ""
+    verbs = [verb for verb in right.verbs if verb not in READING]
+    return f"may {'/'.join(verbs)} {right.resource}{named} in {place}"
+
+
+def _several(ids: Sequence[str]) -> str:
+    """``MC-SUBSET-001, -002``: ids of one area after another are shortened."""
+    told, last = [], ""
+    for id in ids:
+        area, _, number = id.rpartition("-")
+        told.append(f"-{number}" if area and area == last else id)
+        last = area
+    return ", ".join(told)
+
+
+def _hanging(text: str) -> list[str]:
+    return textwrap.wrap(text, 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _distinct(what: str, values: Iterable[str]) -> str:
@@ -116,9 +241,11 @@ def _removed(settings: Settings) -> list[str]:
         return ["nothing (--mesh-keep); the run says at its end how to remove it"]
     if settings.disposable:
         return ["the clusters, with everything in them"]
+    if _reads_only(settings):
+        return ["nothing was made"]
     if names := ", ".join(settings.wishes.namespaces):
         return [f"what this run made in {names}, one by one; the namespaces stay"]
-    return ["the namespaces of this run; your mesh stays as it was"]
+    return ["the namespaces of this run, with all that is in them"]
 
 
 def _probes(settings: Settings) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ..checks import catalogue
 from ..errors import KubeError, MeshError
 from ..kube.connecting import connected
 from ..mesh import Mesh
@@ -17,13 +18,16 @@ from ..settings import Settings
 from .cleanup import Losses, Undo
 
 if TYPE_CHECKING:
-    from ..faults.leftovers import LeftoverObject
     from ..kube import Kube
     from ..providers import Provider
     from ..snapshot import Snapshot
 
 
 T = TypeVar("T")
+
+
+NO_PROBES_WANTED = "the checks that --mesh-checks names need none"
+"""Why a run has no probes that has nothing for them to do."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def prepared_mesh(
     failed: BaseException | None = None
     try:
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
-        mesh = replace(mesh, wishes=settings.wishes)
+        mesh = replace(mesh, wishes=settings.wishes, permissions=settings.permissions)
         if isinstance(provider, Recorder):
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
@@ -102,8 +106,15 @@ def _observed(
     """
     theirs = not mesh.disposable
     kubes = undo.enter("the connections", connected(mesh.spec, settings.timeouts))
+    if settings.reads_only(catalogue.known_checks().values()):
+        from ..collect import collect
+
+        with losses.ends(kubes.values()):
+            progress.note("no probes: the chosen checks only read, and nothing is written")
+            snapshot = collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts)
+            return Prepared(mesh, snapshot, NO_PROBES_WANTED)
     if theirs:
-        sweep_dead_runs(kubes, progress)
+        sweep_dead_runs(mesh, kubes, progress)
     if theirs and settings.keep:
         undo.enter("what is kept", _kept(mesh, kubes, progress))
     with losses.ends(kubes.values()):
@@ -141,32 +152,20 @@ def _probed(
     return Prepared(mesh, snapshot, "; ".join(map(str, missing)))
 
 
-def sweep_dead_runs(kubes: Mapping[str, Kube], progress: Progress) -> None:
-    """Clear what killed runs of this machine left in clusters.
+def sweep_dead_runs(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> None:
+    """Undo and remove what dead runs left in clusters; nothing is waited for.
 
     Where that is not allowed, the checks will say what else is not.
     """
-    from ..faults.leftovers import leftover_objects
-    from ..probes.leftovers import leftovers
+    from ..faults.sweep import Wanted, sweep
 
-    for kube in kubes.values():
-        where = f'in cluster "{kube.name}"'
-        with suppress(KubeError):
-            for dead in (one for one in leftovers(kube) if one.owner_is_dead):
-                name = dead.namespace
-                kube.delete("Namespace", name)
-                progress.note(f"swept: namespace {name} of dead run {dead.run_id} {where}")
-            for item in (one for one in leftover_objects(kube) if one.left.owner_is_dead):
-                progress.note(f"swept: {item}, which is dead, {where}{_taken_back(item, kube)}")
-
-
-def _taken_back(item: LeftoverObject, kube: Kube) -> str:
-    """What is to be said where an object was not simply taken back."""
-    try:
-        item.take_back(kube)
-    except MeshError as error:
-        return f"; {error}"
-    return ""
+    wanted = Wanted((mesh.spec.istio_namespace,), prepared=mesh.wishes.namespaces)
+    for swept in sweep(list(kubes.values()), wanted):
+        for what in swept.done:
+            progress.note(f'swept: {what}, which is dead, in cluster "{swept.cluster}"')
+        for problem in swept.problems:
+            if not isinstance(problem, KubeError) or problem.status != 403:
+                progress.note(f"not swept: {problem}")
 
 
 @contextmanager
@@ -176,29 +175,27 @@ def _kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> Iterator
 
 
 def release_kept(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> None:
-    """Give up this run's namespaces, and say how to remove them.
+    """Mark this run's namespaces as kept, and say how to remove them.
 
     Else a sweep would take them for those of a killed run.
     """
-    from ..probes.leftovers import leftovers
-    from ..probes.manifests import OWNER_ANNOTATION, RUN_LABEL
-    from ..probes.prepared import removal
+    from ..probes import prepared
+    from ..probes.leftovers import Standing, leftovers, removal
+    from ..probes.manifests import KEPT_ANNOTATION
 
-    for cluster in mesh.spec.data_planes if mesh.wishes.namespaces else ():
+    kept = {"metadata": {"annotations": {KEPT_ANNOTATION: "true"}}}
+    for kube in (kubes[cluster.name] for cluster in mesh.spec.data_planes):
         for name in mesh.wishes.namespaces:
-            remove = removal(kubes[cluster.name], name, mesh.run_id)
+            kube.merge("ConfigMap", prepared.CLAIM, name, kept)
+            remove = prepared.removal(kube, name, mesh.run_id)
             progress.note(f"kept: what is in {name}; remove it with: {remove}")
-    for cluster in mesh.spec:
+    for kube in (kubes[cluster.name] for cluster in mesh.spec):
         names = [
             entry.namespace
-            for entry in leftovers(kubes[cluster.name])
-            if entry.run_id == mesh.run_id
+            for entry in leftovers(kube)
+            if entry.run_id == mesh.run_id and entry.standing is not Standing.FOREIGN
         ]
         for name in names:
-            kubes[cluster.name].merge(
-                "Namespace", name, None, {"metadata": {"annotations": {OWNER_ANNOTATION: None}}}
-            )
+            kube.merge("Namespace", name, None, kept)
         if names:
-            where = f"--kubeconfig={mesh.spec.kubeconfig} --context={cluster.context}"
-            remove = f"kubectl {where} delete namespace -l {RUN_LABEL}={mesh.run_id}"
-            progress.note(f"kept: {', '.join(names)}; remove with: {remove}")
+            progress.note(f"kept: {', '.join(names)}; remove with: {removal(kube, names)}")

@@ -18,7 +18,7 @@ import pytest
 from ..checks import catalogue
 from ..checks.catalogue import Check, Observe
 from ..checks.site import Here
-from ..errors import GivenUp, MeshError
+from ..errors import GivenUp, MeshError, NotAllowed
 from ..eventually import eventually
 from ..kube.connecting import connected
 from ..mesh import Mesh
@@ -104,11 +104,17 @@ class Run:
         return self._snapshot
 
     def kubes(self) -> Mapping[str, Kube]:
-        """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`."""
+        """A connection to each cluster of the mesh, by cluster name, until :meth:`leave`.
+
+        Where this run may not disrupt the mesh, they change nothing outside its own namespaces.
+        """
         if self._kubes is None:
             self._kubes = self._open.enter_context(
                 connected(self.require_mesh().spec, self.settings.timeouts)
             )
+            if not self.may_disrupt:
+                for kube in self._kubes.values():
+                    kube.confine(lambda namespace: self.require_mesh().owns(namespace))
             self._pass_on()
         return self._kubes
 
@@ -134,9 +140,16 @@ class Run:
         return self.settings.may_disrupt
 
     def faults(self) -> Faults:
-        """What can be broken; contexts that heal, and are undone where this process is killed."""
+        """What can be broken; contexts that heal, and are undone where this process is killed.
+
+        Raises :class:`NotAllowed` where this run may not disrupt the mesh.
+        """
         from ..faults import Faults
 
+        if not self.may_disrupt:
+            step = "are not broken by a run that may not disrupt the mesh"
+            advice = "--mesh-disruptive allows it, --mesh-plan tells what is done to whom"
+            raise NotAllowed(f"clusters of {self.topology}", step, advice=advice)
         return Faults(self.require_mesh(), self.kubes(), self.settings.timeouts)
 
     def gateways(self) -> tuple[GatewayAddress, ...]:
@@ -182,13 +195,22 @@ class Run:
 
         kind = get_type_hints(observe).get("return")
         if kind is None:
-            return observe(self)
+            return self._undisturbed(observe)
         file = self.folder / f"{self.topology}-{observe.__module__}.{observe.__qualname__}.json"
         if file.exists():
             return from_plain(kind, json.loads(file.read_text()))
-        seen = observe(self)
+        seen = self._undisturbed(observe)
         file.write_text(json.dumps(to_plain(seen)))
         return seen
+
+    def _undisturbed(self, observe: Observe) -> Any:
+        """What an observer gives while no other run disrupts the mesh."""
+        from ..faults.alone import alone
+
+        if not self.may_disrupt:
+            return observe(self)  # what disrupts nothing writes nothing into istiod's namespace
+        with alone(self.require_mesh(), self.kubes()):
+            return observe(self)
 
     @property
     def lost(self) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from ..checks import catalogue
 from ..checks.catalogue import Check, Kind
-from ..errors import GivenUp, Inconclusive, MeshError, NonConformant
+from ..errors import GivenUp, Inconclusive, MeshError, NonConformant, NotAllowed
 from ..evidence import allure
 from ..options import SUITES
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
@@ -128,7 +128,7 @@ class Tests:
         unwanted = [
             item
             for item in items
-            if CHECK in item.stash and not self._run_of(item).settings.selects(item.stash[CHECK].id)
+            if CHECK in item.stash and not self._run_of(item).settings.selects(item.stash[CHECK])
         ]
         if unwanted:
             config.hook.pytest_deselected(items=unwanted)
@@ -199,6 +199,16 @@ class Tests:
             verdict = not_applicable(f"{what}; the lab can: --mesh-provider=lab")
             item.stash[RECORDED].verdicts.append(replace(verdict, check=check.id))
             pytest.skip(f"not applicable: {verdict.reason}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Leave out, and still claim, a check that finds that it is not allowed."""
+        try:
+            return (yield)
+        except NotAllowed as refused:
+            if CHECK not in item.stash:
+                raise
+            pytest.skip(f"not allowed: {refused}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

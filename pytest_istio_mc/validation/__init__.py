@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..checks.catalogue import Profile
 from ..providers import is_disposable
-from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, Assignment, Given, Settings
+from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, TYPED, Assignment, Given, Settings
 from . import meshes, values
 from .refusals import refuse, refuse_with
 
@@ -68,7 +69,7 @@ def _settings_from(
     if not takes_contexts:
         refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig", "namespace")
     if replay:
-        others = ("provider", "keep", "disruptive", "snapshot", "probe_image", "spec")
+        others = ("provider", "keep", "disruptive", "allow", "snapshot", "probe_image", "spec")
         refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace")
         spec = meshes.replayed(replay, given)
     else:
@@ -81,17 +82,24 @@ def _settings_from(
             "no check of this version ships its own sabotage yet",
             advice="leave it out",
         )
+    profile, permissions = values.profile(given), values.permissions(given)
+    disruptive = "disruptive" in given
+    if not replay:
+        _demand_typed(given, provider, disposable=disposable)
+        _demand_sense(given, profile, disposable=disposable)
     return Settings(
         topology=spec.topology,
         provider=provider,
         spec=spec,
-        profile=values.profile(given),
+        profile=profile or Profile.CORE,
+        quick=profile is None and not replay and (disposable or disruptive),
         spec_file=given["spec"].path if "spec" in given and not replay else None,
         report=values.report(given),
         baseline=values.existing_file(given, "baseline"),
         snapshot=values.new_folder(given, "snapshot"),
         replay=replay.path if replay else None,
-        disruptive="disruptive" in given,
+        disruptive=disruptive,
+        permissions=permissions,
         keep="keep" in given,
         timeout_factor=values.timeout_factor(given),
         probe_image=values.probe_image(given),
@@ -101,6 +109,52 @@ def _settings_from(
         disposable=disposable,
         known_topology=topologies.get(spec.topology),
     )
+
+
+def _demand_typed(given: Mapping[str, Given], provider: str, *, disposable: bool) -> None:
+    """Refuse what hurts others where nobody typed it for this very run."""
+    if disposable:
+        refuse_with(given, f"the provider {provider}, which allows everything", "allow")
+        return
+    for name in ("disruptive", "allow"):
+        if name in given and given[name].source != TYPED:
+            option, source = f"--mesh-{name}", given[name].source
+            raise refuse(
+                option,
+                f"comes from {_SOURCES[source].format(name=name, upper=name.upper())}; on clusters "
+                "that outlive the run it must be typed on the command line",
+                advice=f"take it away there, and type {option} where it may be",
+            )
+
+
+_SOURCES = {
+    "environment": "the environment (MESH_{upper})",
+    "ini": "the ini file (mesh_{name})",
+    "addopts": "addopts (of the ini file, or PYTEST_ADDOPTS)",
+}
+
+
+def _demand_sense(given: Mapping[str, Given], profile: Profile | None, *, disposable: bool) -> None:
+    """Refuse a profile and permissions that contradict each other."""
+    disruptive = "disruptive" in given
+    contradict = profile is not None and profile is not Profile.DISRUPTIVE
+    if disruptive and contradict and (not disposable or given["disruptive"].source != "ini"):
+        assert profile is not None
+        advice = "leave one of them out, or give --mesh-profile=disruptive"
+        detail = f"makes no sense together with --mesh-profile={profile.value}"
+        raise refuse("--mesh-disruptive", f"{detail}, which disrupts nothing", advice=advice)
+    if disposable or disruptive:
+        return
+    if profile is Profile.DISRUPTIVE:
+        raise refuse(
+            "--mesh-profile",
+            "the disruptive profile changes clusters that outlive the run, and nothing allows it",
+            advice="add --mesh-disruptive (--mesh-plan then tells what is done to whom), or give "
+            "--mesh-profile=core",
+        )
+    if "allow" in given:
+        advice = "add --mesh-disruptive, or leave it out"
+        raise refuse("--mesh-allow", "allows nothing without --mesh-disruptive", advice=advice)
 
 
 def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:

@@ -111,11 +111,16 @@ def _contexts(given: Mapping[str, Given]) -> dict[str, str]:
 def _kubeconfig(spec: MeshSpec, given: Mapping[str, Given], environment: Mapping[str, str]) -> str:
     if "kubeconfig" in given:
         folder, text = given["kubeconfig"].folder, given["kubeconfig"].text
-        return os.pathsep.join(str(folder / part) for part in text.split(os.pathsep) if part)
+        parts = [(folder / part).absolute() for part in text.split(os.pathsep) if part]
+        return os.pathsep.join(map(str, parts))
     if spec.kubeconfig:
         folder = given["spec"].path.parent if "spec" in given else Path.cwd()
-        return str(folder / expanded(spec.kubeconfig))
-    return environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+        return str((folder / expanded(spec.kubeconfig)).absolute())
+    # absolute, each of them: another process may have to find them (the dead man's timer)
+    named = [Path(part) for part in environment.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return os.pathsep.join(
+        map(str, map(Path.absolute, named or [Path("~/.kube/config").expanduser()]))
+    )
 
 
 def _known_contexts(kubeconfig: str) -> set[str]:

@@ -15,17 +15,34 @@ from ..checks import catalogue
 from ..checks.catalogue import Profile
 from ..mesh import Wishes
 from ..plain import shown
-from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
+from ..rights import Permission
+from ..settings import DEFAULT_REPORT, READ_ONLY, REPORT_SUFFIXES, Given
 from .refusals import read_document, refuse
 
 
-def profile(given: Mapping[str, Given]) -> Profile:
-    """The profile that the mesh claims, by default the core one."""
-    text = given["profile"].text if "profile" in given else Profile.CORE.value
+def profile(given: Mapping[str, Given]) -> Profile | None:
+    """The profile that was asked for; None without one."""
+    if "profile" not in given:
+        return None
+    text = given["profile"].text
     valid = [profile.value for profile in Profile]
     if text not in valid:
         raise refuse("--mesh-profile", f'no profile is called "{text}"', valid)
     return Profile(text)
+
+
+def permissions(given: Mapping[str, Given]) -> tuple[Permission, ...]:
+    """What may be done to other people's traffic."""
+    if "allow" not in given:
+        return ()
+    text = given["allow"].text
+    names = list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    valid = [permission.value for permission in Permission]
+    unknown = [name for name in names if name not in valid]
+    if unknown or not names:
+        called = ", ".join(unknown) or text
+        raise refuse("--mesh-allow", f'no permission is called "{called}"', valid)
+    return tuple(map(Permission, names))
 
 
 def timeout_factor(given: Mapping[str, Given]) -> float:
@@ -91,10 +108,11 @@ def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(filter(None, parts)))
     known = catalogue.known_checks()
     for text in chosen or ("",):
-        if not any(f"{id}-".startswith(f"{text}-") for id in known):
+        if text != READ_ONLY and not any(f"{id}-".startswith(f"{text}-") for id in known):
             areas = sorted({id.rpartition("-")[0] for id in known})
             detail = f'"{text}" is no check and no area'
-            raise refuse("--mesh-checks", detail, areas, "--mesh-list prints every id")
+            valid = [*areas, READ_ONLY.lower()]
+            raise refuse("--mesh-checks", detail, valid, "--mesh-list prints every id")
     return chosen
 
 

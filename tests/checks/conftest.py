@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.faults.leftovers import leftover_objects
+from pytest_istio_mc.faults.journal import journals
+from pytest_istio_mc.istio_names import KUBE_SYSTEM
+from pytest_istio_mc.probes.manifests import RUN_LABEL
 from tests.checks.lab_site import opened, remains
 from tests.checks.open_site import OpenSite
 from tests.conftest import LabMesh
@@ -27,7 +29,10 @@ def nothing_is_left(probed: OpenSite) -> Iterator[None]:
     before = remains(probed)
     yield
     assert remains(probed) == before
-    assert [item for kube in probed.kubes().values() for item in leftover_objects(kube)] == []
+    for kube in probed.kubes().values():
+        assert list(journals(kube, probed.mesh.spec.istio_namespace)) == []
+        for kind in ("Service", "EndpointSlice.discovery.k8s.io"):
+            assert kube.list(kind, KUBE_SYSTEM, labels=RUN_LABEL) == []
 
 
 @pytest.fixture

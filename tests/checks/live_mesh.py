@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pytest_istio_mc.checks.site import Here
 from pytest_istio_mc.eventually import Timeouts
@@ -22,6 +23,7 @@ from pytest_istio_mc.observations import (
     Trial,
 )
 from pytest_istio_mc.recorded import Failure
+from pytest_istio_mc.shapes import KINDS
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 
@@ -66,7 +68,10 @@ def unread(of: Mesh) -> Snapshot:
 
 
 def _snapshot(of: Mesh, *failures: Failure) -> Snapshot:
-    clusters = {one.name: ClusterSnapshot(one.name, failures=failures) for one in of.spec}
+    nothing: dict[str, tuple[dict[str, Any], ...]] = dict.fromkeys(KINDS, ())
+    clusters = {
+        one.name: ClusterSnapshot(one.name, objects=nothing, failures=failures) for one in of.spec
+    }
     return Snapshot(of.spec, of.run_id, "2026-11-21T09:00:00+00:00", clusters, of.probes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_istio_mc.checks.catalogue import Profile
+from pytest_istio_mc.checks.catalogue import Check, Profile
 from pytest_istio_mc.errors import MeshError
 from pytest_istio_mc.evidence import report
+from pytest_istio_mc.evidence.compare import compare
 from pytest_istio_mc.evidence.report import (
     Outcomes,
     build_report,
@@ -28,6 +30,7 @@ from pytest_istio_mc.evidence.report import (
 )
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import StepTime
+from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.verdicts import (
     Evidence,
@@ -50,12 +53,15 @@ APPLICABLE = ("MC-TRUST-901", "MC-ACCESS-901", "MC-DISCOVERY-901", "MC-EASTWEST-
 
 
 def certify(
-    verdicts: dict[str, Verdict], settings: Settings = SETTINGS, **more: Any
+    verdicts: dict[str, Verdict],
+    settings: Settings = SETTINGS,
+    checks: Mapping[str, Check] = CHECKS,
+    **more: Any,
 ) -> dict[str, Any]:
     """A certificate of these verdicts."""
     stamped = {id: replace(verdict, check=id) for id, verdict in verdicts.items()}
     outcomes = Outcomes(verdicts=stamped, began=BEGAN, **more)
-    return build_report(settings, CHECKS, outcomes, MESH, version="0.1.0")
+    return build_report(settings, checks, outcomes, MESH, version="0.1.0")
 
 
 def healthy(**but: Verdict) -> dict[str, Verdict]:
@@ -130,15 +136,47 @@ def test_the_same_outcomes_give_the_same_bytes() -> None:
     assert to_text(certify(verdicts)) == to_text(certify(dict(reversed(verdicts.items()))))
 
 
-def test_the_extended_profile_claims_more() -> None:
-    extended = replace(SETTINGS, profile=Profile.EXTENDED)
+def test_the_disruptive_profile_claims_more() -> None:
+    disruptive = replace(SETTINGS, profile=Profile.DISRUPTIVE, disposable=True)
 
-    partial = certify(healthy(), extended)
-    whole = certify(healthy() | {"MC-EASTWEST-902": conformant("healed")}, extended)
+    partial = certify(healthy(), disruptive)
+    whole = certify(healthy() | {"MC-EASTWEST-902": conformant("healed")}, disruptive)
 
     assert (partial["result"], partial["profiles"]["core"]["result"]) == ("partial", "success")
-    assert partial["profiles"]["extended"]["notRun"] == ["MC-EASTWEST-902"]
-    assert (whole["result"], list(whole["profiles"])) == ("success", ["core", "extended"])
+    assert partial["profiles"]["disruptive"]["notRun"] == ["MC-EASTWEST-902"]
+    assert whole["result"] == "success"
+    assert list(whole["profiles"]) == ["core", "extended", "disruptive"]
+    assert whole["claim"] == {"profile": "disruptive", "quickDisruptive": False, "permissions": []}
+    assert entry(whole, "MC-EASTWEST-902")["claimedBy"] == "disruptive"
+    assert "claimedBy" not in entry(certify(healthy()), "MC-EASTWEST-902")
+
+
+def test_what_was_claimed_without_a_profile_and_what_was_allowed_is_told() -> None:
+    quick = CHECKS | {"MC-EASTWEST-902": replace(CHECKS["MC-EASTWEST-902"], quick=True)}
+    settings = replace(
+        SETTINGS, quick=True, disruptive=True, permissions=(Permission.REMOTE_SECRETS,)
+    )
+    verdicts = healthy() | {"MC-EASTWEST-902": conformant("healed")}
+
+    document = certify(verdicts, settings, quick)
+
+    claim = {"profile": "core", "quickDisruptive": True, "permissions": ["remote-secrets"]}
+    assert (document["result"], document["claim"]) == ("success", claim)
+    assert list(document["profiles"]) == ["core", "disruptive"]
+    assert entry(document, "MC-EASTWEST-902")["claimedBy"] == "quick"
+    assert entry(document, "MC-TRUST-901")["claimedBy"] == "core"
+    assert document["options"]["allow"] == "remote-secrets"
+
+
+def test_certificates_of_earlier_versions_are_read_and_compared() -> None:
+    old = certify(healthy())
+    del old["claim"]
+    for one in old["checks"]:
+        one.pop("claimedBy", None)
+
+    validate(old)
+
+    assert compare(old, certify(healthy())) == ()
 
 
 def test_a_replay_is_never_more_than_partial() -> None:

@@ -14,6 +14,7 @@ from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.faults import Faults
 from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.connecting import connected
+from pytest_istio_mc.mesh import Mesh
 from tests.conftest import LabMesh
 
 HOLDER = """
@@ -50,7 +51,7 @@ def held(lab_mesh: LabMesh) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     started: list[subprocess.Popen[str]] = []
 
-    def hold(fault: str, *arguments: str) -> subprocess.Popen[str]:
+    def hold(fault: str, *arguments: str, mesh: Mesh = lab_mesh.mesh) -> subprocess.Popen[str]:
         environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, fault, *arguments],
@@ -62,7 +63,7 @@ def held(lab_mesh: LabMesh) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(lab_mesh.mesh.to_dict()) + "\n")
+        process.stdin.write(json.dumps(mesh.to_dict()) + "\n")
         process.stdin.flush()
         assert process.stdout.readline() == "broken\n"
         return process

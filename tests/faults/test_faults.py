@@ -6,9 +6,12 @@ So it does when its context ends, with an error or without, and when its process
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,11 @@ import pytest
 from pytest_istio_mc.errors import KubeError, NotBroken, NotHealed
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.faults import Faults, istiods, pods
+from pytest_istio_mc.faults.journal import journals
 from pytest_istio_mc.faults.scene import Scene
+from pytest_istio_mc.faults.sweep import Wanted, sweep_patiently
 from pytest_istio_mc.istio_names import REMOTE_SECRETS
-from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.lab.breakages import BREAKAGES
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.observations import GatewayAddress
@@ -147,6 +152,34 @@ def test_remote_secrets_are_back_when_their_holder_is_killed(
         within_seconds=30,
         what="remote secrets are back",
     )
+    what = "istiod has synchronised again"
+    eventually(lambda: synced(faults), bool, within_seconds=60, what=what)
+
+
+def test_where_the_dead_mans_timer_is_killed_too_a_sweep_brings_remote_secrets_back(
+    held: Hold,
+    faults: Faults,
+    kubes: Kubes,
+    lab_mesh: LabMesh,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(lease.HEARTBEAT_VARIABLE, "5")
+    before = secret_names(kubes)
+    mesh = replace(lab_mesh.mesh, run_id="cafe0123", disposable=False)
+    holder = held("remote_secret_removed", "cluster2", mesh=mesh)
+    (keeper,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+    os.kill(holder.pid, signal.SIGSTOP)  # so that neither sees the end of the other
+    os.kill(int(keeper), signal.SIGKILL)
+    holder.kill()
+    assert secret_names(kubes) == set()
+
+    swept = sweep_patiently(list(kubes.values()), Wanted(), lambda line: None)
+
+    assert secret_names(kubes) == before
+    assert [one.problems for one in swept] == [(), ()]
+    for kube in kubes.values():
+        assert list(journals(kube, "istio-system")) == []
+        assert lease.lease_in(kube, "istio-system", "istio-mc") is None
     what = "istiod has synchronised again"
     eventually(lambda: synced(faults), bool, within_seconds=60, what=what)
 

@@ -224,12 +224,12 @@ def test_a_plugin_that_does_not_end_is_ended(
     with pytest.raises(KubeError, match=r"plugin.*did not end within 0\.5 s.*the browser"):
         kube.version()
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     group = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         while True:
             os.killpg(group, 0)  # until init has reaped its children
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30
 
 
 def test_a_plugin_has_neither_input_nor_terminal(api: FakeApi, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_neighbours_share_a_network() -> None:
 
 
 def test_a_plan_survives_the_way_to_its_supervisor() -> None:
-    plan = LabPlan("x", *PATHS, plan_nodes(mesh_of(2, 2)), detached=True)
+    plan = LabPlan("x", *PATHS, plan_nodes(mesh_of(2, 2)), detached=True, audited=True)
 
     assert LabPlan.from_dict(plan.to_dict()) == plan
 

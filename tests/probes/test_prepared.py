@@ -113,8 +113,9 @@ def test_a_second_run_is_refused_and_told_whose_turn_it_is(kube: Kube) -> None:
     with pytest.raises(ProvisionError) as refused:
         prepared.claim(kube, name, RUN)
 
-    assert f"is in use (by run {OTHER} of process " in str(refused.value)
-    assert f"-n {name} delete " in str(refused.value)
+    assert f"is in use (by run {OTHER} of " in str(refused.value)
+    assert "istio-mc sweep --kubeconfig=" in str(refused.value)
+    assert f"--context=east --run={OTHER}" in str(refused.value)
     prepared.cleared(kube, name, RUN, within_seconds=5)
     assert kube.read("ConfigMap", prepared.CLAIM, name) is not None
     prepared.cleared(kube, name, OTHER, within_seconds=5)

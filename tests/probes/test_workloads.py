@@ -6,7 +6,6 @@ They are deployed once for all tests here, and gone at the end.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,17 +26,16 @@ from pytest_istio_mc.istio_names import (
     NETWORKING_API,
     ROOT_CONFIG_MAP,
 )
-from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.kube.connecting import connected
 from pytest_istio_mc.mesh import Mesh, Wishes
 from pytest_istio_mc.observations import Ending, Protocol, Request
 from pytest_istio_mc.probes import manifests, prepared
 from pytest_istio_mc.probes.agent import program
-from pytest_istio_mc.probes.leftovers import leftovers
 from pytest_istio_mc.probes.paths import gateway_addresses, path
 from pytest_istio_mc.probes.settling import held_back
 from pytest_istio_mc.probes.traffic import Traffic, open_traffic
-from pytest_istio_mc.probes.workloads import deployed, own_namespace, run_namespace
+from pytest_istio_mc.probes.workloads import deployed, own_namespace
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
@@ -164,19 +162,12 @@ def test_the_namespace_of_a_check_is_injected_and_goes(probed: Probed) -> None:
         assert going is None or going["metadata"].get("deletionTimestamp")
 
 
-def test_what_a_dead_run_left_is_told_from_what_still_runs(probed: Probed) -> None:
-    kube = probed.kubes["cluster1"]
-    name = f"istio-mc-{RUN}-dead"
-    dead = run_namespace(probed.mesh, probed.kubes, "cluster1", name)
-    owner = f"{socket.gethostname()}/{2**22 + 1}"
-    dead["metadata"]["annotations"][manifests.OWNER_ANNOTATION] = owner
-    kube.apply(dead)
-
-    found = {one.namespace: one for one in leftovers(kube)}
-
-    assert found[name].owner_is_dead
-    assert not found[probed.namespace].owner_is_dead
-    assert found[probed.namespace].run_id == RUN
+def test_the_heartbeat_of_a_run_is_beside_its_probes(probed: Probed) -> None:
+    for kube in probed.kubes.values():
+        found = lease.lease_in(kube, probed.namespace, manifests.run_lease(RUN))
+        assert found is not None
+        assert found.holder == RUN
+        assert kube.now() < found.until <= kube.now() + lease.heartbeat_seconds()
 
 
 def test_no_hop_of_a_healthy_way_is_broken(probed: Probed) -> None:

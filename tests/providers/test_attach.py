@@ -6,10 +6,9 @@ Who is at fault is named, with the command to try.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +19,9 @@ import pytest
 from pytest_istio_mc import cli
 from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.eventually import Timeouts
-from pytest_istio_mc.kube import Kube
+from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.mesh import Mesh
-from pytest_istio_mc.probes.leftovers import leftovers
-from pytest_istio_mc.probes.manifests import OWNER_ANNOTATION, RUN_LABEL
+from pytest_istio_mc.probes import manifests
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
 from pytest_istio_mc.providers.attach import AttachProvider, look
@@ -154,41 +152,28 @@ def account(api: KubernetesApi, name: str, rules: list[dict[str, Any]]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_only_namespaces_of_dead_runs_are_swept(
-    api: KubernetesApi, capsys: pytest.CaptureFixture[str]
+def test_kept_namespaces_are_marked_and_never_swept(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    host = socket.gethostname()
-    owners = {
-        "dead": f"{host}/{dead.pid}",
-        "living": f"{host}/{os.getpid()}",
-        "elsewhere": f"other-{host}/{dead.pid}",
-        "mine": f"{host}/{os.getpid()}",
-    }
+    monkeypatch.setenv(lease.HEARTBEAT_VARIABLE, "1")
     one = MeshSpec(TOPOLOGY, (ClusterSpec(api.name, "network1"),))
     spec = with_contexts(one, {api.name: api.name}, str(api.kubeconfig))
-    said: list[str] = []
+    mesh, said = Mesh(spec, "cafe0123", "attach", "image"), list[str]()
     with closing(api.kube()) as kube:
-        for name, owner in owners.items():
-            labels, annotations = {RUN_LABEL: name}, {OWNER_ANNOTATION: owner}
-            metadata = {"name": f"sweep-{name}", "labels": labels, "annotations": annotations}
-            kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        names = ["istio-mc-cafe0123", "istio-mc-cafe0123-more"]
+        kube.apply(*(manifests.namespace(name, "cafe0123", {}, {}) for name in names))
 
-        release_kept(Mesh(spec, "mine", "attach", "image"), {api.name: kube}, Progress(said.append))
+        release_kept(mesh, {api.name: kube}, Progress(said.append))
+        time.sleep(2.1)
+        sweep_dead_runs(mesh, {api.name: kube}, Progress(said.append))
+
         kubectl = f"kubectl --kubeconfig={api.kubeconfig} --context={api.name}"
-        assert f"{kubectl} delete namespace -l {RUN_LABEL}=mine" in said[-1]
-
-        assert cli.main(["sweep", "--dry-run", f"--kubeconfig={api.kubeconfig}"]) == cli.GOOD
-        told = capsys.readouterr().out
-        assert "would remove: namespace sweep-dead of run dead" in told
-        alone = [line.split()[3] for line in told.splitlines() if line.startswith("left alone: ")]
-        assert alone == ["sweep-elsewhere", "sweep-living", "sweep-mine"]
-        sweep_dead_runs({api.name: kube}, Progress(said.append))
-        assert "swept: namespace sweep-dead of dead run dead" in said[-1]
-        found = [entry.namespace for entry in leftovers(kube)]
-        left = {name for name in found if not _is_going(kube.read("Namespace", name))}
-        assert left == {"sweep-living", "sweep-elsewhere", "sweep-mine"}
+        assert f"{kubectl} delete namespace {' '.join(names)}" in said[-1]
+        assert cli.main(["sweep", f"--kubeconfig={api.kubeconfig}"]) == cli.GOOD
+        assert (
+            f"left alone: namespace {names[0]} of run cafe0123 was kept" in capsys.readouterr().out
+        )
+        assert not any(_is_going(kube.read("Namespace", name)) for name in names)
 
 
 def _is_going(namespace: dict[str, Any] | None) -> bool:

@@ -27,7 +27,7 @@ from tests.fake_mesh import FakeLab, FakeProvider, fake_topology
 TOPOLOGY = fake_topology("fake-topology")
 SPEC = TOPOLOGY.default_spec()
 MESH = Mesh(SPEC, "run1", "some", "image")
-CERTIFY_ON_LAB = (*CERTIFY, "--mesh-provider=fake-lab", "--mesh-profile=extended")
+CERTIFY_ON_LAB = (*CERTIFY, "--mesh-provider=fake-lab", "--mesh-profile=disruptive")
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,8 @@ def shown(certificate: Json) -> str:
 @pytest.mark.parametrize("mesh", [on(topology) for topology in TOPOLOGIES], indirect=True)
 def test_nothing_is_wrong_with_a_healthy_mesh(mesh: SeededMesh) -> None:
     snapshot = mesh.folder / "healthy.snapshot"
-    certificate = mesh.certify("healthy", "--mesh-disruptive", f"--mesh-snapshot={snapshot}")
+    allowed = ("--mesh-disruptive", "--mesh-allow=every-service")
+    certificate = mesh.certify("healthy", *allowed, f"--mesh-snapshot={snapshot}")
 
     assert certificate["result"] == "success", shown(certificate)
     assert certificate["rootCauses"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ...spec import Feature
-from ..catalogue import BELOW_TRAFFIC, Kind, Profile, check
+from ..catalogue import BELOW_TRAFFIC, Kind, check
 
 DEPLOYMENT_MODELS = "https://istio.io/latest/docs/ops/deployment/deployment-models/"
 ENDPOINT_DISCOVERY = (
@@ -34,7 +34,8 @@ NOBODY = (
 apiserver = partial(
     check,
     kind=Kind.FAULT,
-    profile=Profile.EXTENDED,
     requires=ACROSS_CLUSTERS,
     explained_by=BELOW_LOSS,
+    effect="stops or hangs the API server of one cluster for some seconds; some of these checks "
+    "restart a control plane meanwhile. Only a lab can do that to its clusters",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ...rights import Permission
 from ...spec import Role
 from ...timelines import Record
 from ...verdicts import Finding, Verdict, not_applicable
@@ -27,6 +28,10 @@ CHANGE_SECONDS = 3.0
     "no request fails in the other clusters.",
     spec_url=ENDPOINT_DISCOVERY,
     sees=isolated,
+    permissions=(Permission.REMOTE_SECRETS,),
+    effect="removes the remote secrets of one cluster from every control plane elsewhere for some "
+    "seconds: no other cluster sends it requests, and services that only it has are gone for all "
+    "others",
 )
 def isolation(here: Here, seen: Isolation | None) -> Verdict:
     """The cluster answers nobody soon after, and everybody soon after its return.

@@ -16,6 +16,7 @@ from ...probes import manifests, objects
 from ...probes.flows import Running, flowing
 from ...probes.load import Pulse
 from ...probes.traffic import Traffic
+from ...rights import ROUTES, RULES, SERVICES, SLICES, Right, Where, uses
 from ...timelines import Timeline
 from ..site import Site
 from .facts import (
@@ -57,12 +58,29 @@ LOSS_SECONDS = 14.0
 SHORT_SECONDS = 8.0
 
 
+_SIGNS = Right(("get",), "", "pods/log", Where.ISTIO, "read what istiods say of the loss")
+_RESTART = (
+    Right(("get",), "apps", "deployments", Where.ISTIO, "restart a control plane"),
+    Right(("list",), "apps", "replicasets", Where.ISTIO, "restart a control plane"),
+    Right(("delete",), "", "pods", Where.ISTIO, "restart a control plane"),
+)
+_REMOTE_SECRETS = Right(
+    ("create", "patch", "delete"),
+    "",
+    "secrets",
+    Where.ISTIO,
+    "remove the remote secrets of one cluster, and put them back",
+)
+
+
+@uses(SERVICES, SLICES, RULES, ROUTES, _SIGNS)
 def refused(site: Site) -> Loss | None:
     """The API server of one cluster gone for a while, and back; nothing else is touched."""
     lost = cluster_to_lose(site.here.mesh.spec)
     return _lose(site, How.REFUSED, lost.name) if lost else None
 
 
+@uses(SERVICES, SLICES, RULES, ROUTES, _SIGNS, *_RESTART)
 def hung(site: Site) -> Loss | None:
     """The API server of the same cluster hung, while a control plane elsewhere is restarted."""
     spec = site.here.mesh.spec
@@ -122,6 +140,7 @@ def _lose(site: Site, how: How, lost: str, *, restart: str = "") -> Loss:
     )
 
 
+@uses(RULES)
 def primary(site: Site) -> Loss | None:
     """The API server of a primary gone, its control plane out of remotes' reach."""
     spec, kubes, faults = site.here.mesh.spec, site.kubes(), site.faults()
@@ -160,6 +179,7 @@ def primary(site: Site) -> Loss | None:
     )
 
 
+@uses(SERVICES, RULES, _REMOTE_SECRETS)
 def isolated(site: Site) -> Isolation | None:
     """The same cluster taken out of the mesh by removing its remote secrets, and brought back."""
     spec = site.here.mesh.spec

@@ -67,6 +67,10 @@ class ClusterLocal:
     changed: Mapping[str, str] = field(default_factory=dict)
     only_in: str = ""
 
+    def has(self, name: str) -> bool:
+        """Whether there was a stage of that name; the one with "*" wants a permission."""
+        return any(stage.name == name for stage in self.stages)
+
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import partial
 
+from ...errors import ObservationError
+from ...rights import Permission
 from ...samples import Sample
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -39,6 +41,10 @@ settings = partial(
     requires=SHARED,
     explained_by=BELOW_ROUTES,
     exclusive=True,
+    quick=True,
+    effect="adds `serviceSettings` for services of the run to the mesh configuration of every "
+    "control plane (ConfigMap istio in its namespace, or istio-REVISION) for some seconds: each "
+    "change is pushed to every proxy of the mesh",
 )
 
 
@@ -65,9 +71,16 @@ def one_namespace(here: Here, seen: ClusterLocal) -> Verdict:
 @settings(
     "MC-CLUSTERLOCAL-003",
     'With the cluster-local pattern "*", every service is answered within each cluster only.',
+    permissions=(Permission.EVERY_SERVICE,),
+    effect='adds `serviceSettings` for "*" to the mesh configuration of every control plane '
+    "(ConfigMap istio in its namespace, or istio-REVISION): EVERY service of the mesh, yours too, "
+    "is answered within its own cluster only for some seconds, and requests for services that run "
+    "elsewhere fail",
 )
 def every_service(here: Here, seen: ClusterLocal) -> Verdict:
     """The service that no other setting names is no exception."""
+    if not seen.has(ALL_LOCAL):
+        raise ObservationError("every service", "was not kept local", "it was not allowed")
     found: list[Found] = []
     for case in CASES:
         found += _local(here, seen, seen.stage(ALL_LOCAL).of(case))
@@ -79,12 +92,19 @@ def every_service(here: Here, seen: ClusterLocal) -> Verdict:
     "Once cluster-local settings are lifted, services are answered by every cluster again.",
 )
 def lifted(here: Here, seen: ClusterLocal) -> Verdict:
-    """No restart is needed. The ConfigMaps were proven restored before these requests."""
+    """No restart is needed. The ConfigMaps were proven restored before these requests.
+
+    Judged are the services that were kept local last: all, or those that settings named.
+    """
     found: list[Found] = []
-    kept = [sample for sample in seen.stage(ALL_LOCAL).samples if not sample.astray]
+    last = seen.stage(ALL_LOCAL if seen.has(ALL_LOCAL) else SOME_LOCAL).samples
+    meant = {(one.source, one.case) for one in last if set(one.expected) == {one.source}}
+    kept = [sample for sample in last if not sample.astray]
     local = {(sample.source, sample.case) for sample in kept}
     why = "although no cluster-local setting is left"
     for sample in [one for case in CASES for one in seen.stage(LIFTED).of(case)]:
+        if (sample.source, sample.case) not in meant:
+            continue
         if (sample.source, sample.case) not in local:
             never = f"the service {sample.case} was never cluster-local"
             found.append(Gap(f"{sample.source}: {never}, so that nothing was lifted"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from ...istio_names import KUBE_SYSTEM, SERVICE_LABEL
 from ...mesh import Mesh
 from ...probes import manifests, objects, workloads
 from ...probes.client_proxy import ENDPOINTS, Dump, dumped, endpoints
-from ...probes.leftovers import ownership
 from ...probes.sampling import settled
 from ...probes.traffic import Traffic
+from ...rights import RULES, SERVICES, SLICES, Permission, Right, Where, elsewhere, uses
 from ...samples import Sample, Stage
 from ...statistics import MISS_PROBABILITY, least_share, sample_size
 from ..site import Site
@@ -45,10 +45,28 @@ _Known = tuple[list[ServiceEndpoints], list[ServiceEndpoints]]
 """The endpoints of the services that Istio keeps local, and those of the probe service."""
 
 
+_CONFIGURATION = Right(
+    ("patch",), "", "configmaps", Where.ISTIO, "add `serviceSettings` to mesh configuration"
+)
+_IN_KUBE_SYSTEM = elsewhere(
+    SERVICES,
+    SLICES,
+    where=Where.KUBE_SYSTEM,
+    why="add a Service istio-mc-local-… with endpoints in the probes, for some seconds",
+)
+_KEPT_LOCAL = elsewhere(
+    Right(("list",), "discovery.k8s.io", "endpointslices", Where.KUBE_SYSTEM, ""),
+    where=Where.KUBE_SYSTEM,
+    why="compare the services that Istio keeps local with what proxies have of them",
+)
+
+
+@uses(SERVICES, SLICES, RULES, _CONFIGURATION)
 def cluster_local(site: Site) -> ClusterLocal:
     """Requests for four services, before, while and after settings keep them local.
 
-    - The mesh configuration is changed twice and restored; nothing else may be under way.
+    - The mesh configuration is changed and restored; nothing else may be under way.
+    - The stage in which every service is local wants :data:`Permission.EVERY_SERVICE`.
     - Raises ``MeshError`` where the configuration could not be changed, or not be restored.
     """
     traffic, kubes = site.traffic(), site.kubes()
@@ -75,8 +93,10 @@ def cluster_local(site: Site) -> ClusterLocal:
                 {place.cluster: settings(place.cluster) for place in configs.places}
             )
             stages.append(stage(SOME_LOCAL, some))
-            configs.set_service_settings({place.cluster: [_local("*")] for place in configs.places})
-            stages.append(stage(ALL_LOCAL, dict.fromkeys(CASES, sources)))
+            if mesh.allows(Permission.EVERY_SERVICE):
+                everything = {place.cluster: [_local("*")] for place in configs.places}
+                configs.set_service_settings(everything)
+                stages.append(stage(ALL_LOCAL, dict.fromkeys(CASES, sources)))
         stages.append(stage(LIFTED, {}))
     changed = {place.cluster: str(place) for place in configs.places}
     return ClusterLocal(tuple(stages), changed, alone.name)
@@ -153,6 +173,7 @@ def _local(*hosts: str) -> dict[str, Any]:
     return {"settings": {"clusterLocal": True}, "hosts": list(hosts)}
 
 
+@uses(*_KEPT_LOCAL, disrupting=(SERVICES, SLICES, RULES, *_IN_KUBE_SYSTEM))
 def kept_local(site: Site) -> Defaults:
     """What each client's proxy has of the services that Istio keeps local.
 
@@ -164,7 +185,7 @@ def kept_local(site: Site) -> Defaults:
     traffic, kubes = site.traffic(), site.kubes()
     mesh = traffic.mesh
     clusters = [cluster.name for cluster in mesh.spec.data_planes]
-    stage = _asked_for(traffic, kubes) if site.may_disrupt else None
+    stage = _asked_for(site) if site.may_disrupt else None
     found = traffic.from_each(clusters, lambda cluster: _read(mesh, kubes[cluster], cluster))
     return Defaults(
         held=tuple(one for held, _ in found for one in held),
@@ -224,12 +245,13 @@ def _held(
             yield ServiceEndpoints(cluster, full_name, port, addresses, tuple(sorted(own)))
 
 
-def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
+def _asked_for(site: Site) -> Stage:
     """Requests for a service of ours in ``kube-system``, and for its twin elsewhere.
 
     They are sent once the proxies have endpoints for both: until then requests go to the nearest
     server anyway.
     """
+    traffic, kubes = site.traffic(), site.kubes()
     mesh, probes = traffic.mesh, traffic.probes
     clusters = tuple(cluster.name for cluster in mesh.spec.data_planes)
     name = objects.unique("istio-mc-local")
@@ -238,9 +260,7 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
     wanted += [Sample(source, IN_ANOTHER_NAMESPACE, twin, clusters) for source in clusters]
     size = sample_size(least_share(mesh.spec), MISS_PROBABILITY / len(wanted))
     made = {
-        cluster: _labelled(
-            objects.leading_to(name, probes.servers(cluster), probes.namespace), mesh.run_id
-        )
+        cluster: objects.leading_to(name, probes.servers(cluster), probes.namespace)
         for cluster in clusters
     }
     rule = objects.everywhere(mesh, [], [objects.destination_rule(mesh.spec, name)])
@@ -253,7 +273,7 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
         )
 
     with (
-        objects.present(mesh, kubes, KUBE_SYSTEM, made),
+        site.faults().scene.made(KUBE_SYSTEM, made),
         objects.present(mesh, kubes, probes.namespace, rule),
         objects.present(mesh, kubes, probes.namespace, made),
     ):
@@ -268,12 +288,3 @@ def _asked_for(traffic: Traffic, kubes: Mapping[str, Kube]) -> Stage:
         except NotInTime as error:
             raise ObservationError("services in kube-system", error.step, error.detail) from error
         return settled(traffic, "defaults", wanted, size)
-
-
-def _labelled(made: Sequence[manifests.Manifest], run_id: str) -> list[manifests.Manifest]:
-    """With marks of their owner, since their namespace may not be the run's."""
-    for manifest in made:
-        metadata = manifest["metadata"]
-        metadata["labels"] = {**metadata.get("labels", {}), manifests.RUN_LABEL: run_id}
-        metadata["annotations"] = ownership()
-    return list(made)

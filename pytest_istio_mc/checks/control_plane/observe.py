@@ -12,6 +12,7 @@ from ...observations import Ending, Request
 from ...probes import manifests, objects, workloads
 from ...probes.causes import refused_by_admission
 from ...probes.traffic import Traffic
+from ...rights import ROUTES, SERVICES, Right, Where, uses
 from ...together import for_each
 from ..site import Site
 from .facts import ConfigInForce, Injection, read_for
@@ -27,6 +28,7 @@ WATCH_SECONDS = 0.5
 """
 
 
+@uses(SERVICES, ROUTES)
 def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None]:
     """In whose proxies a route of each cluster is in force, and since when.
 
@@ -108,6 +110,12 @@ def _route(cluster: str, host: str) -> manifests.Manifest:
     }
 
 
+_DRY_RUN = Right(
+    ("create",), "", "pods", Where.OWN, "have pods admitted in a dry run, which makes none"
+)
+
+
+@uses(_DRY_RUN)
 def injections(site: Site) -> tuple[Injection, ...]:
     """A pod admitted in a dry run, one that opts out, and the probe pods, everywhere.
 
@@ -138,10 +146,10 @@ def injections(site: Site) -> tuple[Injection, ...]:
 
 def revisions(site: Site) -> Mapping[str, tuple[str, ...]]:
     """The revisions of the istiods in each cluster that runs one."""
-    kubes = site.kubes()
+    kubes, namespace = site.kubes(), site.here.mesh.spec.istio_namespace
 
     def observe(cluster: str) -> tuple[str, ...]:
-        istiods = kubes[cluster].list("Deployment", labels=ISTIOD_PODS)
+        istiods = kubes[cluster].list("Deployment", namespace, labels=ISTIOD_PODS)
         labels = [istiod["metadata"].get("labels") or {} for istiod in istiods]
         return tuple(sorted({found.get(REVISION_LABEL, "default") for found in labels}))
 

@@ -11,6 +11,7 @@ from ...mesh import ProbePod
 from ...observations import Protocol, Request
 from ...probes import manifests, objects
 from ...probes.traffic import Traffic
+from ...rights import SERVICES, uses
 from ...together import for_each
 from ..site import Site
 from .facts import Elsewhere, HeadlessCall, HeadlessName
@@ -38,6 +39,7 @@ def protocols(site: Site) -> Mapping[Protocol, tuple[Request, ...]]:
     return {protocol: traffic.reach(protocol) for protocol in (Protocol.TCP, Protocol.HTTP2)}
 
 
+@uses(SERVICES)
 def headless_calls(site: Site) -> tuple[tuple[HeadlessName, ...], float | None]:
     """Requests to every instance of a headless service on the client's own network.
 
@@ -123,6 +125,7 @@ def _captured(traffic: Traffic, kube: Kube, source: str) -> bool:
     return str(settings.get("ISTIO_META_DNS_CAPTURE", "")).lower() == "true"
 
 
+@uses(SERVICES)
 def services_elsewhere(site: Site) -> tuple[tuple[Elsewhere, ...], float | None]:
     """Requests from every cluster for services that exist in one other cluster only.
 

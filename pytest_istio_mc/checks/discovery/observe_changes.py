@@ -17,6 +17,7 @@ from ...probes.flows import FlowPlan, Running, flowing
 from ...probes.sampling import by_name_alone
 from ...probes.settling import held_back
 from ...probes.traffic import Traffic
+from ...rights import RULES, SERVICES, uses
 from ...statistics import least_share, sample_size
 from ...timelines import Timeline
 from ...together import for_each
@@ -44,6 +45,7 @@ Pair = tuple[str, str]
 """Names of clusters: source, target."""
 
 
+@uses(SERVICES, RULES)
 def appearing(site: Site) -> EndpointChanges:
     """Services without instances, until the servers of one cluster become each one's only ones.
 
@@ -65,6 +67,7 @@ def appearing(site: Site) -> EndpointChanges:
         return EndpointChanges(running.timeline, changes, IN_A_ROW)
 
 
+@uses(SERVICES, RULES)
 def leaving(site: Site) -> EndpointChanges:
     """Services with instances in all clusters, until those of one cluster leave each of them.
 

@@ -9,7 +9,7 @@ from ...timelines import Flow
 from ...verdicts import Finding, Verdict
 from ..apiserver.facts import STEADY, Purpose, ends_steady, flows
 from ..apiserver.losses import failed_as
-from ..catalogue import Kind, Profile, check
+from ..catalogue import Kind, check
 from ..excuses import fair, starved
 from ..judging import Found, Gap, verdict_from
 from ..remedies import Commands
@@ -23,10 +23,12 @@ from .observe import gateway_lost
     "When one pod of an east-west gateway is lost, no request fails if it has another one, and "
     "requests get through again soon if not.",
     kind=Kind.FAULT,
-    profile=Profile.EXTENDED,
     requires=(Feature.MULTI_NETWORK, Feature.SHARED_SERVICES),
     spec_url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-networks",
     sees=gateway_lost,
+    effect="kills one pod of an east-west gateway without grace, and gives a gateway that has one "
+    "pod a second one for some seconds to kill one of two: connections through the pod break. A "
+    "pod that has no second one beside it is killed only with --mesh-allow=single-gateways",
     explained_by=(
         "MC-EASTWEST-001",
         "MC-EASTWEST-002",

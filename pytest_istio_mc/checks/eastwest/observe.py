@@ -12,6 +12,7 @@ from ...probes.flows import flowing
 from ...probes.load import Pulse
 from ...probes.sampling import by_name_alone
 from ...probes.traffic import Traffic
+from ...rights import ROUTES, SERVICES, Right, Where, elsewhere, uses
 from ..apiserver.facts import Purpose, ends_steady
 from ..apiserver.observe_flows import (
     AFTER_SECONDS,
@@ -27,6 +28,18 @@ from ..site import Site
 from .facts import GatewayLoss
 
 
+@uses(
+    SERVICES,
+    ROUTES,
+    *elsewhere(
+        Right(("get", "list", "watch", "patch"), "apps", "deployments", Where.GATEWAYS, ""),
+        Right(("list",), "apps", "replicasets", Where.GATEWAYS, ""),
+        Right(("get",), "", "services", Where.GATEWAYS, ""),
+        Right(("delete",), "", "pods", Where.GATEWAYS, ""),
+        where=Where.GATEWAYS,
+        why="kill a pod of an east-west gateway, and give it a second one meanwhile",
+    ),
+)
 def gateway_lost(site: Site) -> tuple[GatewayLoss, ...]:
     """One pod of the last gateway lost: as it stands, and with two pods.
 
@@ -38,6 +51,7 @@ def gateway_lost(site: Site) -> tuple[GatewayLoss, ...]:
     # the last one whose pods can be found, if there is any
     traffic, faults, gateway = site.traffic(), site.faults(), gateways[-1]
     workload = pods.gateway_workload(faults.scene, gateway)
+    pods.demand_spare(faults.scene, workload)
     with only_in(site, gateway.network) as services:
         losses = [_lose_gateway_pod(traffic, faults, gateway, *services)]
         if len(workload.pods) == 1:

@@ -11,6 +11,7 @@ from ...observations import Path, Plaintext, TlsHandshake, Trial
 from ...probes import manifests, objects, workloads
 from ...probes.paths import path
 from ...probes.traffic import Traffic
+from ...rights import ENTRIES, RULES, SERVICES, uses
 from ..site import Site
 from .facts import Imported
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 EXPORTED, KEPT = "exported", "kept-to-its-namespace"
 
 
+@uses(ENTRIES, RULES)
 def imported_calls(site: Site) -> tuple[tuple[Imported, ...], float | None]:
     """Every mesh imports the others' probe service and asks for it until all answer.
 
@@ -57,6 +59,7 @@ def imported_calls(site: Site) -> tuple[tuple[Imported, ...], float | None]:
         return awaited(observe, all_answered, within_seconds=within, what=what)
 
 
+@uses(SERVICES, RULES)
 def not_exported(site: Site) -> tuple[Trial, ...]:
     """Handshakes with other meshes' gateways, for a service that is kept to its namespace.
 

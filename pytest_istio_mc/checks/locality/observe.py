@@ -9,6 +9,7 @@ from ...errors import NotInTime
 from ...eventually import eventually
 from ...istio_names import CLUSTER_LABEL
 from ...observations import Request
+from ...rights import RULES, SERVICES, uses
 from ...statistics import least_share, sample_size
 from ...timelines import answered_in
 from ..site import Site
@@ -36,6 +37,7 @@ UNPROTECTED_REQUESTS = 60  # and more where there are many clusters
 T = TypeVar("T")
 
 
+@uses(SERVICES, RULES)
 def failovers(site: Site) -> tuple[Journey, ...]:
     """From every cluster: who answers while the nearest instances go and return.
 
@@ -48,6 +50,7 @@ def failovers(site: Site) -> tuple[Journey, ...]:
     )
 
 
+@uses(SERVICES, RULES)
 def failover_maps(site: Site) -> tuple[Journey, ...]:
     """From every cluster: who answers by a failover map, tier by tier.
 
@@ -70,6 +73,7 @@ def failover_maps(site: Site) -> tuple[Journey, ...]:
     return _from_each(site, go)
 
 
+@uses(SERVICES, RULES)
 def cluster_first(site: Site) -> tuple[Journey, ...]:
     """From every cluster: who answers when ``failoverPriority`` names the cluster alone.
 
@@ -87,6 +91,7 @@ def cluster_first(site: Site) -> tuple[Journey, ...]:
     return _from_each(site, go)
 
 
+@uses(SERVICES, RULES)
 def distributions(site: Site) -> tuple[Split, ...]:
     """From every cluster: counted requests for two localities.
 
@@ -107,6 +112,7 @@ def distributions(site: Site) -> tuple[Split, ...]:
     return _from_each(site, go)
 
 
+@uses(SERVICES, RULES)
 def by_subzone(site: Site) -> tuple[Split, ...]:
     """From every cluster: all requests for the subzone of another cluster.
 
@@ -160,6 +166,7 @@ def _split(
         return Split(source, service.host, shares, counted, seconds, budget, service.view())
 
 
+@uses(SERVICES, RULES)
 def unprotected(site: Site) -> tuple[Unprotected, ...]:
     """From every cluster: requests to a service without outlier detection.
 

@@ -10,6 +10,7 @@ from ...istio_names import CLUSTER_LABEL
 from ...probes import manifests, objects
 from ...probes.sampling import by_name_alone, settled, taken
 from ...probes.traffic import Traffic
+from ...rights import ROUTES, RULES, SERVICES, uses
 from ...samples import Sample, Stage
 from ...statistics import MISS_PROBABILITY, sample_size
 from ..site import Site
@@ -22,6 +23,7 @@ READY_REQUESTS = 5
 PINNED, OWN, NEXT, MIXED, WEIGHTED = "subset", "own cluster", "next cluster", "mixed", "weights"
 
 
+@uses(SERVICES, RULES, ROUTES)
 def pinned(site: Site) -> Stage:
     """A subset for each cluster, asked for from every cluster by a header."""
     traffic, name = site.traffic(), objects.unique("subset")
@@ -33,6 +35,7 @@ def pinned(site: Site) -> Stage:
         return settled(traffic, PINNED, wanted, size, headers=_pin_headers(names))
 
 
+@uses(SERVICES, RULES, ROUTES)
 def by_source(site: Site) -> Stage:
     """Routes by source: one service's to the own cluster, another's to the next."""
     traffic = site.traffic()
@@ -63,6 +66,7 @@ def by_source(site: Site) -> Stage:
         return _judged(traffic, OWN, ready, wanted, size)
 
 
+@uses(SERVICES, RULES, ROUTES)
 def mixed(site: Site) -> Stage:
     """Subsets of a role within a cluster, and empty ones.
 
@@ -98,6 +102,7 @@ def mixed(site: Site) -> Stage:
         return settled(traffic, MIXED, wanted, size, headers=headers)
 
 
+@uses(SERVICES, RULES, ROUTES)
 def weighted(site: Site) -> tuple[Stage, Mapping[str, int]]:
     """Shares for the clusters, and ``WEIGHTED_REQUESTS`` from each; the shares in percent."""
     traffic, name = site.traffic(), objects.unique("weights")

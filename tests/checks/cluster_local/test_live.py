@@ -177,6 +177,40 @@ def test_failed_requests_are_a_matter_of_the_clusters_that_should_have_answered(
     assert failing == [("east", "west")]
 
 
+def without_every_service(seen: ClusterLocal) -> ClusterLocal:
+    """The pass of a run that may not keep every service local."""
+    return replace(seen, stages=tuple(one for one in seen.stages if one.name != ALL_LOCAL))
+
+
+@pytest.mark.parametrize("number", ["001", "002", "004", "005"])
+def test_all_but_one_are_judged_where_not_every_service_may_be_kept_local(number: str) -> None:
+    verdict = JUDGES[number](HERE, without_every_service(cluster_local(MESH)))
+
+    assert verdict.outcome is Outcome.CONFORMANT, verdict.reason
+
+
+def test_what_was_not_allowed_is_no_verdict() -> None:
+    verdict = every_service(HERE, without_every_service(cluster_local(MESH)))
+
+    assert (verdict.outcome, verdict.findings) == (Outcome.INCONCLUSIVE, ())
+
+
+@pytest.mark.parametrize("case", [NAMED_ALONE, IN_NAMED_NAMESPACE, NAMED_IN_ONE])
+def test_a_setting_that_stays_is_found_without_the_stage_of_every_service(case: str) -> None:
+    verdict = lifted(HERE, without_every_service(changed(LIFTED, "east", case, "east")))
+
+    assert faults(verdict) == {"cl-not-lifted"}
+
+
+def test_what_was_never_kept_local_cannot_be_lifted_without_that_stage_either() -> None:
+    seen = changed(SOME_LOCAL, "east", NAMED_ALONE, "east", "west")
+
+    verdict = lifted(HERE, without_every_service(seen))
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "never cluster-local" in verdict.reason
+
+
 def test_remotes_are_told_by_their_primary() -> None:
     remote = mesh(
         ClusterSpec("east", "network1", context="k-east"),

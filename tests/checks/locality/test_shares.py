@@ -57,9 +57,10 @@ def with_rule(policy: dict[str, Any], **more: Any) -> Here:
         "metadata": {"name": "reviews", "namespace": "shop"},
         "spec": {"host": "reviews", "trafficPolicy": policy, **more},
     }
-    objects = {"DestinationRule.networking.istio.io": (rule,)}
+    rules = {"DestinationRule.networking.istio.io": (rule,)}
     recorded = HERE.snapshot
-    east = replace(recorded.clusters["east"], objects=objects)
+    east = recorded.clusters["east"]
+    east = replace(east, objects={**east.objects, **rules})
     return here(MESH, replace(recorded, clusters={**recorded.clusters, "east": east}))
 
 
