@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.certification import PYTEST, TOPOLOGY
 from pytest_istio_mc.faults.journal import journals
@@ -36,8 +36,9 @@ from pytest_istio_mc.kube import Kube
 from pytest_istio_mc.kube.lease import HEARTBEAT_VARIABLE
 
 DISRUPTING = (
-    "--mesh-profile=extended",
+    "--mesh-profile=disruptive",
     "--mesh-disruptive",
+    "--mesh-allow=every-service,remote-secrets,single-gateways",
     "--mesh-checks=MC-CLUSTERLOCAL,MC-APISERVER-007,MC-EASTWEST-008",
 )
 """The checks that change what is not theirs, and the leave to do so."""
@@ -169,6 +170,12 @@ class Run:
                 env=environment,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     @property
     def last_line(self) -> str:
         """The last line that it told."""
@@ -272,10 +279,15 @@ def one_round(
     lab: Lab, before: Mapping[str, Json], workers: int, chance: random.Random, length: float
 ) -> Round:
     """Start, kill, sweep, compare."""
-    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name:
-        run, began = Run(lab, Path(name), workers), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name,
+        Run(lab, Path(name), workers) as run,
+    ):
+        began = time.monotonic()
         wait_for(run, lab, chance, length)
         during, moment = run.last_line, time.monotonic() - began
+        if run.process.poll():
+            raise SystemExit(f"a run fails by itself:\n{run.output.read_text()[-5000:]}")
         killed = run.kill()
         found = len(lab.journals())
         code, seconds = swept_from_elsewhere(lab)
@@ -306,9 +318,11 @@ def _wait(run: Run, seconds: float, is_there: Callable[[], bool]) -> None:
 
 def measured_length(lab: Lab, before: Mapping[str, Json]) -> float:
     """The seconds of a whole run, which must leave everything as it was by itself."""
-    with tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="istio-mc-kills-") as name,
+        Run(lab, Path(name), 0) as run,
+    ):
         began = time.monotonic()
-        run = Run(lab, Path(name), 0)
         code = run.process.wait()
         length = time.monotonic() - began
         if code:

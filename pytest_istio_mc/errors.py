@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from .redact import scrub_text
+from .visible import visible, visible_lines
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
@@ -45,14 +46,16 @@ class MeshError(Exception):
         self.log_tail = tuple(log_tail)
 
     def __str__(self) -> str:
-        text = f"{self.thing}: {self.step}"
+        text = f"{visible(scrub_text(self.thing))}: {visible(scrub_text(self.step))}"
         if self.detail:
-            text += f" ({self.detail})"
+            text += f" ({visible_lines(scrub_text(self.detail))})"
         if self.log_tail:
-            text += "\n  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_tail)
+            lines = scrub_text("\n".join(self.log_tail)).split("\n")
+            tail = (f"\n    {visible(line)}" for line in lines)
+            text += "\n  last log lines:" + "".join(tail)
         if self.advice:
-            text += f"\n  next: {self.advice}"
-        return scrub_text(text)
+            text += f"\n  next: {visible_lines(scrub_text(self.advice))}"
+        return text
 
 
 class UsageProblem(MeshError):

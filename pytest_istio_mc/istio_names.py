@@ -42,8 +42,17 @@ REMOTE_SECRET_PREFIX = "istio-remote-secret-"  # noqa: S105 (a name)
 INJECTION_LABEL = "istio-injection"
 """On a namespace, with the value ``enabled``: its pods get sidecars of the default revision."""
 
+DATAPLANE_LABEL = "istio.io/dataplane-mode"
+"""On a namespace, with the value ``ambient``: its pods are in the mesh without sidecars."""
+
+EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+"""On a Service: the namespaces that see it; ``~`` is none."""
+
 REVISION_LABEL = "istio.io/rev"
 """On a namespace or pod: the revision of its sidecars; on an istiod: its own."""
+
+TAG_LABEL = "istio.io/tag"
+"""On an injector's webhook: the revision tag that it stands for."""
 
 ISTIOD_PODS = "app=istiod"
 """The label selector of istiod's Deployments and pods."""
@@ -77,6 +86,9 @@ REMOTE_GATEWAY_CLASS = "istio-remote"
 
 XDS_PORT, WEBHOOK_PORT = 15012, 15017
 """Of istiod, and of the gateways that lead to it: configuration and certificates; injection."""
+
+SPIFFE_DRIVER = "csi.spiffe.io"
+"""The CSI driver by which pods reach SPIRE's agent, which signs for them (Istio, "SPIRE")."""
 
 KUBE_SYSTEM = "kube-system"
 """Whose services are cluster-local unless mesh configuration says otherwise."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from . import hookspecs, options
+from .visible import as_written
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +29,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return None
     from .session import listing
 
-    print(listing.list_checks() if listed else listing.plan(*options.read_assignment(config)))
+    text = listing.list_checks() if listed else listing.plan(*options.read_assignment(config))
+    print(as_written(text, styled=False))
     return 0
 
 

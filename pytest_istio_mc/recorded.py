@@ -43,6 +43,7 @@ class KubeconfigFacts:
     """A kubeconfig in a remote secret.
 
     - ``server``: scheme, host and port.
+    - ``proxied``: whether it names a proxy (``proxy-url``).
     - ``auth``: how it authenticates (``token``, ``certificate``, ``exec``, ``oidc``, …, ``none``).
     - ``options``: what istiod takes only where it is told to (``exec``, ``tokenFile``, …), in the
       words of its ``PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS``.
@@ -53,6 +54,7 @@ class KubeconfigFacts:
     ca_pem: str = ""
     tls_server_name: str = ""
     insecure: bool = False
+    proxied: bool = False
     auth: str = ""
     options: tuple[str, ...] = ()
     token: TokenFacts | None = None
@@ -105,6 +107,8 @@ class AccessFacts:
       went.
     - Otherwise ``status`` is the HTTP status of the first request, and ``cluster_uid`` the uid of
       ``kube-system`` there.
+    - ``service_uid``: the uid of the Service ``default/kubernetes``, asked for where the credential
+      may not read namespaces.
     """
 
     namespace: Label
@@ -118,6 +122,7 @@ class AccessFacts:
     message: str = ""
     seconds: Seconds = 0.0
     cluster_uid: str = ""
+    service_uid: str = ""
     reviews: tuple[Review, ...] = ()
 
 

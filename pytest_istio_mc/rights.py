@@ -90,6 +90,7 @@ _CONNECTIONS = ("pods/exec", "pods/portforward")
 _CONNECT = ("get", "create")
 _LIST = ("list",)
 _NETWORKING, _SECURITY = "networking.istio.io", "security.istio.io"
+_LEASES = "coordination.k8s.io"
 
 
 def _snapshot_rights() -> Iterable[Right]:
@@ -98,16 +99,22 @@ def _snapshot_rights() -> Iterable[Right]:
         ("", "namespaces nodes services"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings"),
-        (_NETWORKING, "gateways virtualservices destinationrules serviceentries"),
+        (_NETWORKING, "gateways destinationrules serviceentries"),
         (_SECURITY, "peerauthentications"),
         ("gateway.networking.k8s.io", "gateways"),
     ):
         for resource in resources.split():
             yield Right(_LIST, group, resource, Where.CLUSTER, public)
+    told = "read those of Istio in full, by their names"
+    for group, resource in (
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ):
+        yield Right(("get",), group, resource, Where.CLUSTER, told)
     told = "read of a cluster which network it is on"
     yield Right(("get",), "", "namespaces", Where.CLUSTER, told)
     told = "compare the root certificates that each namespace was given"
-    yield Right(_LIST, "", "configmaps", Where.CLUSTER, told, (ROOT_CONFIG_MAP,))
+    yield Right(("get",), "", "configmaps", Where.CLUSTER, told, (ROOT_CONFIG_MAP,))
     told = "read mesh configuration and the injector's values"
     yield Right(("get", "list"), "", "configmaps", Where.ISTIO, told)
     told = "find the istiods, their versions and settings"
@@ -116,7 +123,7 @@ def _snapshot_rights() -> Iterable[Right]:
         "reduce the CAs and the remote secrets to public facts in memory "
         "(RBAC cannot limit a list to a label)"
     )
-    yield Right(_LIST, "", "secrets", Where.ISTIO, told)
+    yield Right(("get", "list"), "", "secrets", Where.ISTIO, told)
     for where in (Where.ISTIO, Where.GATEWAYS):
         told = "find the pods of istiods and gateways"
         yield Right(_LIST, "", "pods", where, told)
@@ -125,6 +132,8 @@ def _snapshot_rights() -> Iterable[Right]:
     for where in (Where.ISTIO, Where.GATEWAYS, Where.DEFAULT):
         told = "find the addresses of istiods, gateways and the API server"
         yield Right(_LIST, "discovery.k8s.io", "endpointslices", where, told)
+    told = "see whether a run is at work on the mesh, or was killed"
+    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
 
 
 SNAPSHOT = tuple(_snapshot_rights())
@@ -148,6 +157,8 @@ def _probe_rights() -> Iterable[Right]:
     told = "see what new namespaces are given: policies of networks, and Sidecars for all"
     yield Right(_LIST, "networking.k8s.io", "networkpolicies", Where.OWN, told)
     yield Right(_LIST, _NETWORKING, "sidecars", Where.ISTIO, told)
+    told = "say beside them that the run is alive, and see which other runs are"
+    yield Right(("get", "create", "patch"), _LEASES, "leases", Where.OWN, told)
     told = "wait for the probes, and say why they do not come up"
     yield Right(("get", "list", "watch"), "apps", "deployments", Where.OWN, told)
     yield Right(_LIST, "apps", "replicasets", Where.OWN, told)
@@ -170,6 +181,7 @@ def _prepared_rights() -> Iterable[Right]:
         ("", "configmaps serviceaccounts services"),
         ("apps", "deployments"),
         ("discovery.k8s.io", "endpointslices"),
+        (_LEASES, "leases"),
         ("networking.k8s.io", "networkpolicies"),
         (_NETWORKING, "destinationrules serviceentries sidecars virtualservices"),
         (_SECURITY, "authorizationpolicies peerauthentications"),
@@ -187,7 +199,7 @@ def _journal_rights() -> Iterable[Right]:
     verbs = ("get", "list", "create", "patch", "delete")
     yield Right(verbs, "", "secrets", Where.ISTIO, told)
     told = "see that one run at a time changes the mesh"
-    leases = ("coordination.k8s.io", "leases", Where.ISTIO, told)
+    leases = (_LEASES, "leases", Where.ISTIO, told)
     yield Right(("create",), *leases)
     yield Right(("get", "patch", "delete"), *leases, ("istio-mc",))
 

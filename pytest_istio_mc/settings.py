@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from .errors import UsageProblem
 from .eventually import Timeouts
 from .mesh import Wishes
 from .rights import Permission
+from .shell import quoted
 from .spec import MeshSpec
 
 if TYPE_CHECKING:
@@ -267,4 +267,4 @@ def _command(given: Mapping[str, Given], *more: str) -> str:
     for name, entry in given.items():
         flag = "--mesh-" + name.replace("_", "-")
         words.append(flag if name in SWITCHES else f"{flag}={entry.text}")
-    return shlex.join([*words, *more])
+    return " ".join(map(quoted, (*words, *more)))

@@ -191,6 +191,7 @@ KINDS: dict[str, Any] = {
             "serviceAccountName": str,
             "nodeName": str,
             "hostNetwork": bool,
+            "csiDrivers": _list(str),
         },
         {
             "phase": str,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from . import private
-from .dates import Moment
+from .dates import Moment, Seconds
 from .errors import ObservationError, UsageProblem
 from .files import LARGEST, Unreadable, read_file, unpacked
 from .istio_names import EAST_WEST_PORT, KUBE_SYSTEM, LOCALITY_LABELS, NETWORK_LABEL
@@ -52,10 +52,10 @@ class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
     - ``objects`` has every kind that was read, an empty one too; a kind that lacks is not "none".
-    - ``control_plane``: how its pods see an istiod that runs elsewhere; empty where its own serves
-      it.
+    - ``control_plane`` is how its pods see an istiod elsewhere; empty where its own serves it.
     - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
       knew or that could not be asked for.
+    - ``clock_ahead``: by how many seconds its API server's clock was ahead of the recorder's.
     """
 
     name: Label
@@ -69,6 +69,7 @@ class ClusterSnapshot:
     access: tuple[AccessFacts, ...] = ()
     control_plane: tuple[EndpointFacts, ...] = ()
     resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    clock_ahead: Seconds = 0.0
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
@@ -206,6 +207,12 @@ def namespace_of(item: Object) -> str:
 def labels_of(item: Object) -> Mapping[str, str]:
     """The labels of a Kubernetes object."""
     return item["metadata"].get("labels") or {}
+
+
+def annotations_of(item: Object) -> Mapping[str, str]:
+    """The annotations of a recorded object."""
+    found: Mapping[str, str] = item["metadata"].get("annotations") or {}
+    return found
 
 
 def locality_of(node: Object) -> Locality:

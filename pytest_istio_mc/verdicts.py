@@ -9,6 +9,7 @@ from typing import Any
 
 from .eventually import Converged
 from .plain import from_plain, to_plain
+from .shell import NO_REMEDY, Remedy
 from .timelines import Timeline
 
 
@@ -36,7 +37,7 @@ class Finding:
     clusters: tuple[str, ...] = ()
     expected: str = ""
     seen: str = ""
-    remedy: str = ""
+    remedy: Remedy = NO_REMEDY
     fault: str = ""
     latent: bool = False
 

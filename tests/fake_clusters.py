@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,6 +83,9 @@ class FakeCluster:
         """The certificate of its API server's CA."""
         return certificates.make_root(f"CA of {self.name}").certificate
 
+    hides_namespaces: bool = False
+    clock_ahead: float = 0.0
+
     @property
     def server(self) -> str:
         """The address in our own kubeconfig."""
@@ -109,6 +113,10 @@ class FakeCluster:
     def version(self) -> str:
         self._alive()
         return "v1.36.1"
+
+    def now(self) -> float:
+        self._alive()
+        return time.time() + self.clock_ahead
 
     def get_path(self, path: str, **query: str) -> Any:
         self._alive()
@@ -219,6 +227,7 @@ class FakeMesh:
         self.root = certificates.make_root("Test Root CA")
         made = [FakeCluster(f"cluster{n}", n, f"network{n}") for n in range(1, clusters + 1)]
         self.clusters = {cluster.name: cluster for cluster in made}
+        self.beyond: tuple[FakeCluster, ...] = ()
         specs = tuple(cluster.spec for cluster in made)
         self.spec = MeshSpec("multi-network-multi-primary", specs, kubeconfig="/nowhere")
         self.intermediates = {
@@ -282,9 +291,8 @@ class FakeMesh:
             return answer | {"status": status, "body": json.dumps(document)}
 
         url, token = operation["url"], operation.get("bearer", "")
-        asked = [
-            one for one in self.clusters.values() if f"{url}/".startswith(f"{one.peer_server}/")
-        ]
+        reached = (*self.clusters.values(), *self.beyond)
+        asked = [one for one in reached if f"{url}/".startswith(f"{one.peer_server}/")]
         target = asked[0] if asked else None
         if target is None or source in target.blocked_from or target.unreachable:
             return answer | {"connect_error": "connection refused"}
@@ -299,9 +307,13 @@ class FakeMesh:
         path = url.removeprefix(target.peer_server)
         target.requests.append(path)
         if path.endswith("/namespaces/kube-system"):
-            if not rules:
+            if target.hides_namespaces or not rules:
                 return said(403, {"message": "namespaces is forbidden"})
             return said(200, {"metadata": {"uid": f"kube-system-{target.number}"}})
+        if path.endswith("/namespaces/default/services/kubernetes"):
+            if not any("services" in rule["resources"] for rule in rules):
+                return said(403, {"message": "services is forbidden"})
+            return said(200, {"metadata": {"uid": f"uid-kubernetes-{target.number}"}})
         assert path.endswith("/selfsubjectrulesreviews")
         return said(201, {"status": {"resourceRules": rules, "incomplete": False}})
 
@@ -337,6 +349,7 @@ def remote_secret(
     key: str = "",
     server: str = "",
     ca: str = "",
+    proxy_url: str = "",
     insecure: bool = False,
     **user: Any,
 ) -> Json:
@@ -346,6 +359,8 @@ def remote_secret(
         cluster["insecure-skip-tls-verify"] = True
     else:
         cluster["certificate-authority-data"] = encoded(ca or target.ca)
+    if proxy_url:
+        cluster["proxy-url"] = proxy_url
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -411,7 +426,14 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> dict[str, list[Json]]:
             {"metadata": meta(PROBES) | {"labels": {"istio-injection": "enabled"}}},
         ],
         "Node": [{"metadata": meta(f"node{n}") | {"labels": place}}],
-        "Service": [{"metadata": meta("echo", PROBES), "spec": echo}, gateway_service],
+        "Service": [
+            {"metadata": meta("echo", PROBES), "spec": echo},
+            gateway_service,
+            {
+                "metadata": meta("kubernetes", "default") | {"uid": f"uid-kubernetes-{n}"},
+                "spec": {"type": "ClusterIP", "ports": [{"name": "https", "port": 443}]},
+            },
+        ],
         "ConfigMap": [
             {"metadata": meta("istio", SYSTEM), "data": {"mesh": "trustDomain: cluster.local\n"}},
             {

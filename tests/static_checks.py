@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pytest_istio_mc.checks.catalogue import Check, Kind, known_checks
@@ -36,3 +37,15 @@ def findings(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
 def texts(finding: Finding) -> str:
     """Everything that a finding says."""
     return f"{finding.summary} {finding.expected} {finding.seen} {finding.remedy}"
+
+
+_DELETES = re.compile(r"(-n \S+ )?\b(delete|uninstall|drain|rm)\b(\s\S+)?")
+_OURS = re.compile(r"-n istio-mc-\w+ delete pod/\S+")
+
+
+def taken_away(remedy: str) -> list[str]:
+    """What a remedy deletes when it is pasted, other than pods of a run of ours."""
+    lines = (line for line in remedy.split("\n") if not line.startswith("#"))
+    acting = "\n".join(line.partition("  # ")[0] for line in lines)
+    deletes = (match[0] for match in _DELETES.finditer(acting))
+    return [one for one in deletes if not _OURS.fullmatch(one)]

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
+        "shell visible",
         "dates errors files istio_names names private progress redact rights roles scratch",
-        "together tool",
+        "selectors together tool",
         "documents plain shapes",
         "eventually spec observations machine certificates",
         "mesh samples timelines verdicts statistics spec_file certificate_chains",

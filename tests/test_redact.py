@@ -15,6 +15,7 @@ from pytest_istio_mc import certificates, redact
 from pytest_istio_mc.errors import MeshError
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.redact import REDACTED, public_url, remember, scrub, scrub_text
+from pytest_istio_mc.shell import Remedy
 from pytest_istio_mc.verdicts import Finding, non_conformant
 from tests.fake_clusters import jwt
 
@@ -130,7 +131,7 @@ def test_errors_progress_and_verdicts_leave_their_secrets() -> None:
     progress.note(token)
     with progress.step(token):
         pass
-    verdict = non_conformant([Finding("s", seen=token, remedy=f"echo {token}")])
+    verdict = non_conformant([Finding("s", seen=token, remedy=Remedy(f"echo {token}"))])
 
     for text in (str(error), *said, progress.steps[0].name, repr(scrub(verdict))):
         assert token not in text

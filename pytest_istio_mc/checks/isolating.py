@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .. import shell
+from ..shell import Remedy
 from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..spec import ClusterSpec
 from .cluster_domain import cluster_domain
 from .judging import names
-from .remedies import Commands
+from .remedies import Commands, replacing
 
 _RULE = "DestinationRule.networking.istio.io"
 _DEMAND = "PeerAuthentication.security.istio.io"
@@ -23,7 +25,7 @@ class Intention:
     summary: str
     clusters: tuple[str, ...]
     seen: str
-    remedy: str
+    remedy: Remedy
 
 
 def intentions(
@@ -97,25 +99,53 @@ def _turned_off(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
     """Settings that drop endpoints of other networks, whose gateways need mutual TLS."""
     plane = snapshot.spec.control_plane_of(source.name)
     config = snapshot.clusters[snapshot.spec.config_cluster(plane).name]
-    probes = snapshot.require_probes()
+    probes, commands = snapshot.require_probes(), Commands(snapshot)
 
-    def intention(fault: str, resource: str, item: Object, does: str, seen: str) -> Intention:
-        kind, _, group = resource.partition(".")
-        name, namespace = name_of(item), namespace_of(item)
-        delete = f"delete {kind.lower()}s.{group} {name}"
-        remedy = Commands(snapshot).kubectl(config.name, delete, namespace)
-        summary = f"{kind} {name} in {namespace} of {config.name} {does}"
-        return Intention(fault, summary, (source.name,), seen, remedy)
+    def intention(fault: str, item: Object, does: str, seen: str, remedy: Remedy) -> Intention:
+        kind = "DestinationRule" if fault == "dr-tls-disable" else "PeerAuthentication"
+        where = f"{name_of(item)} in {namespace_of(item)} of {config.name}"
+        return Intention(fault, f"{kind} {where} {does}", (source.name,), seen, remedy)
 
     for item in config.objects.get(_RULE, ()):
         host, policy = str(item["spec"].get("host", "")), item["spec"].get("trafficPolicy") or {}
         mode = (policy.get("tls") or {}).get("mode", "")
         if mode in ("DISABLE", "SIMPLE") and covers(host, _host(snapshot, plane)):
             seen = f"host {host}, trafficPolicy.tls.mode {mode}"
-            yield intention("dr-tls-disable", _RULE, item, f"sets TLS {mode} for {host}", seen)
+            remedy = _automatic_tls(commands, config.name, item, mode)
+            yield intention("dr-tls-disable", item, f"sets TLS {mode} for {host}", seen, remedy)
     for item in config.objects.get(_DEMAND, ()):
         mode = (item["spec"].get("mtls") or {}).get("mode", "")
         applies = namespace_of(item) in (snapshot.spec.istio_namespace, probes.namespace)
         if mode == "DISABLE" and applies and not item["spec"].get("selector"):
             does, seen = "turns mutual TLS off", "mtls.mode DISABLE"
-            yield intention("peerauth-disable", _DEMAND, item, does, seen)
+            remedy = _permissive(commands, config.name, item)
+            yield intention("peerauth-disable", item, does, seen, remedy)
+
+
+def _automatic_tls(commands: Commands, cluster: str, item: Object, mode: str) -> Remedy:
+    """Leave it to Istio which servers get mutual TLS: those that have a sidecar.
+
+    Where a rule has clients do a TLS of their own, servers may need that.
+    """
+    path, things = "/spec/trafficPolicy/tls", _plural(_RULE)
+    change = [replacing(f"{path}/mode", mode, "")[0], {"op": "remove", "path": path}]
+    show = commands.show(cluster, things, item)
+    patch = commands.patch(cluster, things, name_of(item), change, namespace_of(item))
+    if mode == "DISABLE":
+        return shell.then(show, patch)
+    return shell.left_to_people(show, "where no server needs a TLS of its own", patch)
+
+
+def _permissive(commands: Commands, cluster: str, item: Object) -> Remedy:
+    """Accept mutual TLS beside plaintext, the least that lets other networks in."""
+    change, things = replacing("/spec/mtls/mode", "DISABLE", "PERMISSIVE"), _plural(_DEMAND)
+    return shell.then(
+        commands.show(cluster, things, item),
+        commands.patch(cluster, things, name_of(item), change, namespace_of(item)),
+    )
+
+
+def _plural(kind: str) -> str:
+    """``destinationrules.networking.istio.io`` of ``DestinationRule.networking.istio.io``."""
+    name, _, group = kind.partition(".")
+    return f"{name.lower()}s.{group}"

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..documents import parse_document
-from ..files import Unreadable
-from ..istio_names import INJECTION_LABEL, ISTIOD_PODS, REVISION_LABEL, SERVICE_LABEL
-from ..plain import Misfit, from_document
-from ..shapes import ENDPOINTS
-from ..snapshot import Snapshot, labels_of, name_of
+from .. import shell
+from ..istio_names import (
+    INJECTION_LABEL,
+    ISTIOD_PODS,
+    MULTI_CLUSTER_LABEL,
+    REVISION_LABEL,
+    SERVICE_LABEL,
+)
+from ..shell import Command, Remedy
+from ..snapshot import Object, Snapshot, labels_of, name_of, namespace_of
+
+Operations = Sequence[Mapping[str, Any]]
+"""A JSON patch (RFC 6902). What it begins with are ``test`` operations: see :func:`replacing`."""
 
 
 class Commands:
     """The commands of remedies; they work when typed in.
 
-    A remedy is shell as it stands; what a person has to do or know besides is a comment behind it.
+    - A remedy is shell as it stands; what a person has to do or know besides is a note behind it.
+    - The least change comes first. Nothing of the user's is deleted: what that takes is shown as a
+      comment, to be typed by whoever decides it.
+    - ``what`` is of our own; every other word may be anybody's, and stays whole.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -30,48 +39,108 @@ class Commands:
         """The kubeconfig context of a cluster; its name where none is known."""
         return self._snapshot.spec.cluster(cluster).context or cluster
 
-    def kubectl(self, cluster: str, arguments: str, namespace: str = "") -> str:
+    def kubectl(self, cluster: str, what: str, *words: str, namespace: str = "") -> Command:
         """A kubectl command in a cluster; in no namespace where none is given."""
-        where = f"-n {namespace} " if namespace else ""
-        return f"kubectl --context={self.context(cluster)} {where}{arguments}"
+        return shell.kubectl(self.context(cluster), what, *words, namespace=namespace)
 
-    def istioctl(self, cluster: str, arguments: str) -> str:
+    def istioctl(self, cluster: str, what: str, *words: str) -> Command:
         """An istioctl command in a cluster: the one that holds the proxies it is about."""
-        return f"istioctl --context={self.context(cluster)} {arguments}"
+        return shell.istioctl(self.context(cluster), what, *words)
 
-    def istio(self, cluster: str, arguments: str) -> str:
+    def istio(self, cluster: str, what: str, *words: str) -> Command:
         """A kubectl command in the namespace of the control plane."""
-        return self.kubectl(cluster, arguments, self._namespace)
+        return self.kubectl(cluster, what, *words, namespace=self._namespace)
 
-    def restart_istiod(self, cluster: str) -> str:
+    def proxy_config(self, cluster: str, part: str, pod: str, *options: str) -> Command:
+        """Show a part of what a proxy holds (``endpoints``); ``pod`` is ``name.namespace``."""
+        words = (*options, "--", pod) if pod.startswith("-") else (pod, *options)
+        return self.istioctl(cluster, "proxy-config", part, *words)
+
+    def restart_istiod(self, cluster: str) -> Command:
         """Restart the control plane in a cluster and wait for it."""
-        restart = self.istio(cluster, f"rollout restart deployment -l {ISTIOD_PODS}")
-        wait = self.istio(cluster, f"rollout status deployment -l {ISTIOD_PODS} --timeout=3m")
-        return f"{restart} && {wait}"
+        return shell.then(
+            self.istio(cluster, "rollout restart deployment -l", ISTIOD_PODS),
+            self.istio(cluster, "rollout status deployment -l", ISTIOD_PODS, "--timeout=3m"),
+        )
 
-    def restart_workloads(self, cluster: str) -> str:
+    def restart_workloads(self, cluster: str) -> Command:
         """Restart the gateways and everything in injected namespaces, and wait for the gateways.
 
         They get new certificates and a new injection. Without the gateways the clusters are apart.
         """
         commands = [
-            self.istio(cluster, "rollout restart deployment -l 'app!=istiod'"),
-            self.istio(cluster, "rollout status deployment -l 'app!=istiod' --timeout=3m"),
+            self.istio(cluster, "rollout restart deployment -l app!=istiod"),
+            self.istio(cluster, "rollout status deployment -l app!=istiod --timeout=3m"),
         ]
         found = self._snapshot.clusters.get(cluster)
         own = self._snapshot.probes.namespace if self._snapshot.probes else ""
         for item in found.objects.get("Namespace", ()) if found else ():
-            labels = labels_of(item)
+            labels, name = labels_of(item), name_of(item)
             injected = labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
-            if injected and name_of(item) not in (self._namespace, own):
-                commands.append(self.kubectl(cluster, "rollout restart deployment", name_of(item)))
-        return " && ".join(commands)
+            if injected and name not in (self._namespace, own):
+                restart = self.kubectl(cluster, "rollout restart deployment", namespace=name)
+                commands.append(restart)
+        return shell.then(*commands)
 
-    def apply(self, cluster: str, manifest: Mapping[str, Any], namespace: str) -> str:
+    def restart_pod(self, cluster: str, pod: str, namespace: str) -> Remedy:
+        """Start a pod's workload anew.
+
+        A probe's pod is ours, and deleted; a gateway's Deployment is restarted. Whose another one
+        is, and whether anything would bring it back, is for people to see.
+        """
+        if self._snapshot.probes and namespace == self._snapshot.probes.namespace:
+            return self.kubectl(cluster, "delete", f"pod/{pod}", namespace=namespace)
+        found = self._snapshot.clusters.get(cluster)
+        pods = found.objects.get("Pod", ()) if found else ()
+        own = (item for item in pods if (name_of(item), namespace_of(item)) == (pod, namespace))
+        if role := labels_of(next(own, {"metadata": {}})).get("istio", ""):
+            restart = "rollout restart deployment -l"
+            return self.kubectl(cluster, restart, f"istio={role}", namespace=namespace)
+        look = self.kubectl(cluster, "get", f"pod/{pod}", "-o", "wide", namespace=namespace)
+        return shell.with_note(look, "then restart the workload that it belongs to")
+
+    def logs(self, cluster: str, pod: str, namespace: str) -> Command:
+        """Show the last lines of a pod's sidecar."""
+        options = ("-c", "istio-proxy", "--tail=50")
+        return self.kubectl(cluster, "logs", f"pod/{pod}", *options, namespace=namespace)
+
+    def apply(self, cluster: str, manifest: Mapping[str, Any], namespace: str) -> Command:
         """Apply a manifest."""
-        return self.kubectl(cluster, f"apply -f - <<'EOF'\n{json.dumps(manifest)}\nEOF", namespace)
+        return shell.reading(manifest, self.kubectl(cluster, "apply -f -", namespace=namespace))
 
-    def set_mesh_config(self, cluster: str, *options: str) -> str:
+    def patch(
+        self, cluster: str, resource: str, name: str, operations: Operations, namespace: str = ""
+    ) -> Command:
+        """Patch an object with JSON patch operations, all of them or none."""
+        text = json.dumps(list(operations), separators=(",", ":"))
+        thing = f"{resource}/{name}"
+        return self.kubectl(cluster, "patch", thing, "--type=json", "-p", text, namespace=namespace)
+
+    def merge(
+        self, cluster: str, resource: str, name: str, change: Mapping[str, Any], namespace: str = ""
+    ) -> Command:
+        """Patch an object with a merge patch (RFC 7386)."""
+        text, thing = json.dumps(change, separators=(",", ":")), f"{resource}/{name}"
+        return self.kubectl(
+            cluster, "patch", thing, "--type=merge", "-p", text, namespace=namespace
+        )
+
+    def show(self, cluster: str, resource: str, item: Object) -> Command:
+        """Show an object as it is now."""
+        thing = f"{resource}/{name_of(item)}"
+        return self.kubectl(cluster, "get", thing, "-o", "yaml", namespace=namespace_of(item))
+
+    def delete(self, cluster: str, resource: str, *items: Object) -> Command:
+        """Delete objects: only ever to be shown as a comment, for people to decide."""
+        deletes = (
+            self.kubectl(
+                cluster, "delete", f"{resource}/{name_of(item)}", namespace=namespace_of(item)
+            )
+            for item in items
+        )
+        return shell.then(*deletes)
+
+    def set_mesh_config(self, cluster: str, *options: str) -> Command:
         """Change a control plane's mesh configuration, as it is then, in a cluster.
 
         ``options`` are those of ``istio-mc mesh-config``. What a snapshot has of it is a part only,
@@ -82,20 +151,33 @@ class Commands:
             for item in self._snapshot.clusters[cluster].objects.get("ConfigMap", ())
             if {"mesh", "meshConfig"} & item["data"].keys()
         )
-        get = self.istio(cluster, f"get configmap {next(found, 'istio')} -o json")
-        return f"{get} | istio-mc mesh-config {shlex.join(options)} | " + self.istio(
-            cluster, "replace -f -"
+        return shell.piped(
+            self.istio(cluster, "get", f"configmap/{next(found, 'istio')}", "-o", "json"),
+            shell.command("istio-mc mesh-config", *options),
+            self.istio(cluster, "replace -f -"),
         )
 
-    def create_remote_secret(self, holder: str, target: str) -> str:
-        """Give the control plane in ``holder`` access to ``target``, under its name in the mesh."""
-        namespace, server = self._namespace, self.peer_server(target)
-        make = f"istioctl create-remote-secret --context={self.context(target)} --name={target}"
+    def create_remote_secret(self, holder: str, target: str, server: str = "") -> Command:
+        """Give the control plane in ``holder`` access to ``target``, under its name in the mesh.
+
+        ``server`` is the address to use where none is known that other clusters reach.
+        """
+        namespace, server = self._namespace, self.peer_server(target) or server
+        context = f"--context={self.context(target)}"
+        options = [context, f"--name={target}"]
         if namespace != "istio-system":
-            make += f" --namespace={namespace} --istioNamespace={namespace}"
+            options += [f"--namespace={namespace}", f"--istioNamespace={namespace}"]
         if server:
-            make += f" --server={server}"
-        return f"{make} | kubectl --context={self.context(holder)} apply -f -"
+            options.append(f"--server={server}")
+        make = shell.command("istioctl create-remote-secret", *options)
+        return shell.piped(make, self.kubectl(holder, "apply -f -"))
+
+    def hide_remote_secrets(
+        self, holder: str, names: Iterable[str], namespace: str = ""
+    ) -> Command:
+        """Take remote secrets out of istiod's sight; with the label, they are back as they were."""
+        words = (*(f"secret/{name}" for name in names), f"{MULTI_CLUSTER_LABEL}-")
+        return self.kubectl(holder, "label", *words, namespace=namespace or self._namespace)
 
     def peer_server(self, target: str) -> str:
         """The address of a cluster's API server for other clusters.
@@ -117,17 +199,19 @@ class Commands:
         return ""
 
 
-def _mesh_config(text: str) -> dict[str, Any] | None:
-    """A recorded mesh configuration; None where it cannot be read, as in a damaged snapshot."""
-    try:
-        mesh: dict[str, Any] = from_document(ENDPOINTS["mesh"], parse_document(text) or {})
-    except (Unreadable, Misfit):
-        return None
-    return mesh
+def replacing(path: str, seen: object, value: object) -> list[dict[str, Any]]:
+    """The JSON patch operations that replace one field, if it still holds what was seen."""
+    return [
+        {"op": "test", "path": path, "value": seen},
+        {"op": "replace", "path": path, "value": value},
+    ]
 
 
 def is_loopback(server: str) -> bool:
     """Whether a server address (``https://127.0.0.1:6443``) leads to the machine that uses it."""
-    host = urlsplit(server).hostname or ""
+    try:
+        host = urlsplit(server).hostname or ""
+    except ValueError:
+        return False  # no address at all
     own = ("localhost", "::1", "0.0.0.0", "::")  # noqa: S104
     return host in own or host.startswith("127.")

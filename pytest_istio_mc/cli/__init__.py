@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
 from . import lab, mesh_config, rbac, reading, sweep
-from .shared import GOOD, UNKNOWN, USAGE, WORSE
+from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
 
@@ -19,21 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(parsed.run(parsed))
     except UsageProblem as problem:
-        print(f"istio-mc: {problem}", file=sys.stderr)
+        say(f"istio-mc: {problem}", error=True)
         return USAGE
     except MeshError as error:
-        print(f"istio-mc: {error}", file=sys.stderr)
+        say(f"istio-mc: {error}", error=True)
         return UNKNOWN
     except KeyboardInterrupt:
-        print("istio-mc: interrupted; what was begun has been taken down", file=sys.stderr)
+        say("istio-mc: interrupted; what was begun has been taken down", error=True)
         return UNKNOWN
     except BrokenPipeError:
         return GOOD
     except ModuleNotFoundError as error:
-        print(f"istio-mc: {missing_package(error)}", file=sys.stderr)
+        say(f"istio-mc: {missing_package(error)}", error=True)
         return UNKNOWN
     except OSError as error:
-        print(f"istio-mc: cannot go on: {error}", file=sys.stderr)
+        say(f"istio-mc: cannot go on: {error}", error=True)
         return UNKNOWN
 
 

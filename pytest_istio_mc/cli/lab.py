@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageProblem
 from ..eventually import Timeouts
-from .shared import GOOD, WORSE, document, progress
+from ..shell import command
+from .shared import GOOD, WORSE, document, progress, say
 
 if TYPE_CHECKING:
     from ..spec import MeshSpec
@@ -73,13 +74,18 @@ def _up(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(result, indent=2))
     else:
-        options = f"--mesh-topology={spec.topology} --mesh-provider=attach --mesh-spec={spec_file}"
-        print(f"lab {parsed.name} is up: {spec.topology}, clusters {', '.join(result['contexts'])}")
-        print(f"  export KUBECONFIG={running.kubeconfig}")
-        print(f"  pytest --pyargs pytest_istio_mc.suites {options}")
-        print(f"  istio-mc lab down --name {parsed.name}")
+        options = (
+            f"--mesh-topology={spec.topology}",
+            "--mesh-provider=attach",
+            f"--mesh-spec={spec_file}",
+        )
+        certify = command("pytest --pyargs pytest_istio_mc.suites", *options)
+        say(f"lab {parsed.name} is up: {spec.topology}, clusters {', '.join(result['contexts'])}")
+        say(f"  {command('export', f'KUBECONFIG={running.kubeconfig}')}")
+        say(f"  {certify}")
+        say(f"  {command('istio-mc lab down --name', parsed.name)}")
         for node in plan.nodes if plan.audited else ():
-            print(f"  requests to {node.name} are in {plan.audit_log(node)}")
+            say(f"  requests to {node.name} are in {plan.audit_log(node)}")
     return GOOD
 
 
@@ -127,7 +133,7 @@ def _down(parsed: argparse.Namespace) -> int:
     from ..lab import lab
 
     lab.find(parsed.name).stop()
-    print(f"lab {parsed.name} is gone")
+    say(f"lab {parsed.name} is gone")
     return GOOD
 
 
@@ -148,9 +154,9 @@ def _list(parsed: argparse.Namespace) -> int:
         return GOOD
     for row in rows:
         names = ", ".join(row["clusters"])
-        print(f"{row['name']}: clusters {names}; KUBECONFIG={row['kubeconfig']}")
+        say(f"{row['name']}: clusters {names}; KUBECONFIG={row['kubeconfig']}")
     if not rows:
-        print("no lab runs")
+        say("no lab runs")
     return GOOD
 
 
@@ -159,9 +165,9 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
     examined = doctor.examine()
     for item in examined:
-        print(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
+        say(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
         if not item.good:
-            print(f"      fix: {item.fix}")
+            say(f"      fix: {item.fix}")
     return GOOD if all(item.good for item in examined) else WORSE
 
 
@@ -169,5 +175,5 @@ def _build(parsed: argparse.Namespace) -> int:
     from ..lab.binaries import toolchain
 
     tools = toolchain.ensure(progress())
-    print(f"built: {tools.home}")
+    say(f"built: {tools.home}")
     return GOOD

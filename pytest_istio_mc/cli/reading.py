@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MeshError, UsageProblem
-from .shared import GOOD, WORSE
+from .shared import GOOD, WORSE, say
 
 SCHEMAS = ("mesh-spec", "certificate", "summary")
 """The formats of files that have a JSON Schema."""
@@ -56,7 +56,7 @@ def _docs(parsed: argparse.Namespace) -> int:
             print(
                 f"{name:<24} {file.read_text(encoding='utf-8').partition(chr(10))[0].strip('# ')}"
             )
-        print(f"\nin {folder}; istio-mc docs PAGE prints one")
+        say(f"\nin {folder}; istio-mc docs PAGE prints one")
         return GOOD
     if parsed.page not in pages:
         known = ", ".join(pages)
@@ -91,8 +91,8 @@ def _checks(parsed: argparse.Namespace) -> int:
         features = ", ".join(feature.value for feature in check.requires)
         quick = ", quick" if check.quick else ""
         kind = f"{check.profile.value}{quick}, {check.kind.value}"
-        print(f"{check.id}  {check.title}")
-        print(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
+        say(f"{check.id}  {check.title}")
+        say(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD
 
 
@@ -112,9 +112,9 @@ def _compare(parsed: argparse.Namespace) -> int:
     differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
     for prefix, found in differences.items():
         for difference in found:
-            print(f"{prefix}{difference}")
+            say(f"{prefix}{difference}")
     for topology in gone:
-        print(f"{topology}: no longer certified")
+        say(f"{topology}: no longer certified")
     if not gone and not any(differences.values()):
-        print("no difference in meaning")
+        say("no difference in meaning")
     return WORSE if gone or any(worse(found) for found in differences.values()) else GOOD

@@ -10,6 +10,7 @@ from .. import documents
 from ..errors import UsageProblem
 from ..files import Unreadable
 from ..progress import Progress
+from ..visible import visible_lines
 
 GOOD, WORSE, USAGE, UNKNOWN = 0, 1, 2, 3
 """Exit codes: good, not conformant or worse, wrong usage, could not find out."""
@@ -17,7 +18,12 @@ GOOD, WORSE, USAGE, UNKNOWN = 0, 1, 2, 3
 
 def progress() -> Progress:
     """Progress on standard error."""
-    return Progress(lambda line: print(line, file=sys.stderr, flush=True))
+    return Progress(lambda line: say(line, error=True))
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a text, with nothing in it that acts on a terminal."""
+    print(visible_lines(text), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 def document(path: Path) -> Any:

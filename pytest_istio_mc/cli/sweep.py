@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageProblem
-from .shared import GOOD, UNKNOWN, document, progress
+from ..shell import command
+from .shared import GOOD, UNKNOWN, document, progress, say
 
 if TYPE_CHECKING:
     from ..faults.sweep import Swept
@@ -58,15 +57,17 @@ def _sweep(parsed: argparse.Namespace) -> int:
     contexts = _contexts(parsed.kubeconfig, parsed.contexts) if parsed.kubeconfig else []
     word = "would remove" if parsed.dry_run else "removed"
     here = [] if parsed.run_id else [f"{word}: {item}" for item in _labs(dry_run=parsed.dry_run)]
-    print(*here, sep="\n", end="\n" if here else "")
+    for line in here:
+        say(line)
     swept = _clusters(parsed, contexts) if contexts else []
     lines = list(_lines(swept, parsed))
-    print(*lines, sep="\n", end="\n" if lines else "")
+    for line in lines:
+        say(line)
     problems = [problem for one in swept for problem in one.problems]
     for problem in problems:
-        print(f"istio-mc: {problem}", file=sys.stderr)
+        say(f"istio-mc: {problem}", error=True)
     if not here and not lines and not problems:
-        print("nothing is left behind")
+        say("nothing is left behind")
     return UNKNOWN if problems or any(one.pending for one in swept) else GOOD
 
 
@@ -117,7 +118,7 @@ def _contexts(kubeconfig: str, wanted: list[str]) -> list[str]:
         known += [str(entry["name"]) for entry in named]
     strangers = [name for name in wanted if name not in known]
     if strangers:
-        advice = shlex.join(["kubectl", f"--kubeconfig={kubeconfig}", "config", "get-contexts"])
+        advice = command("kubectl config get-contexts", f"--kubeconfig={kubeconfig}")
         step = f"has no context {', '.join(strangers)}"
         raise UsageProblem(f"--kubeconfig {kubeconfig}", step, advice=advice)
     return wanted or list(dict.fromkeys(known))

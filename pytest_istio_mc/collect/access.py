@@ -104,8 +104,10 @@ def probe_access(
             reached = replace(reached, message=str(document.get("message", ""))[:300])
         if reached.status == 401:
             return reached
-        uid = str((document.get("metadata") or {}).get("uid", "")) if reached.status == 200 else ""
-        return replace(reached, cluster_uid=uid, reviews=_reviews(request))
+        uid = _uid(first)
+        # a reader of one's own making need not read namespaces; of services istiod reads all
+        service = "" if uid else _uid(request("/api/v1/namespaces/default/services/kubernetes"))
+        return replace(reached, cluster_uid=uid, service_uid=service, reviews=_reviews(request))
     except MeshError as error:
         return replace(base, unprobed=str(error))
 
@@ -181,9 +183,18 @@ def _why_not(credential: Credential, ask: Ask | None) -> str:
         return f"the server {facts.server or 'in it'} is not an https:// address"
     if facts.auth not in ("token", "none"):
         return f"the kubeconfig authenticates by {facts.auth}, which is not tried out"
+    if facts.proxied:
+        return "the kubeconfig goes through a proxy (proxy-url), which is not tried out"
     if ask is None:
         return NO_PROBE
     return ""
+
+
+def _uid(answer: Mapping[str, Any]) -> str:
+    """The uid of the object in an answer; empty where there is none."""
+    if answer.get("status") != 200:
+        return ""
+    return str((_json(answer).get("metadata") or {}).get("uid", ""))
 
 
 def _json(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from time import sleep as pause
 from typing import Any
 
 from ..errors import KubeError
@@ -108,6 +108,7 @@ class _ClusterSweep:
             server = public_url(self._kube.server)
             version = self._kube.version()
             groups = self._kube.get_path("/apis")
+            ahead = self._kube.now() - time.time()
         except KubeError as error:
             failures = (Failure(REACH, str(error), error.status),)
             return ClusterSnapshot(self.cluster.name, server, failures=failures)
@@ -131,6 +132,7 @@ class _ClusterSweep:
             proxies=tuple(future.result() for future in proxies),
             access=tuple(future.result() for future in access),
             control_plane=tuple(future.result() for future in control_plane),
+            clock_ahead=round(ahead, 1),
             failures=tuple(api.failures.values()),
         )
 
@@ -242,7 +244,7 @@ def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep) -> ClusterSnapshot:
     first = {one.pod: one.debug[SHARDS] for one in cluster.istiods if SHARDS in one.debug}
     if len(first) < 2 or _agree(first.values()):
         return cluster
-    pause(SETTLING_SECONDS)
+    time.sleep(SETTLING_SECONDS)
     again = {one.pod: sweep.shards(one) for one in cluster.istiods if one.pod in first}
     second = {pod: document for pod, document in again.items() if document is not None}
     if second.keys() != first.keys():
@@ -262,6 +264,11 @@ def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep) -> ClusterSnapshot:
         for one in cluster.istiods
     )
     return replace(cluster, istiods=istiods)
+
+
+def _agree(documents: Iterable[Any]) -> bool:
+    first, *others = documents
+    return all(document == first for document in others)
 
 
 def _without(document: Mapping[str, Any], moving: Collection[tuple[str, str]]) -> dict[str, Any]:
@@ -291,11 +298,6 @@ def _fewer_labels(cluster: ClusterSnapshot, selected: Collection[str]) -> Cluste
     namespaces = cluster.objects.get("Namespace", ())
     fewer = tuple(trim("Namespace", one, selected) for one in namespaces)
     return replace(cluster, objects={**cluster.objects, "Namespace": fewer}) if fewer else cluster
-
-
-def _agree(documents: Iterable[Any]) -> bool:
-    found = list(documents)
-    return all(document == found[0] for document in found)
 
 
 def _runs(pod: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Anything else, which no known API sends, becomes a failure, so that its checks c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import GenericAlias
@@ -34,9 +34,9 @@ def fitted(cluster: ClusterSnapshot) -> ClusterSnapshot:
     return replace(
         cluster,
         secrets=secrets,
-        istiods=tuple(map(_istiod, cluster.istiods)),
-        proxies=tuple(map(_proxy, cluster.proxies)),
-        access=tuple(map(_access, cluster.access)),
+        istiods=_named(map(_istiod, cluster.istiods)),
+        proxies=_named(map(_proxy, cluster.proxies)),
+        access=_named(map(_access, cluster.access)),
         failures=tuple(failures),
     )
 
@@ -64,6 +64,11 @@ def _misfit(kind: Any, value: Any) -> str:
     except Misfit as error:
         return f"{_UNKNOWN}: {error}"
     return ""
+
+
+def _named(entries: Iterable[T]) -> tuple[T, ...]:
+    """Those whose own names fit; the list that named the others has failed already."""
+    return tuple(entry for entry in entries if not _misfit(type(entry), entry))
 
 
 def _istiod(istiod: IstiodFacts) -> IstiodFacts:

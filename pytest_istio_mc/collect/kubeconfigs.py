@@ -74,6 +74,7 @@ def _read(content: bytes) -> Kubeconfig:
         ca_pem=_ca(cluster),
         tls_server_name=_text(cluster.get("tls-server-name")),
         insecure=cluster.get("insecure-skip-tls-verify") is True,
+        proxied=bool(cluster.get("proxy-url")),
         auth=_authentication(cluster, user),
         options=tuple(dict.fromkeys(one for each in users.values() for one in _options(each))),
         token=token_facts(token) if token else None,

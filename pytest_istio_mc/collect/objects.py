@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..istio_names import INJECTION_LABEL, REVISION_LABEL, ROOT_CONFIG_MAP
+from ..istio_names import INJECTION_LABEL, REVISION_LABEL, ROOT_CONFIG_MAP, SPIFFE_DRIVER
 from . import fields
 
 CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
@@ -141,6 +141,9 @@ def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
     containers = [_container(one, istiod) for one in [*(spec.get("containers") or ()), *native]]
     conditions = [_only(one, "type", "status", "reason") for one in status.get("conditions") or ()]
     kept = _only(spec, "serviceAccountName", "nodeName", "hostNetwork")
+    drivers = {(one.get("csi") or {}).get("driver") for one in spec.get("volumes") or ()}
+    if SPIFFE_DRIVER in drivers:
+        kept["csiDrivers"] = [SPIFFE_DRIVER]
     return {
         "spec": kept | {"containers": containers},
         "status": _only(status, "phase", "podIP") | {"conditions": conditions},

@@ -22,9 +22,12 @@ from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
 from ..private import write
 from ..verdicts import Evidence, Finding, Outcome, Verdict
+from ..visible import visible_lines
 from .report import to_text
 
 EPIC = "Istio multi-cluster conformance"
+
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 SEVERITIES = {Profile.CORE: "critical", Profile.EXTENDED: "normal", Profile.DISRUPTIVE: "normal"}
 
@@ -76,18 +79,19 @@ def show(verdict: Verdict) -> None:
             for finding in verdict.findings:
                 _failed_step(finding)
         case Outcome.INCONCLUSIVE:
-            with _ended_step(f"could not find out: {verdict.reason}", Inconclusive()):
+            with _ended_step(harmless(f"could not find out: {verdict.reason}"), Inconclusive()):
                 pass
         case _:
-            with allure.step(f"{verdict.outcome.value}: {verdict.reason}"):
+            with allure.step(harmless(f"{verdict.outcome.value}: {verdict.reason}")):
                 for pair in verdict.pairs:
-                    with allure.step(pair):
+                    with allure.step(harmless(pair)):
                         pass
     for evidence in verdict.evidence:
         if evidence.media_type == MEDIA_TYPE:
             _hops(json.loads(evidence.text))
         kind, extension = evidence.media_type, _extension(evidence)
-        allure.attach(evidence.text, name=evidence.name, attachment_type=kind, extension=extension)
+        name = harmless(evidence.name)
+        allure.attach(evidence.text, name=name, attachment_type=kind, extension=extension)
 
 
 def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
@@ -118,8 +122,8 @@ def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         prefix = f"{report['topology']}: " if len(reports) > 1 else ""
         ids = "|".join([cause["check"], *cause["explains"]])
         category = {
-            "name": f"{prefix}{cause['check']}: {cause['summary']}",
-            "description": cause["remedy"],
+            "name": harmless(f"{prefix}{cause['check']}: {cause['summary']}"),
+            "description": harmless(cause["remedy"]),
             "messageRegex": rf"(?s).*\b{re.escape(prefix)}({ids})\b.*",
             "matchedStatuses": ["failed", "broken"],
         }
@@ -130,10 +134,18 @@ def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def harmless(text: str) -> str:
+    """A text without anything that a page takes for a tag.
+
+    Allure shows some of its texts as Markdown, with tags in them.
+    """
+    return _TAG.sub("‹", visible_lines(text))
+
+
 def _failed_step(finding: Finding) -> None:
     import allure
 
-    with _ended_step(finding.summary, NonConformant()):
+    with _ended_step(harmless(finding.summary), NonConformant()):
         for name, text in (
             ("clusters", ", ".join(finding.clusters)),
             ("expected", finding.expected),
@@ -143,7 +155,7 @@ def _failed_step(finding: Finding) -> None:
             if "\n" in text:  # a step's name is one line; what is to be copied must keep its lines
                 allure.attach(text, name=name, attachment_type="text/plain", extension="txt")
             elif text:
-                with allure.step(f"{name}: {text}"):
+                with allure.step(harmless(f"{name}: {text}")):
                     pass
 
 
@@ -151,7 +163,7 @@ def _hops(trace: Mapping[str, Any]) -> None:
     """A step for each hop of a request, up to the first broken one."""
     import allure
 
-    way = f"from {trace['source']} to {trace['target']}, port {trace['port']}"
+    way = harmless(f"from {trace['source']} to {trace['target']}, port {trace['port']}")
     broken = trace["firstBroken"]
     with (
         _ended_step(f"{way}: broken at {broken}", NonConformant())
@@ -159,10 +171,11 @@ def _hops(trace: Mapping[str, Any]) -> None:
         else allure.step(f"{way}: no broken hop is known")
     ):
         for hop in trace["hops"]:
-            title = f"{hop['name']}: {hop['seen']}" if hop["seen"] else hop["name"]
+            title = harmless(f"{hop['name']}: {hop['seen']}" if hop["seen"] else hop["name"])
             match State(hop["state"]):
                 case State.BROKEN:
-                    with _ended_step(f"{title}, expected {hop['expected']}", NonConformant()):
+                    expected = harmless(f"{title}, expected {hop['expected']}")
+                    with _ended_step(expected, NonConformant()):
                         pass
                 case State.UNKNOWN:
                     with _ended_step(title, Inconclusive()):
@@ -213,7 +226,10 @@ def _properties(report: Mapping[str, Any], prefix: str) -> str:
         lines[f"cluster.{cluster['name']}"] = f"{cluster['role']}, network {cluster['network']}"
         for component, version in cluster["versions"].items():
             lines[f"cluster.{cluster['name']}.{component}"] = version
-    pairs = ((_escaped(prefix + key), _escaped(str(value))) for key, value in lines.items())
+    pairs = (
+        (_escaped(harmless(prefix + key)), _escaped(harmless(str(value))))
+        for key, value in lines.items()
+    )
     return "".join(f"{key}={value}\n" for key, value in pairs)
 
 

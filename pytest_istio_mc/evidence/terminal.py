@@ -12,6 +12,7 @@ from ..mesh import Mesh
 from ..settings import Settings
 from ..spec import MeshSpec
 from ..verdicts import Outcome
+from ..visible import visible
 from .compare import Difference
 from .report import result_sentence
 
@@ -24,7 +25,7 @@ def header(settings: Settings, run_id: str) -> list[str]:
     """The mesh to be certified: topology, clusters, provider, run id, profile."""
     claims = f"profile {settings.claim}, provider {settings.provider}, run {run_id}"
     return [
-        f"mesh: {settings.topology}, {claims}",
+        visible(f"mesh: {settings.topology}, {claims}"),
         *(f"  {line}" for line in clusters(settings.spec)),
     ]
 
@@ -37,7 +38,7 @@ def clusters(spec: MeshSpec) -> list[str]:
         line = f"{cluster.name:<{width}}  {cluster.role.value}, network {cluster.network}"
         if cluster.served_from != cluster.name:
             line += f", served by {cluster.served_from}"
-        lines.append(line + (f", context {cluster.context}" if cluster.context else ""))
+        lines.append(visible(line + (f", context {cluster.context}" if cluster.context else "")))
     return lines
 
 
@@ -48,7 +49,7 @@ def versions(mesh: Mesh) -> list[str]:
         ordered = sorted(found.items(), key=lambda entry: (entry[0] not in FOREMOST, entry[0]))
         text = ", ".join(f"{name} {version}" for name, version in ordered)
         same.setdefault(text, []).append(cluster)
-    return [f"{', '.join(names)}: {text}" for text, names in same.items() if text]
+    return [visible(f"{', '.join(names)}: {text}") for text, names in same.items() if text]
 
 
 def diagnosis(report: Mapping[str, Any]) -> list[str]:
@@ -73,7 +74,8 @@ def diagnosis(report: Mapping[str, Any]) -> list[str]:
     for number, cause in enumerate(causes, 1):
         where = f"  [{', '.join(cause['clusters'])}]" if cause["clusters"] else ""
         lines += _wrapped(f"{number}. {cause['check']}  ", [cause["summary"] + where], indent=3)
-        lines += _remedy(cause["remedy"])
+        # never wrapped: it is to be typed as it stands
+        lines += _hanging("   remedy:   ", cause["remedy"].split("\n"))
         if ids := cause["explains"]:
             told = f"{', '.join(ids)} ({count(len(ids), 'check')})"
             lines += _wrapped("   explains: ", [told])
@@ -171,16 +173,6 @@ def _failing(report: Mapping[str, Any]) -> list[str]:
     return [entry["id"] for entry in report["checks"] if entry["verdict"] == bad]
 
 
-def _remedy(text: str) -> list[str]:
-    """A remedy as it must be typed: never wrapped.
-
-    A here-document is at the margin, where a shell sees its end.
-    """
-    if "\n" in text and "<<" in text:
-        return ["   remedy:", *text.splitlines()]
-    return _hanging("   remedy:   ", text.splitlines())
-
-
 def _wrapped(title: str, texts: Iterable[str], *, indent: int | None = None) -> list[str]:
     """Prose under a title, wrapped to the terminal; long words stay whole."""
     width = max(60, shutil.get_terminal_size().columns)
@@ -197,13 +189,13 @@ def _wrapped(title: str, texts: Iterable[str], *, indent: int | None = None) -> 
             break_long_words=False,
             break_on_hyphens=False,
         )
-        lines += [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+        lines += [visible(line.replace("\N{NO-BREAK SPACE}", " ")) for line in wrapped]
     return lines
 
 
 def _hanging(title: str, lines: Iterable[str]) -> list[str]:
     margin, there = " " * len(title), [line for line in lines if line]
-    return [f"{margin if number else title}{line}" for number, line in enumerate(there)]
+    return [visible(f"{margin if number else title}{line}") for number, line in enumerate(there)]
 
 
 def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

@@ -6,13 +6,13 @@ runs left there: else it would take their changes for the mesh as it was.
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from .. import shell
 from ..errors import KubeError, MeshError, ObservationError
 from ..kube import lease
 from ..mesh import Mesh
@@ -121,7 +121,7 @@ def _recover(mesh: Mesh, kube: Kube) -> None:
         if error is not None:
             where = [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
             there = f"--istio-namespace={mesh.spec.istio_namespace}"
-            advice = shlex.join(["istio-mc", "sweep", *where, there])
+            advice = shell.command("istio-mc sweep", *where, there)
             raise ObservationError(thing, step, f"{found}: {error}", advice=advice)
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import selectors
-import shlex
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import GivenUp, MeshError, NotBroken, NotHealed
 from ..mesh import Mesh
 from ..together import for_each, try_each
@@ -184,7 +184,7 @@ class Undoing:
         options = [f"--kubeconfig={absolute(spec.kubeconfig)}", f"--run={self._mesh.run_id}"]
         if spec.istio_namespace != "istio-system":
             options.append(f"--istio-namespace={spec.istio_namespace}")
-        sweep = shlex.join(["istio-mc", "sweep", *options])
+        sweep = shell.command("istio-mc sweep", *options)
         return NotHealed(
             ", ".join(f'cluster "{name}"' for name in errors),
             f"{', '.join(about)} could not be restored",

@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shlex
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import KubeError, MeshError
 from ..kube.lease import seconds_of
 from ..probes import manifests
@@ -69,13 +69,11 @@ class Found:
 
     def command(self, kube: Kube) -> str:
         """What to do with one that is not to be trusted."""
-        where = [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
-        secret = ["secret", self.written.name]
-        kubectl = ["kubectl", *where, "-n", self.written.namespace]
-        look = shlex.join([*kubectl, "get", *secret, "-o", "yaml"])
-        return (
-            f"{look}; where it is nobody's, delete it: {shlex.join([*kubectl, 'delete', *secret])}"
-        )
+        file, namespace = kube.kubeconfig, self.written.namespace
+        secret = f"secret/{self.written.name}"
+        look = shell.kubectl(kube.context, "get -o yaml", secret, namespace=namespace, file=file)
+        delete = shell.kubectl(kube.context, "delete", secret, namespace=namespace, file=file)
+        return f"{look}; where it is nobody's, delete it: {delete}"
 
 
 def write(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .. import shell
 from ..errors import KubeError, NotInTime
 from .failures import may_pass
 from .objects import Objects
@@ -75,7 +76,7 @@ def _not_in_time(
         f"not available after {within_seconds:g} s",
         " | ".join(reasons),
         log_tail=log,
-        advice=f"kubectl --context={kube.context} -n {namespace} describe pods",
+        advice=shell.kubectl(kube.context, "describe pods", namespace=namespace),
     )
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from .. import shell
 from ..errors import GivenUp, KubeError, MeshError
 from ..redact import remember
 from .budget import Budget, budget_of
@@ -330,8 +331,8 @@ class Connection:
 
     def _unusable(self, error: Unusable) -> KubeError:
         step = f'context "{self._context}" cannot be used'
-        option = f" --kubeconfig={self._kubeconfig}" if self._kubeconfig else ""
-        advice = error.advice or f"kubectl config get-contexts{option}"
+        option = [f"--kubeconfig={self._kubeconfig}"] if self._kubeconfig else []
+        advice = error.advice or shell.command("kubectl config get-contexts", *option)
         return KubeError(self.thing, step, str(error), advice=advice)
 
     def _url(self, path: str, query: Query) -> str:

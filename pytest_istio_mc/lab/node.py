@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ProvisionError
 from . import node_files
+from .binaries.images import LAB_LABEL
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
 from .process import Component
@@ -140,6 +141,7 @@ class Node:
     def _kubelet(self, home: Path) -> list[str]:
         locality = self.node.locality
         labels = {
+            LAB_LABEL: "true",
             "topology.kubernetes.io/region": locality.region,
             "topology.kubernetes.io/zone": locality.zone,
             "topology.istio.io/subzone": locality.subzone,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import re
-import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..kube import lease
 from . import manifests
 
@@ -60,8 +60,8 @@ class Leftover:
 
 def removal(kube: Kube, namespaces: list[str]) -> str:
     """The command that removes namespaces."""
-    where = [f"--kubeconfig={kube.kubeconfig}", f"--context={kube.context}"]
-    return shlex.join(["kubectl", *where, "delete", "namespace", *namespaces])
+    file = kube.kubeconfig
+    return shell.kubectl(kube.context, "delete namespace", *namespaces, file=file)
 
 
 def leftovers(kube: Kube) -> tuple[Leftover, ...]:

@@ -6,10 +6,10 @@ Everything of a run in them has its label. Nothing else is changed there, and no
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import KubeError, ObservationError, ProvisionError
 from ..eventually import eventually
 from ..istio_names import INJECTION_LABEL, REVISION_LABEL
@@ -84,8 +84,12 @@ def _require_serving(kube: Kube, where: str, namespace: str) -> None:
             where,
             "asks for no sidecars, which probes need",
             f"labels: {', '.join(sorted(labels)) or 'none'}",
-            advice=f"kubectl --context={kube.context} label namespace {namespace} "
-            f"{INJECTION_LABEL}=enabled  # or {REVISION_LABEL}=REVISION",
+            advice=shell.with_note(
+                shell.kubectl(
+                    kube.context, "label", f"namespace/{namespace}", f"{INJECTION_LABEL}=enabled"
+                ),
+                f"or {REVISION_LABEL}=REVISION",
+            ),
         )
 
 
@@ -96,7 +100,7 @@ def _whose(kube: Kube, namespace: str, claimed: Mapping[str, Any]) -> tuple[str,
         return "cannot be used", f"it has a ConfigMap {CLAIM} that is not a run's"
     whom = f"run {run_id} of {notes.get(OWNER_ANNOTATION, '?')}"
     since = claimed.get("creationTimestamp", "?")
-    swept = shlex.join(["istio-mc", "sweep", *_where(kube), f"--run={run_id}"])
+    swept = shell.command("istio-mc sweep", *_where(kube), f"--run={run_id}")
     return "is in use", f"by {whom}, since {since}; if that has ended: {swept}"
 
 
@@ -123,8 +127,8 @@ def claims(kube: Kube, namespaces: Sequence[str] | None = None) -> Iterator[Left
 
 def removal(kube: Kube, namespace: str, run_id: str) -> str:
     """The command that removes what a run left in a prepared namespace."""
-    kubectl = ["kubectl", *_where(kube), "-n", namespace, "delete", ",".join(KINDS)]
-    return shlex.join([*kubectl, "-l", f"{RUN_LABEL}={run_id}"])
+    words = ("-n", namespace, "delete", ",".join(KINDS), "-l", f"{RUN_LABEL}={run_id}")
+    return shell.command("kubectl", *_where(kube), *words)
 
 
 def _where(kube: Kube) -> list[str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import shell
 from ..errors import KubeError, ObservationError, ProvisionError, UsageProblem
-from ..istio_names import ISTIOD_PODS, NETWORK_LABEL
+from ..istio_names import ISTIOD_PODS, NETWORK_LABEL, REVISION_LABEL, TAG_LABEL
 from ..mesh import Mesh
 from ..network_gateways import mesh_networks
 from ..progress import Progress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DEFAULT_TRUST_DOMAIN = "cluster.local"
 DEFAULT_PROBE_IMAGE = "docker.io/library/python:3.13-slim"
 
 
@@ -112,8 +114,12 @@ def look_at_all(spec: MeshSpec, kubes: Mapping[str, Kube]) -> dict[str, Found]:
 
 
 def _advice(spec: MeshSpec, cluster: ClusterSpec, error: KubeError) -> str:
-    where = f"--kubeconfig={spec.kubeconfig} --context={cluster.context}"
-    command = f"kubectl {where} get deployments -n {spec.istio_namespace}"
+    command = shell.kubectl(
+        cluster.context,
+        "get deployments",
+        namespace=spec.istio_namespace,
+        file=spec.kubeconfig,
+    )
     if error.status == 401 or "system:anonymous" in error.detail:
         refused = "the credentials of this context's user in the kubeconfig are missing or refused"
         return f"{refused}; once this works, so do we: {command}"
@@ -135,18 +141,23 @@ def look(kube: Kube, istio_namespace: str) -> Found:
         return _if_allowed(lambda: kube.read("ConfigMap", name, istio_namespace)) or {}
 
     namespace = _if_allowed(lambda: kube.read("Namespace", istio_namespace)) or {}
-    injector, mesh = config_map("istio-sidecar-injector"), config_map("istio")
+    suffix = _suffix(_if_allowed(lambda: _revision(kube, deployments)) or "")
+    injector, mesh = config_map(f"istio-sidecar-injector{suffix}"), config_map(f"istio{suffix}")
     nodes = _if_allowed(lambda: kube.list("Node", metadata_only=True)) or []
     labels = namespace.get("metadata", {}).get("labels", {})
     values = _json(injector.get("data", {}).get("values", "")).get("global", {})
     injected_name = values.get("multiCluster", {}).get("clusterName", "")
+    trust_domain = str(
+        _mesh_config(mesh).get("trustDomain") or (DEFAULT_TRUST_DOMAIN if mesh else "")
+    )
     return Found(
         kubernetes=version,
         istio=_istio_version(deployments),
         cluster_name=_environment(deployments, "CLUSTER_ID") or injected_name,
         network=labels.get(NETWORK_LABEL, "") or values.get("network", ""),
-        mesh_id=values.get("meshID", ""),
-        trust_domain=_mesh_config(mesh).get("trustDomain", ""),
+        # the injection template gives the trust domain where no mesh id is set
+        mesh_id=values.get("meshID", "") or (trust_domain if values else ""),
+        trust_domain=trust_domain,
         local_image=_local_image(nodes),
         locality=common_locality(map(locality_of, nodes)),
         registries=_registries(mesh),
@@ -183,18 +194,27 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
         registries |= entry.registries
 
     def adopt(cluster: ClusterSpec) -> ClusterSpec:
-        entry = found[cluster.name]
+        entry, plane = found[cluster.name], found[spec.control_plane_of(cluster.name).name]
         network = entry.network or registries.get(cluster.name, "") or cluster.network
-        # where its nodes are, not where the lab would have put them
-        return replace(cluster, network=network, locality=entry.locality)
+        return replace(
+            cluster,
+            network=network,
+            # where its nodes are, not where the lab would have put them
+            locality=entry.locality,
+            # one mesh has one id, and several trust domains only where each is another's alias
+            mesh_id=entry.mesh_id if cluster.mesh_id else "",
+            trust_domain=plane.trust_domain if plane.trust_domain != trust_domain else "",
+        )
 
-    mesh_ids = [entry.mesh_id for entry in found.values() if entry.mesh_id]
-    trust_domains = [entry.trust_domain for entry in found.values() if entry.trust_domain]
+    planes = [found[plane.name] for plane in spec.control_planes]
+    entries = [*planes, *found.values()]
+    trust_domain = next((one.trust_domain for one in entries if one.trust_domain), "")
+    trust_domain = trust_domain or spec.trust_domain
     return replace(
         spec,
         clusters=tuple(adopt(cluster) for cluster in spec),
-        mesh_id=next(iter(mesh_ids), spec.mesh_id),
-        trust_domain=next(iter(trust_domains), spec.trust_domain),
+        mesh_id=next((one.mesh_id for one in entries if one.mesh_id), spec.mesh_id),
+        trust_domain=trust_domain,
     ).validated()
 
 
@@ -224,6 +244,42 @@ def _if_allowed(read: Callable[[], T]) -> T | None:
         if error.status != 403:
             raise
         return None
+
+
+def _suffix(revision: str) -> str:
+    """What is added to the names of a revision's ConfigMaps."""
+    return f"-{revision}" if revision not in ("", "default") else ""
+
+
+def _revision(kube: Kube, deployments: Sequence[Mapping[str, Any]]) -> str:
+    """The revision of the control plane that injects by default; of several, if none does, any.
+
+    That is the one of the tag ``default``, or whose webhook heeds ``istio-injection`` (Istio's page
+    "Canary Upgrades").
+    """
+    running = {_labels_of(item).get(REVISION_LABEL, "") for item in deployments}
+    if len(running) == 1:
+        return running.pop()
+    webhooks = kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector")
+    tagged = {_labels_of(one).get(REVISION_LABEL, ""): _labels_of(one) for one in webhooks}
+    tagged |= {
+        labels.get(REVISION_LABEL, ""): labels
+        for labels in map(_labels_of, webhooks)
+        if labels.get(TAG_LABEL) == "default"
+    }
+    # a cluster that is served from elsewhere has webhooks, and no istiod
+    candidates = sorted(running & tagged.keys() or running or tagged.keys())
+    by_default = [
+        one
+        for one in candidates
+        if not _suffix(one) or tagged.get(one, {}).get(TAG_LABEL) == "default"
+    ]
+    return next(iter([*by_default, *reversed(candidates)]), "")
+
+
+def _labels_of(item: Mapping[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = item["metadata"].get("labels") or {}
+    return labels
 
 
 def _istio_version(deployments: Sequence[Mapping[str, Any]]) -> str:
@@ -257,10 +313,10 @@ def _probe_image(found: Mapping[str, Found]) -> str:
 
 
 def _local_image(nodes: Sequence[Mapping[str, Any]]) -> str:
-    from ..lab.binaries.images import PYTHON
+    from ..lab.binaries.images import LAB_LABEL, PYTHON
 
-    images = [image for node in nodes for image in node.get("status", {}).get("images", [])]
-    return PYTHON if any(PYTHON in image.get("names", []) for image in images) else ""
+    labels = [node["metadata"].get("labels") or {} for node in nodes]
+    return PYTHON if labels and all(LAB_LABEL in some for some in labels) else ""
 
 
 def _json(text: str) -> dict[str, Any]:

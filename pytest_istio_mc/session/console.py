@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from ..redact import scrub_text
+from ..visible import as_written, visible_lines
 
 
 class Console:
@@ -19,7 +20,7 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print a line at once, also while pytest captures output; any thread may call it."""
-        text = scrub_text(text)
+        text = visible_lines(scrub_text(text))
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -34,12 +35,29 @@ class Console:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             self._begin_line(reporter)
-            reporter.section(title)
+            reporter.section(visible_lines(scrub_text(title)))
             for text in lines:
-                reporter.write_line(scrub_text(text))
+                reporter.write_line(visible_lines(scrub_text(text)))
 
     def _begin_line(self, reporter: pytest.TerminalReporter) -> None:
         """End a line of dots, also one of pytest-xdist, of which the reporter does not know."""
         reporter.ensure_newline()
         if self._config.get_terminal_writer().width_of_current_line:
             reporter.write_line("")
+
+
+def guard(config: pytest.Config) -> None:
+    """Let nothing reach the terminal that acts on it, whoever writes it.
+
+    pytest, too, prints what comes from clusters: errors, reasons, captured logs. Its own colours
+    stay, and so do line ends.
+    """
+    if not config.pluginmanager.hasplugin("terminalreporter"):
+        return
+    writer = config.get_terminal_writer()
+    write = writer.write
+
+    def guarded(msg: str, *, flush: bool = False, **markup: bool) -> None:
+        write(as_written(scrub_text(msg), styled=writer.hasmarkup), flush=flush, **markup)
+
+    writer.write = guarded  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from ..evidence import terminal
 from ..providers import Provider
 from ..rights import READING, Right, Where
 from ..settings import ATTACH, Assignment, Settings
+from ..visible import visible
 
 RECORDING = (
     "record the snapshot: Kubernetes objects, istiod's and Envoy's own state, certificates; "
@@ -231,7 +232,7 @@ def _hanging(text: str) -> list[str]:
 
 def _distinct(what: str, values: Iterable[str]) -> str:
     found = list(dict.fromkeys(values))
-    return f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}"
+    return visible(f"{what}{'s' if len(found) > 1 else ''} {', '.join(found)}")
 
 
 def _removed(settings: Settings) -> list[str]:
@@ -256,4 +257,6 @@ def _probes(settings: Settings) -> str:
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:
-    return [f"{title if number == 0 else '':<10}{line}" for number, line in enumerate(lines)]
+    return [
+        f"{title if number == 0 else '':<10}{visible(line)}" for number, line in enumerate(lines)
+    ]

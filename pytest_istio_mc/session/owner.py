@@ -9,6 +9,7 @@ import pytest
 
 from ..errors import UsageProblem
 from ..evidence import terminal
+from .console import guard
 from .meshes import Meshes, NoMesh
 from .results import COULD_NOT_FIND_OUT, Results
 from .run import Runs
@@ -36,6 +37,11 @@ class Owner:
         self._meshes = meshes
         self._results = results
         self._failed: dict[str, list[pytest.TestReport]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Guard the terminal, before the first line."""
+        guard(self._config)
 
     def pytest_report_header(self) -> list[str]:
         """Say what is about to be certified."""

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_istio_mc import certificates
 from tests.fake_clusters import PROBES, SYSTEM, FakeMesh, Json, encoded
-from tests.static_checks import judge_all, root_causes
+from tests.static_checks import judge_all, root_causes, taken_away
 
 Seed = Callable[[FakeMesh], None]
 
@@ -44,6 +44,7 @@ class Case:
         assert {(cause.check, cause.fault) for cause in causes} == {(self.check, self.fault)}, shown
         assert all(set(cause.clusters) == self.clusters for cause in causes), shown
         assert all(self.remedy in cause.remedy for cause in causes), shown
+        assert not any(taken_away(cause.remedy) for cause in causes), shown
 
 
 class Faults:

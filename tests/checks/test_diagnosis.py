@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_istio_mc.checks.catalogue import Check, Kind, known_checks
 from pytest_istio_mc.checks.diagnosis import RootCause, checks_below, diagnose, symptoms
+from pytest_istio_mc.shell import Remedy
 from pytest_istio_mc.verdicts import (
     Finding,
     Outcome,
@@ -42,7 +43,8 @@ CHAIN = catalogue(A=(), B=("A",), C=("B",), D=())
 
 def test_a_failure_that_nothing_explains_is_a_root_cause() -> None:
     causes = diagnosed(
-        CHAIN, failing("B", Finding("b is wrong", ("east",), remedy="mend b", fault="b-broken"))
+        CHAIN,
+        failing("B", Finding("b is wrong", ("east",), remedy=Remedy("mend b"), fault="b-broken")),
     )
 
     assert causes == (RootCause("B", "b is wrong", "mend b", (), ("east",), "b-broken"),)
@@ -90,8 +92,8 @@ def test_a_check_can_be_explained_for_one_cluster_and_a_root_cause_for_another()
 
 
 def test_the_same_fault_in_several_places_is_one_root_cause_with_every_remedy() -> None:
-    first = Finding("east lacks a secret", ("east",), remedy="mend east", fault="missing")
-    second = Finding("west lacks a secret", ("west",), remedy="mend west", fault="missing")
+    first = Finding("east lacks a secret", ("east",), remedy=Remedy("mend east"), fault="missing")
+    second = Finding("west lacks a secret", ("west",), remedy=Remedy("mend west"), fault="missing")
 
     (cause,) = diagnosed(CHAIN, failing("A", first, second))
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from pytest_istio_mc.checks.excuses import on_a_crowded_machine
 from pytest_istio_mc.machine import STANDSTILL_CROWD, Machine
+from pytest_istio_mc.shell import Remedy
 from pytest_istio_mc.verdicts import Finding, Outcome, conformant, non_conformant
 
 WRONG = non_conformant(
-    [Finding("3 of 12 requests failed", ("east",), "none", "3× timeout", "look", "requests-fail")]
+    [
+        Finding(
+            "3 of 12 requests failed",
+            ("east",),
+            "none",
+            "3× timeout",
+            Remedy("look"),
+            "requests-fail",
+        )
+    ]
 )
 
 

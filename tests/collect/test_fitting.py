@@ -8,12 +8,8 @@ import pytest
 
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
-from tests.fake_clusters import FakeMesh, Json
+from tests.fake_clusters import SYSTEM, FakeMesh, Json
 from tests.static_checks import judge_all
-
-
-def odd_service(mesh: FakeMesh) -> None:
-    mesh[1].objects["Service"][0]["spec"]["ports"] = {"http": 80}
 
 
 def odd_port(mesh: FakeMesh) -> None:
@@ -28,10 +24,6 @@ def odd_name(mesh: FakeMesh) -> None:
     mesh[1].objects["Namespace"].append({"metadata": {"name": "A_B"}})
 
 
-def odd_gateway(mesh: FakeMesh) -> None:
-    mesh[1].objects["Gateway.networking.istio.io"][0]["spec"]["servers"] = "all"
-
-
 def odd_answer(mesh: FakeMesh) -> None:
     mesh[1].istiod("syncz")[0].pop("proxy")
 
@@ -41,15 +33,19 @@ def odd_status(mesh: FakeMesh) -> None:
     rows[0]["syncStatus"] = 7
 
 
+def odd_secret(mesh: FakeMesh) -> None:
+    secret = mesh[1].find("Secret", "istio-remote-secret-cluster2", SYSTEM)
+    secret["metadata"]["name"] = "istio-remote-secret-A_B"
+
+
 @pytest.mark.parametrize(
     ("seed", "what"),
     [
-        (odd_service, "list Service"),
         (odd_port, "list Service"),
         (odd_pod, "list Pod"),
         (odd_name, "list Namespace"),
-        (odd_gateway, "list Gateway.networking.istio.io"),
         (odd_answer, "syncz"),
+        (odd_secret, "list Secret"),
         (odd_status, "clusterz"),
     ],
 )

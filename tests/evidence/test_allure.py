@@ -156,6 +156,15 @@ def test_each_root_cause_is_a_category_that_holds_what_it_explains() -> None:
     assert names == ["Could not find out", "Not conformant", "Not applicable"]
 
 
+def test_a_category_holds_no_tag_and_nothing_that_acts() -> None:
+    cause = {"check": "MC-ACCESS-901", "summary": "<img src=x onerror=y>\n\x1b[8m", "remedy": "<a>"}
+
+    first, *_ = categories([{"rootCauses": [{**cause, "explains": []}]}])
+
+    assert first["name"] == "MC-ACCESS-901: ‹img src=x onerror=y>\n  \\e[8m"
+    assert first["description"] == "‹a>"
+
+
 @pytest.mark.parametrize(
     "arguments", [("-p", "no:allure_pytest"), ()], ids=["absent", "not-asked-for"]
 )

@@ -32,6 +32,7 @@ from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import StepTime
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.settings import Settings
+from pytest_istio_mc.shell import Remedy
 from pytest_istio_mc.verdicts import (
     Evidence,
     Finding,
@@ -76,7 +77,16 @@ def entry(document: dict[str, Any], id: str) -> dict[str, Any]:
 
 
 WRONG = non_conformant(
-    [Finding("no secret", ("cluster1",), "one", "none", "kubectl apply", "remote-secret-missing")]
+    [
+        Finding(
+            "no secret",
+            ("cluster1",),
+            "one",
+            "none",
+            Remedy("kubectl apply"),
+            "remote-secret-missing",
+        )
+    ]
 )
 
 
@@ -202,7 +212,7 @@ def test_evidence_is_quoted_only_where_something_is_wrong_and_only_its_beginning
 
 
 def test_a_remedy_that_needs_a_pod_of_the_run_says_how_to_have_it() -> None:
-    remedy = "istioctl proxy-config listeners client.istio-mc-run1"
+    remedy = Remedy("istioctl proxy-config listeners client.istio-mc-run1")
     look = Finding("no answer", ("cluster1",), "one", "none", remedy, "no-answer")
     broken = healthy(discovery=non_conformant([look]))
 

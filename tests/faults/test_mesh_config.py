@@ -327,7 +327,7 @@ def test_settings_for_services_of_the_run_need_no_permission(
 
     with mesh_config.changeable(replace(mesh, permissions=()), kubes, 60.0) as configs:
         configs.set_service_settings({"east": [setting]})
-        assert hosts(kubes)[-2:] == own
+        assert settings(kubes)[-1:] == marked([setting], RUN)
 
 
 def test_two_runs_do_not_change_it_at_the_same_time(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_istio_mc.faults.service_settings import KEY, marked, marker, put_in, runs_in, taken_out
@@ -124,6 +124,7 @@ ENTRIES = st.lists(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.dictionaries(st.text("abz", min_size=1), PLAIN),
     ENTRIES,

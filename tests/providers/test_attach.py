@@ -20,6 +20,7 @@ from pytest_istio_mc import cli
 from pytest_istio_mc.errors import ProvisionError
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.kube import Kube, lease
+from pytest_istio_mc.lab.binaries.images import LAB_LABEL, PYTHON
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.probes import manifests
 from pytest_istio_mc.progress import Progress
@@ -88,7 +89,7 @@ def test_every_cluster_that_does_not_answer_is_named_with_the_command_to_try(
 
     assert error.thing == 'cluster "east" (context "one"); cluster "west" (context "two")'
     assert "Connection refused" in error.detail
-    command = f"kubectl --kubeconfig={path} --context=one get deployments -n istio-system"
+    command = f"kubectl --kubeconfig={path} --context=one -n istio-system get deployments"
     assert command in error.advice
 
 
@@ -130,6 +131,20 @@ def test_an_account_that_may_read_only_deployments_is_enough_to_be_adopted(
 
     assert found.kubernetes.startswith("v1.")
     assert (found.network, found.mesh_id, found.local_image) == ("", "", "")
+
+
+@pytest.mark.parametrize("labels", [{LAB_LABEL: "true"}, {"a": "b"}])
+def test_a_lab_is_known_by_its_nodes_labels_and_has_its_own_image(
+    api: KubernetesApi, labels: dict[str, str]
+) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one", "labels": labels}}
+    with closing(api.kube()) as kube:
+        kube.delete("Node", "one")
+        kube.create(node)
+        found = look(kube, "istio-system")
+        kube.delete("Node", "one")
+
+    assert found.local_image == (PYTHON if LAB_LABEL in labels else "")
 
 
 def account(api: KubernetesApi, name: str, rules: list[dict[str, Any]]) -> str:

@@ -24,6 +24,17 @@ READER = f"istio-reader-clusterrole-{SYSTEM}"
 Json = dict[str, Any]
 
 
+def create_anew(kube: Kube, manifest: Json) -> None:
+    """Create an object, in place of the one that an earlier fault and its remedy left."""
+    kind = str(manifest["kind"])
+    if "/" in manifest["apiVersion"]:
+        kind += "." + manifest["apiVersion"].partition("/")[0]
+    metadata = manifest["metadata"]
+    if kube.read(kind, metadata["name"], metadata["namespace"]) is not None:
+        kube.delete(kind, metadata["name"], metadata["namespace"])
+    kube.create(manifest)
+
+
 def remote_secret(kube: Kube, cluster: str) -> Json:
     """The remote secret for a cluster, as istioctl names it."""
     secret = kube.read("Secret", f"istio-remote-secret-{cluster}", SYSTEM)
@@ -140,4 +151,4 @@ def turn_mutual_tls_off(kube: Kube) -> None:
         "metadata": {"name": "default", "namespace": SYSTEM},
         "spec": {"mtls": {"mode": "DISABLE"}},
     }
-    kube.create(policy)
+    create_anew(kube, policy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.seeded.changes import SYSTEM, bare, remote_secret, restart, set_environment
+from tests.seeded.changes import SYSTEM, bare, create_anew, remote_secret, restart, set_environment
 from tests.seeded.faults import fault
 from tests.seeded.mesh import SeededMesh
 from tests.seeded.remotes import annotate, change_webhooks
@@ -36,7 +36,7 @@ def remote_secret_beside_istiod(mesh: SeededMesh) -> None:
     """The remote secret was applied where istiod runs, not in its config cluster."""
     secret = remote_secret(mesh.kubes["cluster2"], "cluster3")
     mesh.kubes["cluster2"].delete("Secret", secret["metadata"]["name"], SYSTEM)
-    mesh.kubes["cluster1"].create(bare(secret))
+    create_anew(mesh.kubes["cluster1"], bare(secret))
 
 
 @_xc("xc-local-secrets", check="MC-CONTROL-010", clusters=("cluster1", "cluster2"), recorded=True)

@@ -78,8 +78,12 @@ class SeededMesh:
         return certificate
 
     def type_in(self, remedy: str, cluster: str) -> str:
-        """Run a printed remedy in the folder with the CA files of ``cluster``."""
-        return self.shell(remedy, self.folder / cluster)
+        """Run a printed remedy in the folder with the CA files of ``cluster``.
+
+        With it, what it leaves to people: in these meshes they decide for it.
+        """
+        decided = [line.removeprefix("# ") for line in remedy.splitlines() if _is_decision(line)]
+        return "".join(self.shell(one, self.folder / cluster) for one in (remedy, *decided))
 
     def server_of(self, cluster: str) -> str:
         """The API server of a cluster, as the others reach it."""
@@ -138,6 +142,11 @@ class SeededMesh:
         ours = Path(sys.executable).parent  # istio-mc
         path = f"{tools.bin}:{ours}:{kept['PATH']}"
         return kept | {"PATH": path, "KUBECONFIG": self.spec.kubeconfig}
+
+
+def _is_decision(line: str) -> bool:
+    """Whether a line of a remedy is a command that somebody has to decide about."""
+    return line.startswith(("# kubectl ", "# istioctl "))
 
 
 def record(snapshot: Path, folder: Path) -> None:

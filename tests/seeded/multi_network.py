@@ -19,6 +19,7 @@ from tests.seeded.changes import (
     bare,
     change_gateway,
     change_kubeconfig,
+    create_anew,
     encoded,
     plug_in,
     remote_secret,
@@ -51,7 +52,7 @@ def remote_secret_in_the_wrong_namespace(mesh: SeededMesh) -> None:
     """The remote secret was applied to the namespace default."""
     secret = remote_secret(mesh.kubes["cluster1"], "cluster2")
     mesh.kubes["cluster1"].delete("Secret", secret["metadata"]["name"], SYSTEM)
-    mesh.kubes["cluster1"].create(bare(secret, namespace="default"))
+    create_anew(mesh.kubes["cluster1"], bare(secret, namespace="default"))
 
 
 @fault("rs-localhost", check="MC-ACCESS-002", clusters=BOTH)
@@ -130,7 +131,7 @@ def remote_secret_for_oneself(mesh: SeededMesh) -> None:
     Seen: no endpoint is doubled.
     """
     mine = remote_secret(mesh.kubes["cluster2"], "cluster1")
-    mesh.kubes["cluster1"].create(secret_for("cluster9", mine, mine["data"]["cluster1"]))
+    create_anew(mesh.kubes["cluster1"], secret_for("cluster9", mine, mine["data"]["cluster1"]))
 
 
 @fault("rs-stale", check="MC-ACCESS-008", clusters=("cluster1",))
@@ -140,7 +141,7 @@ def remote_secret_for_a_cluster_that_is_gone(mesh: SeededMesh) -> None:
     kubeconfig = yaml.safe_load(base64.b64decode(secret["data"]["cluster2"]))
     kubeconfig["clusters"][0]["cluster"]["server"] = "https://198.18.255.254:6443"
     stale = secret_for("cluster3", secret, encoded(yaml.safe_dump(kubeconfig)))
-    mesh.kubes["cluster1"].create(stale)
+    create_anew(mesh.kubes["cluster1"], stale)
 
 
 @fault("rs-rbac-partial", check="MC-ACCESS-005", clusters=BOTH)
@@ -161,7 +162,7 @@ def secret_under_another_cluster_name(mesh: SeededMesh) -> None:
     """The remote secret was made with --name=west, the cluster calls itself cluster2."""
     secret = remote_secret(mesh.kubes["cluster1"], "cluster2")
     mesh.kubes["cluster1"].delete("Secret", secret["metadata"]["name"], SYSTEM)
-    mesh.kubes["cluster1"].create(secret_for("west", secret, secret["data"]["cluster2"]))
+    create_anew(mesh.kubes["cluster1"], secret_for("west", secret, secret["data"]["cluster2"]))
 
 
 @fault("cp-ns-network-missing", check="MC-CONTROL-003", clusters=("cluster2",))
@@ -200,7 +201,7 @@ def gateway_without_address(mesh: SeededMesh) -> None:
     pending["spec"] = {"type": "LoadBalancer", "loadBalancerClass": "example.com/none"} | kept
     for port in pending["spec"]["ports"]:
         port.pop("nodePort", None)
-    mesh.kubes["cluster2"].create(pending)
+    create_anew(mesh.kubes["cluster2"], pending)
 
 
 @fault("ew-passthrough-missing", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -229,7 +230,7 @@ def two_gateways_on_one_port(mesh: SeededMesh) -> None:
     gateway = mesh.kubes["cluster2"].read(GATEWAY_KIND, CROSS_NETWORK, SYSTEM)
     assert gateway is not None
     another = bare(gateway, name=f"another-{CROSS_NETWORK}", annotations={})
-    mesh.kubes["cluster2"].create(another)
+    create_anew(mesh.kubes["cluster2"], another)
 
 
 @fault("ew-selector", check="MC-EASTWEST-002", clusters=("cluster2",))
@@ -313,7 +314,7 @@ def mutual_tls_turned_off(mesh: SeededMesh) -> None:
         "metadata": {"name": "plain", "namespace": SYSTEM},
         "spec": {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
     }
-    mesh.kubes["cluster1"].create(rule)
+    create_anew(mesh.kubes["cluster1"], rule)
 
 
 @fault("peerauth-disable", check="MC-DISCOVERY-002", clusters=("cluster1",))
@@ -336,4 +337,4 @@ def ports_differ(mesh: SeededMesh) -> None:
             "metadata": {"name": "orders", "namespace": "default"},
             "spec": {"selector": {"app": "orders"}, "ports": [{"name": "http", "port": port}]},
         }
-        mesh.kubes[name].create(manifest)
+        create_anew(mesh.kubes[name], manifest)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from ... import shell
 from ...recorded import AccessFacts, Review
-from ...snapshot import Snapshot, name_of
+from ...shell import Command
+from ...snapshot import ClusterSnapshot, Snapshot, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -15,6 +17,11 @@ from ..judging import Found, Gap, each, names, verdict_from
 from ..links import Link, accessed, held, is_verification, links
 from ..remedies import Commands, is_loopback
 from ..trust.expiry import left, margin, token_end, token_lifetime
+
+API_SERVICE = ("default", "kubernetes")
+"""Namespace and name of the Service of the API server, which every cluster has."""
+_SOME_SERVER = "https://ADDRESS:PORT"
+"""Where only people know the address."""
 
 DIAGNOSTICS = "https://istio.io/latest/docs/ops/diagnostic-tools/multicluster/"
 
@@ -40,7 +47,8 @@ def reachable_servers(snapshot: Snapshot) -> Verdict:
 
 
 def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
-    create = Commands(snapshot).create_remote_secret(link.holder, link.target)
+    commands = Commands(snapshot)
+    create = commands.create_remote_secret(link.holder, link.target, server=_SOME_SERVER)
     what = f"the remote secret for {link.target} in {link.holder} names"
     for item in held(snapshot, link):
         server = item.kubeconfig.server
@@ -52,7 +60,7 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
                 link.scope,
                 f"an address that pods in {link.holder} reach",
                 server,
-                _with_server(create),
+                create,
                 "rs-localhost",
             )
             return
@@ -62,7 +70,7 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
                 link.scope,
                 "https://HOST:PORT",
                 server,
-                _with_server(create),
+                create,
                 "rs-scheme",
             )
             return
@@ -76,6 +84,7 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     if error := access.connect_error or tls_error:
         yield _cut_off(snapshot, link, access, error)
         return
+    create = commands.create_remote_secret(link.holder, link.target)
     yield from _wrong_cluster(snapshot, link, access, create)
 
 
@@ -90,45 +99,58 @@ def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) ->
             (link.target,),
             f"{access.server} answers",
             f"from {link.holder}: {error}; from here: {here}",
-            f"{ready}  # start the API server of {link.target} until this says ok",
+            shell.with_note(ready, f"start the API server of {link.target} until this says ok"),
             "res-api-lost-later",
         )
-    create = _with_server(commands.create_remote_secret(link.holder, link.target))
+    create = commands.create_remote_secret(link.holder, link.target, server=_SOME_SERVER)
     return Finding(
         f"pods in {link.holder} cannot connect to the API server of {link.target} at "
         f"{access.server}",
         link.scope,
         f"{access.server} answers",
         error,
-        f"{create}  # with an address that {link.holder} reaches, or open {access.server} for it "
-        "(firewall, authorised networks, private endpoint)",
+        shell.with_note(
+            create,
+            f"with an address that {link.holder} reaches, or open {access.server} for it: "
+            "firewall, authorised networks, private endpoint",
+        ),
         "rs-unreachable",
     )
 
 
 def _wrong_cluster(
-    snapshot: Snapshot, link: Link, access: AccessFacts, create: str
+    snapshot: Snapshot, link: Link, access: AccessFacts, create: Command
 ) -> Iterator[Found]:
-    expected = snapshot.clusters[link.target].uid
-    if not access.cluster_uid or not expected or access.cluster_uid == expected:
+    seen = access.cluster_uid or access.service_uid
+    uids = {one.name: one.uid if access.cluster_uid else _service_uid(one) for one in snapshot}
+    expected = uids[link.target]
+    if not seen or not expected:
+        if access.status in (200, 403):
+            yield Gap(
+                f"whether {access.server}, which {link.holder} takes for {link.target}, is that "
+                "cluster could not be found out"
+            )
         return
-    other = next((cluster.name for cluster in snapshot if cluster.uid == access.cluster_uid), "")
+    if seen == expected:
+        return
+    other = next((name for name, uid in uids.items() if uid == seen), "")
     own = other == link.holder
     leads_to = f"{other} itself" if own else other or "another cluster"
     yield Finding(
         f"the remote secret for {link.target} in {link.holder} leads to {leads_to}",
         tuple(dict.fromkeys((*link.scope, *((other,) if other else ())))),
-        expected=f"kube-system with uid {expected}",
-        seen=f"uid {access.cluster_uid} at {access.server}",
+        expected=f"{'kube-system' if access.cluster_uid else 'default/kubernetes'} with uid "
+        f"{expected}",
+        seen=f"uid {seen} at {access.server}",
         remedy=create,
         fault="rs-self" if own else "rs-wrong-cluster",
     )
 
 
-def _with_server(create: str) -> str:
-    if "--server=" in create:
-        return create
-    return create.replace(" | kubectl", " --server=https://ADDRESS:PORT | kubectl", 1)
+def _service_uid(cluster: ClusterSnapshot) -> str:
+    services = cluster.objects.get("Service", ())
+    found = (one for one in services if (namespace_of(one), name_of(one)) == API_SERVICE)
+    return str(next((one["metadata"].get("uid") or "" for one in found), ""))
 
 
 @access_check(
@@ -297,16 +319,16 @@ def _lacking_rights(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     )
 
 
-def _give_rights(snapshot: Snapshot, link: Link, lacking: list[Review], *, whole: bool) -> str:
+def _give_rights(snapshot: Snapshot, link: Link, lacking: list[Review], *, whole: bool) -> Command:
     """Bind the account to Istio's own role, or to one of the lacking rights.
 
     Istio's own is right where it is there and the ``whole`` of it lacks.
     """
     commands, account = Commands(snapshot), _account(snapshot, link)
 
-    def bind(role: str) -> str:
-        binding = f"clusterrolebinding {role} --clusterrole={role} --serviceaccount={account}"
-        return commands.kubectl(link.target, f"create {binding}")
+    def bind(role: str) -> Command:
+        options = (f"--clusterrole={role}", f"--serviceaccount={account}")
+        return commands.kubectl(link.target, "create clusterrolebinding", role, *options)
 
     readers = f"istio-reader-clusterrole-{snapshot.spec.istio_namespace}"
     roles = snapshot.clusters[link.target].objects.get("ClusterRole", ())
@@ -316,8 +338,10 @@ def _give_rights(snapshot: Snapshot, link: Link, lacking: list[Review], *, whole
     resources = ",".join(dict.fromkeys(kinds))
     verbs = ",".join(dict.fromkeys(review.verb for review in lacking))
     role = "istio-reader-missing-rights"
-    create = f"create clusterrole {role} --verb={verbs} --resource={resources}"
-    return f"{commands.kubectl(link.target, create)} && {bind(role)}"
+    options = (f"--verb={verbs}", f"--resource={resources}")
+    return shell.then(
+        commands.kubectl(link.target, "create clusterrole", role, *options), bind(role)
+    )
 
 
 def _applies(snapshot: Snapshot, link: Link, need: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ... import shell
 from ...recorded import IstiodFacts
+from ...shell import Remedy
 from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
@@ -51,7 +53,8 @@ def _not_synced(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             yield Gap(f"access from {link.holder} to {link.target} was not tried")
     elif access.unprobed:
         yield Gap(f"whether {link.target} answers {link.plane} now is not known: {access.unprobed}")
-    elif access.status != 200:
+    # 403: it reads what it may, and MC-ACCESS-005 says whether that is enough
+    elif access.status not in (200, 403):
         error = access.connect_error or access.tls_error
         yield Finding(
             f"{link.plane} cannot read {link.target} now, whatever its istiod says: its endpoints "
@@ -70,7 +73,8 @@ def _replica_not_synced(snapshot: Snapshot, link: Link, istiod: IstiodFacts) -> 
         return
     unknown = f"does not know the cluster {link.target}"
     commands = Commands(snapshot)
-    logs = commands.istio(link.plane, f"logs {istiod.pod} --tail=200")
+    logs = commands.istio(link.plane, "logs --tail=200", f"pod/{istiod.pod}")
+    lines = shell.piped(logs, shell.command("grep -i -F -e", link.target))
     known = ", ".join(istiod.clusters) or "no remote clusters"
     yield Finding(
         f"istiod {istiod.pod} of {link.plane} "
@@ -78,7 +82,7 @@ def _replica_not_synced(snapshot: Snapshot, link: Link, istiod: IstiodFacts) -> 
         link.scope,
         expected="synced",
         seen=status or f"known are {known}",
-        remedy=f"{logs} | grep -i {link.target}; {commands.restart_istiod(link.plane)}",
+        remedy=shell.beside(lines, commands.restart_istiod(link.plane)),
         fault="rs-not-registered" if status is None else "rs-not-synced",
     )
 
@@ -131,7 +135,7 @@ def _differences(
             tuple(dict.fromkeys((plane, *known))),
             expected="the same status and endpoints in every replica",
             seen="; ".join(f"{pod}: {status[pod]}, {counts[pod]} endpoints" for pod in status),
-            remedy=commands.istio(plane, f"delete pod {lacking.pod}"),
+            remedy=_restart(commands, plane, lacking),
             fault="res-replicas-disagree",
         )
     here, there = (
@@ -145,9 +149,14 @@ def _differences(
             (plane,),
             expected=f"{first.pod}: {here}",
             seen=f"{other.pod}: {there}",
-            remedy=commands.istio(plane, f"delete pod {lacking.pod}"),
+            remedy=_restart(commands, plane, lacking),
             fault="res-replicas-disagree",
         )
+
+
+def _restart(commands: Commands, plane: str, lacking: IstiodFacts) -> Remedy:
+    advice = f"{lacking.pod} lacks what another replica has"
+    return shell.with_note(commands.restart_istiod(plane), advice)
 
 
 def shards_of(document: Any, cluster: str) -> dict[tuple[str, str], Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ... import shell
 from ...errors import ObservationError
-from ...istio_names import MULTI_CLUSTER_LABEL
+from ...istio_names import REMOTE_SECRETS
 from ...verdicts import Finding, Verdict, not_applicable
 from ..judging import Found, pair_names, verdict_from
 from ..remedies import Commands
@@ -68,7 +69,7 @@ def _started(here: Here, lost: str, restart: Restart) -> Iterator[Found]:
             clusters=(restart.plane, lost),
             expected="a status other than synced (timeout, syncing)",
             seen=restart.status,
-            remedy=commands.istio(restart.plane, f"get secrets -l {MULTI_CLUSTER_LABEL}=true"),
+            remedy=commands.istio(restart.plane, "get secrets -l", REMOTE_SECRETS),
             fault="status-claims-synced",
         )
 
@@ -102,7 +103,7 @@ def visible(here: Here, gone: Loss | None, hanging: Loss | None) -> Verdict:
                 expected="a status other than synced, a metric that moves, or a line in a log",
                 seen=f"{'; '.join((*gone.statuses, *hanging.statuses))}; nothing in metrics "
                 f"and logs in {gone.seconds:.0f} and {hanging.seconds:.0f} s",
-                remedy=f"{look}  # and probe the API server",
+                remedy=shell.with_note(look, "and probe the API server"),
                 fault="loss-is-silent",
             )
         )

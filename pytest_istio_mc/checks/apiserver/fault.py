@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ... import shell
 from ...errors import ObservationError
 from ...spec import Feature, Role
 from ...timelines import Flow
@@ -121,14 +122,15 @@ def _ejected(here: Here, loss: Loss, after: Flow, last: float) -> Iterator[Found
     if reason := starved(after, loss.machine):
         yield Gap(reason)
         return
-    rules = "get destinationrules --all-namespaces -o yaml"
+    rules = Commands(here.snapshot).kubectl(
+        after.source, "get destinationrules --all-namespaces -o yaml"
+    )
     yield Finding(
         f"{after.source} still tries an endpoint in {loss.lost} {last:.1f} s after its death",
         clusters=tuple(dict.fromkeys((after.source, loss.lost))),
         expected=f"no failed request from {EJECTED_SECONDS:g} s after it on",
         seen=failed_as(after.failures),
-        remedy=Commands(here.snapshot).kubectl(after.source, rules)
-        + "  # outlierDetection with maxEjectionPercent: 100",
+        remedy=shell.with_note(rules, "outlierDetection with maxEjectionPercent: 100"),
         fault="dead-endpoint-not-ejected",
     )
 

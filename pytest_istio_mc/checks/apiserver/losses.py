@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...machine import Machine
+from ...shell import Command
 from ...timelines import Flow, Record
 from ...verdicts import Finding, Verdict
 from ..excuses import fair, starved
@@ -92,9 +93,9 @@ def failed_requests(
     )
 
 
-def _show_endpoints(here: Here, source: str) -> str:
+def _show_endpoints(here: Here, source: str) -> Command:
     client = f"deployment/client.{here.mesh.require_probes().namespace}"
-    return Commands(here.snapshot).istioctl(source, f"proxy-config endpoints {client}")
+    return Commands(here.snapshot).proxy_config(source, "endpoints", client)
 
 
 def push_seconds(loss: Loss, push: Push, source: str) -> float | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import partial
 
+from ... import shell
 from ...errors import ObservationError
 from ...rights import Permission
 from ...samples import Sample
+from ...shell import Command
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import BELOW_ROUTES, check
@@ -176,14 +178,14 @@ def defaults(here: Here, seen: Defaults) -> Verdict:
 
 def _foreign(here: Here, held: ServiceEndpoints) -> Finding:
     client = here.mesh.require_probes().client_pod(held.source)
-    look = Commands(here.snapshot).istioctl(held.source, f"proxy-config endpoints {client}")
+    look = Commands(here.snapshot).proxy_config(held.source, "endpoints", client)
     return Finding(
         f"{held.source}: the client's proxy has endpoints of other clusters for {held.service}, "
         "which Istio keeps local unasked",
         clusters=(held.source,),
         expected=f"{held.service}:{held.port} at {names(held.own)}",
         seen=names(held.foreign),
-        remedy=f"{_exceptions(here, held.source)} && {look} | grep {held.service}",
+        remedy=shell.then(_exceptions(here, held.source), shell.matching(held.service, look)),
         fault="default-cluster-local-lost",
     )
 
@@ -206,11 +208,11 @@ def _by_default(here: Here, sample: Sample) -> Iterator[Found]:
         yield Gap(f"{source}: requests for the {service} failed: {failures(sample.requests)}")
 
 
-def _exceptions(here: Here, source: str) -> str:
+def _exceptions(here: Here, source: str) -> Command:
     """Show the settings that may take a service out of the defaults."""
     config = here.mesh.spec.config_cluster(here.mesh.spec.control_plane_of(source))
     shown = Commands(here.snapshot).istio(config.name, "get configmap istio -o yaml")
-    return f"{shown} | grep -A4 'clusterLocal: false'"
+    return shell.piped(shown, shell.command("grep -A4", "clusterLocal: false"))
 
 
 def _kept(here: Here, seen: ClusterLocal, case: str) -> Verdict:
@@ -282,28 +284,28 @@ def _fails(here: Here, sample: Sample) -> Iterator[Found]:
     if not sample.failed:
         return
     source, client = sample.source, here.mesh.require_probes().client_pod(sample.source)
-    look = f"proxy-config endpoints {client} | grep {sample.host}"
+    held = Commands(here.snapshot).proxy_config(source, "endpoints", client)
     yield Finding(
         f"{source}: {len(sample.failed)} of {len(sample.requests)} requests "
         f"for a service ({sample.case}) fail",
         clusters=tuple(dict.fromkeys((source, *sample.missing))),
         expected="every request answered",
         seen=f"{failures(sample.requests)}; answers: {spread(sample)}",
-        remedy=Commands(here.snapshot).istioctl(source, look),
+        remedy=shell.matching(sample.host, held),
         fault="cluster-local-requests-fail",
     )
 
 
-def _settings(here: Here, seen: ClusterLocal, source: str) -> str:
+def _settings(here: Here, seen: ClusterLocal, source: str) -> Command:
     """Show what a cluster's control plane should have been told, and what it knows."""
     spec, commands = here.mesh.spec, Commands(here.snapshot)
     plane = spec.control_plane_of(source)
     config = spec.config_cluster(plane).name
     namespace, _, name = seen.changed.get(config, f"{spec.istio_namespace}/istio").partition("/")
-    told = commands.kubectl(config, f"get configmap {name} -o yaml", namespace)
+    told = commands.kubectl(config, "get", f"configmap/{name}", "-o", "yaml", namespace=namespace)
     istiod = "istiod" + name.removeprefix("istio")
-    asked = f"exec deploy/{istiod} -- pilot-discovery request GET /debug/mesh"
-    return f"{told} && {commands.kubectl(plane.name, asked, namespace)}"
+    asked = (f"deploy/{istiod}", *["--", "pilot-discovery", "request", "GET", "/debug/mesh"])
+    return shell.then(told, commands.kubectl(plane.name, "exec", *asked, namespace=namespace))
 
 
 def _figures(seen: ClusterLocal, stage: str) -> str:

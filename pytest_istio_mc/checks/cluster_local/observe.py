@@ -51,6 +51,8 @@ _CONFIGURATION = Right(
 _IN_KUBE_SYSTEM = elsewhere(
     SERVICES,
     SLICES,
+    Right(("get",), "", "services", Where.KUBE_SYSTEM, ""),
+    Right(("get",), "discovery.k8s.io", "endpointslices", Where.KUBE_SYSTEM, ""),
     where=Where.KUBE_SYSTEM,
     why="add a Service istio-mc-local-… with endpoints in the probes, for some seconds",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ... import shell
 from ...istio_names import ISTIOD_PODS, SERVICE_LABEL
 from ...recorded import IstiodFacts
 from ...snapshot import Snapshot, labels_of, name_of, namespace_of
@@ -65,11 +66,18 @@ def _not_outside(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
             (plane.name, config),
             expected=f"the Secret {CONFIG_ACCESS} beside istiod",
             seen="no such Secret",
-            remedy="istioctl create-remote-secret --type=config "
-            f"--context={commands.context(config)} --namespace={spec.istio_namespace} "
-            "--service-account=istiod --create-service-account=false | "
-            f"{commands.kubectl(plane.name, 'apply -f -')} && "
-            f"{commands.restart_istiod(plane.name)}",
+            remedy=shell.then(
+                shell.piped(
+                    commands.istioctl(
+                        config,
+                        "create-remote-secret --type=config --service-account=istiod "
+                        "--create-service-account=false",
+                        f"--namespace={spec.istio_namespace}",
+                    ),
+                    commands.kubectl(plane.name, "apply -f -"),
+                ),
+                commands.restart_istiod(plane.name),
+            ),
             fault="xc-config-secret-missing",
         )
     yield from _without_rights(snapshot, plane)
@@ -135,7 +143,13 @@ def _without_rights(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
         if len(account) == 2 and roles and not bound & set(roles):
             commands, user = Commands(snapshot), ":".join(account)
             bind = [
-                f"create clusterrolebinding {role} --clusterrole={role} --serviceaccount={user}"
+                commands.kubectl(
+                    config,
+                    "create clusterrolebinding",
+                    role,
+                    f"--clusterrole={role}",
+                    f"--serviceaccount={user}",
+                )
                 for role in roles
             ]
             yield Finding(
@@ -144,12 +158,7 @@ def _without_rights(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
                 (plane.name, config),
                 expected=f"bound to {names(roles)}",
                 seen=f"bound to {names(sorted(bound))}",
-                remedy=" && ".join(
-                    [
-                        *(commands.kubectl(config, one) for one in bind),
-                        commands.restart_istiod(plane.name),
-                    ]
-                ),
+                remedy=shell.then(*bind, commands.restart_istiod(plane.name)),
                 fault="xc-config-rights",
             )
 
@@ -184,7 +193,10 @@ def _inside(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
             (cluster.name, cluster.control_plane),
             expected=f"no istiod in {cluster.name}",
             seen=names(sorted({*pods, *local})),
-            remedy=commands.istio(cluster.name, f"delete deployment -l {ISTIOD_PODS}"),
+            remedy=shell.with_note(
+                commands.istio(cluster.name, "scale deployment --replicas=0 -l", ISTIOD_PODS),
+                "scaled up again, it is back; uninstall it once nothing needs it",
+            ),
             fault="xc-istiod-inside",
         )
     elif selecting:

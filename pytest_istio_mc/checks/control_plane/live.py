@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ... import shell
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
@@ -69,14 +70,14 @@ def _injected(
         return
     if seen.injected != (seen.way != "opted-out"):
         namespace = here.mesh.require_probes().namespace
-        labels = commands.kubectl(name, f"get namespace {namespace} --show-labels")
+        labels = commands.kubectl(name, "get", f"namespace/{namespace}", "--show-labels")
         what = "gets a sidecar although it opts out" if seen.injected else "gets no sidecar"
         yield Finding(
             f"{name}: {seen.way} pod {seen.pod} {what}",
             clusters=(name,),
             expected="no sidecar" if seen.injected else "a container istio-proxy",
             seen="a container istio-proxy" if seen.injected else "none",
-            remedy=f"{labels} && {webhooks}",
+            remedy=shell.then(labels, webhooks),
             fault="injection-ignores-opt-out" if seen.injected else "sidecar-missing",
         )
         return
@@ -101,7 +102,7 @@ def _injected(
                 clusters=(name,),
                 expected=expected,
                 seen=repr(value),
-                remedy=f"{settings}  # {values}",
+                remedy=shell.with_note(settings, values),
                 fault=fault,
             )
 
@@ -150,7 +151,7 @@ def _misplaced(here: Here, cell: ConfigInForce) -> Finding:
             clusters=(cell.source, cell.config_cluster),
             expected="not in force",
             seen="in force",
-            remedy=commands.istioctl(cell.source, f"proxy-config routes {pod} -o yaml"),
+            remedy=commands.proxy_config(cell.source, "routes", pod, "-o", "yaml"),
             fault="config-read-from-elsewhere",
         )
     return Finding(
@@ -159,6 +160,6 @@ def _misplaced(here: Here, cell: ConfigInForce) -> Finding:
         clusters=(cell.source, cell.config_cluster),
         expected="in force",
         seen=f"not in force: {cell.seen}",
-        remedy=commands.istioctl(reads, f"proxy-status {pod}"),
+        remedy=commands.istioctl(reads, "proxy-status", *shell.operand(pod)),
         fault="config-not-read",
     )

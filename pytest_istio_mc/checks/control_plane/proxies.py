@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from ... import shell
 from ...dates import parsed_moment
 from ...istio_names import ISTIOD_PODS
 from ...recorded import IstiodFacts, ProxyFacts
-from ...snapshot import ClusterSnapshot, Snapshot, labels_of, name_of, namespace_of
+from ...shell import NO_REMEDY, Remedy
+from ...snapshot import ClusterSnapshot, Snapshot, labels_of, name_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..eastwest.passthrough import duplicate_gateways
+from ..eastwest.passthrough import duplicate_gateways, without_twins
 from ..judging import Found, Gap, each, verdict_from
 from ..remedies import Commands
 
@@ -75,14 +77,17 @@ def _no_istiod(snapshot: Snapshot, plane: ClusterSnapshot) -> Finding:
         for pod in plane.listed("Pod", spec.istio_namespace)
         if labels_of(pod).get("app") == "istiod"
     ]
-    scale = commands.istio(plane.name, f"scale deployment -l {ISTIOD_PODS} --replicas=1")
+    # one where there is to be none; never fewer than there are to be
+    one = ("--current-replicas=0", "--replicas=1")
+    scale = commands.istio(plane.name, "scale deployment -l", ISTIOD_PODS, *one)
+    logs = commands.istio(plane.name, "logs --tail=50 -l", ISTIOD_PODS)
     return Finding(
         f"no istiod runs in {plane.name}: its proxies keep what they have, nothing new reaches "
         "them",
         tuple(dict.fromkeys((plane.name, *served))),
         expected="a ready istiod",
         seen=", ".join(phases) or "no istiod pod",
-        remedy=f"{scale}; {commands.istio(plane.name, f'logs -l {ISTIOD_PODS} --tail=50')}",
+        remedy=shell.beside(scale, logs),
         fault="res-istiod-down",
     )
 
@@ -98,10 +103,10 @@ def _rejected_by(
             kind = _TYPES.get(url.rpartition(".")[2], url.rpartition(".")[2])
             if resource.get("lastError"):
                 yield _rejection(snapshot, plane, row, kind, resource["lastError"], scope)
-            elif _is_stale(snapshot, resource):
+            elif _is_stale(snapshot, plane, resource):
                 pod, _, namespace = row["proxy"].rpartition(".")
-                delete = f"delete pod {pod}"
-                remedy = Commands(snapshot).kubectl(cluster, delete, namespace) if known else ""
+                commands = Commands(snapshot)
+                remedy = commands.restart_pod(cluster, pod, namespace) if known else NO_REMEDY
                 yield Finding(
                     f"proxy {row['proxy']} in {cluster} has not answered the {kind} that istiod "
                     "sent it",
@@ -113,11 +118,13 @@ def _rejected_by(
                 )
 
 
-def _is_stale(snapshot: Snapshot, resource: Mapping[str, Any]) -> bool:
+def _is_stale(snapshot: Snapshot, plane: ClusterSnapshot, resource: Mapping[str, Any]) -> bool:
+    """By the clock of the cluster, not by ours: they need not agree."""
     if not resource.get("sent") or resource["sent"] == resource.get("acked"):
         return False
     sent = parsed_moment(resource.get("sentTime", ""))
-    return sent is not None and snapshot.moment - sent > STALE
+    now = snapshot.moment + timedelta(seconds=plane.clock_ahead)
+    return sent is not None and now - sent > STALE
 
 
 def _rejection(
@@ -133,20 +140,14 @@ def _rejection(
     culprits = duplicate_gateways(snapshot.clusters[config])
     router = row.get("proxy_type") == "router" and kind == "listeners"
     if router and culprits:
-        # the first is the one to keep
-        remedy = " && ".join(
-            commands.kubectl(
-                config, f"delete gateways.networking.istio.io {name_of(one)}", namespace_of(one)
-            )
-            for one in culprits[1:]
-        )
+        remedy: Remedy = without_twins(commands, config, culprits)
         gateways = ", ".join(name_of(one) for one in culprits)
         why = f": gateways {gateways} open the same port for the same hosts"
     else:
         why = ""
-        logs = commands.istio(plane.name, f"logs -l {ISTIOD_PODS} --tail=500")
-        pod = row["proxy"].rpartition(".")[0]
-        remedy = f"{logs} | grep {pod}  # names the configuration to correct"
+        logs = commands.istio(plane.name, "logs --tail=500 -l", ISTIOD_PODS)
+        lines = shell.matching(row["proxy"].rpartition(".")[0], logs)
+        remedy = shell.with_note(lines, "names the configuration to correct")
     return Finding(
         f"proxy {row['proxy']} in {row.get('cluster_id', '')} rejects its {kind}{why}",
         scope,
@@ -184,14 +185,14 @@ def _lost(
     snapshot: Snapshot, cluster: str, plane: str, proxy: ProxyFacts, elsewhere: str
 ) -> Finding:
     commands = Commands(snapshot)
-    logs = commands.kubectl(cluster, f"logs {proxy.pod} -c istio-proxy --tail=50", proxy.namespace)
-    delete = commands.kubectl(cluster, f"delete pod {proxy.pod}", proxy.namespace)
+    logs = commands.logs(cluster, proxy.pod, proxy.namespace)
+    restart = commands.restart_pod(cluster, proxy.pod, proxy.namespace)
     istiod = f"the istiod of {elsewhere}" if elsewhere else f"no istiod of {plane}"
     return Finding(
         f"proxy {proxy.pod} of {cluster} is connected to {istiod}",
         tuple(dict.fromkeys((cluster, plane))),
         expected=f"connected to an istiod of {plane} under the cluster id {cluster}",
         seen=elsewhere or "in no replica's syncz",
-        remedy=f"{logs}; {delete}",
+        remedy=shell.after(logs, restart),
         fault="proxy-wrong-istiod" if elsewhere else "proxy-disconnected",
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from ... import shell
 from ...istio_names import ISTIOD_PODS
+from ...shell import Command, Remedy
 from ..remedies import Commands
 
 
-def reinstall(commands: Commands, cluster: str, setting: str, *, restart: bool = False) -> str:
+def reinstall(commands: Commands, cluster: str, setting: str, *, restart: bool = False) -> Remedy:
     """Install again with one setting changed, and restart the workloads where that is needed."""
-    install = f"istioctl install --context={commands.context(cluster)} --set {setting}"
-    restarted = f" && {commands.restart_workloads(cluster)}" if restart else ""
-    return f"{install}{restarted}  # with the other settings of this installation"
+    install = commands.istioctl(cluster, "install --set", setting)
+    steps = [install, commands.restart_workloads(cluster)] if restart else [install]
+    return shell.with_note(shell.then(*steps), "with the other settings of this installation")
 
 
-def set_istiod_variable(commands: Commands, cluster: str, change: str) -> str:
+def set_istiod_variable(commands: Commands, cluster: str, change: str) -> Command:
     """Change the environment of istiod (``NAME=value``, or ``NAME-``) and wait for it."""
-    istiod = f"deployment -l {ISTIOD_PODS}"
-    changed = commands.istio(cluster, f"set env {istiod} {change}")
-    return f"{changed} && {commands.istio(cluster, f'rollout status {istiod} --timeout=3m')}"
+    return shell.then(
+        commands.istio(cluster, "set env deployment -l", ISTIOD_PODS, change),
+        commands.istio(cluster, "rollout status deployment -l", ISTIOD_PODS, "--timeout=3m"),
+    )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ... import shell
 from ...istio_names import CONTROL_PLANES_ANNOTATION
 from ...snapshot import Object, Snapshot, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, each, names, verdict_from
-from ..remedies import Commands
-from ..trust.authority import authority_of
+from ..remedies import Commands, replacing
+from ..trust.authority import handed_out_by
 from ..trust.chains import parse, subjects
 from .facts import read_for
 from .remedies import reinstall, set_istiod_variable
@@ -99,13 +99,13 @@ def _not_annotated(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
         seen = "no such annotation: no istiod manages the webhooks and root certificates here"
     # an istiod reads the annotation when it comes to know a cluster, and not again
     restart = commands.restart_istiod(_plane(snapshot, cluster))
-    annotate = f"annotate namespace {namespace} {annotation} --overwrite"
+    annotate = ("annotate", f"namespace/{namespace}", annotation, "--overwrite")
     yield Finding(
         f"namespace {namespace} of {cluster.name} {what}",
         _scope(snapshot, cluster),
         expected=f"the annotation {annotation}",
         seen=seen,
-        remedy=f"{commands.kubectl(cluster.name, annotate)} && {restart}",
+        remedy=shell.then(commands.kubectl(cluster.name, *annotate), restart),
         fault="pr-control-plane-annotation",
     )
 
@@ -125,8 +125,10 @@ def _not_managing(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
             _scope(snapshot, cluster),
             expected="EXTERNAL_ISTIOD=true (values.global.externalIstiod)",
             seen=f"{names(off)} without it",
-            remedy=f"{change}  # and values.global.externalIstiod=true "
-            "in the settings of this installation",
+            remedy=shell.with_note(
+                change,
+                "and values.global.externalIstiod=true in the settings of this installation",
+            ),
             fault="pr-external-istiod-off",
         )
 
@@ -164,24 +166,33 @@ def _misdirected(snapshot: Snapshot, cluster: ClusterSpec, item: Object) -> Iter
     wanted = f"/inject/cluster/{cluster.name}/net/{cluster.network}"
     wrong = sorted(path for path in paths if not _names_cluster(snapshot, cluster, path))
     if wrong:
-        places = [
-            f"/webhooks/{number}/clientConfig/service/path"
+        patch = [
+            operation
             for number, webhook in enumerate(item["webhooks"])
-            if _injection_path(webhook) in wrong
+            if (path := _injection_path(webhook)) in wrong
+            for operation in _redirecting(number, webhook, path, wanted)
         ]
-        patch = json.dumps([{"op": "replace", "path": one, "value": wanted} for one in places])
+        commands, kind = Commands(snapshot), "mutatingwebhookconfiguration"
         yield Finding(
             f"the webhook {name_of(item)} of {cluster.name} asks for sidecars of another cluster "
             f"or network ({names(wrong)})",
             _scope(snapshot, cluster),
             expected=wanted,
             seen=names(wrong),
-            remedy=Commands(snapshot).kubectl(
-                cluster.name,
-                f"patch mutatingwebhookconfiguration {name_of(item)} --type=json -p '{patch}'",
-            ),
+            remedy=commands.patch(cluster.name, kind, name_of(item), patch),
             fault="pr-injection-path",
         )
+
+
+def _redirecting(
+    number: int, webhook: Mapping[str, Any], path: str, wanted: str
+) -> list[dict[str, Any]]:
+    """The JSON patch operations that give a webhook another injection path."""
+    client = f"/webhooks/{number}/clientConfig"
+    url = str((webhook.get("clientConfig") or {}).get("url") or "")
+    if url:
+        return replacing(f"{client}/url", url, url.replace(path, wanted, 1))
+    return replacing(f"{client}/service/path", path, wanted)
 
 
 def _names_cluster(snapshot: Snapshot, cluster: ClusterSpec, path: str) -> bool:
@@ -198,7 +209,7 @@ def _names_cluster(snapshot: Snapshot, cluster: ClusterSpec, path: str) -> bool:
 
 def _unverifiable(snapshot: Snapshot, cluster: ClusterSpec, item: Object) -> Iterator[Found]:
     plane = snapshot.spec.control_plane_of(cluster.name)
-    roots = authority_of(snapshot, plane).roots
+    roots = handed_out_by(snapshot, plane)
     clients = [webhook.get("clientConfig") or {} for webhook in item["webhooks"]]
     bundles = {str(client.get("caBundle") or "") for client in clients}
     restart = Commands(snapshot).restart_istiod(plane.name)
@@ -209,8 +220,11 @@ def _unverifiable(snapshot: Snapshot, cluster: ClusterSpec, item: Object) -> Ite
             _scope(snapshot, cluster),
             expected=subjects(roots),
             seen="no caBundle: the control plane has not written it",
-            remedy=f"{restart}  # it writes the bundle once it reaches {cluster.name} and is named "
-            f"in {CONTROL_PLANES_ANNOTATION}",
+            remedy=shell.with_note(
+                restart,
+                f"it writes the bundle once it reaches {cluster.name} and is named in "
+                f"{CONTROL_PLANES_ANNOTATION}",
+            ),
             fault="pr-cabundle-empty",
         )
         return

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ... import shell
 from ...errors import ObservationError
-from ...istio_names import KUBE_SYSTEM
-from ...snapshot import Object, Snapshot, is_east_west_service, name_of, namespace_of
+from ...istio_names import (
+    DATAPLANE_LABEL,
+    EXPORT_ANNOTATION,
+    INJECTION_LABEL,
+    KUBE_SYSTEM,
+    REVISION_LABEL,
+)
+from ...shell import Remedy
+from ...snapshot import (
+    Object,
+    Snapshot,
+    annotations_of,
+    is_east_west_service,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..judging import Found, Gap, verdict_from
+from ..judging import Found, Gap, names, verdict_from
 from ..remedies import Commands
 
 Ports = Mapping[int, Mapping[str, Any]]
@@ -39,10 +53,16 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     """Ports are compared by number, name and protocol; node and target ports may differ."""
     copies: dict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
     found: list[Found] = []
+    injected, local = _injected_namespaces(snapshot), _kept_local(snapshot)
     for cluster in snapshot:
         try:
             for service in cluster.listed("Service"):
-                if _compared(snapshot, service):
+                host = f"{name_of(service)}.{namespace_of(service)}.svc."
+                if (
+                    namespace_of(service) in injected
+                    and _compared(snapshot, service)
+                    and not any(_covers(pattern, host) for pattern in local)
+                ):
                     copies[(namespace_of(service), name_of(service))][cluster.name] = service
         except ObservationError as error:
             found.append(Gap(str(error)))
@@ -55,10 +75,50 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     return verdict_from(found, passed)
 
 
+def _injected_namespaces(snapshot: Snapshot) -> set[str]:
+    """The namespaces with workloads of the mesh, in any cluster.
+
+    Elsewhere (monitoring, operators) every cluster has its own, which nobody shares.
+    """
+    return {
+        name_of(item)
+        for cluster in snapshot
+        for item in cluster.objects.get("Namespace", ())
+        if labels_of(item).get(INJECTION_LABEL) == "enabled"
+        or labels_of(item).get(REVISION_LABEL)
+        or labels_of(item).get(DATAPLANE_LABEL) == "ambient"
+    }
+
+
+def _kept_local(snapshot: Snapshot) -> set[str]:
+    """The host patterns that all control planes keep within their clusters."""
+    kept: list[set[str]] = []
+    for plane in snapshot.spec.control_planes:
+        istiods = snapshot.clusters[plane.name].istiods
+        meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
+        settings = (meshes[0].get("serviceSettings") or ()) if meshes else ()
+        kept.append(
+            {
+                host
+                for one in settings
+                if (one.get("settings") or {}).get("clusterLocal")
+                for host in one.get("hosts") or ()
+            }
+        )
+    return set.intersection(*kept) if kept else set()
+
+
+def _covers(pattern: str, host: str) -> bool:
+    """Whether a pattern of ``serviceSettings`` is about a host, given without its domain."""
+    full = host + pattern.rpartition("svc.")[2]
+    return full.endswith(pattern[1:]) if pattern.startswith("*") else full == pattern
+
+
 def _compared(snapshot: Snapshot, service: Object) -> bool:
     namespace = namespace_of(service)
     return (
-        namespace not in (*IGNORED_NAMESPACES, snapshot.spec.istio_namespace)
+        annotations_of(service).get(EXPORT_ANNOTATION, "*").strip() != "~"
+        and namespace not in (*IGNORED_NAMESPACES, snapshot.spec.istio_namespace)
         and (namespace, name_of(service)) != ("default", "kubernetes")
         and not is_east_west_service(service)
     )
@@ -91,10 +151,11 @@ def _differences(
     snapshot: Snapshot, service: str, first: tuple[str, Object], second: tuple[str, Object]
 ) -> Iterator[Found]:
     (reference, right), (other, wrong) = first, second
-    name, _, namespace = service.partition(".")
+    name, namespace = name_of(wrong), namespace_of(wrong)
     commands = Commands(snapshot)
+    show = commands.show(other, "service", wrong)
 
-    def finding(what: str, expected: object, seen: object, remedy: str, fault: str) -> Finding:
+    def finding(what: str, expected: object, seen: object, remedy: Remedy, fault: str) -> Finding:
         return Finding(
             f"service {service} has {what} in {reference} and {other}",
             (reference, other),
@@ -109,21 +170,59 @@ def _differences(
         for item in (right, wrong)
     )
     if headless != headless_there:
-        delete = commands.kubectl(other, f"delete service {name}", namespace)
-        remedy = f"{delete}  # and create it {headless} again"
+        # a Service can neither be given a cluster IP nor lose it
+        remedy = shell.left_to_people(
+            shell.then(commands.show(reference, "service", right), show),
+            f"whoever owns it decides which is right; in {other} it is then made anew, {headless}",
+            commands.delete(other, "service", wrong),
+        )
         what = "a cluster IP in only one"
         yield finding(what, headless, headless_there, remedy, "svc-headless-mixed")
     expected, seen = (
         {port["port"]: port for port in item["spec"].get("ports") or ()} for item in (right, wrong)
     )
-    value = [
-        {key: value for key, value in port.items() if key != "nodePort"}
-        for port in right["spec"].get("ports") or ()
-    ]
-    change = [{"op": "replace", "path": "/spec/ports", "value": value}]
-    patch = shlex.quote(json.dumps(change, separators=(",", ":")))
-    remedy = commands.kubectl(other, f"patch service {name} --type=json -p {patch}", namespace)
+    change, besides = _adjusting(right["spec"].get("ports") or (), wrong["spec"].get("ports") or ())
+    patch = shell.then(show, commands.patch(other, "service", name, change, namespace))
+    advice = f"or change the one in {reference}, if this one is right"
+    if besides:
+        advice += f"; {other} keeps {names(map(str, besides))}, which only its owner can take away"
+    remedy = shell.with_note(patch, advice)
     for what, look, fault in _ASPECTS:
         if look(expected) != look(seen):
             yield finding(f"different {what}", look(expected), look(seen), remedy, fault)
             return
+
+
+def _adjusting(
+    right: Sequence[Object], wrong: Sequence[Object]
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The JSON patch operations that make ports alike, field by field.
+
+    - A port is that of the same number, or else of the same name.
+    - What lacks is added. What there is besides stays, as somebody may use it: its port numbers.
+    """
+    operations: list[dict[str, Any]] = []
+    left = dict(enumerate(wrong))
+    for port in right:
+        same = [number for number, one in left.items() if one["port"] == port["port"]]
+        named = [
+            number for number, one in left.items() if one.get("name", "") == port.get("name", "")
+        ]
+        if not same and not (
+            named and left[named[0]]["port"] not in {one["port"] for one in right}
+        ):
+            added = {key: value for key, value in port.items() if key != "nodePort"}
+            operations.append({"op": "add", "path": "/spec/ports/-", "value": added})
+            continue
+        place = (same or named)[0]
+        was, path = left.pop(place), f"/spec/ports/{place}"
+        operations.append({"op": "test", "path": f"{path}/port", "value": was["port"]})
+        for key in ("port", "name", "protocol", "appProtocol"):
+            if port.get(key) == was.get(key):
+                continue
+            if key in port:
+                change = {"op": "add", "path": f"{path}/{key}", "value": port[key]}
+            else:
+                change = {"op": "remove", "path": f"{path}/{key}"}
+            operations.append(change)
+    return operations, [one["port"] for one in left.values()]

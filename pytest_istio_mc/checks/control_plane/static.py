@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from ... import shell
 from ...istio_names import NETWORK_LABEL
+from ...shell import Command, Remedy
 from ...snapshot import ClusterSnapshot, Snapshot, labels_of, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -15,6 +18,8 @@ from ..links import links
 from ..oracle import networks_of
 from ..remedies import Commands
 from .remedies import reinstall
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 MULTICLUSTER = "https://istio.io/latest/docs/setup/install/multicluster/"
 
@@ -138,7 +143,7 @@ def _same_name(snapshot: Snapshot, clusters: list[ClusterSnapshot]) -> Iterator[
             )
 
 
-def _rename(snapshot: Snapshot, cluster: str) -> str:
+def _rename(snapshot: Snapshot, cluster: str) -> Remedy:
     setting = f"values.global.multiCluster.clusterName={cluster}"
     return reinstall(Commands(snapshot), cluster, setting, restart=True)
 
@@ -179,14 +184,14 @@ def _secret_under_other_name(snapshot: Snapshot, cluster: ClusterSnapshot) -> It
         if not reached or reached[0] in keys:
             continue
         target, commands = reached[0], Commands(snapshot)
-        delete = commands.istio(cluster.name, f"delete secret {access.secret}")
+        hide = commands.hide_remote_secrets(cluster.name, [access.secret])
         yield Finding(
             f"the remote secret {access.secret} in {cluster.name} calls the cluster {access.key}; "
             f"it calls itself {target}",
             (cluster.name, target),
             expected=f"data key {target}",
             seen=f"data key {access.key}, server {access.server}",
-            remedy=f"{delete} && {commands.create_remote_secret(cluster.name, target)}",
+            remedy=shell.then(commands.create_remote_secret(cluster.name, target), hide),
             fault="cp-cluster-id-vs-secret",
         )
 
@@ -223,14 +228,15 @@ def _other_network(snapshot: Snapshot, cluster: ClusterSnapshot) -> Iterator[Fou
         # an absent label is MC-EASTWEST-002's
         if seen and seen != expected:
             name, namespace = name_of(service), namespace_of(service)
-            change = f"label service {name} {NETWORK_LABEL}={expected} --overwrite"
+            label = f"{NETWORK_LABEL}={expected}"
+            change = ("label", f"service/{name}", label, "--overwrite")
             yield Finding(
                 f"the east-west gateway {name} of {cluster.name} says that it leads to {seen}; it "
                 f"leads to {expected}",
                 (cluster.name,),
                 expected=f"{NETWORK_LABEL}={expected}",
                 seen=f"{NETWORK_LABEL}={seen}",
-                remedy=commands.kubectl(cluster.name, change, namespace),
+                remedy=commands.kubectl(cluster.name, *change, namespace=namespace),
                 fault="ew-svc-label-wrong",
             )
 
@@ -252,8 +258,9 @@ def _mislabelled(
     namespace, name = spec.istio_namespace, cluster.name
     others = [one for one in spec.data_planes if one.name != name]
     sharing = [one.name for one in others if one.network == label]
-    change = f"label namespace {namespace} {NETWORK_LABEL}={expected} --overwrite"
-    remedy = commands.kubectl(name, change)
+    change = (f"namespace/{namespace}", f"{NETWORK_LABEL}={expected}", "--overwrite")
+    relabel = commands.kubectl(name, "label", *change)
+    remedy: Remedy = relabel
     restart = commands.restart_workloads(name)
     if not label:
         what = (
@@ -270,16 +277,16 @@ def _mislabelled(
         fault = "cp-network-split"
         settings = f"values.global.network={expected} in the settings of this installation"
         inject = _inject_network(snapshot, cluster, expected)
-        remedy = f"{' && '.join([remedy, *inject, restart])}  # and {settings}"
+        remedy = shell.with_note(shell.then(relabel, *inject, restart), f"and {settings}")
     elif sharing:
         what = (
             f"{names([*sharing, name])} say that they share {label}, but pods of {names(sharing)} "
             f"and {name} cannot reach each other"
         )
-        fault, remedy = "cp-network-same-name", f"{remedy} && {restart}"
+        fault, remedy = "cp-network-same-name", shell.then(relabel, restart)
     else:
         what = f"namespace {namespace} of {name} says network {label}; it is {expected}"
-        fault, remedy = "cp-ns-network-wrong", f"{remedy} && {restart}"
+        fault, remedy = "cp-ns-network-wrong", shell.then(relabel, restart)
     yield Finding(
         what,
         (*sharing, name),
@@ -290,14 +297,25 @@ def _mislabelled(
     )
 
 
-def _inject_network(snapshot: Snapshot, cluster: ClusterSnapshot, network: str) -> Iterator[str]:
-    """Give new pods a network, where an injector gives them another one."""
+def _inject_network(
+    snapshot: Snapshot, cluster: ClusterSnapshot, network: str
+) -> Iterator[Command]:
+    """Give new pods a network, where an injector gives them another one.
+
+    Only where both names are such as networks have, without a meaning of their own for ``sed``.
+    """
     commands = Commands(snapshot)
     for source, given in _injected(cluster, "network").items():
-        if given not in ("", network):
-            change = f"""sed -E 's/("network": *)"{given}"/\\1"{network}"/'"""
-            get = commands.istio(cluster.name, f"get {source.lower()} -o yaml")
-            yield f"{get} | {change} | {commands.istio(cluster.name, 'replace -f -')}"
+        named = _LABEL_VALUE.fullmatch(given) and _LABEL_VALUE.fullmatch(network)
+        if given != network and named:
+            thing = f"configmap/{source.partition(' ')[2]}"
+            pattern = given.replace(".", "\\.")
+            change = f's/("network": *)"{pattern}"/\\1"{network}"/'
+            yield shell.piped(
+                commands.istio(cluster.name, "get", thing, "-o", "yaml"),
+                shell.command("sed -E", change),
+                commands.istio(cluster.name, "replace -f -"),
+            )
 
 
 def _by_mesh_networks(snapshot: Snapshot, cluster: ClusterSnapshot) -> dict[str, str]:
@@ -324,14 +342,14 @@ def _by_mesh_networks(snapshot: Snapshot, cluster: ClusterSnapshot) -> dict[str,
 def _put_elsewhere(snapshot: Snapshot, cluster: str, plane: str, network: str) -> Finding:
     expected, commands = snapshot.spec.cluster(cluster).network, Commands(snapshot)
     namespace = snapshot.spec.istio_namespace
-    label = f"label namespace {namespace} {NETWORK_LABEL}={expected}"
+    label = ("label", f"namespace/{namespace}", f"{NETWORK_LABEL}={expected}")
     return Finding(
         f"meshNetworks of {plane} put {cluster} into {network}, and its namespace {namespace} has "
         "no network label that would decide",
         tuple(dict.fromkeys((cluster, plane))),
         expected=f"network {expected}, by fromRegistry {cluster} or by its pods' addresses",
         seen=network,
-        remedy=commands.kubectl(cluster, label),
+        remedy=commands.kubectl(cluster, *label),
         fault="cp-mesh-networks",
     )
 
@@ -352,7 +370,7 @@ def _injected_network(
             f"{len(wrong)} proxies of {name} are in the network {shown}, "
             f"their cluster is in {expected}"
         )
-        remedy = commands.restart_workloads(name)
+        remedy: Remedy = commands.restart_workloads(name)
     else:
         what = f"new pods of {name} get the network {shown}, its namespace says {label or expected}"
         setting = f"values.global.network={expected}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ... import shell
 from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -83,13 +84,13 @@ def _primaries(snapshot: Snapshot, planes: list[ClusterSnapshot]) -> Iterator[Fo
     for name, minors in known.items():
         if _apart(max(known[newest]), min(minors)) > PRIMARY_SKEW:
             least = _text(min(minors))
-            context = Commands(snapshot).context(name)
+            upgrade = Commands(snapshot).istioctl(name, "upgrade")
             yield Finding(
                 f"{newest} runs Istio {most} and {name} {least}: outside the tested skew",
                 (name, newest),
                 expected=f"at most {PRIMARY_SKEW} minor version apart",
                 seen=f"{name} {least}, {newest} {most}",
-                remedy=f"istioctl upgrade --context={context}  # one minor version at a time",
+                remedy=shell.with_note(upgrade, "one minor version at a time"),
                 fault="up-primaries-skew",
             )
 
@@ -121,9 +122,11 @@ def _proxies(snapshot: Snapshot, plane: ClusterSnapshot) -> Iterator[Found]:
                 tuple(dict.fromkeys((cluster, plane.name))),
                 expected=f"{_text(most)} or up to {PROXY_SKEW} minor versions older",
                 seen=", ".join(sorted(proxies)[:5]),
-                remedy=" && ".join(
-                    commands.kubectl(cluster, "rollout restart deployment", namespace)
-                    for namespace in namespaces
+                remedy=shell.then(
+                    *(
+                        commands.kubectl(cluster, "rollout restart deployment", namespace=namespace)
+                        for namespace in namespaces
+                    )
                 ),
                 fault="up-proxy-skew",
             )

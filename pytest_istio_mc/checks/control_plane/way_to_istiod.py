@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from typing import Any
 
+from ... import shell
 from ...istio_names import SERVICE_LABEL, WEBHOOK_PORT, XDS_PORT
 from ...network_gateways import external_addresses, is_address, is_at
+from ...shell import Command, Remedy
 from ...snapshot import (
     ClusterSnapshot,
     Object,
@@ -81,21 +83,35 @@ def _endpoint_addresses(found: ClusterSnapshot, namespace: str) -> list[str]:
     return sorted({address for endpoint in endpoints for address in endpoint["addresses"]})
 
 
-def _lead_to(snapshot: Snapshot, cluster: str, address: str) -> str:
-    """Lead a remote's Service istiod to an address; empty where it has no slice."""
+def _lead_to(snapshot: Snapshot, cluster: str, address: str) -> Remedy | None:
+    """Lead a remote's Service istiod to an address; None where it has no slice."""
     commands, found = Commands(snapshot), snapshot.clusters[cluster]
     endpoints = [{"addresses": [address], "conditions": {"ready": True}}]
-    patch = json.dumps([{"op": "replace", "path": "/endpoints", "value": endpoints}])
+    namespace, replaced = snapshot.spec.istio_namespace, {"op": "replace", "path": "/endpoints"}
     patched = [
-        commands.istio(cluster, f"patch endpointslice {name_of(item)} --type=json -p '{patch}'")
-        for item in _slices(found, snapshot.spec.istio_namespace)
+        commands.patch(
+            cluster,
+            "endpointslice",
+            name_of(item),
+            [*_unmoved(item), replaced | {"value": endpoints}],
+            namespace,
+        )
+        for item in _slices(found, namespace)
     ]
     if not patched:
-        return ""
-    return (
-        f"{' && '.join(patched)}  # and values.global.remotePilotAddress={address} "
-        "in the settings of this installation"
+        return None
+    setting = f"values.global.remotePilotAddress={address}"
+    return shell.with_note(
+        shell.then(*patched), f"and {setting} in the settings of this installation"
     )
+
+
+def _unmoved(item: Object) -> list[dict[str, Any]]:
+    """The tests that a slice still leads where it was seen to lead."""
+    return [
+        {"op": "test", "path": f"/endpoints/{number}/addresses", "value": one["addresses"]}
+        for number, one in enumerate(item["endpoints"])
+    ]
 
 
 def _right_addresses(snapshot: Snapshot, plane: str) -> tuple[str, ...]:
@@ -154,7 +170,7 @@ def _leading(snapshot: Snapshot, home: ClusterSnapshot, cluster: ClusterSpec) ->
 
 def _expose(
     snapshot: Snapshot, plane: str, service: Object, unoffered: list[int], deaf: list[int]
-) -> str:
+) -> Command:
     """Open ports of a gateway's Service, and let its pods pass them on."""
     from ...topologies.operators import expose_istiod
 
@@ -163,8 +179,8 @@ def _expose(
     if unoffered:
         ports = [{"name": f"tls-{port}", "port": port, "targetPort": port} for port in unoffered]
         added = [{"op": "add", "path": "/spec/ports/-", "value": port} for port in ports]
-        patch = f"patch service {name_of(service)} --type=json -p '{json.dumps(added)}'"
-        steps.append(commands.kubectl(plane, patch, namespace_of(service)))
+        name, namespace = name_of(service), namespace_of(service)
+        steps.append(commands.patch(plane, "service", name, added, namespace))
     if deaf:
         services = snapshot.clusters[plane].listed("Service", spec.istio_namespace)
         istiods = [name_of(item) for item in services if is_istiod(name_of(item))] or ["istiod"]
@@ -174,7 +190,7 @@ def _expose(
         manifests = expose_istiod(spec, selector, istiods[0], domain)
         document = {"apiVersion": "v1", "kind": "List", "items": manifests}
         steps.append(commands.apply(plane, document, spec.istio_namespace))
-    return " && ".join(steps)
+    return shell.then(*steps)
 
 
 def unanswered(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
@@ -192,14 +208,17 @@ def unanswered(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
             reaches = f"whether {cluster.name} reaches its istiod at {where}"
             yield Gap(f"{reaches} was not tried: {one.unprobed}")
         elif not one.completed:
-            leading = "get gateways.networking.istio.io,virtualservices,services,endpointslices"
+            leading = commands.istio(
+                plane, "get gateways.networking.istio.io,virtualservices,services,endpointslices"
+            )
             yield Finding(
                 f"{cluster.name} does not reach its istiod at {where}",
                 (cluster.name, plane),
                 expected="a TLS handshake",
                 seen=one.error or "the connection was closed",
-                remedy=f"{commands.istio(plane, leading)}  # what leads {where} to istiod; "
-                f"firewalls from {cluster.name}",
+                remedy=shell.with_note(
+                    leading, f"what leads {where} to istiod; firewalls from {cluster.name}"
+                ),
                 fault="pr-istiod-unreachable",
             )
         elif not one.verified:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from ... import shell
 from ...eventually import Converged
 from ...mesh import Mesh
 from ...observations import Ending
+from ...shell import Command
 from ...spec import Feature
 from ...timelines import Flow, Timeline
 from ...verdicts import Finding, Verdict
@@ -281,23 +283,27 @@ def _streamed(here: Here, timeline: Timeline, stream: Flow) -> Iterator[Found]:
         seconds = first.when - timeline.began
         when = f"{seconds:.2f} s after the beginning; {len(stream.records)} lines in all"
         client = here.mesh.require_probes().client_pod(stream.source)
-        show = f"proxy-config listeners {client} --port {stream.port}"
+        listeners = Commands(here.snapshot).proxy_config(
+            stream.source, "listeners", client, f"--port={stream.port}"
+        )
         yield from _gap(EndpointChange("", stream.host, 0.0), (stream,)) or [
             Finding(
                 f"{stream.source}: {stayed}, broke while endpoints of other services left",
                 (stream.source,),
                 expected="one connection for the whole time",
                 seen=f"{first.failure}, {when}",
-                remedy=Commands(here.snapshot).istioctl(stream.source, show),
+                remedy=listeners,
                 fault="stream-broken",
             )
         ]
 
 
-def _compare(here: Here, source: str) -> str:
+def _compare(here: Here, source: str) -> Command:
     """The commands that show whether the proxy has what its control plane has."""
     spec, commands = here.mesh.spec, Commands(here.snapshot)
     client = here.mesh.require_probes().client_pod(source)
-    endpoints = commands.istioctl(source, f"proxy-config endpoints {client}")
-    ask = f"remote-clusters --istioNamespace {spec.istio_namespace}"
-    return f"{endpoints} && {commands.istioctl(spec.control_plane_of(source).name, ask)}"
+    plane, namespace = spec.control_plane_of(source).name, spec.istio_namespace
+    return shell.then(
+        commands.proxy_config(source, "endpoints", client),
+        commands.istioctl(plane, "remote-clusters --istioNamespace", namespace),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ... import shell
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import BELOW_REACH, check
@@ -60,8 +61,8 @@ def _passed(calls: Sequence[Elsewhere]) -> str:
 
 def _not_reached(here: Here, call: Elsewhere) -> Finding:
     client = here.mesh.require_probes().client_pod(call.source)
-    show = f"proxy-config endpoints {client} | grep {call.host}"
-    remedy = Commands(here.snapshot).istioctl(call.source, show)
+    endpoints = Commands(here.snapshot).proxy_config(call.source, "endpoints", client)
+    remedy = shell.matching(call.host, endpoints)
     pair, expected = (call.source, call.target), f"an answer from {call.target}"
     answer = call.request.answer
     if answer is not None and answer.cluster != call.target:

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ... import shell
 from ...errors import ObservationError
 from ...network_gateways import is_address
 from ...recorded import ProxyEndpoint, ProxyFacts
+from ...shell import Command, Remedy
 from ...snapshot import Snapshot
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
@@ -111,17 +113,19 @@ class _View:
     def scope(self, targets: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.cluster.name, *targets)))
 
-    def then_restart_istiod(self, options: str) -> str:
-        """The command that shows the endpoints, and then the restart of the control plane."""
-        pod, cluster = f"{self.proxy.pod}.{self.proxy.namespace}", self.cluster.name
-        context = f"--context={self.commands.context(cluster)}"
-        restart = self.commands.restart_istiod(self.snapshot.spec.control_plane_of(cluster).name)
-        return f"istioctl proxy-config endpoints {pod} {context} {options}; {restart}"
+    def endpoints(self, *options: str) -> Command:
+        """The command that shows the endpoints."""
+        pod = f"{self.proxy.pod}.{self.proxy.namespace}"
+        return self.commands.proxy_config(self.cluster.name, "endpoints", pod, *options)
 
-    def delete_pod(self) -> str:
+    def then_restart_istiod(self, shown: Command) -> Remedy:
+        """A command that shows something, and then the restart of the control plane."""
+        plane = self.snapshot.spec.control_plane_of(self.cluster.name).name
+        return shell.beside(shown, self.commands.restart_istiod(plane))
+
+    def restart(self) -> Remedy:
         """The command that makes the proxy start anew."""
-        delete = f"delete pod {self.proxy.pod}"
-        return self.commands.kubectl(self.cluster.name, delete, self.proxy.namespace)
+        return self.commands.restart_pod(self.cluster.name, self.proxy.pod, self.proxy.namespace)
 
     def intended(self, why: Intention, summary: str = "") -> Finding:
         """The finding for a setting that keeps endpoints away on purpose or by mistake."""
@@ -158,14 +162,14 @@ def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Itera
 def _no_cluster(view: _View) -> Finding:
     probes, cluster = view.snapshot.require_probes(), view.cluster.name
     plane = view.snapshot.spec.control_plane_of(cluster).name
-    status = f"istioctl proxy-status --context={view.commands.context(plane)}"
+    status = view.commands.istioctl(plane, "proxy-status")
     host = f"{probes.service}.{probes.namespace}.svc…"
     return Finding(
         f"proxy {view.proxy.pod} in {cluster} has no endpoints at all for {view.service}",
         (cluster,),
         expected=f"an Envoy cluster outbound|{view.port}||{host}",
         seen=", ".join(view.proxy.clusters) or "none for this service",
-        remedy=f"{status}; {view.delete_pod()}",
+        remedy=shell.after(status, view.restart()),
         fault="eds-no-cluster",
     )
 
@@ -212,7 +216,9 @@ def _compare(
         view.scope(lost),
         expected=", ".join(listed) or "none",
         seen=found or "none",
-        remedy=view.then_restart_istiod(f"| grep {view.snapshot.require_probes().service}"),
+        remedy=view.then_restart_istiod(
+            shell.matching(view.snapshot.require_probes().service, view.endpoints())
+        ),
         fault="eds-missing" if lost else "eds-surplus",
     )
 
@@ -276,7 +282,7 @@ def _details(
             view.scope(targets),
             expected=", ".join(f"{one} in {one.locality or '(none)'}" for one in elsewhere),
             seen=localities_held(elsewhere, held),
-            remedy=view.then_restart_istiod("-o json"),
+            remedy=view.then_restart_istiod(view.endpoints("-o", "json")),
             fault="loc-wrong",
         )
     plain = [one for one in held if one.health == "HEALTHY" and one.tls_mode != "istio"]
@@ -287,7 +293,6 @@ def _details(
         why = without_mutual_tls(view.snapshot, view.cluster)
         yield from (view.intended(one, f"{what}: {one.summary}") for one in why)
         if not why:
-            show = "get destinationrules,peerauthentications -A"
             yield Finding(
                 what,
                 view.scope(targets),
@@ -295,7 +300,9 @@ def _details(
                 seen=", ".join(
                     f"{one.address}:{one.port} {one.tls_mode or 'no TLS'}" for one in plain
                 ),
-                remedy=view.commands.kubectl(view.cluster.name, show),
+                remedy=view.commands.kubectl(
+                    view.cluster.name, "get destinationrules,peerauthentications -A"
+                ),
                 fault="sidecar-missing",
             )
 
@@ -324,14 +331,14 @@ def _gateway_view(view: _View, instances: Mapping[str, tuple[Instance, ...]]) ->
         outside = f"outside its network {cluster.network}"
         key = next((one for one in ("istio", "app") if proxy.labels.get(one)), "")
         label = f"{key}={proxy.labels[key]}" if key else "istio=eastwestgateway"
-        correct = f"set env deployment -l {label} {setting}={cluster.network}"
+        correct = ("set env deployment -l", label, f"{setting}={cluster.network}")
         gateway = f"the east-west gateway {proxy.pod} of {cluster.name}"
         yield Finding(
             f"{gateway} would forward to {leads}, {outside}",
             (cluster.name,),
             expected=", ".join(f"{address}:{port}" for address, port in sorted(own)),
             seen=f"{setting}={proxy.metadata.get('REQUESTED_NETWORK_VIEW', '')!r}",
-            remedy=view.commands.kubectl(cluster.name, correct, proxy.namespace),
+            remedy=view.commands.kubectl(cluster.name, *correct, namespace=proxy.namespace),
             fault="ew-network-view",
         )
 
@@ -348,7 +355,7 @@ def _nothing_behind(view: _View, targets: Sequence[str]) -> Iterator[Finding]:
             view.scope(targets),
             expected="every ready pod of its network",
             seen="fewer",
-            remedy=view.delete_pod(),
+            remedy=view.restart(),
             fault="ew-endpoints-missing",
         )
 

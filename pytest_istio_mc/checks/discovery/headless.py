@@ -79,8 +79,8 @@ def _passed(mesh: Mesh, seen: Sequence[HeadlessName]) -> str:
 def _call(here: Here, name: HeadlessName, call: HeadlessCall) -> Iterator[Found]:
     probes, commands = here.mesh.require_probes(), Commands(here.snapshot)
     where = (call.source, call.target) if call.source != call.target else (call.source,)
-    show = f"proxy-config listeners {probes.client_pod(call.source)} --address {call.address}"
-    listeners = commands.istioctl(call.source, show)
+    client, address = probes.client_pod(call.source), f"--address={call.address}"
+    listeners = commands.proxy_config(call.source, "listeners", client, address)
     under, budget = f"under the headless name {name.host}", here.timeouts.endpoint_propagation
     for request, how in ((call.http, "with mutual TLS over HTTP"), (call.tcp, "over TCP")):
         if not request.succeeded or request.answer is None:
@@ -119,9 +119,14 @@ def _call(here: Here, name: HeadlessName, call: HeadlessCall) -> Iterator[Found]
 def _name(here: Here, name: HeadlessName) -> Iterator[Found]:
     probes, spec = here.mesh.require_probes(), here.mesh.spec
     network = spec.cluster(name.source).network
-    python = f"import socket; print(socket.gethostbyname_ex('{name.host}')[2])"
-    ask = f'exec {probes.client(name.source).name} -c probe -- python3 -c "{python}"'
-    remedy = Commands(here.snapshot).kubectl(name.source, ask, probes.namespace)
+    python = "import socket, sys; print(socket.gethostbyname_ex(sys.argv[1])[2])"
+    remedy = Commands(here.snapshot).kubectl(
+        name.source,
+        "exec -c probe",
+        f"pod/{probes.client(name.source).name}",
+        *("--", "python3", "-c", python, name.host),
+        namespace=probes.namespace,
+    )
     leads = f"{name.source}: the headless name {name.host}"
     for cluster in spec.data_planes:
         pods = {pod.ip: pod.name for pod in probes.servers(cluster.name)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ... import shell
 from ...mesh import Mesh
 from ...observations import Ending, Protocol, Request, Trial
 from ...spec import Feature
@@ -103,8 +104,9 @@ def _from(here: Here, source: str, requests: Sequence[Request], traces: Traces) 
         return
     counts, failed = _counts(mesh, requests), failures(requests)
     spread = _in_words(counts)
-    show = f'proxy-config endpoints {probes.client_pod(source)} | grep "{probes.service}"'
-    endpoints = Commands(here.snapshot).istioctl(source, show)
+    commands = Commands(here.snapshot)
+    held = commands.proxy_config(source, "endpoints", probes.client_pod(source))
+    endpoints = shell.matching(probes.service, held)
     known = [cluster.name for cluster in mesh.spec.data_planes]
     strangers = sorted(set(counts) - set(known))
     if strangers:
@@ -244,7 +246,7 @@ def _over(
             (source, target),
             expected=expected,
             seen=seen,
-            remedy=commands.istioctl(source, f"proxy-config endpoints {client} --port {port}"),
+            remedy=commands.proxy_config(source, "endpoints", client, f"--port={port}"),
             fault="protocol-does-not-reach",
         )
     if failed and not missing:
@@ -254,7 +256,7 @@ def _over(
             (source,),
             expected=expected,
             seen=seen,
-            remedy=commands.istioctl(source, f"proxy-config listeners {client} --port {port}"),
+            remedy=commands.proxy_config(source, "listeners", client, f"--port={port}"),
             fault="protocol-fails",
         )
 

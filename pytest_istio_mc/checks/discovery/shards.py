@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ... import shell
 from ...istio_names import INJECTION_LABEL, NETWORK_LABEL
 from ...recorded import IstiodFacts
 from ...snapshot import ClusterSnapshot, Snapshot
@@ -89,7 +90,7 @@ def _shard(
                 scope,
                 expected=_addresses(wanted),
                 seen=_addresses(seen) or "none",
-                remedy=Commands(snapshot).istio(plane.name, f"delete pod {istiod.pod}"),
+                remedy=Commands(snapshot).restart_istiod(plane.name),
                 fault="shards-frozen" if frozen else "shards-missing",
             )
         right = {key: seen[key] for key in wanted if key in seen}
@@ -107,31 +108,33 @@ def _unusable(
     probes, commands = snapshot.require_probes(), Commands(snapshot)
     plain = {wanted[key].pod for key, entry in seen.items() if entry.get("tls_mode") != "istio"}
     if plain:
-        inject = f"label namespace {probes.namespace} {INJECTION_LABEL}=enabled --overwrite"
-        label = commands.kubectl(target.name, inject)
-        restart = commands.kubectl(target.name, "rollout restart deployment", probes.namespace)
+        own = f"namespace/{probes.namespace}"
+        injected = (own, f"{INJECTION_LABEL}=enabled", "--overwrite")
+        label = commands.kubectl(target.name, "label", *injected)
+        restart = commands.kubectl(
+            target.name, "rollout restart deployment", namespace=probes.namespace
+        )
         pods = f"pods of {probes.service} in {target.name}"
         yield Finding(
             f"{pods} have no sidecar: {names(sorted(plain))}",
             (target.name,),
             expected="TLS mode istio",
             seen="TLS mode disabled, so other networks drop these endpoints",
-            remedy=f"{label} && {restart}",
+            remedy=shell.then(label, restart),
             fault="sidecar-missing",
         )
     networks = {entry.get("network", "") for entry in seen.values()} - {target.network}
     if networks and Feature.MULTI_NETWORK in snapshot.spec.features:
         named = sorted(network or "(none)" for network in networks)
-        system = f"label namespace {snapshot.spec.istio_namespace}"
-        label = commands.kubectl(
-            target.name, f"{system} {NETWORK_LABEL}={target.network} --overwrite"
-        )
+        system = f"namespace/{snapshot.spec.istio_namespace}"
+        network = f"{NETWORK_LABEL}={target.network}"
+        label = commands.kubectl(target.name, "label", system, network, "--overwrite")
         yield Finding(
             f"istiod puts pods of {target.name} into the network {names(named)}",
             scope,
             expected=f"network {target.network}",
             seen=", ".join(named),
-            remedy=f"{label} && {commands.restart_workloads(target.name)}",
+            remedy=shell.then(label, commands.restart_workloads(target.name)),
             fault="cp-network-injector-differs",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ... import shell
 from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
@@ -109,7 +110,7 @@ def _too_wide(
         served or (config.name,),
         expected=f"hosts of the mesh only ({mesh_pattern(domain)})",
         seen=f"host {host}" + (f"; external: {', '.join(caught)}" if caught else ""),
-        remedy=with_hosts(snapshot, config, server, f"*.svc.{domain}"),
+        remedy=with_hosts(snapshot, config, server, f"*.svc.{domain}", instead_of=host),
         fault="ew-exposes-external",
     )
 
@@ -145,13 +146,13 @@ def _exposed(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Itera
             or (host not in internal and ".svc." not in host and not host.endswith(".global"))
         )
         if foreign:
-            gateways = Commands(snapshot).kubectl(config.name, f"get {GATEWAYS} -A -o yaml")
+            shown = Commands(snapshot).kubectl(config.name, "get -A -o yaml", GATEWAYS)
             yield Finding(
                 f"the east-west gateway {proxy.pod} of {cluster.name} accepts "
                 f"{names(foreign[:5])}, outside the mesh",
                 (cluster.name,),
                 expected="SNI names of services in the mesh only",
                 seen=f"{len(foreign)} of {len(accepted)} hosts: {', '.join(foreign[:20])}",
-                remedy=f"{gateways}  # and narrow the AUTO_PASSTHROUGH hosts",
+                remedy=shell.with_note(shown, "and narrow the AUTO_PASSTHROUGH hosts"),
                 fault="ew-exposes-external",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ... import shell
 from ...istio_names import ISTIOD_PODS
 from ...network_gateways import gateway_ports, is_address, is_at, outer_port
 from ...observations import GatewayAddress
@@ -89,10 +90,12 @@ def _differs(
 ) -> Finding:
     commands, named = Commands(snapshot), any(not is_address(one.address) for one in gateways)
     known = sorted({(str(row["Addr"]), int(row["Port"])) for row in rows})
-    logs = commands.istio(plane.name, f"logs {istiod.pod} --tail=500")
+    logs = commands.istio(plane.name, "logs", f"pod/{istiod.pod}", "--tail=500")
+    told = shell.piped(logs, shell.command("grep -i gateway"))
     restart = commands.restart_istiod(plane.name)
     if named and istiod.environment.get(_RESOLVE, "true").lower() in ("false", "0"):
-        restart = commands.istio(plane.name, f"set env deployment -l {ISTIOD_PODS} {_RESOLVE}=true")
+        resolving = f"{_RESOLVE}=true"
+        restart = commands.istio(plane.name, "set env deployment -l", ISTIOD_PODS, resolving)
     clusters = dict.fromkeys((*(gateway.cluster for gateway in gateways), plane.name))
     other = f"other gateway addresses of {network} than it has"
     return Finding(
@@ -101,7 +104,7 @@ def _differs(
         tuple(clusters),
         expected=", ".join(sorted(f"{one.address}:{one.port}" for one in gateways)),
         seen=", ".join(f"{address}:{port}" for address, port in known) or "none",
-        remedy=f"{logs} | grep -i gateway; {restart}",
+        remedy=shell.beside(told, restart),
         fault="ew-hostname" if named else "ew-unknown-to-istiod",
     )
 
@@ -180,7 +183,9 @@ def _misnamed(
         expected=f"an address, or a Service and its port, of an east-west gateway in "
         f"{names(inside)}",
         seen=f"{gateway} {wrong}",
-        remedy=Commands(snapshot).istio(config, "edit configmap istio  # the key meshNetworks"),
+        remedy=shell.with_note(
+            Commands(snapshot).istio(config, "edit configmap istio"), "the key meshNetworks"
+        ),
         fault="ew-mesh-networks",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+from ... import shell
 from ...istio_names import EAST_WEST_PORT, NETWORK_LABEL
 from ...mesh import Mesh, ProbePod
 from ...observations import (
@@ -16,6 +17,7 @@ from ...observations import (
     TlsHandshake,
     Trial,
 )
+from ...shell import Remedy
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import BELOW_TRAFFIC, check
@@ -77,14 +79,14 @@ def _connected(
         show = "get service,endpointslices,pods -o wide"
         namespace = gateway.service.partition("/")[0]
         show = show if namespace else f"{show} --all-namespaces"
-        look = Commands(here.snapshot).kubectl(gateway.cluster, show, namespace)
+        look = Commands(here.snapshot).kubectl(gateway.cluster, show, namespace=namespace)
         whose = f"{gateway.network}'s gateway {address}:{port}"
         yield Finding(
             f"{source} cannot connect to {whose}: {connection.ending.value}",
             clusters=(source, gateway.cluster),
             expected="a TCP connection",
             seen=f"{connection.error}; {trace.summary}",
-            remedy=f"{look}  # firewalls from {source} to {address}:{port}",
+            remedy=shell.with_note(look, f"firewalls from {source} to {address}:{port}"),
             fault="gateway-unreachable",
         )
 
@@ -92,13 +94,15 @@ def _connected(
 def _no_gateway(here: Here, network: str) -> Finding:
     inside = (one.name for one in here.mesh.spec.data_planes if one.network == network)
     clusters = tuple(inside)
-    show = f"get services --all-namespaces -l {NETWORK_LABEL}={network} -o wide"
+    labelled = f"{NETWORK_LABEL}={network}"
     return Finding(
         f"network {network} has no east-west gateway with an address",
         clusters=clusters,
         expected=f"a Service with label {NETWORK_LABEL} and an external address",
         seen="none",
-        remedy=Commands(here.snapshot).kubectl(clusters[0], show),
+        remedy=Commands(here.snapshot).kubectl(
+            clusters[0], "get services --all-namespaces -o wide -l", labelled
+        ),
         fault="gateway-address-missing",
     )
 
@@ -165,18 +169,17 @@ def _at(here: Here, calls: Calls, traces: Traces) -> Iterator[Found]:
         yield from _led(here, call, traces)
 
 
-def _listeners(here: Here, gateway: GatewayAddress) -> str:
+def _listeners(here: Here, gateway: GatewayAddress) -> Remedy:
     """The command that shows a gateway's listeners, or what the gateway is."""
     commands = Commands(here.snapshot)
     namespace, _, name = gateway.service.partition("/")
     if not name:
-        at = f"{gateway.address}:{gateway.port}"
         services = commands.kubectl(gateway.cluster, "get services --all-namespaces -o wide")
-        return f"{services}  # which of them is at {at}, by meshNetworks or a Gateway's address"
-    port = f" --port {EAST_WEST_PORT}" if gateway.port == EAST_WEST_PORT else ""
-    return commands.istioctl(
-        gateway.cluster, f"proxy-config listeners deployment/{name}.{namespace}{port}"
-    )
+        at = f"{gateway.address}:{gateway.port}"
+        return shell.with_note(services, f"which of them is at {at}, as meshNetworks say")
+    port = [f"--port={EAST_WEST_PORT}"] if gateway.port == EAST_WEST_PORT else []
+    pods = f"deployment/{name}.{namespace}"
+    return commands.proxy_config(gateway.cluster, "listeners", pods, *port)
 
 
 def _led(here: Here, call: NamedCall, traces: Traces) -> Iterator[Found]:
@@ -250,8 +253,10 @@ def _shown(call: NamedCall, accounts: set[str]) -> Iterator[Found]:
             clusters=(handshake.source, gateway.cluster),
             expected=" or ".join(sorted(accounts)),
             seen=f"{shown}, issued by {handshake.peer.issuer}",
-            remedy="make load balancers in front pass TCP through unchanged (layer 4), "
-            "and the Gateway's tls.mode AUTO_PASSTHROUGH",
+            remedy=shell.note(
+                "make load balancers in front pass TCP through unchanged, on layer 4, and set "
+                "tls.mode AUTO_PASSTHROUGH in the Gateway"
+            ),
             fault="gateway-terminates-tls",
         )
     elif not handshake.verified:
@@ -275,14 +280,16 @@ def unknown_names_refused(here: Here, trials: Sequence[Trial]) -> Verdict:
     def finding(trial: Trial, attempt: TlsHandshake | Plaintext) -> Finding:
         gateway = trial.path.gateway if trial.path else None
         name = f"the gateway of {gateway.network}" if gateway else "the gateway"
-        show = "get gateways.networking.istio.io,virtualservices --all-namespaces -o yaml"
         let = f"let something through from {trial.source} that it must refuse"
         return Finding(
             f"{name} at {attempt.address}:{attempt.port} {let}",
             clusters=(trial.source, trial.target),
             expected="the connection is closed before any handshake",
             seen=str(attempt),
-            remedy=Commands(here.snapshot).kubectl(trial.target, show),
+            remedy=Commands(here.snapshot).kubectl(
+                trial.target,
+                "get gateways.networking.istio.io,virtualservices --all-namespaces -o yaml",
+            ),
             fault="gateway-too-open",
         )
 
@@ -313,8 +320,10 @@ def only_way(here: Here, trials: Sequence[Trial]) -> Verdict:
             clusters=(trial.source, trial.target),
             expected="no connection but through the east-west gateway",
             seen=str(attempt),
-            remedy=f"put both clusters on one network (label {NETWORK_LABEL}, "
-            "values.global.network), or separate the networks",
+            remedy=shell.note(
+                f"put both clusters on one network by the label {NETWORK_LABEL} and "
+                "values.global.network, or separate the networks"
+            ),
             fault="networks-not-separate",
         )
 
@@ -346,16 +355,19 @@ def only_way(here: Here, trials: Sequence[Trial]) -> Verdict:
     return verdict_from(found, passed, pairs=[trial.pair for trial in trials])
 
 
-def _pod_routes(here: Here, trial: Trial) -> str:
+def _pod_routes(here: Here, trial: Trial) -> Remedy:
     """The commands that show which pods are behind which node, and what keeps others from them."""
     commands = Commands(here.snapshot)
     columns = "NODE:.metadata.name,ADDRESS:.status.addresses[0].address,PODS:.spec.podCIDR"
-    nodes = commands.kubectl(trial.target, f"get nodes -o custom-columns='{columns}'")
-    policies = commands.kubectl(trial.target, "get networkpolicies --all-namespaces")
-    return (
-        f"{nodes} && {policies}  # route these pods to their nodes from those of {trial.source}, "
-        "and back, with their own addresses; let them in (NetworkPolicy, security groups); or make "
-        "the two different networks"
+    shown = shell.then(
+        commands.kubectl(trial.target, "get nodes -o", f"custom-columns={columns}"),
+        commands.kubectl(trial.target, "get networkpolicies --all-namespaces"),
+    )
+    return shell.with_note(
+        shown,
+        f"route these pods to their nodes from those of {trial.source}, and back, with their own "
+        "addresses; let them in by NetworkPolicies and security groups; or make the two different "
+        "networks",
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ... import shell
 from ...istio_names import LISTENER_MODE, NETWORKING_API
 from ...recorded import ProxyFacts
+from ...shell import Command, Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of, namespace_of
 from ...spec import ClusterSpec
 from ...verdicts import Finding
 from ..cluster_domain import cluster_domain
 from ..isolating import covers
 from ..judging import Found, Gap
-from ..remedies import Commands
+from ..remedies import Commands, Operations, replacing
 from .gateways import (
     AUTO_PASSTHROUGH,
     EAST_WEST,
@@ -49,7 +49,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
     domain = cluster_domain(snapshot, snapshot.spec.control_plane_of(cluster.name))
     hosts_of_mesh = mesh_pattern(domain)
 
-    def finding(fault: str, summary: str, expected: str, seen: str, remedy: str) -> Finding:
+    def finding(fault: str, summary: str, expected: str, seen: str, remedy: Remedy) -> Finding:
         return Finding(summary, (cluster.name,), expected, seen, remedy, fault)
 
     if not on_port:
@@ -82,38 +82,37 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
             f"the Gateway {name_of(first.item)} selects no pod of {gateway}",
             f"a selector that matches pods with {_in_words(selector, ',')}",
             _in_words(first.selector, ", "),
-            patched(snapshot, config, first, "/spec/selector", selector),
+            patched(
+                snapshot,
+                config,
+                first,
+                replacing("/spec/selector", dict(first.selector), dict(selector)),
+            ),
         )
     first = selecting[0]
     if not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
         mode = first.mode or "without TLS"
-        value: dict[str, Any] = {"mode": AUTO_PASSTHROUGH}
-        path = f"/spec/servers/{first.place}/tls"
+        path, value = f"{_place(first)}/tls", {"mode": AUTO_PASSTHROUGH}
         if first.gateway_api:
-            options = {LISTENER_MODE: "auto-passthrough"}
-            path = f"/spec/listeners/{first.place}/tls"
-            value = {"mode": "Passthrough", "options": options}
+            path, value = f"{path}/options", {LISTENER_MODE: "auto-passthrough"}
         return finding(
             "ew-passthrough-mode",
             f"port {port} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
             f"tls.mode {AUTO_PASSTHROUGH}",
             f"tls.mode {first.mode or '(none)'} in Gateway {name_of(first.item)}",
-            patched(snapshot, config, first, path, value),
+            # an addition replaces what is there, and is right as well where nothing is
+            patched(snapshot, config, first, [{"op": "add", "path": path, "value": value}]),
         )
     duplicates = duplicate_gateways(config)
     twins = [one for one in duplicates if any(server.item is one for server in selecting)]
     if len(twins) > 1:
         names, opened = ", ".join(map(name_of, twins)), f"open port {port} of {gateway}"
-        deletes = [
-            commands.kubectl(config.name, f"delete {GATEWAYS} {name_of(item)}", namespace_of(item))
-            for item in twins[1:]
-        ]
         return finding(
             "ew-lds-nack",
             f"the Gateways {names} {opened} for the same hosts",
             "one Gateway for each port and host",
             ", ".join(f"{namespace_of(item)}/{name_of(item)}" for item in twins),
-            " && ".join(deletes),
+            without_twins(commands, config.name, twins),
         )
     passing = [server for server in selecting if server.mode == AUTO_PASSTHROUGH]
     hosts = [host for server in passing for host in server.hosts]
@@ -147,23 +146,50 @@ def _selects_another(
     )
 
 
-def with_hosts(snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str) -> str:
-    """The command that lets a server pass these hosts through, and no others."""
+def with_hosts(
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, instead_of: str = ""
+) -> Command:
+    """The command that lets a server pass a host, beside others or instead of one."""
     if server.gateway_api:
-        return patched(snapshot, config, server, f"/spec/listeners/{server.place}/hostname", host)
-    return patched(snapshot, config, server, f"/spec/servers/{server.place}/hosts", [host])
+        change: Operations = [{"op": "add", "path": f"{_place(server)}/hostname", "value": host}]
+    elif not instead_of:
+        change = [{"op": "add", "path": f"{_place(server)}/hosts/-", "value": host}]
+    else:
+        written = server.item["spec"]["servers"][server.place]["hosts"]
+        number = server.hosts.index(instead_of)
+        # the namespace, in which hosts are looked for, stays
+        narrow = "".join(written[number].rpartition("/")[:2]) + host
+        path = f"{_place(server)}/hosts/{number}"
+        change = replacing(path, written[number], narrow)
+        if narrow in written:
+            change = [change[0], {"op": "remove", "path": path}]
+    return patched(snapshot, config, server, change)
 
 
 def patched(
-    snapshot: Snapshot, config: ClusterSnapshot, server: Server, path: str, value: Any
-) -> str:
-    """The command that sets a part of the Gateway of a server."""
-    # "add" replaces what is there, and makes what is not
-    change = [{"op": "add" if server.gateway_api else "replace", "path": path, "value": value}]
-    quoted = shlex.quote(json.dumps(change, separators=(",", ":")))
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, operations: Operations
+) -> Command:
+    """The command that patches the Gateway of a server that is still in its place."""
+    number = "port" if server.gateway_api else "port/number"
+    port = {"op": "test", "path": f"{_place(server)}/{number}", "value": server.port}
     kind = API_GATEWAYS if server.gateway_api else GATEWAYS
-    command = f"patch {kind} {name_of(server.item)} --type=json -p {quoted}"
-    return Commands(snapshot).kubectl(config.name, command, namespace_of(server.item))
+    name, namespace = name_of(server.item), namespace_of(server.item)
+    return Commands(snapshot).patch(config.name, kind, name, [port, *operations], namespace)
+
+
+def _place(server: Server) -> str:
+    return f"/spec/{'listeners' if server.gateway_api else 'servers'}/{server.place}"
+
+
+def without_twins(commands: Commands, cluster: str, twins: Sequence[Object]) -> Remedy:
+    """Show Gateways that open the same; which of them goes is for their owners to decide.
+
+    The first is the one to keep.
+    """
+    shown = shell.then(*(commands.show(cluster, GATEWAYS, item) for item in twins))
+    kept, *others = (f"{namespace_of(item)}/{name_of(item)}" for item in twins)
+    decision = f"if {kept} does for all, whoever owns {', '.join(others)} can delete it"
+    return shell.left_to_people(shown, decision, commands.delete(cluster, GATEWAYS, *twins[1:]))
 
 
 def _in_words(labels: Mapping[str, str], separator: str) -> str:
@@ -218,13 +244,13 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
             f".{probes.service}.{probes.namespace}." in sni.replace("_.", ".") for sni in exposed
         ):
             continue
-        delete = commands.kubectl(cluster.name, f"delete pod {proxy.pod}", proxy.namespace)
+        restart = commands.restart_pod(cluster.name, proxy.pod, proxy.namespace)
         yield Finding(
             f"the Envoy of the east-west gateway {name} {missing}",
             (cluster.name,),
             expected="one filter chain for each port and subset of each exposed service",
             seen=seen,
-            remedy=f"istioctl proxy-status --context={commands.context(plane.name)}; {delete}",
+            remedy=shell.after(commands.istioctl(plane.name, "proxy-status"), restart),
             fault="ew-listener-missing",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import partial
 
+from ... import shell
 from ...errors import ObservationError
 from ...istio_names import (
     EAST_WEST_PORT,
@@ -16,6 +17,7 @@ from ...istio_names import (
 )
 from ...network_gateways import external_addresses, has_node_addresses, is_for_ambient_only
 from ...observations import GatewayAddress
+from ...shell import Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
@@ -98,8 +100,8 @@ def _gateways(snapshot: Snapshot, plane: ClusterSpec, network: str) -> tuple[Gat
 def _not_deployed(snapshot: Snapshot, network: str, scope: tuple[str, ...]) -> Finding:
     peers = "peers are given pod addresses that they cannot reach"
     labelled = f"a Service with the label {NETWORK_LABEL}={network}"
-    generate = f"samples/multicluster/gen-eastwest-gateway.sh --network {network}"
-    install = f"istioctl install --context={Commands(snapshot).context(scope[0])} -y -f -"
+    generate = shell.command("samples/multicluster/gen-eastwest-gateway.sh --network", network)
+    install = shell.piped(generate, Commands(snapshot).istioctl(scope[0], "install -y -f -"))
     ambient = [
         f"{namespace_of(service)}/{name_of(service)} of {name}"
         for name in scope
@@ -111,7 +113,7 @@ def _not_deployed(snapshot: Snapshot, network: str, scope: tuple[str, ...]) -> F
         scope,
         expected=f"{labelled} and port {EAST_WEST_PORT} in {names(scope)}",
         seen=f"for ambient meshes only: {', '.join(ambient)}" if ambient else "no such Service",
-        remedy=f"{generate} | {install}  # in Istio's release archive",
+        remedy=shell.with_note(install, "in the folder of Istio's release archive"),
         fault="ew-not-deployed",
     )
 
@@ -139,7 +141,7 @@ def _lacking(
     if addresses == () and kind == "NodePort":
         annotated = has_node_addresses(service)
         seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
-        annotate = f"annotate service {name} {NODE_SELECTOR_ANNOTATION}='{{}}'"
+        annotate = ("annotate", f"service/{name}", f"{NODE_SELECTOR_ANNOTATION}={{}}")
         show = "get nodes --show-labels -o wide"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
@@ -149,7 +151,7 @@ def _lacking(
             seen=seen if annotated else "type NodePort, no annotation",
             remedy=Commands(snapshot).kubectl(cluster.name, show)
             if annotated
-            else Commands(snapshot).kubectl(cluster.name, annotate, namespace),
+            else Commands(snapshot).kubectl(cluster.name, *annotate, namespace=namespace),
             fault="ew-nodeport",
         )
     elif addresses == ():
@@ -177,16 +179,19 @@ def _lacking(
         yield _no_pods(snapshot, cluster, service)
 
 
-def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> str:
-    commands = Commands(snapshot)
+def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> Remedy:
+    commands, where = Commands(snapshot), cluster.name
     name, namespace = name_of(service), namespace_of(service)
     spec = service["spec"]
-    if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
-        patch = f'patch service {name} -p \'{{"spec":{{"externalIPs":["ADDRESS"]}}}}\''
-        by_hand = commands.kubectl(cluster.name, patch, namespace)
-        describe = commands.kubectl(cluster.name, f"describe service {name}", namespace)
-        return f"{describe}  # why; or, by hand: {by_hand}"
-    # the type may be changed, the class of a load balancer may not
+    if spec.get("type") != "LoadBalancer":
+        change = {"spec": {"type": "LoadBalancer"}}
+        return commands.merge(where, "service", name, change, namespace)
+    describe = commands.kubectl(where, "describe", f"service/{name}", namespace=namespace)
+    if not spec.get("loadBalancerClass"):
+        address = {"spec": {"externalIPs": ["ADDRESS"]}}
+        by_hand = commands.merge(where, "service", name, address, namespace)
+        return shell.left_to_people(describe, "why; or, with an address by hand", by_hand)
+    # the class of a load balancer cannot be changed
     ports = [
         {key: value for key, value in port.items() if key != "nodePort"}
         for port in spec.get("ports") or ()
@@ -197,8 +202,14 @@ def _give_address(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object)
         "metadata": {"name": name, "labels": dict(labels_of(service))},
         "spec": {"type": "LoadBalancer", "selector": spec.get("selector") or {}, "ports": ports},
     }
-    delete = commands.kubectl(cluster.name, f"delete service {name}", namespace)
-    return f"{delete} && {commands.apply(cluster.name, manifest, namespace)}"
+    decision = (
+        f"does anything serve its loadBalancerClass {spec['loadBalancerClass']}? If not, whoever "
+        "owns the gateway can make the Service anew; it has no address to lose"
+    )
+    anew = shell.then(
+        commands.delete(where, "service", service), commands.apply(where, manifest, namespace)
+    )
+    return shell.left_to_people(describe, decision, anew)
 
 
 def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> Finding:
@@ -213,12 +224,15 @@ def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> F
     )
     kubectl = partial(Commands(snapshot).kubectl, cluster.name)
     if uninjected:
-        label = kubectl(f"label namespace {namespace} {INJECTION_LABEL}=enabled --overwrite")
-        restart = kubectl(f"rollout restart deployment -l {selector}", namespace)
-        remedy = f"{label} && {restart}"
+        label = (f"namespace/{namespace}", f"{INJECTION_LABEL}=enabled", "--overwrite")
+        restart = kubectl("rollout restart deployment -l", selector, namespace=namespace)
+        remedy = shell.then(kubectl("label", *label), restart)
     else:
-        scale = kubectl(f"scale deployment -l {selector} --replicas=1", namespace)
-        remedy = f"{scale}; {kubectl(f'describe pods -l {selector}', namespace)}"
+        # one pod where there is to be none; never fewer than there are to be
+        one = ("--current-replicas=0", "--replicas=1")
+        scale = kubectl("scale deployment -l", selector, *one, namespace=namespace)
+        describe = kubectl("describe pods -l", selector, namespace=namespace)
+        remedy = shell.beside(scale, describe)
     phases = ", ".join(f"{name_of(pod)}: {pod['status'].get('phase')}" for pod in pods)
     return Finding(
         f"the east-west gateway {name} of {cluster.name} has no ready pod, and is advertised still",
@@ -256,30 +270,34 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
     gateway = f"the east-west gateway {name} of {cluster.name}"
     named = named_ports(snapshot, cluster, service)
     if not labels.get(NETWORK_LABEL) and not named and not is_declared(snapshot, cluster.network):
-        correct = f"label service {name} {NETWORK_LABEL}={cluster.network}"
+        label = f"{NETWORK_LABEL}={cluster.network}"
         yield Finding(
             f"{gateway} carries no network label, so no istiod knows it as a gateway",
             (cluster.name,),
             expected=f"{NETWORK_LABEL}={cluster.network}",
             seen="no such label",
-            remedy=commands.kubectl(cluster.name, correct, namespace),
+            remedy=commands.kubectl(
+                cluster.name, "label", f"service/{name}", label, namespace=namespace
+            ),
             fault="ew-svc-label-missing",
         )
     override = labels.get(GATEWAY_PORT_LABEL, "")
     port = peers_port(snapshot, cluster, service)
     ports = [entry.get("port") for entry in service["spec"].get("ports") or ()]
     if port not in ports or (override and not override.isdecimal()):
-        value = f'{{"name":"tls","port":{port},"targetPort":{port}}}'
-        change = f'[{{"op":"add","path":"/spec/ports/-","value":{value}}}]'
-        add = f"patch service {name} --type=json -p '{change}'"
-        unlabel = f"label service {name} {GATEWAY_PORT_LABEL}-"
+        value = {"name": "tls", "port": port, "targetPort": port}
+        change = [{"op": "add", "path": "/spec/ports/-", "value": value}]
+        remedy = commands.patch(cluster.name, "service", name, change, namespace)
+        if override:
+            unlabel = ("label", f"service/{name}", f"{GATEWAY_PORT_LABEL}-")
+            remedy = commands.kubectl(cluster.name, *unlabel, namespace=namespace)
         label = f"; label {GATEWAY_PORT_LABEL}={override}" if override else ""
         yield Finding(
             f"{gateway} does not listen on the port that peers use, {override or port}",
             (cluster.name,),
             expected=f"port {port if named else EAST_WEST_PORT}",
             seen=", ".join(map(str, ports)) + label,
-            remedy=commands.kubectl(cluster.name, unlabel if override else add, namespace),
+            remedy=remedy,
             fault="ew-gateway-port-label" if override else "ew-port-missing",
         )
         return

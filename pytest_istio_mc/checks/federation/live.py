@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from ... import shell
 from ...observations import Plaintext, TlsHandshake, Trial
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -18,6 +19,9 @@ from .observe import imported_calls, not_exported
 
 DNS_CAPTURE = "https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/"
 _GATEWAYS = tuple(f"MC-EASTWEST-{number:03}" for number in range(1, 5))
+
+_CAPTURE_DNS = {"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}}
+"""Of mesh configuration: lets sidecars resolve names."""
 
 federation = partial(check, requires=(Feature.FEDERATED,))
 
@@ -64,24 +68,26 @@ def _imported(here: Here, call: Imported) -> Iterator[Found]:
             (call.source,),
             expected="an address from the DNS proxy of the sidecar",
             seen=request.failure or "no address",
-            remedy=f"{capture} && {commands.restart_workloads(call.source)}  # sidecars resolve "
-            f"names where ISTIO_META_DNS_CAPTURE is true: {DNS_CAPTURE}",
+            remedy=shell.with_note(
+                shell.then(capture, commands.restart_workloads(call.source)),
+                f"sidecars resolve names where ISTIO_META_DNS_CAPTURE is true: {DNS_CAPTURE}",
+            ),
             fault="fed-dns-capture-off",
         )
         return
     answer = request.answer
-    endpoints = f'proxy-config endpoints {probes.client_pod(call.source)} | grep "{call.host}"'
-    look = commands.istioctl(call.source, endpoints)
+    held = commands.proxy_config(call.source, "endpoints", probes.client_pod(call.source))
+    look = shell.matching(call.host, held)
     if answer is None or not request.succeeded:
         domains = {name: mesh.spec.trust_domain_of(mesh.spec.cluster(name)) for name in scope}
         differ = len(set(domains.values())) > 1
-        alias = f"  # trustDomainAliases of {call.target} must name {domains[call.source]}"
+        alias = f"trustDomainAliases of {call.target} must name {domains[call.source]}"
         yield Finding(
             f"{call.source}: {call.host} of {call.target} does not answer",
             scope,
             expected=f"an answer from {call.target} through its gateway",
             seen=request.failure,
-            remedy=look + (alias if differ else ""),
+            remedy=shell.with_note(look, alias) if differ else look,
             fault="fed-not-reached",
         )
     elif answer.cluster != call.target:
@@ -129,14 +135,16 @@ def only_exported_services(here: Here, trials: Sequence[Trial]) -> Verdict:
         return answered(attempt) or (isinstance(attempt, TlsHandshake) and attempt.completed)
 
     def finding(trial: Trial, attempt: TlsHandshake | Plaintext) -> Finding:
-        objects = "gateways.networking.istio.io,virtualservices --all-namespaces -o yaml"
         return Finding(
             f"{trial.pair}: a service that {trial.target} keeps to its namespace is reached "
             "through its gateway",
             (trial.source, trial.target),
             expected="the connection is closed before any handshake",
             seen=str(attempt),
-            remedy=Commands(here.snapshot).kubectl(trial.target, f"get {objects}"),
+            remedy=Commands(here.snapshot).kubectl(
+                trial.target,
+                "get gateways.networking.istio.io,virtualservices --all-namespaces -o yaml",
+            ),
             fault="fed-not-exported-reached",
         )
 

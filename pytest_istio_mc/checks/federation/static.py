@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ... import shell
 from ...recorded import IstiodFacts
 from ...snapshot import Snapshot
 from ...spec import ClusterSpec, Feature
@@ -44,7 +45,10 @@ def _shared(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
             _scope(snapshot, plane, known),
             expected="no remote secret",
             seen=", ".join(secrets),
-            remedy=commands.istio(plane.name, f"delete secret {' '.join(secrets)}"),
+            remedy=shell.with_note(
+                commands.hide_remote_secrets(plane.name, secrets),
+                "if these are to be separate meshes; with the label again, istiod reads them again",
+            ),
             fault="fed-remote-secret",
         )
         return

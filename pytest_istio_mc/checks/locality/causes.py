@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ... import shell
 from ...istio_names import LOCALITY_LABELS
+from ...shell import Command, Remedy
 from ...snapshot import Snapshot
 from ..judging import names
 from ..remedies import Commands
@@ -20,7 +22,7 @@ class LikelyCause:
 
     words: str
     seen: str
-    remedy: str
+    remedy: Remedy
     fault: str
 
 
@@ -41,14 +43,13 @@ def likely_cause(
     spec, commands, probes = here.mesh.spec, Commands(here.snapshot), here.mesh.require_probes()
     seen, service = _described(view), host.partition(".")[0]
     config = spec.config_cluster(spec.control_plane_of(source)).name
-    asked = f"proxy-config endpoints {probes.client_pod(source)} -o json"
-    look = commands.istioctl(source, f"{asked} | grep -A4 -e priority -e locality")
+    held = commands.proxy_config(source, "endpoints", probes.client_pod(source), "-o", "json")
+    look = shell.piped(held, shell.command("grep -A4 -e priority -e locality"))
     nothing_known = LikelyCause("", seen, look, "")
 
-    def patch(policy: object) -> str:
-        text = shlex.quote(json.dumps({"spec": {"trafficPolicy": policy}}))
-        command = f"patch destinationrule {service} --type=merge -p {text}"
-        return commands.kubectl(config, command, probes.namespace)
+    def patch(policy: Mapping[str, object]) -> Command:
+        change = {"spec": {"trafficPolicy": policy}}
+        return commands.merge(config, "destinationrule", service, change, probes.namespace)
 
     if view.error or not view.endpoints:
         return nothing_known
@@ -61,8 +62,10 @@ def likely_cause(
         return LikelyCause(words, seen, patch({"outlierDetection": detection}), "loc-no-outlier")
     if disabled := _switched_off(here.snapshot, source):
         words = f": locality load balancing is switched off in {config}"
-        edit = "edit configmap istio  # remove localityLbSetting.enabled: false"
-        remedy = commands.istio(config, edit)
+        remedy = shell.with_note(
+            commands.istio(config, "edit configmap istio"),
+            "take localityLbSetting.enabled, which is false, out",
+        )
         return LikelyCause(words, f"{seen}; {disabled}", remedy, "loc-disabled")
     if ejecting and view.max_ejection_percent < 100:
         words = (
@@ -71,7 +74,7 @@ def likely_cause(
         )
         remedy = patch({"outlierDetection": {"maxEjectionPercent": 100}})
         return LikelyCause(words, seen, remedy, "loc-max-ejection")
-    nodes = commands.kubectl(source, f"get nodes -L {','.join(LOCALITY_LABELS)}")
+    nodes = commands.kubectl(source, "get nodes -L", ",".join(LOCALITY_LABELS))
     nowhere = sorted(
         {one.cluster or f"{one.address}:{one.port}" for one in view.endpoints if not one.region}
     )

@@ -165,21 +165,21 @@ def outlier_detection_is_needed(here: Here, meetings: tuple[Unprotected, ...]) -
 
 def _in_vain(snapshot: Snapshot) -> Iterator[Finding]:
     """A finding for each DestinationRule that sets a failover without outlier detection."""
-    detection = '{"consecutive5xxErrors":5,"maxEjectionPercent":100}'
-    patch = f'{{"spec":{{"trafficPolicy":{{"outlierDetection":{detection}}}}}}}'
+    detection = {"consecutive5xxErrors": 5, "maxEjectionPercent": 100}
+    change = {"spec": {"trafficPolicy": {"outlierDetection": detection}}}
+    commands, kind = Commands(snapshot), "destinationrule"
     for cluster, rule, policy in _policies(snapshot):
         setting = (policy.get("loadBalancer") or {}).get("localityLbSetting") or {}
         wanted = [key for key in ("failover", "failoverPriority") if setting.get(key)]
         if wanted and "outlierDetection" not in policy and setting.get("enabled") is not False:
             name, namespace = name_of(rule), namespace_of(rule)
-            command = f"patch destinationrule {name} --type=merge -p '{patch}'"
             yield Finding(
                 f"DestinationRule {namespace}/{name} of {cluster} sets {names(wanted)}, "
                 "which does nothing without outlierDetection",
                 (cluster,),
                 expected="outlierDetection in the same traffic policy",
                 seen=f"host {rule['spec'].get('host', '')}, no outlierDetection",
-                remedy=Commands(snapshot).kubectl(cluster, command, namespace),
+                remedy=commands.merge(cluster, kind, name, change, namespace),
                 fault="loc-no-outlier",
             )
 
@@ -232,8 +232,7 @@ def _met(here: Here, meeting: Unprotected) -> Iterator[Found]:
             (source,),
             "no failed request",
             f"{len(failed)} of {len(meeting.well)}: {failures(failed)}",
-            "",
-            "requests-fail",
+            fault="requests-fail",
         )
     clusters = {cluster.name for cluster in here.mesh.spec.data_planes}
     counted = Counter(map(answered_in, meeting.well))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ... import shell
 from ...errors import ObservationError
 from ...istio_names import LOCALITY_LABELS
 from ...recorded import IstiodFacts, ProxyFacts
+from ...shell import Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, locality_of, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict, not_applicable
@@ -105,11 +107,16 @@ def _node(snapshot: Snapshot, cluster: ClusterSpec, node: Object) -> Iterator[Fo
     missing = [label for label in wrong if label not in labels]
     if not has.region and not wrong:
         missing = [LOCALITY_LABELS[0]]
-    assigned = " ".join(f"{label}={value}" for label, value in wrong.items())
-    assigned = assigned or f"{LOCALITY_LABELS[0]}=REGION  # the region that this node is in"
-    remedy = commands.kubectl(cluster.name, f"label node {name_of(node)} --overwrite {assigned}")
+    assigned = [f"{label}={value}" for label, value in wrong.items()]
+    relabel = ("label", f"node/{name_of(node)}", "--overwrite")
     if wrong:
-        remedy = f"{remedy} && {commands.restart_workloads(cluster.name)}"
+        remedy: Remedy = shell.then(
+            commands.kubectl(cluster.name, *relabel, *assigned),
+            commands.restart_workloads(cluster.name),
+        )
+    else:
+        placed = commands.kubectl(cluster.name, *relabel, f"{LOCALITY_LABELS[0]}=REGION")
+        remedy = shell.with_note(placed, "the region that this node is in")
     fault = f"is labelled as in {has}, which is not where {cluster.name} is"
     if missing:
         fault = f"has no label {names(missing)}"
@@ -149,7 +156,6 @@ def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Itera
     labelled = locality_of(node)
     wanted = declared_over(cluster, labelled)
     if own != str(wanted):
-        delete = f"delete pod {proxy.pod}"
         stale = f", though its node is labelled {labelled or 'nothing'}"
         yield Finding(
             f"istiod takes proxy {proxy.pod} of {cluster.name} to be in {own or 'no locality'}"
@@ -157,7 +163,7 @@ def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Itera
             (cluster.name,),
             expected=str(wanted) or "no locality",
             seen=f"{own or 'no locality'}, as it was when the proxy connected",
-            remedy=Commands(snapshot).kubectl(cluster.name, delete, proxy.namespace),
+            remedy=Commands(snapshot).restart_pod(cluster.name, proxy.pod, proxy.namespace),
             fault="loc-proxy",
         )
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
+from ... import shell
 from ...istio_names import EAST_WEST_PORT
 from ...samples import Sample, Stage
+from ...shell import Remedy
 from ...spec import Feature
 from ...statistics import acceptable, passing
 from ...verdicts import Finding, Verdict
@@ -201,10 +203,11 @@ def _lost(here: Here, sample: Sample, targets: tuple[str, ...], late: str) -> It
     failing = targets if len(targets) == 1 else sample.missing
     remedy = _routes(here, sample)
     if no_way:
-        gateway = f"deploy/istio-eastwestgateway.{spec.istio_namespace} --port {EAST_WEST_PORT}"
-        looked_at = commands.istioctl(targets[0], f"proxy-config listeners {gateway}")
+        gateway = f"deploy/istio-eastwestgateway.{spec.istio_namespace}"
+        port = f"--port={EAST_WEST_PORT}"
+        listeners = commands.proxy_config(targets[0], "listeners", gateway, port)
         advice = f"no line: apply the DestinationRule in {targets[0]}, too"
-        remedy = f"{looked_at} | grep {sample.host}  # {advice}"
+        remedy = shell.with_note(shell.matching(sample.host, listeners), advice)
     yield Finding(
         f"{sample.source}: {len(sample.failed)} of {len(sample.requests)} requests "
         f"for {sample.case} fail",
@@ -216,14 +219,17 @@ def _lost(here: Here, sample: Sample, targets: tuple[str, ...], late: str) -> It
     )
 
 
-def _routes(here: Here, sample: Sample) -> str:
+def _routes(here: Here, sample: Sample) -> Remedy:
     commands, probes = Commands(here.snapshot), here.mesh.require_probes()
     if not here.mesh.spec.control_plane_of(sample.source).runs_istiod:
-        kinds = "virtualservices,destinationrules"
-        return commands.kubectl(sample.source, f"get {kinds} -o yaml", probes.namespace)
-    asked = f"proxy-config all {probes.client_pod(sample.source)} -o json"
-    shown = f"routes, clusters and endpoints of {sample.host}"
-    return f"{commands.istioctl(sample.source, asked)}  # {shown}"
+        return commands.kubectl(
+            sample.source,
+            "get virtualservices,destinationrules -o yaml",
+            namespace=probes.namespace,
+        )
+    client = probes.client_pod(sample.source)
+    everything = commands.proxy_config(sample.source, "all", client, "-o", "json")
+    return shell.with_note(everything, f"routes, clusters and endpoints of {sample.host}")
 
 
 def _late(seen: Stage) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from ... import shell
 from ...certificate_chains import verify_chain
 from ...errors import ObservationError
 from ...istio_names import KUBE_SYSTEM
 from ...mesh import OWN_CLIENTS
 from ...recorded import Inbound, ProxyFacts
+from ...shell import NO_REMEDY, Remedy
 from ..access.synced import shards_of
 from ..eastwest.gateways import gateway_proxies
 from ..isolating import intentions, without_mutual_tls
@@ -22,13 +25,13 @@ from .trace import Hop, State
 Examine = Callable[[PathFacts], Hop]
 
 
-def _hop(good: bool, expected: str, seen: str, remedy: str, *clusters: str) -> Hop:
+def _hop(good: bool, expected: str, seen: str, remedy: Remedy, *clusters: str) -> Hop:
     return Hop("", State.GOOD if good else State.BROKEN, expected, seen, remedy, clusters)
 
 
 def _client_proxy(path: PathFacts) -> Hop:
     pod = path.client
-    remedy = path.commands.kubectl(path.source, f"delete pod {pod.pod}", pod.namespace)
+    remedy = path.commands.restart_pod(path.source, pod.pod, pod.namespace)
     errors = "; ".join(pod.listener_errors.values())
     expected = "a proxy that has taken its configuration"
     return _hop(not errors, expected, errors[:200] or f"proxy of {pod.pod}", remedy, path.source)
@@ -38,10 +41,17 @@ def _dns(path: PathFacts) -> Hop:
     probes = path.snapshot.require_probes()
     service = path.snapshot.clusters[path.source].found("Service", probes.service, probes.namespace)
     if service is None:
-        ports = " ".join(f"--tcp={number}:{number}" for number, _ in service_ports(path.snapshot))
-        create = f"create service clusterip {probes.service} {ports}"
-        make = path.commands.kubectl(path.source, create, probes.namespace)
-        remedy = f"{make}  # or let sidecars resolve what the mesh knows (ISTIO_META_DNS_CAPTURE)"
+        ports = [f"--tcp={number}:{number}" for number, _ in service_ports(path.snapshot)]
+        make = path.commands.kubectl(
+            path.source,
+            "create service clusterip",
+            *ports,
+            *shell.operand(probes.service),
+            namespace=probes.namespace,
+        )
+        remedy = shell.with_note(
+            make, "or let sidecars resolve what the mesh knows: ISTIO_META_DNS_CAPTURE"
+        )
         expected = f"a Service {probes.service} in {path.source}, so that the name has an address"
         return _hop(False, expected, "no such Service", remedy, path.source)
     who, remedy = _resolver(path)
@@ -49,7 +59,7 @@ def _dns(path: PathFacts) -> Hop:
     return _hop(True, f"an answer from {who}", f"the Service has {address}", remedy, path.source)
 
 
-def _resolver(path: PathFacts) -> tuple[str, str]:
+def _resolver(path: PathFacts) -> tuple[str, Remedy]:
     """The DNS server of the client's pod, and the command that examines it."""
     commands, source = path.commands, path.source
     try:
@@ -57,14 +67,15 @@ def _resolver(path: PathFacts) -> tuple[str, str]:
     except ObservationError:
         captured = False
     if captured:
-        show = f"logs {path.client.pod} -c istio-proxy --tail=50"
-        logs = commands.kubectl(source, show, path.client.namespace)
+        logs = commands.logs(source, path.client.pod, path.client.namespace)
         who = f"the DNS proxy in the sidecar of {path.client.pod}"
-        return who, f"{logs}  # what its DNS proxy (ISTIO_META_DNS_CAPTURE) says"
-    pods = commands.kubectl(source, "get pods -l k8s-app=kube-dns -o wide", KUBE_SYSTEM)
-    logs = commands.kubectl(source, "logs -l k8s-app=kube-dns --tail=50", KUBE_SYSTEM)
+        return who, shell.with_note(logs, "what its DNS proxy says, ISTIO_META_DNS_CAPTURE")
+    shown = shell.then(
+        commands.kubectl(source, "get pods -l k8s-app=kube-dns -o wide", namespace=KUBE_SYSTEM),
+        commands.kubectl(source, "logs -l k8s-app=kube-dns --tail=50", namespace=KUBE_SYSTEM),
+    )
     question = "is it ready, and does it get the CPU that it needs?"
-    return f"the DNS of {source} (CoreDNS)", f"{pods} && {logs}  # {question}"
+    return f"the DNS of {source} (CoreDNS)", shell.with_note(shown, question)
 
 
 def _listener(path: PathFacts) -> Hop:
@@ -93,7 +104,8 @@ def _endpoint(path: PathFacts) -> Hop:
     addresses = " or ".join(f"{address}:{port}" for address, port in path.addresses)
     expected = f"a healthy endpoint {addresses or f'of {path.target}'}"
     healthy = [one for one in path.endpoints if one.health == "HEALTHY"]
-    remedy = f"{path.proxy_config('endpoints')} | grep {path.snapshot.require_probes().service}"
+    service = path.snapshot.require_probes().service
+    remedy: Remedy = shell.matching(service, path.proxy_config("endpoints"))
     if path.endpoints:
         seen = ", ".join(
             f"{one.address}:{one.port} {one.health.lower()}, priority {one.priority}"
@@ -106,10 +118,11 @@ def _endpoint(path: PathFacts) -> Hop:
     return _hop(False, expected, seen, remedy, path.source, path.target)
 
 
-def _why_missing(path: PathFacts, remedy: str) -> tuple[str, str]:
+def _why_missing(path: PathFacts, remedy: Remedy) -> tuple[str, Remedy]:
     """Why a client has no endpoint of the target, and what to do."""
     if not path.instances:
-        pods = path.commands.kubectl(path.target, "get pods -o wide", path.client.namespace)
+        namespace = path.client.namespace
+        pods = path.commands.kubectl(path.target, "get pods -o wide", namespace=namespace)
         return f"no instance is ready in {path.target}", pods
     for why in intentions(path.snapshot, path.snapshot.spec.cluster(path.source), (path.target,)):
         return why.summary, why.remedy
@@ -123,7 +136,7 @@ def _why_missing(path: PathFacts, remedy: str) -> tuple[str, str]:
 
 
 def _client_tls(path: PathFacts) -> Hop:
-    clusters = path.proxy_config("clusters") + f" --port {path.port} -o yaml"
+    clusters = path.proxy_config("clusters", f"--port={path.port}", "-o", "yaml")
     pair = (path.source, path.target)
     if not path.secured:
         without = path.outbound.listener and not path.outbound.tls
@@ -141,8 +154,9 @@ def _client_tls(path: PathFacts) -> Hop:
         if accepted and identity not in accepted:
             expected = f"{identity} among the names that {path.source} accepts"
             return _hop(False, expected, ", ".join(accepted), clusters, *pair)
-    root = "get configmap istio-ca-root-cert -o yaml"
-    remedy = path.commands.kubectl(path.target, root, path.client.namespace)
+    remedy = path.commands.kubectl(
+        path.target, "get configmap istio-ca-root-cert -o yaml", namespace=path.client.namespace
+    )
     expected = f"certificates of {path.target} that {path.source} accepts"
     return _trusted(path, path.servers, (path.client,), expected, remedy)
 
@@ -152,7 +166,7 @@ def _trusted(
     shown: Sequence[ProxyFacts],
     trusting: Sequence[ProxyFacts],
     expected: str,
-    remedy: str,
+    remedy: Remedy,
 ) -> Hop:
     """Whether the certificates of ``shown`` lead to the roots of ``trusting``."""
     pair = (path.source, path.target)
@@ -177,8 +191,8 @@ def _gateway(path: PathFacts) -> Hop:
         return _hop(False, expected, "no gateway pod runs", remedy, *holders)
     for pod in pods:
         pod.require_dump()
-    listeners = f"proxy-config listeners {pods[0].pod}.{pods[0].namespace}"
-    remedy = path.commands.istioctl(holders[0], listeners)
+    first = f"{pods[0].pod}.{pods[0].namespace}"
+    remedy = path.commands.proxy_config(holders[0], "listeners", first)
     expected = f"a filter chain for {path.server_name}"
     without = next((pod for pod in pods if not _led_to(path, pod)), None)
     if without:
@@ -202,13 +216,13 @@ def _remote_cluster(path: PathFacts) -> Hop:
         if not healthy & wanted:
             listed = ", ".join(f"{one.address}:{one.port} {one.health.lower()}" for one in held)
             seen = listed or "no endpoints"
-            endpoints = f"proxy-config endpoints {pod.pod}.{pod.namespace}"
-            remedy = path.commands.istioctl(holders[0], endpoints)
+            name = f"{pod.pod}.{pod.namespace}"
+            remedy: Remedy = path.commands.proxy_config(holders[0], "endpoints", name)
             holder = path.snapshot.spec.cluster(holders[0])
             for why in intentions(path.snapshot, holder, (path.source,)):
                 seen, remedy = f"{seen}: {why.summary}", why.remedy
             return _hop(False, expected, f"gateway {pod.pod} has {seen}", remedy, *holders)
-    return _hop(True, expected, "the gateway has them", "", *holders)
+    return _hop(True, expected, "the gateway has them", NO_REMEDY, *holders)
 
 
 def _gateway_holders(path: PathFacts) -> tuple[str, ...]:
@@ -248,8 +262,9 @@ def _led_to(path: PathFacts, pod: ProxyFacts) -> list[str]:
 
 def _inbound(path: PathFacts) -> Hop:
     facts, pair = _inbound_facts(path), (path.source, path.target)
-    show = "get peerauthentications.security.istio.io --all-namespaces -o yaml"
-    remedy = path.commands.kubectl(path.target, show)
+    remedy = path.commands.kubectl(
+        path.target, "get peerauthentications.security.istio.io --all-namespaces -o yaml"
+    )
     if not path.secured:
         good = all(one.plaintext for one in facts)
         seen = "it does" if good else "it demands mutual TLS"
@@ -283,12 +298,15 @@ def _authorisation(path: PathFacts) -> Hop:
     nobody = tuple(dict.fromkeys(policy for one in facts for policy in one.nobody))
     holder = spec.config_cluster(spec.control_plane_of(path.target)).name
     caller = f"{path.client.service_account}.{path.client.namespace}"
-    resource = "authorizationpolicies.security.istio.io"
-    remedy = path.commands.kubectl(holder, f"get {resource} --all-namespaces -o yaml")
-    if len(policies) == 1 and "/" in policies[0]:
-        namespace, name = policies[0].split()[-1].split("/")
-        remedy = path.commands.kubectl(holder, f"delete {resource} {name}", namespace)
-        remedy += f"  # or let it allow {caller}"
+    remedy: Remedy = path.commands.kubectl(
+        holder, "get --all-namespaces -o yaml", "authorizationpolicies.security.istio.io"
+    )
+    if nobody:
+        # what allows nobody allows whom another policy allows; nothing of it needs to go
+        remedy = shell.with_note(
+            path.commands.apply(holder, _allowing(path), path.client.namespace),
+            f"lets {caller} in; whether {', '.join(nobody)} is to stay, its owner decides",
+        )
     expected = f"{caller} may call {path.snapshot.require_probes().service}"
     seen = f"policies: {', '.join(policies)}" if policies else "no policy"
     if nobody:
@@ -296,10 +314,31 @@ def _authorisation(path: PathFacts) -> Hop:
     return _hop(not nobody, expected, seen, remedy, path.target)
 
 
+def _allowing(path: PathFacts) -> dict[str, Any]:
+    """A policy that lets the client call the servers of the probes, and opens nothing else."""
+    spec, probes = path.snapshot.spec, path.snapshot.require_probes()
+    domain = spec.trust_domain_of(spec.cluster(path.source))
+    client = f"{domain}/ns/{path.client.namespace}/sa/{path.client.service_account}"
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "istio-mc-allow-client"},
+        "spec": {
+            "selector": {"matchLabels": {"app": probes.service}},
+            "action": "ALLOW",
+            "rules": [{"from": [{"source": {"principals": [client]}}]}],
+        },
+    }
+
+
 def _application(path: PathFacts) -> Hop:
     ready, probes = path.instances, path.snapshot.require_probes()
-    logs = f"logs -l app={probes.service} --all-containers --tail=20"
-    remedy = path.commands.kubectl(path.target, logs, probes.namespace)
+    remedy = path.commands.kubectl(
+        path.target,
+        "logs --all-containers --tail=20 -l",
+        f"app={probes.service}",
+        namespace=probes.namespace,
+    )
     seen = names(instance.pod for instance in ready) + " ready" if ready else "no ready instance"
     return _hop(bool(ready), "a ready instance that answers", seen, remedy, path.target)
 

@@ -9,6 +9,7 @@ from ...errors import ObservationError
 from ...network_gateways import is_address
 from ...observations import GatewayAddress
 from ...recorded import Outbound, ProxyEndpoint, ProxyFacts
+from ...shell import Command
 from ...snapshot import Snapshot
 from ..oracle import (
     Instance,
@@ -130,10 +131,10 @@ class PathFacts:
             and all(one.tls_mode == "istio" for one in self.endpoints)
         )
 
-    def proxy_config(self, what: str) -> str:
+    def proxy_config(self, part: str, *options: str) -> Command:
         """The command that shows a part of the client's configuration."""
         pod = f"{self.client.pod}.{self.client.namespace}"
-        return self.commands.istioctl(self.source, f"proxy-config {what} {pod}")
+        return self.commands.proxy_config(self.source, part, pod, *options)
 
     def _proxies(self, cluster: str, kind: str) -> tuple[ProxyFacts, ...]:
         recorded = self.snapshot.clusters[cluster].proxies

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from enum import Enum
 
+from ...shell import NO_REMEDY, Remedy
 from ...verdicts import Evidence
 
 MEDIA_TYPE = "application/vnd.istio-mc.hops+json"
@@ -36,7 +37,7 @@ class Hop:
     state: State
     expected: str = ""
     seen: str = ""
-    remedy: str = ""
+    remedy: Remedy = NO_REMEDY
     clusters: tuple[str, ...] = ()
     fault: str = ""
 
@@ -59,9 +60,9 @@ class Trace:
         return next((hop for hop in self.hops if hop.state is State.BROKEN), None)
 
     @property
-    def remedy(self) -> str:
+    def remedy(self) -> Remedy:
         """What to do about the first broken hop; empty where none is known to be broken."""
-        return self.broken.remedy if self.broken else ""
+        return self.broken.remedy if self.broken else NO_REMEDY
 
     @property
     def summary(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...errors import ObservationError
 from ...observations import Request, TlsHandshake, Trial
+from ...shell import NO_REMEDY
 from ...snapshot import Snapshot
 from ...verdicts import Evidence
 from ..oracle import service_ports
@@ -54,7 +55,7 @@ def trace(
             # what is configured, if it is known, says where to look
             told = f"{seen[name]} ({hop.seen})" if hop.state is State.GOOD else seen[name]
             hop = replace(hop, state=State.BROKEN, seen=told)
-        hops.append(hop if hop.state is State.BROKEN else replace(hop, remedy=""))
+        hops.append(hop if hop.state is State.BROKEN else replace(hop, remedy=NO_REMEDY))
     return Trace(source, target, port, tuple(hops))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...istio_names import ROOT_CONFIG_MAP
-from ...recorded import SecretFacts
-from ...snapshot import ClusterSnapshot, Snapshot
+from ...istio_names import ROOT_CONFIG_MAP, SPIFFE_DRIVER
+from ...recorded import ProxyFacts, SecretFacts
+from ...snapshot import ClusterSnapshot, Snapshot, name_of, namespace_of
 from ...spec import ClusterSpec
 from .chains import Certificate, CertificationPath, climb, parse
 
@@ -44,6 +44,8 @@ class Keys:
     root: str
 
 
+SPIRE = "SPIRE"
+
 PEM_FILES = Keys("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem")
 TLS_SECRET = Keys("tls.crt", "tls.key", "tls.crt", "ca.crt")
 
@@ -61,6 +63,10 @@ def authority_of(snapshot: Snapshot, control_plane: ClusterSpec) -> SigningAutho
     cluster = snapshot.clusters[control_plane.name]
     namespace = snapshot.spec.istio_namespace
     external = _external_issuer(cluster)
+    if external == SPIRE:
+        held = [proxy.roots for proxy in cluster.proxies if signed_by_spire(cluster, proxy)]
+        roots = parse(next(filter(None, held), ""))
+        return SigningAuthority(cluster.name, None, False, external, None, (), roots)
     plugged = None if external else cluster.secret(namespace, "cacerts")
     secret = plugged or (None if external else cluster.secret(namespace, "istio-ca-secret"))
     if secret is None:
@@ -87,7 +93,33 @@ def distributed_roots(cluster: ClusterSnapshot, namespace: str) -> tuple[Certifi
     return parse(item["data"].get("root-cert.pem", "")) if item else ()
 
 
+def handed_out_by(snapshot: Snapshot, control_plane: ClusterSpec) -> tuple[Certificate, ...]:
+    """The roots that a control plane hands out, by which its proxies know istiod itself.
+
+    Where somebody else signs for workloads, these are in ``istio-ca-root-cert`` beside istiod.
+    """
+    authority = authority_of(snapshot, control_plane)
+    if not authority.external:
+        return authority.roots
+    cluster = snapshot.clusters[control_plane.name]
+    return distributed_roots(cluster, snapshot.spec.istio_namespace)
+
+
+def signed_by_spire(cluster: ClusterSnapshot, proxy: ProxyFacts) -> bool:
+    """Whether a proxy gets its certificate from SPIRE: its pod mounts the driver for that.
+
+    See Istio's page "SPIRE" (ops/integrations/spire).
+    """
+    pods = cluster.objects.get("Pod", ())
+    mine = (
+        pod for pod in pods if (namespace_of(pod), name_of(pod)) == (proxy.namespace, proxy.pod)
+    )
+    return any(SPIFFE_DRIVER in (pod["spec"].get("csiDrivers") or ()) for pod in mine)
+
+
 def _external_issuer(cluster: ClusterSnapshot) -> str:
+    if any(signed_by_spire(cluster, proxy) for proxy in cluster.proxies):
+        return SPIRE
     for istiod in cluster.istiods:
         if istiod.environment.get("EXTERNAL_CA"):
             return istiod.environment["EXTERNAL_CA"]

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
+from ... import shell
 from ...recorded import SecretFacts
+from ...shell import Command
 from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
@@ -19,18 +21,22 @@ from .chains import parse, signed_by, subjects
 PLUG_IN_CA = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/"
 
 FILES = (
-    "--from-file=ca-cert.pem --from-file=ca-key.pem "
-    "--from-file=root-cert.pem --from-file=cert-chain.pem"
+    "--from-file=ca-cert.pem",
+    "--from-file=ca-key.pem",
+    "--from-file=root-cert.pem",
+    "--from-file=cert-chain.pem",
 )
 """How kubectl is told of the files of which ``cacerts`` is made."""
 
 
-def replace_cacerts(commands: Commands, cluster: str) -> str:
+def replace_cacerts(commands: Commands, cluster: str) -> Command:
     """Replace ``cacerts`` by files of the current folder, and restart istiod."""
-    create = f"create secret generic cacerts {FILES} --dry-run=client -o yaml"
-    return (
-        f"{commands.istio(cluster, create)} | {commands.kubectl(cluster, 'apply -f -')} && "
-        f"{commands.restart_istiod(cluster)}"
+    create = commands.istio(
+        cluster, "create secret generic cacerts --dry-run=client -o yaml", *FILES
+    )
+    return shell.then(
+        shell.piped(create, commands.kubectl(cluster, "apply -f -")),
+        commands.restart_istiod(cluster),
     )
 
 
@@ -62,7 +68,7 @@ def _malformed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Foun
 
     def finding(summary: str, expected: str, seen: str, first: str, fault: str) -> Finding:
         summary = f"cacerts of {authority.cluster} {summary}"
-        remedy = f"{apply}  # first: {first}"
+        remedy = shell.with_note(apply, f"first: {first}")
         return Finding(summary, (authority.cluster,), expected, seen, remedy, fault)
 
     files = dict.fromkeys((keys.certificate, keys.private_key, keys.chain, keys.root))

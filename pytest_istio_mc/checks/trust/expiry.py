@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from ... import shell
 from ...dates import moment_of, spell_of
 from ...recorded import AccessFacts, ProxyFacts, TokenFacts
+from ...shell import NO_REMEDY
 from ...snapshot import ClusterSnapshot, Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -100,8 +102,10 @@ def _authority_expires(snapshot: Snapshot, authority: SigningAuthority) -> Itera
             (cluster,),
             expected=f"valid for another {needed} at least",
             seen=f"not after {link.not_after.isoformat()}",
-            remedy=f"{replace_cacerts(commands, cluster)} && {commands.restart_workloads(cluster)}"
-            f"  # first: {first}",
+            remedy=shell.with_note(
+                shell.then(replace_cacerts(commands, cluster), commands.restart_workloads(cluster)),
+                f"first: {first}",
+            ),
             fault=f"trust-{kind}-{'expired' if ended else 'expires-soon'}",
             latent=not ended,
         )
@@ -117,8 +121,8 @@ def _leaf_expires(
     name, pod, moment = cluster.name, proxy.pod, snapshot.moment
     scope = tuple(dict.fromkeys((name, snapshot.spec.control_plane_of(name).name)))
     commands = Commands(snapshot)
-    restart = commands.kubectl(name, f"delete pod {pod}", proxy.namespace)
-    logs = commands.kubectl(name, f"logs {pod} -c istio-proxy --tail=50", proxy.namespace)
+    restart = commands.restart_pod(name, pod, proxy.namespace)
+    logs = commands.logs(name, pod, proxy.namespace)
     leaf = chain[0]
     if leaf.not_after - moment <= timedelta(seconds=leaf.lifetime_seconds * LEAF_SHARE):
         ended = leaf.not_after <= moment
@@ -128,7 +132,7 @@ def _leaf_expires(
             scope,
             expected=f"renewed at half of its {timedelta(seconds=leaf.lifetime_seconds)}",
             seen=f"not after {leaf.not_after.isoformat()}",
-            remedy=f"{logs}; {restart}",
+            remedy=shell.after(logs, restart),
             fault="trust-leaf-expired" if ended else "trust-leaf-not-renewed",
             latent=not ended,
         )
@@ -163,7 +167,9 @@ def _token_expires(
         (holder.name, access.key) if known else (holder.name,),
         expected="a token that does not expire, or that something renews in time",
         seen=f"issued for {token_lifetime(token)}, ends {end.isoformat()}",
-        remedy=Commands(snapshot).create_remote_secret(holder.name, access.key) if known else "",
+        remedy=Commands(snapshot).create_remote_secret(holder.name, access.key)
+        if known
+        else NO_REMEDY,
         fault="rs-token-expired" if end <= snapshot.moment else "rs-token-expires-soon",
         latent=end > snapshot.moment,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from ... import shell
 from ...recorded import ProxyFacts
+from ...shell import Command
 from ...snapshot import Snapshot
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -13,8 +15,8 @@ from ..catalogue import check
 from ..isolating import without_mutual_tls
 from ..judging import Found, Gap, each, names, verdict_from
 from ..remedies import Commands
-from .authority import authority_of
-from .chains import climb, parse, subjects
+from .authority import authority_of, handed_out_by, signed_by_spire
+from .chains import Certificate, climb, parse, subjects
 
 
 @check(
@@ -48,6 +50,20 @@ def _trust_domain(snapshot: Snapshot, control_plane: str) -> str:
     return ""
 
 
+def _more_roots(snapshot: Snapshot, control_plane: str) -> set[Certificate] | None:
+    """The roots that a control plane hands to its proxies beside its own (``caCertificates``).
+
+    None where it fetches them from elsewhere (``spiffeBundleUrl``), so that they may be any.
+    """
+    found: set[Certificate] = set()
+    for istiod in snapshot.clusters[control_plane].istiods:
+        for entry in (istiod.debug.get("mesh") or {}).get("caCertificates") or ():
+            if entry.get("spiffeBundleUrl"):
+                return None
+            found.update(parse(str(entry.get("pem") or "")))
+    return found
+
+
 def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Found]:
     domains, aliases = {}, {}
     for name in (first, second):
@@ -78,7 +94,7 @@ def _foreign_domain(snapshot: Snapshot, first: str, second: str) -> Iterator[Fou
 
 def _one_domain(
     snapshot: Snapshot, domains: Mapping[str, str], aliases: Mapping[str, Sequence[str]]
-) -> str:
+) -> Command:
     """Make two control planes accept each other's identities.
 
     By aliases where the spec means their domains to differ, else by one domain for both.
@@ -91,15 +107,20 @@ def _one_domain(
             for name, other in ((first, second), (second, first))
             if domains[other] not in aliases[name]
         ]
-        return " && ".join(
-            commands.set_mesh_config(
-                name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+        return shell.then(
+            *(
+                commands.set_mesh_config(
+                    name, f"--set=trustDomainAliases={json.dumps([*aliases[name], alias])}"
+                )
+                for name, alias in lacking
             )
-            for name, alias in lacking
         )
     odd, right = (first, second) if domains[second] == spec.trust_domain else (second, first)
-    change = commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}")
-    return f"{change} && {commands.restart_istiod(odd)} && {commands.restart_workloads(odd)}"
+    return shell.then(
+        commands.set_mesh_config(odd, f"--set=trustDomain={json.dumps(domains[right])}"),
+        commands.restart_istiod(odd),
+        commands.restart_workloads(odd),
+    )
 
 
 @check(
@@ -129,11 +150,13 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
     spec, namespace = snapshot.spec, proxy.namespace
     plane = spec.control_plane_of(cluster)
     authority = authority_of(snapshot, plane)
+    signed_elsewhere = signed_by_spire(snapshot.clusters[cluster], proxy)
+    own = authority.roots if signed_elsewhere else handed_out_by(snapshot, plane)
     chain, roots = parse(proxy.certificate_chain), parse(proxy.roots)
     scope = tuple(dict.fromkeys((cluster, plane.name)))
     commands = Commands(snapshot)
-    restart = commands.kubectl(cluster, f"delete pod {proxy.pod}", namespace)
-    logs = commands.kubectl(cluster, f"logs {proxy.pod} -c istio-proxy --tail=50", namespace)
+    restart = commands.restart_pod(cluster, proxy.pod, namespace)
+    logs = commands.logs(cluster, proxy.pod, namespace)
     if not chain:
         if snapshot.probes and without_mutual_tls(snapshot, spec.cluster(cluster)):
             # Envoy asks for the secrets that its configuration names: with mutual TLS off, none is;
@@ -144,16 +167,16 @@ def _wrong_identity(snapshot: Snapshot, cluster: str, proxy: ProxyFacts) -> Iter
             scope,
             expected="a workload certificate",
             seen="no SDS secret called default",
-            remedy=f"{logs}; {restart}",
+            remedy=shell.after(logs, restart),
             fault="trust-no-leaf",
         )
         return
-    trusted = set(authority.roots)
-    if trusted and set(roots) != trusted:
+    trusted, more = set(own), _more_roots(snapshot, plane.name)
+    if trusted and not (trusted <= set(roots) and (more is None or set(roots) <= trusted | more)):
         yield Finding(
             f"proxy {proxy.pod} in {cluster} trusts another root than the CA of {plane.name}",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(own),
             seen=subjects(roots),
             remedy=restart,
             fault="trust-root-rotation-half",

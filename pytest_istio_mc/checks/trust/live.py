@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from ... import shell
 from ...observations import Ending, Plaintext, Request, TlsHandshake, Trial
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
@@ -104,14 +105,20 @@ def _pair(
             )
     refused = _refusal(source, target, requests, trial)
     if refused:
-        root = "get configmap istio-ca-root-cert -o yaml"
         yield Finding(
             f"{source} to {target}: mutual TLS fails: {refused}",
             clusters=(source, target),
             expected="a completed handshake, each side accepting the other's certificate",
             seen=f"{refused}; {ways.trace(source, target).summary}",
-            remedy=" && ".join(
-                commands.kubectl(cluster, root, probes.namespace) for cluster in (source, target)
+            remedy=shell.then(
+                *(
+                    commands.kubectl(
+                        cluster,
+                        "get configmap istio-ca-root-cert -o yaml",
+                        namespace=probes.namespace,
+                    )
+                    for cluster in (source, target)
+                )
             ),
             fault="certificate-refused",
         )
@@ -188,7 +195,7 @@ def foreign_certificate_refused(here: Here, trials: Sequence[Trial]) -> Verdict:
             clusters=(trial.source, trial.target),
             expected="a TLS alert: the certificate's issuer is unknown",
             seen=str(attempt),
-            remedy=f"{settings}  # caCertificates, trust anchors",
+            remedy=shell.with_note(settings, "caCertificates, trust anchors"),
             fault="foreign-root-accepted",
         )
 

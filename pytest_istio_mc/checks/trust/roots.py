@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ... import shell
 from ...istio_names import ROOT_CONFIG_MAP
-from ...snapshot import Snapshot, name_of, namespace_of
+from ...selectors import matches_any
+from ...snapshot import Snapshot, labels_of, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..remedies import Commands
-from .authority import SigningAuthority, authorities, authority_of
+from .authority import SigningAuthority, authorities, handed_out_by
 from .cacerts import FILES, PLUG_IN_CA, replace_cacerts
 from .chains import climb, parse, subjects
 
@@ -72,7 +74,7 @@ def _stranger(
     reference = subjects(partners[0].roots)
     commands = Commands(snapshot)
     replace = replace_cacerts(commands, odd.cluster)
-    remedy = f"{replace} && {commands.restart_workloads(odd.cluster)}"
+    remedy = shell.then(replace, commands.restart_workloads(odd.cluster))
     seen = f"{odd.cluster} trusts {subjects(odd.roots)}"
     changing = (odd.cluster, *others)
     half_way = next((cluster for cluster in changing if _half_replaced(snapshot, cluster)), "")
@@ -83,7 +85,7 @@ def _stranger(
             (half_way, *(cluster for cluster in changing if cluster != half_way)),
             expected="both roots in every cluster before the first certificate under the new one",
             seen=f"{seen}; {names(others)} {reference}",
-            remedy=f"{remedy}  # in every cluster, with both roots in root-cert.pem",
+            remedy=shell.with_note(remedy, "in every cluster, with both roots in root-cert.pem"),
             fault="trust-root-rotation-half",
         )
     return Finding(
@@ -91,7 +93,7 @@ def _stranger(
         changing,
         expected=f"a signing certificate that chains to {reference}",
         seen=seen,
-        remedy=f"{remedy}  # with an intermediate issued from the common root",
+        remedy=shell.with_note(remedy, "with an intermediate issued from the common root"),
         fault="trust-different-roots",
     )
 
@@ -130,7 +132,7 @@ def _self_signed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Fo
     if authority.plugged_in or authority.external:
         return
     cluster, commands = authority.cluster, Commands(snapshot)
-    create = commands.istio(cluster, f"create secret generic cacerts {FILES}")
+    create = commands.istio(cluster, "create secret generic cacerts", *FILES)
     own = f"secret istio-ca-secret with {subjects(authority.roots)}"
     yield Finding(
         f"{cluster} runs on its own self-signed CA: the secret cacerts is missing",
@@ -138,8 +140,9 @@ def _self_signed(snapshot: Snapshot, authority: SigningAuthority) -> Iterator[Fo
         expected=f"secret {snapshot.spec.istio_namespace}/cacerts "
         "with an intermediate of the common root",
         seen=own if authority.secret else "neither cacerts nor istio-ca-secret",
-        remedy=f"{create} && {commands.restart_istiod(cluster)} && "
-        f"{commands.restart_workloads(cluster)}",
+        remedy=shell.then(
+            create, commands.restart_istiod(cluster), commands.restart_workloads(cluster)
+        ),
         fault="trust-no-cacerts",
     )
 
@@ -168,11 +171,11 @@ def distributed_root(snapshot: Snapshot) -> Verdict:
 
 def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
     plane = snapshot.spec.control_plane_of(name)
-    authority = authority_of(snapshot, plane)
-    if not authority.roots:
+    roots = handed_out_by(snapshot, plane)
+    if not roots:
         yield Gap(f'cluster "{plane.name}": there is no root certificate to compare')
         return
-    expected = {root.sha256 for root in authority.roots}
+    expected = {root.sha256 for root in roots}
     # istiod leaves the namespaces of Kubernetes itself alone, kube-system apart
     ignored = {"kube-public", "kube-node-lease", "local-path-storage"}
     handed_out = {
@@ -180,10 +183,13 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
         for item in snapshot.clusters[name].listed("ConfigMap")
         if name_of(item) == ROOT_CONFIG_MAP
     }
+    selected = _selected(snapshot, plane.name, name)
     stale = sorted(
         namespace
         for namespace, pem in handed_out.items()
-        if namespace not in ignored and {root.sha256 for root in parse(pem)} != expected
+        if namespace not in ignored
+        and (selected is None or namespace in selected)
+        and {root.sha256 for root in parse(pem)} != expected
     )
     scope = tuple(dict.fromkeys((name, plane.name)))
     commands = Commands(snapshot)
@@ -193,20 +199,46 @@ def _stale_root(snapshot: Snapshot, name: str) -> Iterator[Found]:
             f"{ROOT_CONFIG_MAP} in {len(stale)} of {len(handed_out)} namespaces of {name} is not "
             f"the root of {plane.name}'s CA",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(roots),
             seen=f"{stale[0]}: {subjects(parse(handed_out[stale[0]]))}",
-            remedy=f"{restart} && {commands.restart_workloads(name)}  # old certificates stay "
-            "valid meanwhile if root-cert.pem of cacerts holds both roots",
+            remedy=shell.with_note(
+                shell.then(restart, commands.restart_workloads(name)),
+                "old certificates stay valid meanwhile if root-cert.pem of cacerts holds both "
+                "roots",
+            ),
             fault="trust-root-rotation-half",
         )
     probed = (snapshot.probes.namespace,) if snapshot.probes else ()
     for namespace in sorted({snapshot.spec.istio_namespace, *probed} - handed_out.keys()):
+        if selected is not None and namespace not in selected:
+            yield Gap(
+                f'cluster "{name}": the discoverySelectors of {plane.name} leave out namespace '
+                f"{namespace}, so that no root is handed out there (--mesh-probe-patch gives our "
+                "namespaces the labels that they select)"
+            )
+            continue
         yield Finding(
             f"{name} has no {ROOT_CONFIG_MAP} in namespace {namespace}: "
             "new pods there cannot start their proxy",
             scope,
-            expected=subjects(authority.roots),
+            expected=subjects(roots),
             seen="no such ConfigMap",
             remedy=restart,
             fault="trust-root-not-distributed",
         )
+
+
+def _selected(snapshot: Snapshot, plane: str, cluster: str) -> set[str] | None:
+    """The namespaces of a cluster in which its control plane hands out the root.
+
+    - Those that its ``discoverySelectors`` select; what is in others is somebody else's, or left
+      from another time.
+    - None where it has no such selectors, or where they or the namespaces are not known.
+    """
+    istiods = snapshot.clusters[plane].istiods
+    meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
+    selectors = meshes[0].get("discoverySelectors") if meshes else None
+    namespaces = snapshot.clusters[cluster].objects.get("Namespace")
+    if not selectors or not namespaces:
+        return None
+    return {name_of(item) for item in namespaces if matches_any(selectors, labels_of(item))}

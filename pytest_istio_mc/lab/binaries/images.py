@@ -21,6 +21,10 @@ REGISTRY = "lab.local"
 PAUSE = "lab.local/pause:1"
 COREDNS = "lab.local/coredns:1"
 PYTHON = "lab.local/python:1"
+
+LAB_LABEL = "istio-mc.dev/lab"
+"""On every node of a lab, which has these images and no way to pull others."""
+
 ISTIO_HUB = "lab.local/istio"
 ISTIO_TAG = "lab"
 

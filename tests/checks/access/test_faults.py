@@ -32,7 +32,7 @@ def no_remote_secret(mesh: FakeMesh) -> None:
     "rs-wrong-namespace",
     "cluster1",
     "cluster2",
-    remedy=f"{CREATE} && kubectl --context=ctx-1 -n default delete secret",
+    remedy=f"{CREATE}  # and if no other mesh reads the misplaced one\n# kubectl",
 )
 def remote_secret_elsewhere(mesh: FakeMesh) -> None:
     secret = mesh[1].find("Secret", "istio-remote-secret-cluster2", SYSTEM)
@@ -45,7 +45,7 @@ def remote_secret_elsewhere(mesh: FakeMesh) -> None:
     "rs-unlabelled",
     "cluster1",
     "cluster2",
-    remedy="label secret istio-remote-secret-cluster2 istio/multiCluster=true",
+    remedy="label secret/istio-remote-secret-cluster2 istio/multiCluster=true",
 )
 def remote_secret_without_label(mesh: FakeMesh) -> None:
     del mesh[1].find("Secret", "istio-remote-secret-cluster2", SYSTEM)["metadata"]["labels"]
@@ -165,21 +165,37 @@ def remote_cluster_timed_out(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
 
 
-@fault("MC-ACCESS-008", "rs-stale", "cluster1", remedy="delete secret istio-remote-secret-gone")
+@fault(
+    "MC-ACCESS-008",
+    "rs-stale",
+    "cluster1",
+    remedy="# kubectl --context=ctx-1 -n istio-system label secret/istio-remote-secret-gone",
+)
 def secret_of_a_cluster_that_is_gone(mesh: FakeMesh) -> None:
     mesh[1].objects["Secret"].append(
         remote_secret(mesh[2], key="gone", server="https://198.18.99.1:6443", token=jwt(sub="x"))
     )
 
 
-@fault("MC-ACCESS-008", "rs-duplicate", "cluster1", "cluster2", remedy="delete secret second")
+@fault(
+    "MC-ACCESS-008",
+    "rs-duplicate",
+    "cluster1",
+    "cluster2",
+    remedy="label secret/second istio/multiCluster-",
+)
 def two_secrets_for_one_cluster(mesh: FakeMesh) -> None:
     second = remote_secret(mesh[2])
     second["metadata"]["name"] = "second"
     mesh[1].objects["Secret"].append(second)
 
 
-@fault("MC-ACCESS-008", "rs-self", "cluster1", remedy="delete secret istio-remote-secret-cluster9")
+@fault(
+    "MC-ACCESS-008",
+    "rs-self",
+    "cluster1",
+    remedy="label secret/istio-remote-secret-cluster9 istio/multiCluster-",
+)
 def secret_that_leads_to_its_own_cluster(mesh: FakeMesh) -> None:
     mesh[1].objects["Secret"].append(remote_secret(mesh[1], key="cluster9"))
 
@@ -189,7 +205,7 @@ def secret_that_leads_to_its_own_cluster(mesh: FakeMesh) -> None:
     "res-replicas-disagree",
     "cluster1",
     "cluster2",
-    remedy="delete pod istiod-1-b",
+    remedy="rollout restart deployment -l app=istiod",
 )
 def a_replica_that_lacks_the_endpoints_of_another_cluster(mesh: FakeMesh) -> None:
     replica = mesh.add_replica(1)

@@ -101,7 +101,7 @@ def test_a_cluster_local_service_that_crosses_over_is_found(
     finding = verdict.findings[0]
     assert finding.clusters == ("east", "west")
     assert finding.seen == "east 6, west 6"
-    assert "--context=k-east -n istio-system get configmap istio -o yaml" in finding.remedy
+    assert "--context=k-east -n istio-system get configmap/istio -o yaml" in finding.remedy
     assert "deploy/istiod -- pilot-discovery request GET /debug/mesh" in finding.remedy
 
 

@@ -41,7 +41,7 @@ def one_name_for_two_clusters(mesh: FakeMesh) -> None:
     "cp-cluster-id-vs-secret",
     "cluster1",
     "cluster2",
-    remedy="delete secret istio-remote-secret-west",
+    remedy="label secret/istio-remote-secret-west istio/multiCluster-",
 )
 def remote_secret_under_another_name(mesh: FakeMesh) -> None:
     replace_remote_secret(mesh, remote_secret(mesh[2], key="west"))
@@ -52,7 +52,7 @@ def remote_secret_under_another_name(mesh: FakeMesh) -> None:
     "MC-CONTROL-003",
     "cp-ns-network-missing",
     "cluster2",
-    remedy="label namespace istio-system topology.istio.io/network=network2",
+    remedy="label namespace/istio-system topology.istio.io/network=network2",
 )
 def system_namespace_without_network(mesh: FakeMesh) -> None:
     del mesh[2].find("Namespace", SYSTEM)["metadata"]["labels"]
@@ -63,7 +63,7 @@ def system_namespace_without_network(mesh: FakeMesh) -> None:
     "cp-network-same-name",
     "cluster1",
     "cluster2",
-    remedy="label namespace istio-system topology.istio.io/network=network2",
+    remedy="label namespace/istio-system topology.istio.io/network=network2",
 )
 def one_network_name_for_two(mesh: FakeMesh) -> None:
     mesh[2].find("Namespace", SYSTEM)["metadata"]["labels"][NETWORK_LABEL] = "network1"
@@ -84,12 +84,12 @@ def gateway_that_rejects_its_listeners(mesh: FakeMesh) -> None:
     row["resources"][LISTENERS]["lastError"] = "filter chain '' has the same matching rules"
 
 
-@fault("MC-CONTROL-005", "proxy-stale", "cluster1", remedy="delete pod client-1")
+@fault("MC-CONTROL-005", "proxy-stale", "cluster1", remedy="delete pod/client-1")
 def proxy_that_does_not_answer(mesh: FakeMesh) -> None:
     mesh[1].istiod("syncz")[0]["resources"][LISTENERS] |= {"sent": "b", "acked": "a"}
 
 
-@fault("MC-CONTROL-005", "proxy-disconnected", "cluster1", remedy="delete pod client-1")
+@fault("MC-CONTROL-005", "proxy-disconnected", "cluster1", remedy="delete pod/client-1")
 def proxy_without_istiod(mesh: FakeMesh) -> None:
     del mesh[1].istiod("syncz")[0]
 
@@ -99,7 +99,7 @@ def proxy_without_istiod(mesh: FakeMesh) -> None:
     "up-primaries-skew",
     "cluster1",
     "cluster2",
-    remedy="istioctl upgrade --context=ctx-1",
+    remedy="istioctl --context=ctx-1 upgrade",
 )
 def primaries_two_minors_apart(mesh: FakeMesh) -> None:
     mesh[1].answers[("istiod-1", 15014, "/version")] = "1.29.2-abc-Clean"
@@ -128,7 +128,7 @@ def orders(mesh: FakeMesh, *ports: Json, cluster_ip: str = "10.1.1.1") -> None:
     "svc-port-number",
     "cluster1",
     "cluster2",
-    remedy="kubectl --context=ctx-2 -n shop patch service orders --type=json",
+    remedy="kubectl --context=ctx-2 -n shop patch service/orders --type=json",
 )
 def one_service_with_two_ports(mesh: FakeMesh) -> None:
     orders(mesh, {"name": "http", "port": 8080}, {"name": "http", "port": 8081})

@@ -15,6 +15,18 @@ from tests.checks.live_mesh import here, mesh
 
 MESH = mesh()
 HERE = here(MESH)
+WEBHOOK_DOWN = (
+    "HTTP 500: Internal error occurred: failed calling webhook "
+    '"namespace.sidecar-injector.istio.io": failed to call webhook: connection refused'
+)
+KYVERNO = (
+    'HTTP 400: admission webhook "validate.kyverno.svc-fail" denied the request: '
+    "require-limits: label sidecar.istio.io/inject or limits are required"
+)
+QUOTA = 'HTTP 403: pods "admitted" is forbidden: exceeded quota: compute in istio-mc-0a1b2c3d'
+POD_SECURITY = 'HTTP 403: pods "admitted" is forbidden: violates PodSecurity "restricted:latest"'
+POLICY = "HTTP 422: ValidatingAdmissionPolicy 'limits.example.com' denied request"
+OTHER_ADMISSION = (KYVERNO, QUOTA, POD_SECURITY, POLICY)
 REVISIONS = {"east": ("default",), "west": ("default",)}
 READS = {"east": "east", "west": "west"}
 
@@ -51,10 +63,7 @@ def test_right_identities_everywhere_are_conformant() -> None:
         ({"network": "network2"}, "injected-network-wrong"),
         ({"mesh_id": "mesh2"}, "injected-mesh-id-wrong"),
         ({"revision": "canary"}, "injected-revision-wrong"),
-        (
-            {"error": 'failed calling webhook "namespace.sidecar-injector.istio.io": refused'},
-            "injection-refused",
-        ),
+        ({"error": WEBHOOK_DOWN}, "injection-refused"),
     ],
 )
 def test_what_is_given_wrongly_is_found(way: str, changes: dict[str, object], fault: str) -> None:
@@ -64,6 +73,14 @@ def test_what_is_given_wrongly_is_found(way: str, changes: dict[str, object], fa
         (fault, ("east",))
     ]
     assert "kubectl --context=k-east" in verdict.findings[0].remedy
+
+
+@pytest.mark.parametrize("refusal", OTHER_ADMISSION)
+def test_the_refusal_of_other_admission_is_not_held_against_the_injector(refusal: str) -> None:
+    verdict = injection(HERE, spoiled("admitted", error=refusal), REVISIONS)
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "--mesh-probe-patch" in verdict.reason
 
 
 def test_a_sidecar_for_who_wants_none_is_found() -> None:

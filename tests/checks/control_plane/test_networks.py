@@ -37,6 +37,6 @@ def test_two_names_for_one_network_are_found() -> None:
     (finding,) = networks(snapshot).findings
 
     assert (finding.fault, finding.clusters) == ("cp-network-split", ("cluster1", "cluster2"))
-    label = f"label namespace istio-system {NETWORK_LABEL}=network1 --overwrite"
+    label = f"label namespace/istio-system {NETWORK_LABEL}=network1 --overwrite"
     assert f"--context=cluster2 {label}" in finding.remedy
     assert """sed -E 's/("network": *)"network2"/\\1"network1"/'""" in finding.remedy

@@ -131,24 +131,24 @@ def an_istiod_of_another_root(snapshot: Snapshot) -> Snapshot:
         (
             no_annotation,
             "pr-control-plane-annotation",
-            f"annotate namespace istio-system {ANNOTATION}=cluster1",
+            f"annotate namespace/istio-system {ANNOTATION}=cluster1",
         ),
         (
             never_annotated,
             "pr-control-plane-annotation",
-            f"annotate namespace istio-system {ANNOTATION}=cluster1",
+            f"annotate namespace/istio-system {ANNOTATION}=cluster1",
         ),
         (
             another_control_plane,
             "pr-control-plane-annotation",
-            f"annotate namespace istio-system {ANNOTATION}=cluster1 --overwrite",
+            f"annotate namespace/istio-system {ANNOTATION}=cluster1 --overwrite",
         ),
         (
             a_primary_that_manages_no_remotes,
             "pr-external-istiod-off",
             "--context=cluster1 -n istio-system set env",
         ),
-        (no_webhook, "pr-webhook-missing", "--context=cluster2 --set profile=remote"),
+        (no_webhook, "pr-webhook-missing", "--context=cluster2 install --set profile=remote"),
         (
             injection_path_of_another_cluster,
             "pr-injection-path",
@@ -157,14 +157,14 @@ def an_istiod_of_another_root(snapshot: Snapshot) -> Snapshot:
         (
             plain_injection_path,
             "pr-injection-path",
-            '"path": "/webhooks/0/clientConfig/service/path"',
+            '"path":"/webhooks/0/clientConfig/service/path"',
         ),
         (no_ca_bundle, "pr-cabundle-empty", "--context=cluster1 -n istio-system rollout restart"),
         (old_ca_bundle, "pr-cabundle-stale", "--context=cluster1 -n istio-system rollout restart"),
         (
             address_of_something_else,
             "pr-remote-address-wrong",
-            "patch endpointslice istiod --type=json",
+            "patch endpointslice/istiod --type=json",
         ),
         (
             a_name_instead_of_an_address,
@@ -179,7 +179,7 @@ def an_istiod_of_another_root(snapshot: Snapshot) -> Snapshot:
         (
             gateway_service_without_the_ports,
             "pr-istiod-not-exposed",
-            '{"name": "tls-15012", "port": 15012, "targetPort": 15012}',
+            '{"name":"tls-15012","port":15012,"targetPort":15012}',
         ),
         (no_answer, "pr-istiod-unreachable", "15012"),
         (an_istiod_of_another_root, "pr-istiod-other-root", "rollout restart"),

@@ -15,7 +15,7 @@ from tests.checks.seeding import (
 )
 from tests.fake_clusters import HOST, PROBES, SYSTEM, FakeMesh
 
-SHARE = "get configmap istio -o json | istio-mc mesh-config '--not-cluster-local="
+SHARE = "get configmap/istio -o json | istio-mc mesh-config '--not-cluster-local="
 
 fault = Faults()
 
@@ -24,7 +24,7 @@ fault = Faults()
     "MC-DISCOVERY-001",
     "sidecar-missing",
     "cluster2",
-    remedy="label namespace istio-mc-test istio-injection=enabled",
+    remedy="label namespace/istio-mc-test istio-injection=enabled",
 )
 def pods_without_sidecar(mesh: FakeMesh) -> None:
     for n in (1, 2):
@@ -35,12 +35,24 @@ def pods_without_sidecar(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
 
 
-@fault("MC-DISCOVERY-001", "shards-missing", "cluster1", "cluster2", remedy="delete pod istiod-1")
+@fault(
+    "MC-DISCOVERY-001",
+    "shards-missing",
+    "cluster1",
+    "cluster2",
+    remedy="rollout restart deployment -l app=istiod",
+)
 def shards_wiped(mesh: FakeMesh) -> None:
     lose_remote_shards(mesh)
 
 
-@fault("MC-DISCOVERY-001", "shards-frozen", "cluster1", "cluster2", remedy="delete pod istiod-1")
+@fault(
+    "MC-DISCOVERY-001",
+    "shards-frozen",
+    "cluster1",
+    "cluster2",
+    remedy="rollout restart deployment -l app=istiod",
+)
 def shards_frozen(mesh: FakeMesh) -> None:
     shards = mesh[1].istiod("endpointShardz")[HOST][PROBES]["Shards"]
     for endpoint in shards["Kubernetes/cluster2"]:
@@ -52,7 +64,7 @@ def shards_frozen(mesh: FakeMesh) -> None:
     "eds-missing",
     "cluster1",
     "cluster2",
-    remedy="istioctl proxy-config endpoints client-1.istio-mc-test",
+    remedy="proxy-config endpoints client-1.istio-mc-test",
 )
 def proxy_without_remote_endpoints(mesh: FakeMesh) -> None:
     lose_remote_endpoints(mesh)
@@ -88,7 +100,7 @@ def cluster_local_in_one_primary(mesh: FakeMesh) -> None:
     "MC-DISCOVERY-002",
     "dr-tls-disable",
     "cluster1",
-    remedy="-n istio-system delete destinationrules.networking.istio.io plain",
+    remedy="-n istio-system patch destinationrules.networking.istio.io/plain",
 )
 def mutual_tls_turned_off(mesh: FakeMesh) -> None:
     spec = {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}}

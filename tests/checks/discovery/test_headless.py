@@ -79,7 +79,7 @@ def test_an_instance_of_another_cluster_that_does_not_answer_is_named() -> None:
 
     assert faults(verdict) == [("headless-instance-not-reached", ("east", "west"))]
     assert "over TCP" in verdict.findings[0].summary
-    assert "--address 10.2.0.3" in verdict.findings[0].remedy
+    assert "--address=10.2.0.3" in verdict.findings[0].remedy
 
 
 def test_another_pod_at_an_instances_address_is_wrong() -> None:

@@ -53,7 +53,7 @@ def test_a_cluster_that_one_protocol_does_not_reach_is_named(protocol: Protocol,
         ("protocol-does-not-reach", ("east", "west"))
     ]
     assert f"over {name}" in verdict.findings[0].summary
-    assert f"--port {PORTS[protocol]}" in verdict.findings[0].remedy
+    assert f"--port={PORTS[protocol]}" in verdict.findings[0].remedy
 
 
 def test_one_failure_is_enough() -> None:

@@ -226,7 +226,8 @@ def test_who_is_not_let_in_is_told_so() -> None:
         ("authz-denied", ("cluster1", "cluster2"))
     ]
     assert "cluster1 does not reach cluster2 (broken at: authorisation)" in verdict.reason
-    assert "delete authorizationpolicies.security.istio.io deny-all" in verdict.findings[0].remedy
+    assert '/ns/istio-mc-test/sa/client"]' in verdict.findings[0].remedy
+    assert "delete" not in verdict.findings[0].remedy
 
 
 def test_failures_are_not_blamed_on_a_cluster_that_answers() -> None:
@@ -270,7 +271,7 @@ def _unresolved(fake: FakeMesh) -> list[Request]:
 
 @pytest.mark.parametrize(
     ("captured", "who"),
-    [(False, "get pods -l k8s-app=kube-dns"), (True, "logs client-1 -c istio-proxy")],
+    [(False, "get pods -l k8s-app=kube-dns"), (True, "logs pod/client-1 -c istio-proxy")],
 )
 def test_a_name_that_does_not_resolve_is_about_the_dns_of_the_client(
     captured: bool, who: str
@@ -302,4 +303,4 @@ def test_a_name_without_a_service_gets_one() -> None:
     )
 
     assert [finding.fault for finding in verdict.findings] == ["dns-unresolved"]
-    assert "create service clusterip echo --tcp=8080:8080" in verdict.findings[0].remedy
+    assert "create service clusterip --tcp=8080:8080" in verdict.findings[0].remedy

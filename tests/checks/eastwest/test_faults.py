@@ -27,7 +27,7 @@ def no_gateway(mesh: FakeMesh) -> None:
 
 
 @fault(
-    "MC-EASTWEST-001", "ew-no-address", "cluster2", remedy="describe service istio-eastwestgateway"
+    "MC-EASTWEST-001", "ew-no-address", "cluster2", remedy="describe service/istio-eastwestgateway"
 )
 def gateway_without_address(mesh: FakeMesh) -> None:
     mesh[2].find("Service", "istio-eastwestgateway", SYSTEM)["status"] = {}
@@ -38,7 +38,7 @@ def gateway_without_address(mesh: FakeMesh) -> None:
     "MC-EASTWEST-001",
     "res-ew-down",
     "cluster2",
-    remedy="scale deployment -l istio=eastwestgateway --replicas=1",
+    remedy="scale deployment -l istio=eastwestgateway --current-replicas=0 --replicas=1",
 )
 def gateway_without_pods(mesh: FakeMesh) -> None:
     mesh[2].remove("Pod", "gateway-2", SYSTEM)
@@ -50,7 +50,7 @@ def gateway_without_pods(mesh: FakeMesh) -> None:
     "MC-EASTWEST-002",
     "ew-svc-label-missing",
     "cluster2",
-    remedy="label service istio-eastwestgateway topology.istio.io/network=network2",
+    remedy="label service/istio-eastwestgateway topology.istio.io/network=network2",
 )
 def gateway_without_label(mesh: FakeMesh) -> None:
     del mesh[2].find("Service", "istio-eastwestgateway", SYSTEM)["metadata"]["labels"]
@@ -72,7 +72,7 @@ def services_not_exposed(mesh: FakeMesh) -> None:
     "MC-EASTWEST-002",
     "ew-passthrough-mode",
     "cluster2",
-    remedy="patch gateways.networking.istio.io cross-network-gateway",
+    remedy="patch gateways.networking.istio.io/cross-network-gateway",
 )
 def gateway_that_does_not_route_by_sni(mesh: FakeMesh) -> None:
     (server,) = mesh[2].find(*GATEWAY)["spec"]["servers"]
@@ -91,7 +91,7 @@ def gateway_that_selects_nothing(mesh: FakeMesh) -> None:
     "MC-EASTWEST-002",
     "ew-lds-nack",
     "cluster2",
-    remedy="delete gateways.networking.istio.io another",
+    remedy="# kubectl --context=ctx-2 -n istio-system delete gateways.networking.istio.io/another",
 )
 def two_gateways_for_the_same_hosts(mesh: FakeMesh) -> None:
     item = copy.deepcopy(mesh[2].find(*GATEWAY))
@@ -103,7 +103,7 @@ def two_gateways_for_the_same_hosts(mesh: FakeMesh) -> None:
     "MC-EASTWEST-002",
     "ew-gateway-port-label",
     "cluster2",
-    remedy="label service istio-eastwestgateway networking.istio.io/gatewayPort-",
+    remedy="label service/istio-eastwestgateway networking.istio.io/gatewayPort-",
 )
 def gateway_that_sends_peers_to_another_port(mesh: FakeMesh) -> None:
     service = mesh[2].find("Service", "istio-eastwestgateway", SYSTEM)
@@ -114,7 +114,7 @@ def gateway_that_sends_peers_to_another_port(mesh: FakeMesh) -> None:
     "MC-EASTWEST-009",
     "ew-exposes-external",
     "cluster1",
-    remedy="patch gateways.networking.istio.io cross-network-gateway",
+    remedy="patch gateways.networking.istio.io/cross-network-gateway",
 )
 def gateway_for_every_host(mesh: FakeMesh) -> None:
     (server,) = mesh[1].find(*GATEWAY)["spec"]["servers"]

@@ -40,8 +40,8 @@ def test_a_remote_secret_is_taken_back() -> None:
 
     assert (finding.fault, finding.clusters) == ("fed-remote-secret", ("cluster1", "cluster2"))
     assert (
-        "--context=cluster1 -n istio-system delete secret istio-remote-secret-cluster2"
-        in finding.remedy
+        "--context=cluster1 -n istio-system label secret/istio-remote-secret-cluster2 "
+        "istio/multiCluster-" in finding.remedy
     )
 
 

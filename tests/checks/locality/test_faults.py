@@ -20,13 +20,13 @@ def endpoints_in_the_wrong_place(mesh: FakeMesh) -> None:
     "MC-LOCALITY-001",
     "loc-node-labels",
     "cluster2",
-    remedy="kubectl --context=ctx-2 label node node2 --overwrite",
+    remedy="kubectl --context=ctx-2 label node/node2 --overwrite",
 )
 def nodes_without_a_region(mesh: FakeMesh) -> None:
     del mesh[2].objects["Node"][0]["metadata"]["labels"]
 
 
-@fault("MC-LOCALITY-001", "loc-proxy", "cluster1", remedy="delete pod client-1")
+@fault("MC-LOCALITY-001", "loc-proxy", "cluster1", remedy="delete pod/client-1")
 def proxy_that_connected_before_its_node_was_labelled(mesh: FakeMesh) -> None:
     mesh[1].istiod("adsz")["clients"][0]["locality"] = {}
 

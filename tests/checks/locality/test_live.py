@@ -115,7 +115,7 @@ def test_without_outlier_detection_that_is_the_cause_and_the_remedy_adds_it() ->
     assert finding.fault == "loc-no-outlier"
     assert "no outlier detection" in finding.summary
     assert finding.remedy.startswith(
-        "kubectl --context=k-east -n istio-mc-test patch destinationrule locality-x --type=merge"
+        "kubectl --context=k-east -n istio-mc-test patch destinationrule/locality-x --type=merge"
     )
     assert "outlierDetection" in finding.remedy
     assert found["003"].outcome is Outcome.INCONCLUSIVE, "what could not be seen is not green"
@@ -130,7 +130,7 @@ def test_too_low_a_share_that_may_be_ejected_is_the_cause_of_no_failover() -> No
     (finding,) = found["003"].findings
     assert finding.fault == "loc-max-ejection"
     assert "at most 10 % of the endpoints may be ejected, which is none of 2" in finding.summary
-    assert '"maxEjectionPercent": 100' in finding.remedy
+    assert '"maxEjectionPercent":100' in finding.remedy
     assert "failures: 20× 500 ill" in finding.seen
     assert found["002"].outcome is Outcome.CONFORMANT
     assert found["004"].outcome is Outcome.CONFORMANT, "the other return was seen"

@@ -165,7 +165,7 @@ def test_a_rule_that_asks_for_failover_without_outlier_detection_is_named() -> N
         "which does nothing without outlierDetection"
     )
     assert finding.remedy == (
-        "kubectl --context=k-east -n shop patch destinationrule reviews --type=merge -p "
+        "kubectl --context=k-east -n shop patch destinationrule/reviews --type=merge -p "
         '\'{"spec":{"trafficPolicy":{"outlierDetection":'
         '{"consecutive5xxErrors":5,"maxEjectionPercent":100}}}}\''
     )

@@ -43,7 +43,7 @@ def test_a_node_that_is_labelled_other_than_the_spec_declares_is_the_one_finding
         finding.summary
         == "node node2 of cluster2 is labelled as in region2/zone2, which is not where cluster2 is"
     )
-    assert "label node node2 --overwrite topology.kubernetes.io/zone=zone9 && " in finding.remedy
+    assert "label node/node2 --overwrite topology.kubernetes.io/zone=zone9 && " in finding.remedy
 
 
 def test_a_subzone_that_is_declared_but_no_label_is_missing() -> None:
@@ -64,7 +64,7 @@ def test_a_label_that_is_newer_than_its_proxies_names_the_pods_to_restart() -> N
     assert {finding.fault for finding in findings} == {"loc-proxy"}
     stale = "to be in region2/zone2, though its node is labelled region2/zone9"
     assert findings[0].summary.endswith(stale)
-    assert "delete pod" in findings[0].remedy
+    assert "delete pod/" in findings[0].remedy
 
 
 def test_without_any_region_there_is_nothing_to_judge_and_the_reason_says_what_to_do() -> None:

@@ -24,7 +24,7 @@ UNVERIFIED = f"TLS_error:|268435581:{TLS_ERROR}:CERTIFICATE_VERIFY_FAILED"
 UNKNOWN_CA = f"TLS_error:|268436504:{TLS_ERROR}:TLSV1_ALERT_UNKNOWN_CA"
 REFUSED = "transport failure reason: delayed connect error: 111"
 PLAINTEXT = "PeerAuthentication default in istio-system"
-DELETE = "delete peerauthentications.security.istio.io"
+PATCH = "patch peerauthentications.security.istio.io"
 NO_ISSUER = "unable to get local issuer certificate"
 
 
@@ -194,7 +194,7 @@ def nobody_may(mesh: FakeMesh) -> None:
     ("break_it", "hop", "seen", "remedy"),
     [
         (no_service, "DNS", "no such Service",
-         "kubectl --context=ctx-1 -n istio-mc-test create service clusterip echo --tcp=8080:8080"),
+         "kubectl --context=ctx-1 -n istio-mc-test create service clusterip --tcp=8080:8080"),
         (no_listener, "listener", "none",
          "istioctl --context=ctx-1 proxy-config listeners client-1.istio-mc-test"),
         (routed_elsewhere, "route", "direct response 418", "proxy-config routes client-1"),
@@ -203,7 +203,7 @@ def nobody_may(mesh: FakeMesh) -> None:
          "only 10.1.0.5:8080: istiod istiod-1 of cluster1 has none of cluster2 either",
          "proxy-config endpoints"),
         (plaintext_rule, "endpoint", "DestinationRule plain in istio-system",
-         "delete destinationrules.networking.istio.io plain"),
+         "patch destinationrules.networking.istio.io/plain"),
         (nothing_ready, "endpoint", "no instance is ready in cluster2",
          "kubectl --context=ctx-2 -n istio-mc-test get pods"),
         (all_ejected, "endpoint", "198.19.2.1:15443 unhealthy", "proxy-config endpoints"),
@@ -221,9 +221,9 @@ def nobody_may(mesh: FakeMesh) -> None:
         (plaintext_servers, "remote inbound", "plaintext only", "get peerauthentications"),
         (servers_told_to_take_plaintext, "remote inbound",
          f"{PLAINTEXT} of cluster2 turns mutual TLS off, which cluster1 was not told",
-         f"kubectl --context=ctx-2 -n istio-system {DELETE} default"),
+         f"kubectl --context=ctx-2 -n istio-system {PATCH}/default"),
         (nobody_may, "authorisation", "ALLOW istio-system/deny-all lets nobody in",
-         "delete authorizationpolicies.security.istio.io"),
+         '"kind": "AuthorizationPolicy"'),
     ],
 )  # fmt: skip
 def test_what_the_configuration_breaks_is_found_where_it_breaks(

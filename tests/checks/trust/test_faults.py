@@ -109,7 +109,7 @@ def expired_intermediate(mesh: FakeMesh) -> None:
     "trust-domain-mismatch",
     "cluster1",
     "cluster2",
-    remedy="kubectl --context=ctx-2 -n istio-system get configmap istio -o json | istio-mc mesh",
+    remedy="kubectl --context=ctx-2 -n istio-system get configmap/istio -o json | istio-mc mesh",
 )
 def two_trust_domains(mesh: FakeMesh) -> None:
     mesh[2].istiod("mesh")["trustDomain"] = "td2"
@@ -117,7 +117,7 @@ def two_trust_domains(mesh: FakeMesh) -> None:
     issue(mesh, mesh.intermediates["cluster2"], "td2")
 
 
-@fault("MC-TRUST-007", "trust-identity-wrong", "cluster2", remedy="delete pod server-2")
+@fault("MC-TRUST-007", "trust-identity-wrong", "cluster2", remedy="delete pod/server-2")
 def certificate_of_somebody_else(mesh: FakeMesh) -> None:
     name = f"spiffe://cluster.local/ns/{PROBES}/sa/other"
     leaf = certificates.make_leaf(mesh.intermediates["cluster2"], spiffe_id=name)
