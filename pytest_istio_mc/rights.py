@@ -132,8 +132,6 @@ def _snapshot_rights() -> Iterable[Right]:
     for where in (Where.ISTIO, Where.GATEWAYS, Where.DEFAULT):
         told = "find the addresses of istiods, gateways and the API server"
         yield Right(_LIST, "discovery.k8s.io", "endpointslices", where, told)
-    told = "see whether a run is at work on the mesh, or was killed"
-    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
 
 
 SNAPSHOT = tuple(_snapshot_rights())
@@ -141,6 +139,8 @@ SNAPSHOT = tuple(_snapshot_rights())
 
 
 def _probe_rights() -> Iterable[Right]:
+    told = "see whether another run is at work on the mesh, or was killed"
+    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
     told = "make its own namespaces, mark them as in use, and remove them"
     for verbs in (("create", "patch", "delete"), ("get",)):
         yield Right(verbs, "", "namespaces", Where.OWN, told)
