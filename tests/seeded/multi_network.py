@@ -329,12 +329,18 @@ def mutual_tls_not_accepted(mesh: SeededMesh) -> None:
 
 @fault("svc-port-number", check="MC-CONTROL-008", clusters=BOTH)
 def ports_differ(mesh: SeededMesh) -> None:
-    """One service has another port number in cluster2."""
+    """One service of the mesh has another port number in cluster2."""
+    shop: Json = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {"istio-injection": "enabled"}},
+    }
     for name, port in (("cluster1", 8080), ("cluster2", 8081)):
+        mesh.kubes[name].apply(shop)
         manifest: Json = {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "orders", "namespace": "default"},
+            "metadata": {"name": "orders", "namespace": "shop"},
             "spec": {"selector": {"app": "orders"}, "ports": [{"name": "http", "port": port}]},
         }
         create_anew(mesh.kubes[name], manifest)

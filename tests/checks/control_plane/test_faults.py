@@ -115,6 +115,8 @@ def proxies_newer_than_istiod(mesh: FakeMesh) -> None:
 
 def orders(mesh: FakeMesh, *ports: Json, cluster_ip: str = "10.1.1.1") -> None:
     for n, port in enumerate(ports, 1):
+        shop = {"metadata": {"name": "shop", "labels": {"istio-injection": "enabled"}}}
+        mesh[n].objects["Namespace"].append(shop)
         address = cluster_ip if n == 2 else "10.1.1.1"
         service = {
             "metadata": {"name": "orders", "namespace": "shop"},
