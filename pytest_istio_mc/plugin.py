@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from . import hookspecs, options
-from .visible import as_written
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +27,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not listed and not options.asked_for(config, "plan"):
         return None
     from .session import listing
+    from .visible import as_written
 
     text = listing.list_checks() if listed else listing.plan(*options.read_assignment(config))
     print(as_written(text, styled=False))

@@ -76,10 +76,13 @@ def _connected(
         if connection.ending is Ending.ANSWERED:
             continue
         trace = traces.trace(source, gateway.cluster)
-        show = "get service,endpointslices,pods -o wide"
         namespace = gateway.service.partition("/")[0]
-        show = show if namespace else f"{show} --all-namespaces"
-        look = Commands(here.snapshot).kubectl(gateway.cluster, show, namespace=namespace)
+        look = Commands(here.snapshot).kubectl(
+            gateway.cluster,
+            "get service,endpointslices,pods -o wide",
+            *([] if namespace else ["--all-namespaces"]),
+            namespace=namespace,
+        )
         whose = f"{gateway.network}'s gateway {address}:{port}"
         yield Finding(
             f"{source} cannot connect to {whose}: {connection.ending.value}",

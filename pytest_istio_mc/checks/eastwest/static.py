@@ -142,14 +142,13 @@ def _lacking(
         annotated = has_node_addresses(service)
         seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
         annotate = ("annotate", f"service/{name}", f"{NODE_SELECTOR_ANNOTATION}={{}}")
-        show = "get nodes --show-labels -o wide"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
             expected=f"the annotation {NODE_SELECTOR_ANNOTATION}, which selects nodes with an "
             "ExternalIP, or a LoadBalancer",
             seen=seen if annotated else "type NodePort, no annotation",
-            remedy=Commands(snapshot).kubectl(cluster.name, show)
+            remedy=Commands(snapshot).kubectl(cluster.name, "get nodes --show-labels -o wide")
             if annotated
             else Commands(snapshot).kubectl(cluster.name, *annotate, namespace=namespace),
             fault="ew-nodeport",
