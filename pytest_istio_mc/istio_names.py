@@ -67,6 +67,22 @@ NETWORKING_API = "networking.istio.io/v1"
 """The ``apiVersion`` of Gateways, VirtualServices, DestinationRules and ServiceEntries."""
 
 EAST_WEST_PORT = 15443
+"""Of east-west gateways for sidecars, which pass TLS on by its server name."""
+
+HBONE_PORT = 15008
+"""Of east-west gateways for ambient meshes."""
+
+EXPORT_TO = "networking.istio.io/exportTo"
+"""An annotation of a Service: the namespaces whose proxies know it, ``*`` for all."""
+
+LISTENER_MODE = "gateway.istio.io/listener-protocol"
+"""A TLS option of a Gateway API listener; with ``auto-passthrough`` it is an east-west gateway."""
+
+GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
+"""On the Service and pods that istiod makes for a Gateway of the Gateway API: its name."""
+
+REMOTE_GATEWAY_CLASS = "istio-remote"
+"""The class of Gateways that only say where a gateway is; nothing is deployed for them."""
 
 XDS_PORT, WEBHOOK_PORT = 15012, 15017
 """Of istiod, and of the gateways that lead to it: configuration and certificates; injection."""

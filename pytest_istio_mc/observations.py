@@ -200,13 +200,25 @@ class Connection:
 
 @dataclass(frozen=True)
 class GatewayAddress:
-    """An address of an east-west gateway Service, for other networks."""
+    """An address by which other networks reach a network, perhaps a host name.
+
+    - ``service``: namespace and name of the Service behind it; empty where none is known.
+    - ``whole_network``: it leads to all clusters of the network, and ``cluster`` is one of them.
+    - ``resolved``: the IP addresses for which a host name stands, as far as they are known.
+    """
 
     cluster: str
     network: str
     service: str
     address: str
     port: int
+    whole_network: bool = False
+    resolved: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What to call the gateway: its Service, or its address."""
+        return self.service or self.address
 
 
 @dataclass(frozen=True)
@@ -223,7 +235,7 @@ class Path:
     gateway: GatewayAddress | None = None
 
     def __str__(self) -> str:
-        way = f"gateway {self.gateway.service} of {self.gateway.network}" if self.gateway else "pod"
+        way = f"gateway {self.gateway.name} of {self.gateway.network}" if self.gateway else "pod"
         return f"{self.source} to {self.target} ({way} {self.address}:{self.port})"
 
 

@@ -54,6 +54,8 @@ class ClusterSnapshot:
     - ``objects`` has every kind that was read, an empty one too; a kind that lacks is not "none".
     - ``control_plane`` is how its pods see an istiod elsewhere; empty where its own serves it.
     - ``clock_ahead``: by how many seconds its API server's clock was ahead of the recorder's.
+    - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
+      knew or that could not be asked for.
     """
 
     name: Label
@@ -67,6 +69,7 @@ class ClusterSnapshot:
     access: tuple[AccessFacts, ...] = ()
     control_plane: tuple[EndpointFacts, ...] = ()
     clock_ahead: Seconds = 0.0
+    resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     def listed(self, kind: str, namespace: str | None = None) -> tuple[Object, ...]:
@@ -118,7 +121,7 @@ class ClusterSnapshot:
         return next(whys, "")
 
     def east_west_services(self) -> tuple[Object, ...]:
-        """The Services that are, or are meant to be, east-west gateways."""
+        """The Services that may be east-west gateways."""
         return tuple(item for item in self.listed("Service") if is_east_west_service(item))
 
     def _require(self, what: str) -> None:
@@ -218,7 +221,10 @@ def locality_of(node: Object) -> Locality:
 
 
 def is_east_west_service(service: Object) -> bool:
-    """Whether a Service is an east-west gateway, by label, selector or port."""
+    """Whether a Service may be an east-west gateway, by label, selector or port.
+
+    Istio's profile ``demo`` gives the port to ingress gateways, too.
+    """
     spec = service.get("spec") or {}
     selector = spec.get("selector") or {}
     return (

@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "documents plain shapes",
         "eventually spec observations machine certificates",
         "mesh samples timelines verdicts statistics spec_file certificate_chains",
-        "kube lab snapshot recorded",
+        "kube lab snapshot recorded network_gateways",
         "topologies collect",
         "probes",
         "faults",

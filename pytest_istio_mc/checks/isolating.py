@@ -9,6 +9,7 @@ from .. import shell
 from ..shell import Remedy
 from ..snapshot import Object, Snapshot, name_of, namespace_of
 from ..spec import ClusterSpec
+from .cluster_domain import cluster_domain
 from .judging import names
 from .remedies import Commands, replacing
 
@@ -52,16 +53,16 @@ def covers(pattern: str, host: str) -> bool:
     return host == pattern or host.startswith(pattern + ".svc.")
 
 
-def _host(snapshot: Snapshot) -> str:
+def _host(snapshot: Snapshot, plane: ClusterSpec) -> str:
     probes = snapshot.require_probes()
-    return f"{probes.service}.{probes.namespace}.svc.cluster.local"
+    return f"{probes.service}.{probes.namespace}.svc.{cluster_domain(snapshot, plane)}"
 
 
 def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
     plane = snapshot.spec.control_plane_of(source.name)
-    host = _host(snapshot)
     matching = {}
     for one in snapshot.spec.control_planes:
+        host = _host(snapshot, one)
         for istiod in snapshot.clusters[one.name].istiods[:1]:
             hosts = _local_hosts(istiod.debug.get("mesh") or {})
             # the most specific pattern decides, so that an exception can take a service out again
@@ -72,7 +73,7 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
         return
     everywhere = len(matching) == len(snapshot.spec.control_planes)
     pattern = matching[plane.name]
-    wide = covers(pattern, "any.other-namespace.svc.cluster.local")
+    wide = covers(pattern, f"any.other-namespace.svc.{cluster_domain(snapshot, plane)}")
     config = snapshot.spec.config_cluster(plane).name
     there_only = "" if everywhere else " there only"
     yield Intention(
@@ -108,7 +109,7 @@ def _turned_off(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intention]:
     for item in config.objects.get(_RULE, ()):
         host, policy = str(item["spec"].get("host", "")), item["spec"].get("trafficPolicy") or {}
         mode = (policy.get("tls") or {}).get("mode", "")
-        if mode in ("DISABLE", "SIMPLE") and covers(host, _host(snapshot)):
+        if mode in ("DISABLE", "SIMPLE") and covers(host, _host(snapshot, plane)):
             seen = f"host {host}, trafficPolicy.tls.mode {mode}"
             remedy = _automatic_tls(commands, config.name, item, mode)
             yield intention("dr-tls-disable", item, f"sets TLS {mode} for {host}", seen, remedy)

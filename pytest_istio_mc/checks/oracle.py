@@ -5,12 +5,22 @@ The ways follow from the spec alone; the endpoints from it and the clusters' own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ..errors import ObservationError
-from ..istio_names import EAST_WEST_PORT, GATEWAY_PORT_LABEL, NETWORK_LABEL, SERVICE_LABEL
+from ..istio_names import SERVICE_LABEL
+from ..network_gateways import (
+    GATEWAY_API,
+    GatewayObjects,
+    MeshNetwork,
+    is_address,
+    mesh_config_map,
+    mesh_networks,
+    network_gateways,
+)
+from ..observations import GatewayAddress
 from ..recorded import ProxyEndpoint, ProxyFacts
 from ..snapshot import (
     ClusterSnapshot,
@@ -19,9 +29,12 @@ from ..snapshot import (
     labels_of,
     locality_of,
     name_of,
-    namespace_of,
 )
 from ..spec import ClusterSpec, MeshSpec
+from .judging import names
+
+_GATEWAY_API = "PILOT_MULTI_NETWORK_DISCOVER_GATEWAY_API"
+"""A variable of istiod: whether it finds Gateways of the Gateway API, which is the default."""
 
 
 class By(Enum):
@@ -53,24 +66,11 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """One address of an east-west gateway, as its own cluster's Services say it.
-
-    Hostnames stay names.
-    """
-
-    cluster: str
-    network: str
-    address: str
-    port: int
-    service: str
-
-
-@dataclass(frozen=True)
 class Expected:
     """One endpoint that a proxy must hold: where it leads to and in which locality.
 
-    ``gateway`` says that another network is behind it.
+    - ``gateway`` says that another network is behind it.
+    - ``resolved``: where the address is a host name, the IP addresses that it may stand for.
     """
 
     address: str
@@ -78,6 +78,17 @@ class Expected:
     locality: str
     targets: tuple[str, ...]
     gateway: bool
+    resolved: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> frozenset[tuple[str, int]]:
+        """Addresses and ports of which a proxy must hold one; none where nobody could say."""
+        own = (self.address,) if is_address(self.address) else ()
+        return frozenset((address, self.port) for address in self.resolved or own)
+
+    def __str__(self) -> str:
+        stands_for = f" ({', '.join(self.resolved) or 'of unknown addresses'})"
+        return f"{self.address}:{self.port}" + ("" if is_address(self.address) else stands_for)
 
 
 def ways(spec: MeshSpec, source: ClusterSpec) -> tuple[Way, ...]:
@@ -103,7 +114,7 @@ def expected_endpoints(
     spec: MeshSpec,
     source: ClusterSpec,
     instances: Mapping[str, tuple[Instance, ...]],
-    gateways: tuple[Gateway, ...],
+    gateways: tuple[GatewayAddress, ...],
 ) -> tuple[Expected, ...]:
     """What a proxy in ``source`` must hold for one port of a service with these instances.
 
@@ -111,18 +122,19 @@ def expected_endpoints(
     - Else the gateways that lead to the target, in the locality of the instances behind them.
     - Federated meshes share nothing.
     """
-    found: dict[tuple[str, int, str, bool], list[str]] = {}
+    found: dict[tuple[str, int, str, bool, tuple[str, ...]], list[str]] = {}
     for way in ways(spec, source):
         target, crosses = spec.cluster(way.target), way.by is By.GATEWAY
         for instance in instances.get(target.name, ()):
-            goals: Sequence[Gateway | Instance]
+            goals: Sequence[GatewayAddress | Instance]
             goals = gateways_to(target, gateways) if crosses else (instance,)
             for goal in goals:
-                key = (goal.address, goal.port, instance.locality, crosses)
+                resolved = goal.resolved if isinstance(goal, GatewayAddress) else ()
+                key = (goal.address, goal.port, instance.locality, crosses, resolved)
                 found.setdefault(key, []).append(target.name)
     return tuple(
-        Expected(address, port, locality, tuple(dict.fromkeys(targets)), gateway)
-        for (address, port, locality, gateway), targets in sorted(found.items())
+        Expected(address, port, locality, tuple(dict.fromkeys(targets)), gateway, resolved)
+        for (address, port, locality, gateway, resolved), targets in sorted(found.items())
     )
 
 
@@ -149,20 +161,37 @@ def misplaced(wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]) -> list
             actual.setdefault((one.address, one.port), set()).add(one.locality)
     # a gateway may lead to instances in several localities;
     # Envoy keeps an address once, in the locality that named it first
-    possible: dict[str, set[str]] = {}
+    possible: dict[tuple[str, int], set[str]] = {}
     for expected in wanted:
-        possible.setdefault(expected.address, set()).add(expected.locality)
+        for place in expected.places:
+            possible.setdefault(place, set()).add(expected.locality)
     return [
         one
         for one in wanted
-        if (found := actual.get((one.address, one.port))) and not found & possible[one.address]
+        if any(not actual[place] & possible[place] for place in one.places & actual.keys())
     ]
 
 
-def gateways_to(target: ClusterSpec, gateways: tuple[Gateway, ...]) -> tuple[Gateway, ...]:
-    """The gateways that lead to a cluster from other networks: its own, else its network's."""
+def localities_held(elsewhere: Sequence[Expected], held: Sequence[ProxyEndpoint]) -> str:
+    """In words, in which localities a proxy holds what it should hold elsewhere."""
+    places = frozenset().union(*(one.places for one in elsewhere))
+    return ", ".join(
+        f"{one.address}:{one.port} in {one.locality or '(none)'}"
+        for one in held
+        if (one.address, one.port) in places
+    )
+
+
+def gateways_to(
+    target: ClusterSpec, gateways: tuple[GatewayAddress, ...]
+) -> tuple[GatewayAddress, ...]:
+    """The gateways that lead to a cluster from other networks: its own, else its network's.
+
+    Those of ``meshNetworks`` are their network's and no cluster's own.
+    """
     there = tuple(gateway for gateway in gateways if gateway.network == target.network)
-    return tuple(gateway for gateway in there if gateway.cluster == target.name) or there
+    own = (one for one in there if one.cluster == target.name and not one.whole_network)
+    return tuple(own) or there
 
 
 def ready_instances(
@@ -203,40 +232,87 @@ def service_ports(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
     raise ObservationError(service, "is in no cluster", advice="deploy the probes again")
 
 
-def gateway_addresses(snapshot: Snapshot) -> tuple[Gateway, ...]:
-    """Every address of every Service that is labelled as the gateway of its cluster's network."""
-    found: list[Gateway] = []
-    for cluster in snapshot.spec.data_planes:
-        for service in snapshot.clusters[cluster.name].east_west_services():
-            network = labels_of(service).get(NETWORK_LABEL, "")
-            if network:
-                found.extend(_addresses(cluster.name, network, service))
-    return tuple(found)
+def gateway_addresses(snapshot: Snapshot, source: str) -> tuple[GatewayAddress, ...]:
+    """The gateways of all networks, as the control plane of the proxies in ``source`` finds them.
 
-
-def external_addresses(service: Object) -> tuple[str, ...]:
-    """The addresses of a Service outside its cluster: load balancer and external IPs."""
-    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    balanced = (entry.get("ip") or entry.get("hostname") for entry in ingress)
-    return tuple(filter(None, (*balanced, *(service["spec"].get("externalIPs") or ()))))
-
-
-def gateway_port(service: Object) -> int:
-    """The port that peers use.
-
-    15443, or what the label ``networking.istio.io/gatewayPort`` says; on NodePort Services the node
-    port of that one.
+    Host names are resolved as far as that istiod and the name servers of its cluster say.
     """
-    label = labels_of(service).get(GATEWAY_PORT_LABEL, "")
-    port = int(label) if label.isdigit() else EAST_WEST_PORT
-    if service["spec"].get("type") == "NodePort":
-        for entry in service["spec"].get("ports") or ():
-            if entry.get("port") == port and entry.get("nodePort"):
-                return int(entry["nodePort"])
-    return port
+    return gateways_of(snapshot, snapshot.spec.control_plane_of(source))
 
 
-def _addresses(cluster: str, network: str, service: Object) -> Iterator[Gateway]:
-    name, port = f"{namespace_of(service)}/{name_of(service)}", gateway_port(service)
-    for address in external_addresses(service):
-        yield Gateway(cluster, network, address, port, name)
+def gateways_of(snapshot: Snapshot, plane: ClusterSpec) -> tuple[GatewayAddress, ...]:
+    """The gateways of all networks, as the control plane that runs in ``plane`` finds them."""
+    spec = snapshot.spec
+    objects = {one.name: _objects(snapshot.clusters[one.name]) for one in spec.data_planes}
+    said = (one.environment.get(_GATEWAY_API) for one in snapshot.clusters[plane.name].istiods)
+    if "false" in said:
+        objects = {name: replace(one, resources=()) for name, one in objects.items()}
+    config = spec.config_cluster(plane).name
+    found = network_gateways(spec, objects, networks_of(snapshot, plane), config)
+    literal = {(one.address, one.port) for one in found if is_address(one.address)}
+    return tuple(
+        one
+        if is_address(one.address)
+        else replace(one, resolved=_resolved(snapshot, plane, one, literal))
+        for one in found
+    )
+
+
+def networks_of(snapshot: Snapshot, plane: ClusterSpec) -> dict[str, MeshNetwork]:
+    """The ``meshNetworks`` of the control plane that runs in ``plane``; mostly there are none."""
+    name = snapshot.spec.config_cluster(plane).name
+    items = [
+        item
+        for item in snapshot.clusters[name].listed("ConfigMap", snapshot.spec.istio_namespace)
+        if "meshNetworks" in item["data"]
+    ]
+    revisions = {
+        istiod.environment.get("REVISION", "default")
+        for istiod in snapshot.clusters[plane.name].istiods
+    }
+    own = set(map(mesh_config_map, revisions))
+    texts = [item["data"]["meshNetworks"] for item in items if name_of(item) in own or not own]
+    whose = f'cluster "{name}": ConfigMap {names(sorted(own))}'
+    return {
+        network: entry
+        for text in texts
+        for network, entry in mesh_networks(str(text), whose).items()
+    }
+
+
+def _objects(cluster: ClusterSnapshot) -> GatewayObjects:
+    try:
+        nodes: tuple[Object, ...] | None = cluster.listed("Node")
+    except ObservationError:
+        nodes = None
+    return GatewayObjects(cluster.listed("Service"), nodes, cluster.listed(GATEWAY_API))
+
+
+def nodes_of(cluster: ClusterSnapshot) -> Sequence[Object] | None:
+    """The nodes of a cluster; None where they, or their addresses, are not known."""
+    return _objects(cluster).nodes
+
+
+def _resolved(
+    snapshot: Snapshot, plane: ClusterSpec, gateway: GatewayAddress, literal: set[tuple[str, int]]
+) -> tuple[str, ...]:
+    """What a host name stands for, as istiod resolved it and as its name servers do."""
+    whose = "" if gateway.whole_network else gateway.cluster
+    known = (
+        str(row["Addr"])
+        for istiod in snapshot.clusters[plane.name].istiods
+        for row in istiod.debug.get("networkz") or ()
+        if (row.get("Network"), row.get("Port")) == (gateway.network, gateway.port)
+        and row.get("Cluster", "") == whose
+        and is_address(row["Addr"])
+        and (row["Addr"], row["Port"]) not in literal
+    )
+    return tuple(sorted({*known, *said_by_name_servers(snapshot, plane, gateway.address)}))
+
+
+def said_by_name_servers(snapshot: Snapshot, plane: ClusterSpec, host: str) -> tuple[str, ...]:
+    """The addresses that a probe beside a control plane got for a host name.
+
+    None where no probe could ask.
+    """
+    return snapshot.clusters[plane.name].resolved.get(host, ())

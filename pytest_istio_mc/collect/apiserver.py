@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -12,7 +11,6 @@ from ..errors import KubeError
 from ..istio_names import (
     CA_SECRETS,
     ISTIOD_PODS,
-    NODE_SELECTOR_ANNOTATION,
     REMOTE_SECRET_PREFIX,
     REMOTE_SECRETS,
     ROOT_CONFIG_MAP,
@@ -20,8 +18,9 @@ from ..istio_names import (
 )
 from ..kube import Kube
 from ..mesh import Mesh
+from ..network_gateways import has_node_addresses, node_selector
 from ..recorded import Failure, SecretFacts
-from ..snapshot import is_east_west_service, name_of, namespace_of
+from ..snapshot import name_of, namespace_of
 from ..spec import ClusterSpec
 from .fitting import known, of_known_shape
 from .objects import (
@@ -38,6 +37,7 @@ from .objects import (
     selected_keys,
     trim,
 )
+from .resolving import gateway_services
 from .secrets import Credential, is_remote_secret, name_only, reduce_secret
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class ApiServerSweep:
         configs = self._pool.submit(self._attempt, "list ConfigMap", self._mesh_configs)
         early = {one: self._pool.submit(self._listed, one) for one in LISTINGS}
         found = {kind_of(one.kind): future.result() for one, future in early.items()}
-        gateways = [service for service in found["Service"] if is_east_west_service(service)]
+        gateways = gateway_services(found["Service"], configs.result() or ())
         late: dict[str, Sequence[Future[list[Json]] | Reading]] = {
             CONFIG_MAP: [*self._roots(found["Namespace"], gateways), configs],
             POD: self._pods(gateways, selected_keys([*gateways, *found[GATEWAYS]])),
@@ -190,15 +190,15 @@ class ApiServerSweep:
 
     def _addresses(self, service: Mapping[str, Any]) -> list[Json]:
         """The nodes that lead to a NodePort gateway, with their addresses."""
-        selector = (service["metadata"].get("annotations") or {}).get(NODE_SELECTOR_ANNOTATION)
-        if service["spec"].get("type") != "NodePort" or selector is None:
+        if not has_node_addresses(service):
             return []
-        try:
-            labels = ",".join(f"{key}={value}" for key, value in json.loads(selector).items())
-        except (ValueError, AttributeError):
-            return []  # istiod cannot read it either
+        selected = node_selector(service)
+        labels = ",".join(f"{key}={value}" for key, value in selected.items())
         read = partial(self._kube.each, "Node", labels=labels)
-        return self._attempt("list Node", lambda: [trim("Node", one) for one in read()]) or []
+        return (
+            self._attempt("list Node", lambda: [trim("Node", one, selected) for one in read()])
+            or []
+        )
 
     def _secrets(self) -> tuple[tuple[SecretFacts, ...], tuple[Credential, ...]]:
         """The facts of Istio's own Secrets beside istiod: by name, and by label.

@@ -21,7 +21,6 @@ from ..snapshot import (
     REACH,
     ClusterSnapshot,
     Snapshot,
-    is_east_west_service,
     labels_of,
     namespace_of,
 )
@@ -34,6 +33,7 @@ from .envoy import read_proxy
 from .fitting import fitted
 from .istiod import read_debug, read_istiod
 from .objects import POD, SLICE, trim
+from .resolving import gateway_services, with_names_resolved
 from .secrets import Credential
 
 REQUESTS_AT_ONCE = 24
@@ -74,6 +74,7 @@ def collect(
             cluster.name: fitted(_settled(cluster, sweep))
             for cluster, sweep in zip(found, sweeps, strict=True)
         }
+        clusters = with_names_resolved(mesh, clusters, ask, waits.request)
     selected = discovery_keys(clusters.values())
     clusters = {name: _fewer_labels(one, selected) for name, one in clusters.items()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -114,7 +115,7 @@ class _ClusterSweep:
         api = ApiServerSweep(self._mesh, self.cluster, self._kube, self._pool)
         secrets = api.begin_secrets()
         objects = api.objects()
-        gateways = [service for service in objects["Service"] if is_east_west_service(service)]
+        gateways = gateway_services(objects["Service"], objects["ConfigMap"])
         facts, credentials = secrets.result() or ((), ())
         istiods = self._istiods(objects[POD])
         proxies = self._proxies(objects[POD], gateways, objects["Service"])

@@ -319,9 +319,13 @@ MESH_CONFIG: Shape = {
 MESH_NETWORKS: Shape = {
     "networks": {
         "*": {
-            "endpoints": [{"fromRegistry": PLAIN, "fromCidr": PLAIN}],
+            "endpoints": [
+                dict.fromkeys(("fromRegistry", "from_registry", "fromCidr", "from_cidr"))
+            ],
             "gateways": [
-                {"address": PLAIN, "registryServiceName": PLAIN, "port": PLAIN, "locality": PLAIN}
+                dict.fromkeys(
+                    ("address", "registryServiceName", "registry_service_name", "port", "locality")
+                )
             ],
         }
     }

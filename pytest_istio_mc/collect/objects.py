@@ -174,19 +174,27 @@ def _endpoint_slice(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config_map(item: Mapping[str, Any]) -> dict[str, Any]:
-    import yaml
-
     data = item.get("data") or {}
     kept: dict[str, Any] = fields.keep(fields.ROOTS, data) or {}
     if "mesh" in data:
         # not under its own name: what is here must never be written back
         kept["meshConfig"] = fields.keep(fields.MESH_CONFIG, _parsed(data["mesh"])) or {}
     if "meshNetworks" in data:
-        networks = fields.keep(fields.MESH_NETWORKS, _parsed(data["meshNetworks"])) or {}
-        kept["meshNetworks"] = yaml.safe_dump(networks)
+        kept["meshNetworks"] = _mesh_networks(data["meshNetworks"])
     if "values" in data:
         kept["values"] = _injector_values(data["values"])
     return {"data": kept}
+
+
+def _mesh_networks(text: Any) -> str:
+    """The networks that an istiod is told, or what says that they cannot be read."""
+    import yaml
+
+    found = _parsed(text)
+    networks = found.get("networks") if isinstance(found, Mapping) else found
+    if not isinstance(networks, Mapping) and (networks or (found is None and str(text).strip())):
+        return "networks: unreadable\n"
+    return yaml.safe_dump(fields.keep(fields.MESH_NETWORKS, found) or {})
 
 
 def _parsed(text: Any) -> Any:

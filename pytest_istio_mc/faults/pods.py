@@ -65,7 +65,10 @@ def demand_spare(scene: Scene, found: Workload) -> None:
 
 def gateway_workload(scene: Scene, gateway: GatewayAddress) -> Workload:
     """The Deployment behind a gateway's Service."""
-    namespace, name = gateway.service.split("/")
+    namespace, _, name = gateway.service.partition("/")
+    if not name:
+        thing, step = f"gateway {gateway.address} of {gateway.network}", "its pods are not known"
+        raise MeshError(thing, step, "no Service has its address")
     service = scene.kubes[gateway.cluster].read("Service", name, namespace)
     selector = (service or {}).get("spec", {}).get("selector") or {}
     if not selector:

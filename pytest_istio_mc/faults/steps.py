@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import KubeError, MeshError
 from ..istio_names import KUBE_SYSTEM, MULTI_CLUSTER_LABEL
 from ..probes import manifests
@@ -198,12 +199,13 @@ class RestoreMeshConfig(Step):
 
     def _error(self, kube: Kube, step: str, detail: str = "") -> MeshError:
         host = service_settings.marker(self.run_id)
+        edit = ("edit", f"configmap/{self.name}")
         return MeshError(
             f'cluster "{kube.name}": {self.about}',
             step,
             detail,
-            advice=f"take the serviceSettings with the host {host} out of it: kubectl "
-            f"--context={kube.context} -n {self.namespace} edit configmap {self.name}",
+            advice=f"take the serviceSettings with the host {host} out of it: "
+            + shell.kubectl(kube.context, *edit, namespace=self.namespace),
         )
 
     def objection(self, run_id: str, istio_namespace: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..istio_names import WEBHOOK_PORT, XDS_PORT
+from ..istio_names import EXPORT_TO, WEBHOOK_PORT, XDS_PORT
 from .agent import program
 from .patch import merged
 
@@ -150,7 +150,7 @@ def illness(host: str, *, begins: bool) -> list[str]:
 def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = None) -> Manifest:
     """One more Service for the pods of ``app``, on their HTTP port."""
     service = _service(name, app, _PORTS[:1])
-    service["metadata"]["annotations"] = dict(annotations or {})
+    service["metadata"]["annotations"] |= annotations or {}
     return service
 
 
@@ -183,7 +183,8 @@ def _service(name: str, app: str, ports: Sequence[tuple[str, int, str]]) -> Mani
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "labels": {"app": app}},
+        # gateways must know it where meshConfig.defaultServiceExportTo keeps Services to themselves
+        "metadata": {"name": name, "labels": {"app": app}, "annotations": {EXPORT_TO: "*"}},
         "spec": {"selector": {"app": app}, "ports": led},
     }
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import shell
-from ..errors import KubeError, ProvisionError, UsageProblem
+from ..errors import KubeError, ObservationError, ProvisionError, UsageProblem
 from ..istio_names import ISTIOD_PODS, NETWORK_LABEL, REVISION_LABEL, TAG_LABEL
 from ..mesh import Mesh
+from ..network_gateways import mesh_networks
 from ..progress import Progress
 from ..snapshot import locality_of
 from ..spec import ClusterSpec, Locality, MeshSpec, common_locality
@@ -30,7 +31,10 @@ DEFAULT_PROBE_IMAGE = "docker.io/library/python:3.13-slim"
 
 @dataclass(frozen=True)
 class Found:
-    """What one cluster says of itself; empty where it does not say."""
+    """What one cluster says of itself; empty where it does not say.
+
+    ``registries``: the networks in which its ``meshNetworks`` put clusters, by the clusters' names.
+    """
 
     kubernetes: str
     istio: str
@@ -40,6 +44,7 @@ class Found:
     trust_domain: str
     local_image: str
     locality: Locality
+    registries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -155,7 +160,17 @@ def look(kube: Kube, istio_namespace: str) -> Found:
         trust_domain=trust_domain,
         local_image=_local_image(nodes),
         locality=common_locality(map(locality_of, nodes)),
+        registries=_registries(mesh),
     )
+
+
+def _registries(config_map: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        text = str(config_map.get("data", {}).get("meshNetworks", ""))
+        networks = mesh_networks(text, "ConfigMap istio")
+    except ObservationError:
+        return {}  # the checks say so
+    return {name: network for network, one in networks.items() for name in one.registries}
 
 
 def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
@@ -174,11 +189,15 @@ def adopted(spec: MeshSpec, found: Mapping[str, Found]) -> MeshSpec:
             advice=f"write --mesh-contexts={right}",
         )
 
+    registries: dict[str, str] = {}
+    for entry in found.values():
+        registries |= entry.registries
+
     def adopt(cluster: ClusterSpec) -> ClusterSpec:
         entry, plane = found[cluster.name], found[spec.control_plane_of(cluster.name).name]
         return replace(
             cluster,
-            network=entry.network or cluster.network,
+            network=entry.network or registries.get(cluster.name, "") or cluster.network,
             # where its nodes are, not where the lab would have put them
             locality=entry.locality,
             # one mesh has one id, and several trust domains only where each is another's alias

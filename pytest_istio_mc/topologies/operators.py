@@ -73,16 +73,19 @@ def external_istiod(spec: MeshSpec, plane: ClusterSpec, istio: IstioDistribution
 
 
 def expose_istiod(
-    spec: MeshSpec, selector: Mapping[str, str] | None = None, service: str = "istiod"
+    spec: MeshSpec,
+    selector: Mapping[str, str] | None = None,
+    service: str = "istiod",
+    domain: str = "cluster.local",
 ) -> list[Manifest]:
     """The Gateway and VirtualService that open istiod to clusters elsewhere.
 
     - They are those of Istio's ``samples/multicluster/expose-istiod.yaml``.
-    - ``selector`` selects the gateway's pods, ``service`` is istiod's, where they are not the usual
-      ones.
+    - ``selector`` selects the gateway's pods, ``service`` is istiod's, ``domain`` the cluster's,
+      where they are not the usual ones.
     """
     ports = {"tls-istiod": XDS_PORT, "tls-istiodwebhook": WEBHOOK_PORT}
-    host = f"{service}.{spec.istio_namespace}.svc.cluster.local"
+    host = f"{service}.{spec.istio_namespace}.svc.{domain}"
     selected = dict(selector or {"istio": "eastwestgateway"})
     servers = [
         {

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_istio_mc.checks.oracle import By, Expected, Gateway, Instance, expected_endpoints, ways
+from pytest_istio_mc.checks.oracle import By, Expected, Instance, expected_endpoints, ways
+from pytest_istio_mc.observations import GatewayAddress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 from tests.specs import meshes
 
@@ -24,9 +25,9 @@ INSTANCES = {
         ("north", "10.3.0.5", "r2/z2"),
     )
 }
-WEST_GATEWAY = Gateway("west", "n2", "203.0.113.2", 15443, "istio-system/gw")
-NORTH_GATEWAY = Gateway("north", "n2", "203.0.113.3", 15443, "istio-system/gw")
-EAST_GATEWAY = Gateway("east", "n1", "203.0.113.1", 15443, "istio-system/gw")
+WEST_GATEWAY = GatewayAddress("west", "n2", "istio-system/gw", "203.0.113.2", 15443)
+NORTH_GATEWAY = GatewayAddress("north", "n2", "istio-system/gw", "203.0.113.3", 15443)
+EAST_GATEWAY = GatewayAddress("east", "n1", "istio-system/gw", "203.0.113.1", 15443)
 GATEWAYS = (EAST_GATEWAY, WEST_GATEWAY, NORTH_GATEWAY)
 
 
@@ -72,9 +73,11 @@ def _instances(spec: MeshSpec) -> dict[str, tuple[Instance, ...]]:
     }
 
 
-def _gateways(spec: MeshSpec, having: set[str]) -> tuple[Gateway, ...]:
+def _gateways(spec: MeshSpec, having: set[str]) -> tuple[GatewayAddress, ...]:
     return tuple(
-        Gateway(cluster.name, cluster.network, f"203.0.113.{number}", 15443, "istio-system/gateway")
+        GatewayAddress(
+            cluster.name, cluster.network, "istio-system/gw", f"203.0.113.{number}", 15443
+        )
         for number, cluster in enumerate(spec.data_planes, 1)
         if cluster.name in having
     )

@@ -15,11 +15,12 @@ from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.mesh import Mesh
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import Provider, ProvisionRequest, as_provided
-from pytest_istio_mc.providers.attach import AttachProvider
+from pytest_istio_mc.providers.attach import AttachProvider, Found, adopted
 from pytest_istio_mc.providers.lab import LabProvider
 from pytest_istio_mc.providers.replay import Replay
 from pytest_istio_mc.session.provision import prepared_mesh
 from pytest_istio_mc.settings import Settings
+from pytest_istio_mc.spec import Locality
 from tests.certifying import CERTIFY, entry_of, report_of, without_mesh_environment, write_suite
 from tests.fake_mesh import FakeLab, FakeProvider, fake_topology
 
@@ -185,3 +186,17 @@ def test_only_clusters_that_stay_are_swept_and_cleaned(
         assert prepared.mesh.disposable is not cleans
 
     assert (removed, bool(swept)) == ([cleans], cleans)
+
+
+def test_networks_that_only_mesh_networks_name_are_adopted() -> None:
+    """They are in the ConfigMap of one cluster, for all."""
+
+    def found(name: str, **registries: str) -> Found:
+        return Found("", "", name, "", "", "", "", Locality(), registries)
+
+    one, two = SPEC.clusters[:2]
+    said = {one.name: "here", two.name: "there"}
+
+    spec = adopted(SPEC, {one.name: found(one.name, **said), two.name: found(two.name)})
+
+    assert [cluster.network for cluster in spec][:2] == ["here", "there"]

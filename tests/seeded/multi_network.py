@@ -7,6 +7,7 @@ import base64
 import yaml
 
 from pytest_istio_mc import certificates
+from pytest_istio_mc.istio_names import INJECTION_LABEL
 from tests.seeded.changes import (
     CROSS_NETWORK,
     GATEWAY,
@@ -329,12 +330,14 @@ def mutual_tls_not_accepted(mesh: SeededMesh) -> None:
 
 @fault("svc-port-number", check="MC-CONTROL-008", clusters=BOTH)
 def ports_differ(mesh: SeededMesh) -> None:
-    """One service has another port number in cluster2."""
+    """One service of the mesh has another port number in cluster2."""
+    namespace: Json = {"name": "shop", "labels": {INJECTION_LABEL: "enabled"}}
     for name, port in (("cluster1", 8080), ("cluster2", 8081)):
+        mesh.kubes[name].apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
         manifest: Json = {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "orders", "namespace": "default"},
+            "metadata": {"name": "orders", "namespace": "shop"},
             "spec": {"selector": {"app": "orders"}, "ports": [{"name": "http", "port": port}]},
         }
         create_anew(mesh.kubes[name], manifest)

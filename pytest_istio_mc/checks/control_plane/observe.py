@@ -41,7 +41,8 @@ def config_in_force(site: Site) -> tuple[tuple[ConfigInForce, ...], float | None
     clusters = [cluster.name for cluster in traffic.mesh.spec.data_planes]
     with workloads.own_namespace(traffic.mesh, kubes, traffic.timeouts, "config") as namespace:
         services = [_service(cluster) for cluster in clusters]
-        made = {cluster: [*services, _route(cluster, namespace)] for cluster in clusters}
+        hosts = {one: traffic.full_name(one, f"config-{one}", namespace) for one in clusters}
+        made = {cluster: [*services, _route(cluster, hosts[cluster])] for cluster in clusters}
         with objects.present(traffic.mesh, kubes, namespace, made):
             return _in_place(traffic, namespace)
 
@@ -99,8 +100,7 @@ def _service(cluster: str) -> manifests.Manifest:
     }
 
 
-def _route(cluster: str, namespace: str) -> manifests.Manifest:
-    host = f"config-{cluster}.{namespace}.svc.cluster.local"
+def _route(cluster: str, host: str) -> manifests.Manifest:
     answer = {"status": 200, "body": {"string": _mark(cluster)}}
     return {
         "apiVersion": NETWORKING_API,

@@ -15,6 +15,7 @@ from ...verdicts import Finding, Verdict
 from ..catalogue import Profile, check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..links import links
+from ..oracle import networks_of
 from ..remedies import Commands
 from .remedies import reinstall
 
@@ -248,6 +249,12 @@ def _mislabelled(
     several = Feature.MULTI_NETWORK in spec.features
     if label == expected or not (label or several):
         return
+    if not label and (said := _by_mesh_networks(snapshot, cluster)):
+        # istiod asks meshNetworks where there is no label
+        for plane, network in said.items():
+            if network != expected:
+                yield _put_elsewhere(snapshot, cluster.name, plane, network or "no network")
+        return
     namespace, name = spec.istio_namespace, cluster.name
     others = [one for one in spec.data_planes if one.name != name]
     sharing = [one.name for one in others if one.network == label]
@@ -309,6 +316,42 @@ def _inject_network(
                 shell.command("sed -E", change),
                 commands.istio(cluster.name, "replace -f -"),
             )
+
+
+def _by_mesh_networks(snapshot: Snapshot, cluster: ClusterSnapshot) -> dict[str, str]:
+    """The network in which the ``meshNetworks`` of control planes put a cluster, by plane.
+
+    Empty where none of those that have its endpoints says anything about it.
+    """
+    spec, found = snapshot.spec, {}
+    pods = cluster.listed("Pod")
+    addresses = [
+        str(pod["status"]["podIP"])
+        for pod in pods
+        if pod["status"].get("podIP") and not pod["spec"].get("hostNetwork")
+    ]
+    for plane in spec.control_planes:
+        watched = (*spec.served_by(plane), *spec.watched_by(plane))
+        if cluster.name in {one.name for one in watched}:
+            networks = networks_of(snapshot, plane)
+            having = (name for name, one in networks.items() if one.has(cluster.name, addresses))
+            found[plane.name] = next(having, "")
+    return found if any(found.values()) else {}
+
+
+def _put_elsewhere(snapshot: Snapshot, cluster: str, plane: str, network: str) -> Finding:
+    expected, commands = snapshot.spec.cluster(cluster).network, Commands(snapshot)
+    namespace = snapshot.spec.istio_namespace
+    label = (f"namespace/{namespace}", f"{NETWORK_LABEL}={expected}")
+    return Finding(
+        f"meshNetworks of {plane} put {cluster} into {network}, and its namespace {namespace} has "
+        "no network label that would decide",
+        tuple(dict.fromkeys((cluster, plane))),
+        expected=f"network {expected}, by fromRegistry {cluster} or by its pods' addresses",
+        seen=network,
+        remedy=commands.kubectl(cluster, "label", *label),
+        fault="cp-mesh-networks",
+    )
 
 
 def _injected_network(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import shell
 from ...istio_names import SERVICE_LABEL, WEBHOOK_PORT, XDS_PORT
+from ...network_gateways import external_addresses, is_address, is_at
 from ...shell import Command, Remedy
 from ...snapshot import (
     ClusterSnapshot,
@@ -19,9 +20,10 @@ from ...snapshot import (
 )
 from ...spec import ClusterSpec, Role
 from ...verdicts import Finding
-from ..eastwest.passthrough import gateway_proxies
+from ..cluster_domain import cluster_domain
+from ..eastwest.gateways import gateway_proxies
 from ..judging import Found, Gap, names
-from ..oracle import external_addresses
+from ..oracle import nodes_of
 from ..remedies import Commands
 from .facts import is_istiod
 from .remedies import reinstall
@@ -39,8 +41,7 @@ def wrong_address(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
         for item in found.listed("Service")
         if namespace_of(item) == namespace and is_istiod(name_of(item))
     )
-    exposing = _exposing(snapshot, plane)
-    right = tuple(dict.fromkeys(one for item in exposing for one in external_addresses(item)))
+    right = _right_addresses(snapshot, plane)
     address = right[0] if right else "ADDRESS"
     by_installing = reinstall(commands, cluster.name, f"values.global.remotePilotAddress={address}")
     named = next((item for item in services if item["spec"].get("type") == "ExternalName"), None)
@@ -57,7 +58,7 @@ def wrong_address(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
         return
     tried = sorted({endpoint.address for endpoint in found.control_plane})
     used = tried or _endpoint_addresses(found, namespace)
-    if not right or any(not one.replace(".", "").isdigit() and ":" not in one for one in right):
+    if not right or not all(map(is_address, right)):
         return  # a host name has addresses of its own; the handshakes tell
     if not set(used) & set(right):
         yield Finding(
@@ -113,18 +114,17 @@ def _unmoved(item: Object) -> list[dict[str, Any]]:
     ]
 
 
-def _exposing(snapshot: Snapshot, plane: str) -> tuple[Object, ...]:
-    """The Services that lead to an istiod from outside: its own, or a gateway's."""
+def _right_addresses(snapshot: Snapshot, plane: str) -> tuple[str, ...]:
+    """The addresses of the Services that lead to an istiod: its own, or a gateway's."""
     home, namespace = snapshot.clusters[plane], snapshot.spec.istio_namespace
-    return tuple(
+    own = (
         item
-        for item in home.listed("Service")
-        if external_addresses(item)
-        and (
-            is_east_west_service(item)
-            or (namespace_of(item) == namespace and is_istiod(name_of(item)))
-        )
+        for item in home.listed("Service", namespace)
+        if is_istiod(name_of(item)) and not is_east_west_service(item)
     )
+    nodes, exposing = nodes_of(home), (*home.east_west_services(), *own)
+    listed = (address for item in exposing for address in external_addresses(item, nodes))
+    return tuple(dict.fromkeys(listed))
 
 
 def not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
@@ -133,15 +133,18 @@ def not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
     if plane.role is Role.EXTERNAL:
         return  # its istiod has an address of its own
     home = snapshot.clusters[plane.name]
-    for service in home.east_west_services():
+    found = []
+    for service in _leading(snapshot, home, cluster):
         proxies = [proxy for proxy in gateway_proxies(home, service) if not proxy.failures]
         heard = {port for proxy in proxies for port in proxy.chains}
         offered = {entry.get("port") for entry in service["spec"].get("ports") or ()}
         unoffered = [port for port in PORTS if port not in offered]
         deaf = [port for port in PORTS if proxies and str(port) not in heard]
         closed = sorted({*unoffered, *deaf})
-        if closed:
-            yield Finding(
+        if not closed:
+            return  # one that leads to istiod is enough
+        found.append(
+            Finding(
                 f"the gateway {name_of(service)} of {plane.name} does not open "
                 f"{names(map(str, closed))}, by which {cluster.name} reaches its istiod",
                 (cluster.name, plane.name),
@@ -152,6 +155,17 @@ def not_exposed(snapshot: Snapshot, cluster: ClusterSpec) -> Iterator[Found]:
                 remedy=_expose(snapshot, plane.name, service, unoffered, deaf),
                 fault="pr-istiod-not-exposed",
             )
+        )
+    yield from found
+
+
+def _leading(snapshot: Snapshot, home: ClusterSnapshot, cluster: ClusterSpec) -> tuple[Object, ...]:
+    """The gateways by which a remote's pods look for istiod; all, if none is."""
+    tried = {one.address for one in snapshot.clusters[cluster.name].control_plane}
+    services = home.east_west_services()
+    nodes = nodes_of(home)
+    used = (one for one in services if any(is_at(one, address, nodes) for address in tried))
+    return tuple(used) or services
 
 
 def _expose(
@@ -171,7 +185,9 @@ def _expose(
         services = snapshot.clusters[plane].listed("Service", spec.istio_namespace)
         istiods = [name_of(item) for item in services if is_istiod(name_of(item))] or ["istiod"]
         # what istio.io's samples/multicluster/expose-istiod.yaml has, for this gateway and istiod
-        manifests = expose_istiod(spec, service["spec"].get("selector"), istiods[0])
+        domain = cluster_domain(snapshot, spec.control_plane_of(plane))
+        selector = service["spec"].get("selector")
+        manifests = expose_istiod(spec, selector, istiods[0], domain)
         document = {"apiVersion": "v1", "kind": "List", "items": manifests}
         steps.append(commands.apply(plane, document, spec.istio_namespace))
     return shell.then(*steps)

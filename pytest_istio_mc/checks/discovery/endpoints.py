@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from ... import shell
+from ...errors import ObservationError
+from ...network_gateways import is_address
 from ...recorded import ProxyEndpoint, ProxyFacts
 from ...shell import Command, Remedy
 from ...snapshot import Snapshot
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
+from ..eastwest.gateways import east_west_services, gateway_proxies
 from ..isolating import Intention, intentions, without_mutual_tls
 from ..judging import Found, Gap, each, names, verdict_from
 from ..oracle import (
     Expected,
-    Gateway,
     Instance,
     expected_endpoints,
     gateway_addresses,
     held_for,
+    localities_held,
     misplaced,
     ready_instances,
     service_ports,
@@ -56,21 +60,34 @@ def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
     Unhealthy ones may be there (Istio 1.31 sends them).
     """
     clusters = snapshot.spec.data_planes
+    gateways = _gateways_pods(snapshot)
     proxies = [
         (cluster, proxy)
         for cluster in clusters
         for proxy in snapshot.clusters[cluster.name].proxies
-        if proxy.kind in ("client", "server", "east-west")
+        if proxy.kind in ("client", "server")
+        or (cluster.name, proxy.namespace, proxy.pod) in gateways
     ]
     if all(proxy.kind == "east-west" for _, proxy in proxies):
         return verdict_from([Gap("no probe proxy was recorded")], "")
-    gateways = gateway_addresses(snapshot)
     held = "hold exactly the endpoints that the mesh implies"
     return verdict_from(
-        each(proxies, lambda one: _proxy(snapshot, *one, gateways)),
+        each(proxies, lambda one: _proxy(snapshot, *one)),
         f"{len(proxies)} proxies in {len(clusters)} clusters {held}",
         pairs=(f"{source.name}-to-{target.name}" for source, target in snapshot.spec.pairs),
     )
+
+
+def _gateways_pods(snapshot: Snapshot) -> set[tuple[str, str, str]]:
+    """Cluster, namespace and name of the pods of east-west gateways; none where not known."""
+    found: set[tuple[str, str, str]] = set()
+    for cluster, service in east_west_services(snapshot):
+        try:
+            proxies = gateway_proxies(snapshot.clusters[cluster.name], service)
+        except ObservationError:
+            continue  # MC-EASTWEST-001 says so
+        found |= {(cluster.name, proxy.namespace, proxy.pod) for proxy in proxies}
+    return found
 
 
 @dataclass(frozen=True)
@@ -122,10 +139,9 @@ class _View:
         )
 
 
-def _proxy(
-    snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[Gateway, ...]
-) -> Iterator[Found]:
+def _proxy(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Iterator[Found]:
     proxy.require_dump()
+    gateways = gateway_addresses(snapshot, cluster.name)
     for number, name in service_ports(snapshot):
         view = _View(snapshot, cluster, proxy, number)
         instances = {
@@ -162,10 +178,25 @@ def _compare(
     view: _View, wanted: Sequence[Expected], held: Sequence[ProxyEndpoint]
 ) -> Iterator[Found]:
     healthy = dict.fromkeys(_address(one) for one in held if one.health == "HEALTHY")
-    implied = {_address(one) for one in wanted}
+    implied = {place for one in wanted for place in one.places}
     surplus = [address for address in healthy if address not in implied]
-    missing = [one for one in wanted if _address(one) not in healthy]
-    reached = _targets(one for one in wanted if _address(one) in healthy)
+    # what nobody could resolve may be any address that is not otherwise explained
+    unresolved = [one for one in wanted if not one.places]
+    guessed = [address for address in surplus if any(one.port == address[1] for one in unresolved)]
+    if guessed:
+        surplus = [address for address in surplus if address not in guessed]
+        yield Gap(
+            f"{view} holds {_listed(guessed)}: whether {names(map(str, unresolved))} stands for "
+            "it could not be found out"
+        )
+    missing = [
+        one
+        for one in wanted
+        if not one.places & healthy.keys()
+        and not (guessed and one in unresolved)
+        and not _spared(view.proxy, one, wanted, healthy)
+    ]
+    reached = _targets(one for one in wanted if one not in missing)
     known = _targets(missing)
     lost = tuple(dict.fromkeys((*known, *_unserved(view, {*reached, *known}))))
     if not lost and not surplus:
@@ -177,10 +208,8 @@ def _compare(
             yield from map(view.intended, why)
             return
     unhealthy = {_address(one) for one in held if one.health != "HEALTHY"}
-    ejected = any(_address(one) in unhealthy for one in missing)
-    listed = (
-        f"{one.address}:{one.port} ({_BEHIND[one.gateway]} {names(one.targets)})" for one in wanted
-    )
+    ejected = any(one.places & unhealthy for one in missing)
+    listed = (f"{one} ({_BEHIND[one.gateway]} {names(one.targets)})" for one in wanted)
     found = ", ".join(f"{one.address}:{one.port} {one.health.lower()}" for one in held)
     yield Finding(
         f"{view} {_words(lost, surplus, ejected=ejected)}",
@@ -205,8 +234,33 @@ def _unserved(view: _View, known: set[str]) -> tuple[str, ...]:
     return tuple(name for name in clusters if name not in known)
 
 
+def _spared(
+    proxy: ProxyFacts,
+    one: Expected,
+    wanted: Sequence[Expected],
+    healthy: Collection[tuple[str, int]],
+) -> bool:
+    """Whether a proxy may lack a gateway of an IP version that it does not speak.
+
+    It must have another one that leads there. Istio 1.31 gives proxies the addresses that they can
+    connect to, earlier ones all.
+    """
+    own = str(proxy.metadata.get("INSTANCE_IPS", "")).split(",")
+    versions = {ip_address(address).version for address in own if is_address(address)}
+    if not one.gateway or not versions or not one.places:
+        return False
+    if any(ip_address(address).version in versions for address, _ in one.places):
+        return False
+    others = (other for other in wanted if other.gateway and other.places & set(healthy))
+    return set(one.targets) <= {target for other in others for target in other.targets}
+
+
+def _listed(addresses: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{address}:{port}" for address, port in addresses)
+
+
 def _words(lost: tuple[str, ...], surplus: list[tuple[str, int]], *, ejected: bool) -> str:
-    astray = ", ".join(f"{address}:{port}" for address, port in surplus)
+    astray = _listed(surplus)
     if lost and surplus:
         return f"leads to {astray} instead of {names(lost)}"
     if ejected:
@@ -222,24 +276,19 @@ def _details(
     """Locality and TLS mode of endpoints that are where they should be."""
     elsewhere = misplaced(wanted, held)
     if elsewhere:
-        seen = {_address(one): one.locality or "(none)" for one in held}
         targets = _targets(elsewhere)
         yield Finding(
             f"{view} has endpoints of {names(targets)} in the wrong locality",
             view.scope(targets),
-            expected=", ".join(
-                f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in elsewhere
-            ),
-            seen=", ".join(
-                f"{one.address}:{one.port} in {seen[_address(one)]}" for one in elsewhere
-            ),
+            expected=", ".join(f"{one} in {one.locality or '(none)'}" for one in elsewhere),
+            seen=localities_held(elsewhere, held),
             remedy=view.then_restart_istiod(view.endpoints("-o", "json")),
             fault="loc-wrong",
         )
     plain = [one for one in held if one.health == "HEALTHY" and one.tls_mode != "istio"]
     if plain:
         addresses = {_address(one) for one in plain}
-        targets = _targets(one for one in wanted if _address(one) in addresses)
+        targets = _targets(one for one in wanted if one.places & addresses)
         what = f"{view} would be sent in plaintext to {names(targets)}"
         why = without_mutual_tls(view.snapshot, view.cluster)
         yield from (view.intended(one, f"{what}: {one.summary}") for one in why)
@@ -280,7 +329,9 @@ def _gateway_view(view: _View, instances: Mapping[str, tuple[Instance, ...]]) ->
         leads = ", ".join(f"{one.address}:{one.port}" for one in foreign)
         setting = "ISTIO_META_REQUESTED_NETWORK_VIEW"
         outside = f"outside its network {cluster.network}"
-        correct = ("set env deployment -l istio=eastwestgateway", f"{setting}={cluster.network}")
+        key = next((one for one in ("istio", "app") if proxy.labels.get(one)), "")
+        label = f"{key}={proxy.labels[key]}" if key else "istio=eastwestgateway"
+        correct = ("set env deployment -l", label, f"{setting}={cluster.network}")
         gateway = f"the east-west gateway {proxy.pod} of {cluster.name}"
         yield Finding(
             f"{gateway} would forward to {leads}, {outside}",

@@ -10,27 +10,27 @@ from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
+from ..cluster_domain import cluster_domain
 from ..isolating import covers
 from ..judging import Found, each, names, verdict_from
-from ..remedies import Commands, replacing
-from .passthrough import (
+from ..remedies import Commands
+from .gateways import (
     AUTO_PASSTHROUGH,
-    GATEWAYS,
-    NO_GATEWAY,
     Server,
     config_of,
     east_west_services,
     gateway_proxies,
-    patched,
     servers,
-    unread,
 )
+from .passthrough import GATEWAYS, NO_GATEWAY, mesh_pattern, narrowed, unread
 
 REFERENCE = "https://istio.io/latest/docs/reference/config/networking/gateway/"
 
 _SNI = re.compile(r"outbound_\.\d+_\.[^_]*_\.(.+)")
 _EXTERNAL, _INTERNAL = "MESH_EXTERNAL", "MESH_INTERNAL"
 """Locations of a ServiceEntry; the first is the default."""
+_PRIVATE = ("internal", "lan", "intranet", "private", "corp", "home")
+"""Top-level domains that no public name is in (ICANN; RFC 6762, appendix G)."""
 
 
 @check(
@@ -69,48 +69,48 @@ def nothing_else_exposed(snapshot: Snapshot) -> Verdict:
 
 def _wide_hosts(snapshot: Snapshot, plane: ClusterSpec) -> Iterator[Found]:
     config = snapshot.clusters[snapshot.spec.config_cluster(plane).name]
-    external = _hosts(config, _EXTERNAL)
+    external, domain = _hosts(config, _EXTERNAL), cluster_domain(snapshot, plane)
     for server in servers(config):
         if server.mode != AUTO_PASSTHROUGH:
             continue
         for host in server.hosts:
             caught = sorted(name for name in external if covers(host, name))
-            if _beyond_the_mesh(host) or caught:
-                yield _too_wide(snapshot, config, server, host, caught)
+            if _beyond_the_mesh(host, domain) or caught:
+                yield _too_wide(snapshot, config, server, host, caught, domain)
 
 
-def _beyond_the_mesh(host: str) -> bool:
+def _beyond_the_mesh(host: str, domain: str) -> bool:
     """Whether a host pattern reaches past names that a mesh gives out itself.
 
-    Those are ``*.local``, ``*.svc.cluster.local`` and ``*.global``.
+    - Those are its cluster domain's, ``*.local``, and the ``*.global`` of older meshes.
+    - Of a cluster domain below another private top-level domain that one counts like ``local``.
     """
-    return host == "*" or not (host.endswith((".local", ".global")) or ".svc." in host)
+    top = domain.rpartition(".")[2]
+    private = (".local", ".global", f".{domain}", *((f".{top}",) if top in _PRIVATE else ()))
+    return host == "*" or not (host.endswith(private) or ".svc." in host)
 
 
 def _too_wide(
-    snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, caught: list[str]
+    snapshot: Snapshot,
+    config: ClusterSnapshot,
+    server: Server,
+    host: str,
+    caught: list[str],
+    domain: str,
 ) -> Finding:
     served = tuple(
         cluster.name
         for cluster in snapshot.spec.data_planes
         if config_of(snapshot, cluster).name == config.name
     )
-    written = server.item["spec"]["servers"][server.index]["hosts"]
-    place = server.hosts.index(host)
-    # the namespace, in which hosts are looked for, stays
-    narrow = "".join(written[place].rpartition("/")[:2]) + "*.svc.cluster.local"
-    path = f"/spec/servers/{server.index}/hosts/{place}"
-    change = replacing(path, written[place], narrow)
-    if narrow in written:
-        change = [change[0], {"op": "remove", "path": path}]
     also = f"and with it {names(caught)}" if caught else "so also hosts"
     return Finding(
         f"the Gateway {name_of(server.item)} of {config.name} passes {host} through, "
         f"{also} outside the mesh",
         served or (config.name,),
-        expected="hosts of the mesh only (*.local)",
+        expected=f"hosts of the mesh only ({mesh_pattern(domain)})",
         seen=f"host {host}" + (f"; external: {', '.join(caught)}" if caught else ""),
-        remedy=patched(snapshot, config, server, change),
+        remedy=narrowed(snapshot, config, server, host, f"*.svc.{domain}"),
         fault="ew-exposes-external",
     )
 

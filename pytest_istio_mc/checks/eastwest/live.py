@@ -17,7 +17,7 @@ from ...observations import (
     TlsHandshake,
     Trial,
 )
-from ...shell import Command, Remedy
+from ...shell import Remedy
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import BELOW_TRAFFIC, check
@@ -76,9 +76,13 @@ def _connected(
         if connection.ending is Ending.ANSWERED:
             continue
         trace = traces.trace(source, gateway.cluster)
-        namespace = gateway.service.split("/")[0]
+        namespace = gateway.service.partition("/")[0]
+        everywhere = () if namespace else ("--all-namespaces",)
         look = Commands(here.snapshot).kubectl(
-            gateway.cluster, "get service,endpointslices,pods -o wide", namespace=namespace
+            gateway.cluster,
+            "get service,endpointslices,pods -o wide",
+            *everywhere,
+            namespace=namespace,
         )
         whose = f"{gateway.network}'s gateway {address}:{port}"
         yield Finding(
@@ -169,10 +173,19 @@ def _at(here: Here, calls: Calls, traces: Traces) -> Iterator[Found]:
         yield from _led(here, call, traces)
 
 
-def _listeners(here: Here, gateway: GatewayAddress) -> Command:
-    namespace, name = gateway.service.split("/")
-    pods, port = f"deployment/{name}.{namespace}", f"--port={EAST_WEST_PORT}"
-    return Commands(here.snapshot).proxy_config(gateway.cluster, "listeners", pods, port)
+def _listeners(here: Here, gateway: GatewayAddress) -> Remedy:
+    """The command that shows a gateway's listeners, or what the gateway is."""
+    commands = Commands(here.snapshot)
+    namespace, _, name = gateway.service.partition("/")
+    if not name:
+        services = commands.kubectl(gateway.cluster, "get services --all-namespaces -o wide")
+        at = f"{gateway.address}:{gateway.port}"
+        return shell.with_note(
+            services, f"which of them is at {at}, by meshNetworks or a Gateway's address"
+        )
+    port = (f"--port={EAST_WEST_PORT}",) if gateway.port == EAST_WEST_PORT else ()
+    pods = f"deployment/{name}.{namespace}"
+    return commands.proxy_config(gateway.cluster, "listeners", pods, *port)
 
 
 def _led(here: Here, call: NamedCall, traces: Traces) -> Iterator[Found]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ...errors import ObservationError
 from ...faults import Faults, pods
 from ...observations import Connection, GatewayAddress, NamedCall, Trial
 from ...probes import trials
@@ -44,7 +45,11 @@ def gateway_lost(site: Site) -> tuple[GatewayLoss, ...]:
 
     Requests go on meanwhile from every other network to a service that is only behind it.
     """
-    traffic, faults, gateway = site.traffic(), site.faults(), site.gateways()[-1]
+    gateways = sorted(site.gateways(), key=lambda one: bool(one.service))
+    if not gateways:
+        raise ObservationError("east-west gateways", "none has an address")
+    # the last one whose pods can be found, if there is any
+    traffic, faults, gateway = site.traffic(), site.faults(), gateways[-1]
     workload = pods.gateway_workload(faults.scene, gateway)
     pods.demand_spare(faults.scene, workload)
     with only_in(site, gateway.network) as services:

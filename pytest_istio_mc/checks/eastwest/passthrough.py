@@ -1,120 +1,82 @@
-"""Pass-through: the Gateways that open 15443 on an east-west gateway, and its listener."""
+"""Pass-through: the Gateways that open the port of an east-west gateway, and its listener."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ... import shell
-from ...istio_names import EAST_WEST_PORT, NETWORKING_API
+from ...istio_names import LISTENER_MODE, NETWORKING_API
 from ...recorded import ProxyFacts
 from ...shell import Command, Remedy
-from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
+from ...snapshot import ClusterSnapshot, Object, Snapshot, name_of, namespace_of
 from ...spec import ClusterSpec
 from ...verdicts import Finding
+from ..cluster_domain import cluster_domain
 from ..isolating import covers
 from ..judging import Found, Gap
 from ..remedies import Commands, Operations, replacing
+from .gateways import (
+    AUTO_PASSTHROUGH,
+    EAST_WEST,
+    Server,
+    config_of,
+    gateway_pods,
+    gateway_proxies,
+    listening,
+    opening,
+    opens,
+    peers_port,
+    pod_ports,
+    servers,
+)
 
-AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
-_LISTENER_LABEL = "gateway.istio.io/listener-protocol"
-_MESH_HOST = "echo.default.svc.cluster.local"
 GATEWAYS = "gateways.networking.istio.io"
+API_GATEWAYS = "gateways.gateway.networking.k8s.io"
 _DOCUMENTED = "cross-network-gateway"
 
 NO_GATEWAY = Gap("no east-west gateway was found to judge; MC-EASTWEST-001 says what to install")
 
 
-@dataclass(frozen=True)
-class Server:
-    """One server of a Gateway, the ``index``-th, and the pods that it selects."""
-
-    item: Object
-    index: int
-    port: int
-    mode: str
-    hosts: tuple[str, ...]
-    selector: Mapping[str, str]
-
-
-def config_of(snapshot: Snapshot, cluster: ClusterSpec) -> ClusterSnapshot:
-    """The cluster in which the control plane of ``cluster`` reads its configuration."""
-    plane = snapshot.spec.control_plane_of(cluster.name)
-    return snapshot.clusters[snapshot.spec.config_cluster(plane).name]
-
-
-def servers(config: ClusterSnapshot) -> tuple[Server, ...]:
-    """Every server of every Istio Gateway in a configuration cluster."""
-    return tuple(
-        Server(
-            item,
-            index,
-            int((server.get("port") or {}).get("number", 0)),
-            str((server.get("tls") or {}).get("mode", "")),
-            tuple(host.rpartition("/")[2] for host in server.get("hosts") or ()),
-            item["spec"].get("selector") or {},
-        )
-        for item in config.listed("Gateway.networking.istio.io")
-        for index, server in enumerate(item["spec"].get("servers") or ())
-    )
-
-
-def east_west_services(snapshot: Snapshot) -> list[tuple[ClusterSpec, Object]]:
-    """The Service of every east-west gateway, with its cluster."""
-    return [
-        (cluster, service)
-        for cluster in snapshot.spec.data_planes
-        for service in snapshot.clusters[cluster.name].east_west_services()
-    ]
-
-
-def gateway_pods(cluster: ClusterSnapshot, service: Object) -> tuple[Object, ...]:
-    """The pods behind an east-west gateway's Service."""
-    selector = service["spec"].get("selector") or {}
-    return tuple(
-        item
-        for item in cluster.listed("Pod", namespace_of(service))
-        if selector and selector.items() <= labels_of(item).items()
-    )
-
-
-def gateway_proxies(cluster: ClusterSnapshot, service: Object) -> tuple[ProxyFacts, ...]:
-    """What the Envoys behind an east-west gateway's Service hold."""
-    pods = {name_of(item) for item in gateway_pods(cluster, service)}
-    return tuple(
-        proxy
-        for proxy in cluster.proxies
-        if proxy.pod in pods and proxy.namespace == namespace_of(service)
-    )
-
-
 def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Finding | None:
     """What is wrong with the Gateway objects of one east-west gateway; None where nothing is."""
-    if _by_gateway_api(snapshot.clusters[cluster.name], service):
-        return None
     config, commands = config_of(snapshot, cluster), Commands(snapshot)
     gateway = f"the east-west gateway of {cluster.name}"
-    on_port = [server for server in servers(config) if server.port == _listener_port(service)]
-    selector = service["spec"].get("selector") or {}
-    labels = dict(selector)
-    for pod in gateway_pods(snapshot.clusters[cluster.name], service):
-        labels |= labels_of(pod)
-    selecting = [server for server in on_port if server.selector.items() <= labels.items()]
+    targets = pod_ports(snapshot.clusters[cluster.name], service)
+    port = peers_port(snapshot, cluster, service)
+    on_port = [server for server in servers(config) if opens(server, service, port, targets)]
+    selecting = opening(snapshot, cluster, service)
+    domain = cluster_domain(snapshot, snapshot.spec.control_plane_of(cluster.name))
+    hosts_of_mesh = mesh_pattern(domain)
 
     def finding(fault: str, summary: str, expected: str, seen: str, remedy: Remedy) -> Finding:
         return Finding(summary, (cluster.name,), expected, seen, remedy, fault)
 
     if not on_port:
+        manifest = _manifest(service, listening(service, port, targets), hosts_of_mesh)
         return finding(
             "ew-passthrough-missing",
-            f"no Gateway opens {EAST_WEST_PORT} on {gateway}: its services are not exposed",
-            f"a Gateway for port {EAST_WEST_PORT}, mode {AUTO_PASSTHROUGH}, host *.local",
+            f"no Gateway opens {port} on {gateway}: its services are not exposed",
+            f"a Gateway for port {port}, mode {AUTO_PASSTHROUGH}, host {hosts_of_mesh}",
             "none",
-            commands.apply(config.name, _manifest(service), namespace_of(service)),
+            commands.apply(config.name, manifest, namespace_of(service)),
         )
-    first = on_port[0]
     if not selecting:
+        selector = service["spec"].get("selector") or {}
+        # what another gateway has for its own pods is not this one's mistake
+        taken = [
+            server for server in on_port if _selects_another(snapshot, config, service, server)
+        ]
+        first = next((one for one in on_port if one not in taken), None)
+        if first is None:
+            manifest = _manifest(service, listening(service, port, targets), hosts_of_mesh)
+            return finding(
+                "ew-passthrough-missing",
+                f"no Gateway opens {port} on {gateway}: its services are not exposed",
+                f"a Gateway that selects pods with {_in_words(selector, ',')}",
+                ", ".join(f"{name_of(one.item)} for other pods" for one in taken),
+                commands.apply(config.name, manifest, namespace_of(service)),
+            )
         return finding(
             "ew-selector",
             f"the Gateway {name_of(first.item)} selects no pod of {gateway}",
@@ -129,12 +91,15 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
         )
     first = selecting[0]
     if not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
-        # an addition replaces what is there, and is right as well where nothing is
-        tls = {"op": "add", "path": f"{_place(first)}/tls", "value": {"mode": AUTO_PASSTHROUGH}}
         mode = first.mode or "without TLS"
+        value: dict[str, Any] = {"mode": AUTO_PASSTHROUGH}
+        if first.gateway_api:
+            value = {"mode": "Passthrough", "options": {LISTENER_MODE: "auto-passthrough"}}
+        # an addition replaces what is there, and is right as well where nothing is
+        tls = {"op": "add", "path": f"{_place(first)}/tls", "value": value}
         return finding(
             "ew-passthrough-mode",
-            f"port {EAST_WEST_PORT} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
+            f"port {port} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
             f"tls.mode {AUTO_PASSTHROUGH}",
             f"tls.mode {first.mode or '(none)'} in Gateway {name_of(first.item)}",
             patched(snapshot, config, first, [tls]),
@@ -142,7 +107,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
     duplicates = duplicate_gateways(config)
     twins = [one for one in duplicates if any(server.item is one for server in selecting)]
     if len(twins) > 1:
-        names, opened = ", ".join(map(name_of, twins)), f"open port {EAST_WEST_PORT} of {gateway}"
+        names, opened = ", ".join(map(name_of, twins)), f"open port {port} of {gateway}"
         return finding(
             "ew-lds-nack",
             f"the Gateways {names} {opened} for the same hosts",
@@ -150,34 +115,91 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
             ", ".join(f"{namespace_of(item)}/{name_of(item)}" for item in twins),
             without_twins(commands, config.name, twins),
         )
-    hosts = [host for server in selecting for host in server.hosts]
-    if not any(covers(host, _MESH_HOST) or host.endswith(".local") for host in hosts):
+    passing = [server for server in selecting if server.mode == AUTO_PASSTHROUGH]
+    hosts = [host for server in passing for host in server.hosts]
+    example = f"echo.default.svc.{domain}"
+    if not any(covers(host, example) or host.endswith(f".svc.{domain}") for host in hosts):
         return finding(
             "ew-hosts",
             f"the Gateway of {gateway} does not cover the mesh's hosts",
-            "host *.local, or hosts of the mesh's services",
+            f"host {hosts_of_mesh}, or hosts of the mesh's services",
             ", ".join(hosts) or "no host",
-            patched(
-                snapshot,
-                config,
-                first,
-                [{"op": "add", "path": f"{_place(first)}/hosts/-", "value": "*.local"}],
-            ),
+            _widened(snapshot, config, passing[0], hosts_of_mesh),
         )
     return None
+
+
+def mesh_pattern(domain: str) -> str:
+    """The host pattern of Istio's guide for all hosts of a mesh, for its cluster domain."""
+    return "*.local" if domain.endswith(".local") else f"*.svc.{domain}"
+
+
+def _selects_another(
+    snapshot: Snapshot, config: ClusterSnapshot, service: Object, server: Server
+) -> bool:
+    """Whether a server selects the pods of another gateway's Service than this one."""
+    return server.gateway_api or any(
+        server.selector.items() <= (other["spec"].get("selector") or {}).items()
+        for cluster in snapshot.spec.data_planes
+        if config_of(snapshot, cluster) is config
+        for other in snapshot.clusters[cluster.name].objects.get("Service", ())
+        if other is not service and server.selector
+    )
+
+
+def narrowed(
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, narrow: str
+) -> Command:
+    """The command that lets a server pass ``narrow`` through in place of ``host``.
+
+    Its other hosts stay, and so does the namespace in which this one is looked for.
+    """
+    if server.gateway_api:
+        return patched(snapshot, config, server, _renamed(server, narrow))
+    written = server.item["spec"]["servers"][server.place]["hosts"]
+    place = server.hosts.index(host)
+    narrow = "".join(written[place].rpartition("/")[:2]) + narrow
+    path = f"{_place(server)}/hosts/{place}"
+    change = replacing(path, written[place], narrow)
+    if narrow in written:
+        change = [change[0], {"op": "remove", "path": path}]
+    return patched(snapshot, config, server, change)
+
+
+def _widened(snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str) -> Command:
+    """The command that lets a server pass a host through, too; a listener has but one."""
+    if server.gateway_api:
+        return patched(snapshot, config, server, _renamed(server, host))
+    path = f"{_place(server)}/hosts"
+    if not server.hosts:
+        return patched(snapshot, config, server, [{"op": "add", "path": path, "value": [host]}])
+    addition = {"op": "add", "path": f"{path}/-", "value": host}
+    return patched(snapshot, config, server, [addition])
+
+
+def _renamed(server: Server, hostname: str) -> Operations:
+    """What sets the host name of a listener that still has the one seen."""
+    path = f"{_place(server)}/hostname"
+    seen = server.item["spec"]["listeners"][server.place].get("hostname")
+    if not seen:
+        return [{"op": "add", "path": path, "value": hostname}]
+    return replacing(path, seen, hostname)
 
 
 def patched(
     snapshot: Snapshot, config: ClusterSnapshot, server: Server, operations: Operations
 ) -> Command:
     """The command that patches the Gateway of a server that is still in its place."""
-    port = {"op": "test", "path": f"{_place(server)}/port/number", "value": server.port}
+    path = f"{_place(server)}/port" if server.gateway_api else f"{_place(server)}/port/number"
+    test = {"op": "test", "path": path, "value": server.port}
+    kind = API_GATEWAYS if server.gateway_api else GATEWAYS
     name, namespace = name_of(server.item), namespace_of(server.item)
-    return Commands(snapshot).patch(config.name, GATEWAYS, name, [port, *operations], namespace)
+    return Commands(snapshot).patch(config.name, kind, name, [test, *operations], namespace)
 
 
 def _place(server: Server) -> str:
-    return f"/spec/servers/{server.index}"
+    servers_of_api = "listeners" if server.gateway_api else "servers"
+    return f"/spec/{servers_of_api}/{server.place}"
 
 
 def without_twins(commands: Commands, cluster: str, twins: Sequence[Object]) -> Remedy:
@@ -219,13 +241,18 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
     It needs an SNI chain for the probe service if there is one.
     """
     probes, commands = snapshot.probes, Commands(snapshot)
-    port, plane = _listener_port(service), snapshot.spec.control_plane_of(cluster.name).name
-    for proxy in gateway_proxies(snapshot.clusters[cluster.name], service):
+    found, plane = snapshot.clusters[cluster.name], snapshot.spec.control_plane_of(cluster.name)
+    pods, proxies = gateway_pods(found, service), gateway_proxies(found, service)
+    port = peers_port(snapshot, cluster, service)
+    port = listening(service, port, pod_ports(found, service))
+    if pods and not proxies:
+        yield Gap(f"no Envoy of the gateway {name_of(service)} of {cluster.name} was recorded")
+    for proxy in proxies:
         name = f"{proxy.pod} of {cluster.name}"
         if proxy.failures:
             yield unread(cluster, proxy)
             continue
-        if _cut_off(snapshot, plane, proxy):
+        if _cut_off(snapshot, plane.name, proxy):
             continue  # what it has is old, and not the Gateway's fault: MC-CONTROL-005
         chains = proxy.chains.get(str(port))
         exposed = [name for chain in chains or () for name in chain.server_names]
@@ -244,7 +271,7 @@ def passes(snapshot: Snapshot, cluster: ClusterSpec, service: Object) -> Iterato
             (cluster.name,),
             expected="one filter chain for each port and subset of each exposed service",
             seen=seen,
-            remedy=shell.after(commands.istioctl(plane, "proxy-status"), restart),
+            remedy=shell.after(commands.istioctl(plane.name, "proxy-status"), restart),
             fault="ew-listener-missing",
         )
 
@@ -264,33 +291,17 @@ def _cut_off(snapshot: Snapshot, plane: str, proxy: ProxyFacts) -> bool:
     )
 
 
-def _by_gateway_api(cluster: ClusterSnapshot, service: Object) -> bool:
-    """Whether the Service was made for a Gateway API Gateway that passes through by itself."""
-    owner = labels_of(service).get("gateway.networking.k8s.io/gateway-name", "")
-    return any(
-        name_of(item) == owner and labels_of(item).get(_LISTENER_LABEL) == "auto-passthrough"
-        for item in cluster.objects.get("Gateway.gateway.networking.k8s.io", ())
-    )
-
-
-def _listener_port(service: Object) -> int:
-    """The port on which the gateway's pods listen: the target of the Service port 15443.
-
-    It is 15443 unless it was changed.
-    """
-    for entry in service["spec"].get("ports") or ():
-        if entry.get("port") == EAST_WEST_PORT and isinstance(entry.get("targetPort"), int):
-            return int(entry["targetPort"])
-    return EAST_WEST_PORT
-
-
-def _manifest(service: Object) -> dict[str, Any]:
-    port = {"number": _listener_port(service), "name": "tls", "protocol": "TLS"}
-    server = {"port": port, "tls": {"mode": AUTO_PASSTHROUGH}, "hosts": ["*.local"]}
-    label = (service["spec"].get("selector") or {}).get("istio", "eastwestgateway")
+def _manifest(service: Object, port: int, host: str) -> dict[str, Any]:
+    server = {
+        "port": {"number": port, "name": "tls", "protocol": "TLS"},
+        "tls": {"mode": AUTO_PASSTHROUGH},
+        "hosts": [host],
+    }
+    selector = service["spec"].get("selector") or {}
+    chosen = {"istio": selector["istio"]} if "istio" in selector else dict(selector)
     return {
         "apiVersion": NETWORKING_API,
         "kind": "Gateway",
         "metadata": {"name": _DOCUMENTED},
-        "spec": {"selector": {"istio": label}, "servers": [server]},
+        "spec": {"selector": chosen or {"istio": EAST_WEST}, "servers": [server]},
     }

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from ... import shell
+from ...errors import ObservationError
 from ...istio_names import (
     EAST_WEST_PORT,
     GATEWAY_PORT_LABEL,
     INJECTION_LABEL,
     NETWORK_LABEL,
+    NODE_SELECTOR_ANNOTATION,
     SERVICE_LABEL,
 )
+from ...network_gateways import external_addresses, has_node_addresses, is_for_ambient_only
+from ...observations import GatewayAddress
 from ...shell import Remedy
 from ...snapshot import ClusterSnapshot, Object, Snapshot, labels_of, name_of, namespace_of
 from ...spec import ClusterSpec, Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
-from ..oracle import external_addresses, gateway_port
+from ..oracle import gateways_of, nodes_of
 from ..remedies import Commands
-from .passthrough import NO_GATEWAY, east_west_config, east_west_services, gateway_pods, passes
+from .gateways import east_west_services, gateway_pods, is_declared, named_ports, peers_port
+from .known import misnamed_gateways, unknown_to_istiod
+from .passthrough import NO_GATEWAY, east_west_config, passes
 
 GUIDE = "https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/"
-
-NODES = "traffic.istio.io/nodeSelector"
-"""An annotation of a gateway's NodePort Service: the nodes whose addresses lead to it."""
 
 eastwest = partial(check, requires=(Feature.MULTI_NETWORK,))
 
@@ -57,59 +60,101 @@ def _network(snapshot: Snapshot, network: str) -> Iterator[Found]:
     inside = (one.name for one in snapshot.spec.data_planes if one.network == network)
     scope = tuple(inside)
     services = [
-        (snapshot.clusters[name], service)
-        for name in scope
-        for service in snapshot.clusters[name].east_west_services()
+        (snapshot.clusters[cluster.name], service)
+        for cluster, service in east_west_services(snapshot)
+        if cluster.name in scope
     ]
-    resources = [
-        item
-        for name in scope
-        for item in snapshot.clusters[name].objects.get("Gateway.gateway.networking.k8s.io", ())
-        if labels_of(item).get(NETWORK_LABEL) == network
-    ]
-    if not services and not resources:
-        peers = "peers are given pod addresses that they cannot reach"
-        labelled = f"a Service with the label {NETWORK_LABEL}={network}"
-        generate = shell.command("samples/multicluster/gen-eastwest-gateway.sh --network", network)
-        install = shell.piped(generate, Commands(snapshot).istioctl(scope[0], "install -y -f -"))
-        yield Finding(
-            f"{network} has no east-west gateway: {peers}",
-            scope,
-            expected=f"{labelled} and port {EAST_WEST_PORT} in {names(scope)}",
-            seen="no such Service",
-            remedy=shell.with_note(install, "in the folder of Istio's release archive"),
-            fault="ew-not-deployed",
-        )
+    for name in scope:
+        snapshot.clusters[name].listed("Service")
+    planes = snapshot.spec.control_planes
+    known: dict[str, tuple[GatewayAddress, ...]] = {}
+    misnamed: list[Finding] = []
+    try:
+        known |= {plane.name: _gateways(snapshot, plane, network) for plane in planes}
+        misnamed += (one for plane in planes for one in misnamed_gateways(snapshot, plane, network))
+    except ObservationError as error:
+        if not services:
+            raise
+        yield Gap(str(error))
+    yield from misnamed
+    if not services and not any(known.values()):
+        if not misnamed:
+            yield _not_deployed(snapshot, network, scope)
         return
+    reached = {gateway.cluster for gateways in known.values() for gateway in gateways}
     lacking = [
         item
         for cluster, service in services
-        for item in _lacking(snapshot, cluster, service, network)
+        for item in _lacking(snapshot, cluster, service, network, reached)
     ]
     yield from lacking
-    if not lacking:
-        yield from _unknown_to_istiod(snapshot, network, services)
+    if not lacking and not misnamed and not snapshot.spec.federated:
+        for plane in planes if known else ():
+            yield from unknown_to_istiod(snapshot, plane, network, known[plane.name])
+
+
+def _gateways(snapshot: Snapshot, plane: ClusterSpec, network: str) -> tuple[GatewayAddress, ...]:
+    return tuple(one for one in gateways_of(snapshot, plane) if one.network == network)
+
+
+def _not_deployed(snapshot: Snapshot, network: str, scope: tuple[str, ...]) -> Finding:
+    peers = "peers are given pod addresses that they cannot reach"
+    labelled = f"a Service with the label {NETWORK_LABEL}={network}"
+    generate = shell.command("samples/multicluster/gen-eastwest-gateway.sh --network", network)
+    install = shell.piped(generate, Commands(snapshot).istioctl(scope[0], "install -y -f -"))
+    ambient = [
+        f"{namespace_of(service)}/{name_of(service)} of {name}"
+        for name in scope
+        for service in snapshot.clusters[name].east_west_services()
+        if is_for_ambient_only(service)
+    ]
+    return Finding(
+        f"{network} has no east-west gateway: {peers}",
+        scope,
+        expected=f"{labelled} and port {EAST_WEST_PORT} in {names(scope)}",
+        seen=f"for ambient meshes only: {', '.join(ambient)}" if ambient else "no such Service",
+        remedy=shell.with_note(install, "in the folder of Istio's release archive"),
+        fault="ew-not-deployed",
+    )
 
 
 def _lacking(
-    snapshot: Snapshot, cluster: ClusterSnapshot, service: Object, network: str
+    snapshot: Snapshot,
+    cluster: ClusterSnapshot,
+    service: Object,
+    network: str,
+    reached: Collection[str],
 ) -> Iterator[Found]:
+    """What a gateway's Service lacks; ``reached`` are the clusters that have a gateway address."""
     name, namespace = name_of(service), namespace_of(service)
     gateway = f"the east-west gateway {name} of {cluster.name}"
     kind = service["spec"].get("type", "ClusterIP")
-    annotations = service["metadata"].get("annotations") or {}
-    if kind == "NodePort" and NODES not in annotations:
+    nodes = nodes_of(cluster)
+    addresses: tuple[str, ...] | None = None
+    try:
+        addresses = external_addresses(service, nodes)
+    except ObservationError as error:
+        yield Gap(f"{gateway}: {error}")
+    if addresses == () and cluster.name in reached:
+        # istiod passes over a Service without an address, and the cluster has another gateway
+        return
+    if addresses == () and kind == "NodePort":
+        annotated = has_node_addresses(service)
+        seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
+        kubectl = partial(Commands(snapshot).kubectl, cluster.name)
+        every = f"{NODE_SELECTOR_ANNOTATION}={{}}"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
-            expected=f"the annotation {NODES}, or a LoadBalancer",
-            seen="type NodePort, no annotation",
-            remedy=Commands(snapshot).kubectl(
-                cluster.name, "annotate", f"service/{name}", f"{NODES}={{}}", namespace=namespace
-            ),
+            expected=f"the annotation {NODE_SELECTOR_ANNOTATION}, which selects nodes with an "
+            "ExternalIP, or a LoadBalancer",
+            seen=seen if annotated else "type NodePort, no annotation",
+            remedy=kubectl("get nodes --show-labels -o wide")
+            if annotated
+            else kubectl("annotate", f"service/{name}", every, namespace=namespace),
             fault="ew-nodeport",
         )
-    elif kind != "NodePort" and not external_addresses(service):
+    elif addresses == ():
         peers = f"so peers of {network} are given pod addresses"
         yield Finding(
             f"{gateway} has no external address, {peers}",
@@ -124,7 +169,9 @@ def _lacking(
         for item in cluster.listed("EndpointSlice", namespace)
         if labels_of(item).get(SERVICE_LABEL) == name
     ]
-    if not any(
+    if not slices and not cluster.listed("Pod", namespace):
+        yield Gap(f"{gateway}: the pods of namespace {namespace} were not recorded")
+    elif not any(
         (endpoint.get("conditions") or {}).get("ready") is not False
         for item in slices
         for endpoint in item["endpoints"]
@@ -197,59 +244,10 @@ def _no_pods(snapshot: Snapshot, cluster: ClusterSnapshot, service: Object) -> F
     )
 
 
-def _unknown_to_istiod(
-    snapshot: Snapshot, network: str, services: list[tuple[ClusterSnapshot, Object]]
-) -> Iterator[Found]:
-    """The addresses that istiod gives to proxies must be those that the Services have."""
-    if snapshot.spec.federated:
-        return
-    labelled = [
-        (cluster, service)
-        for cluster, service in services
-        if labels_of(service).get(NETWORK_LABEL) == network
-    ]
-    wanted = {
-        (address, gateway_port(service))
-        for _, service in labelled
-        for address in external_addresses(service)
-    }
-    # istiod resolves host names by itself, so those cannot be compared
-    named = any(
-        not address.replace(".", "").isdigit() and ":" not in address for address, _ in wanted
-    )
-    clusters = [cluster.name for cluster, _ in services]
-    commands = Commands(snapshot)
-    for plane in snapshot.spec.control_planes:
-        home = snapshot.clusters[plane.name]
-        if not home.istiods:
-            unread = "no istiod runs whose network gateways could be read"
-            yield Gap(f'cluster "{plane.name}": {unread}')
-        for istiod in home.istiods:
-            known = {
-                (row["Addr"], row["Port"])
-                for row in istiod.debugged("networkz")
-                if row.get("Network") == network
-            }
-            if not labelled or (known and (named or known == wanted)):
-                continue
-            other = f"other gateway addresses of {network} than it has"
-            logs = commands.istio(plane.name, "logs", f"pod/{istiod.pod}", "--tail=500")
-            gateways = shell.piped(logs, shell.command("grep -i gateway"))
-            yield Finding(
-                f"istiod {istiod.pod} of {plane.name} knows "
-                + (other if known else f"no gateway of {network}"),
-                tuple(dict.fromkeys((*clusters, plane.name))),
-                expected=", ".join(f"{address}:{port}" for address, port in sorted(wanted)),
-                seen=", ".join(f"{address}:{port}" for address, port in sorted(known)) or "none",
-                remedy=shell.beside(gateways, commands.restart_istiod(plane.name)),
-                fault="ew-hostname" if named else "ew-unknown-to-istiod",
-            )
-
-
 @eastwest(
     "MC-EASTWEST-002",
-    "Every east-west gateway has its network's label, port 15443, and a Gateway that passes the "
-    "mesh's hosts through.",
+    "Every east-west gateway has its network's label, the port that peers use, and a Gateway that "
+    "passes the mesh's hosts through.",
     spec_url=GUIDE + "#expose-services-in-cluster1",
 )
 def gateways_configured(snapshot: Snapshot) -> Verdict:
@@ -257,10 +255,11 @@ def gateways_configured(snapshot: Snapshot) -> Verdict:
     services = east_west_services(snapshot)
     if not services:
         return verdict_from([NO_GATEWAY], "")
-    pass_through = f"pass the mesh's hosts through on port {EAST_WEST_PORT}"
+    ports = sorted({peers_port(snapshot, *one) for one in services})
+    pass_through = f"pass the mesh's hosts through on port {names(map(str, ports))}"
     return verdict_from(
         each(services, lambda one: _misconfigured(snapshot, *one)),
-        f"{len(services)} east-west gateways are labelled and {pass_through}",
+        f"{len(services)} east-west gateways are known as such and {pass_through}",
         pairs=(cluster.name for cluster, _ in services),
     )
 
@@ -269,7 +268,8 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
     commands = Commands(snapshot)
     name, namespace, labels = name_of(service), namespace_of(service), labels_of(service)
     gateway = f"the east-west gateway {name} of {cluster.name}"
-    if not labels.get(NETWORK_LABEL):
+    named = named_ports(snapshot, cluster, service)
+    if not labels.get(NETWORK_LABEL) and not named and not is_declared(snapshot, cluster.network):
         label = f"{NETWORK_LABEL}={cluster.network}"
         yield Finding(
             f"{gateway} carries no network label, so no istiod knows it as a gateway",
@@ -282,9 +282,9 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
             fault="ew-svc-label-missing",
         )
     override = labels.get(GATEWAY_PORT_LABEL, "")
-    port = int(override) if override.isdigit() else EAST_WEST_PORT
+    port = peers_port(snapshot, cluster, service)
     ports = [entry.get("port") for entry in service["spec"].get("ports") or ()]
-    if port not in ports or (override and not override.isdigit()):
+    if port not in ports or (override and not override.isdecimal()):
         value = {"name": "tls", "port": port, "targetPort": port}
         change = [{"op": "add", "path": "/spec/ports/-", "value": value}]
         remedy = commands.patch(cluster.name, "service", name, change, namespace)
@@ -295,7 +295,7 @@ def _misconfigured(snapshot: Snapshot, cluster: ClusterSpec, service: Object) ->
         yield Finding(
             f"{gateway} does not listen on the port that peers use, {override or port}",
             (cluster.name,),
-            expected=f"port {EAST_WEST_PORT}",
+            expected=f"port {port if named else EAST_WEST_PORT}",
             seen=", ".join(map(str, ports)) + label,
             remedy=remedy,
             fault="ew-gateway-port-label" if override else "ew-port-missing",

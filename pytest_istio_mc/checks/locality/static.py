@@ -15,10 +15,10 @@ from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
 from ..judging import Found, Gap, each, names, verdict_from
 from ..oracle import (
-    Gateway,
     expected_endpoints,
     gateway_addresses,
     held_for,
+    localities_held,
     misplaced,
     ready_instances,
     service_ports,
@@ -64,8 +64,7 @@ def localities_known(snapshot: Snapshot) -> Verdict:
     ]
     found += each(proxies, lambda cell: _proxy(snapshot, *cell))
     if not any(isinstance(item, Finding) for item in found):
-        gateways = gateway_addresses(snapshot)
-        found += each(proxies, lambda cell: _endpoints(snapshot, *cell, gateways))
+        found += each(proxies, lambda cell: _endpoints(snapshot, *cell))
     known = sum(_own(snapshot, cluster, proxy) is not None for cluster, proxy in proxies)
     told = (
         "the endpoints that proxies hold are where their nodes are "
@@ -187,11 +186,10 @@ def _node_of(cluster: ClusterSnapshot, proxy: ProxyFacts) -> Object | None:
     return next((node for node in cluster.listed("Node") if name_of(node) == name), None)
 
 
-def _endpoints(
-    snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts, gateways: tuple[Gateway, ...]
-) -> Iterator[Found]:
+def _endpoints(snapshot: Snapshot, cluster: ClusterSpec, proxy: ProxyFacts) -> Iterator[Found]:
     """A finding for the first port with endpoints in wrong localities."""
     proxy.require_dump()
+    gateways = gateway_addresses(snapshot, cluster.name)
     for number, name in service_ports(snapshot):
         instances = {
             target.name: ready_instances(snapshot, snapshot.clusters[target.name], name)
@@ -202,9 +200,7 @@ def _endpoints(
         wrong = misplaced(wanted, held)
         if not wrong:
             continue
-        at = {(one.address, one.port): one.locality or "(none)" for one in held}
-        expected = [f"{one.address}:{one.port} in {one.locality or '(none)'}" for one in wrong]
-        seen = [f"{one.address}:{one.port} in {at[one.address, one.port]}" for one in wrong]
+        expected = [f"{one} in {one.locality or '(none)'}" for one in wrong]
         targets = tuple(dict.fromkeys(target for one in wrong for target in one.targets))
         plane = snapshot.spec.control_plane_of(cluster.name)
         yield Finding(
@@ -212,7 +208,7 @@ def _endpoints(
             "to be where they are not",
             tuple(dict.fromkeys((cluster.name, *targets))),
             expected=", ".join(expected),
-            seen=", ".join(seen),
+            seen=localities_held(wrong, held),
             remedy=Commands(snapshot).restart_istiod(plane.name),
             fault="loc-wrong",
         )

@@ -14,6 +14,7 @@ from ...mesh import OWN_CLIENTS
 from ...recorded import Inbound, ProxyFacts
 from ...shell import NO_REMEDY, Remedy
 from ..access.synced import shards_of
+from ..eastwest.gateways import gateway_proxies
 from ..isolating import intentions, without_mutual_tls
 from ..judging import names
 from ..oracle import service_ports
@@ -230,8 +231,23 @@ def _gateway_holders(path: PathFacts) -> tuple[str, ...]:
 
 
 def _gateway_pods(path: PathFacts) -> list[ProxyFacts]:
-    clusters = (path.snapshot.clusters[name] for name in _gateway_holders(path))
-    return [proxy for one in clusters for proxy in one.proxies if proxy.kind == "east-west"]
+    """The Envoys behind the gateways on the path.
+
+    :class:`ObservationError` where these are addresses of which no Service is known.
+    """
+    if not path.gateways:
+        own = path.snapshot.clusters[path.target].proxies
+        return [proxy for proxy in own if proxy.kind == "east-west"]
+    found: dict[tuple[str, str], ProxyFacts] = {}
+    for gateway in path.gateways:
+        cluster = path.snapshot.clusters[gateway.cluster]
+        namespace, _, name = gateway.service.partition("/")
+        service = cluster.found("Service", name, namespace)
+        if service is None:
+            problem = "which pods are behind it is not known"
+            raise ObservationError(f"gateway {gateway.name} of {gateway.network}", problem)
+        found |= {(one.namespace, one.pod): one for one in gateway_proxies(cluster, service)}
+    return list(found.values())
 
 
 def _led_to(path: PathFacts, pod: ProxyFacts) -> list[str]:

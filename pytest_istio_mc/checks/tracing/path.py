@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import ObservationError
+from ...network_gateways import is_address
+from ...observations import GatewayAddress
 from ...recorded import Outbound, ProxyEndpoint, ProxyFacts
 from ...shell import Command
 from ...snapshot import Snapshot
 from ..oracle import (
-    Gateway,
     Instance,
     gateway_addresses,
     gateways_to,
@@ -87,16 +87,26 @@ class PathFacts:
         return ready_instances(self.snapshot, self.snapshot.clusters[self.target], name)
 
     @cached_property
-    def gateways(self) -> tuple[Gateway, ...]:
+    def gateways(self) -> tuple[GatewayAddress, ...]:
         """The gateway addresses that lead to the target."""
         target = self.snapshot.spec.cluster(self.target)
-        return gateways_to(target, gateway_addresses(self.snapshot))
+        return gateways_to(target, gateway_addresses(self.snapshot, self.source))
 
     @cached_property
     def addresses(self) -> tuple[tuple[str, int], ...]:
-        """Where the client's proxy must send requests for the target."""
-        goals: Sequence[Gateway | Instance] = self.gateways if self.crosses else self.instances
-        return tuple((goal.address, goal.port) for goal in goals)
+        """Where the client's proxy must send requests for the target.
+
+        Of a host name all that it may stand for; :class:`ObservationError` where nobody knows.
+        """
+        if not self.crosses:
+            return tuple((one.address, one.port) for one in self.instances)
+        found = []
+        for one in self.gateways:
+            if not one.resolved and not is_address(one.address):
+                problem = "nobody could say for which addresses it stands"
+                raise ObservationError(f"gateway {one.address} of {one.network}", problem)
+            found += [(address, one.port) for address in one.resolved or (one.address,)]
+        return tuple(found)
 
     @cached_property
     def held(self) -> tuple[ProxyEndpoint, ...]:

@@ -165,6 +165,27 @@ def test_a_gateway_that_answers_no_name_at_all_is_one_finding() -> None:
     assert [item.name for item in verdict.evidence] == ["hops from east to west"]
 
 
+def test_a_gateway_of_which_no_service_is_known_is_judged_and_looked_for() -> None:
+    unknown = replace(WEST, service="", whole_network=True, address="gw.example.com", port=443)
+    tried = [replace(CONNECTIONS[0], address="gw.example.com", port=443, ending=Ending.REFUSED)]
+    dead = [
+        replace(
+            call,
+            gateway=unknown if call.gateway is WEST else call.gateway,
+            handshake=replace(call.handshake, answer=None, completed=False, ending=Ending.RESET),
+        )
+        for call in named_calls(MESH)
+    ]
+
+    [unreachable] = reachable(HERE, [EAST, unknown], [*tried, CONNECTIONS[1]]).findings
+    silent = names_lead_to_services(HERE, [EAST, unknown], dead).findings
+
+    assert unreachable.fault == "gateway-unreachable"
+    assert "--all-namespaces" in unreachable.remedy
+    assert any("gw.example.com:443" in finding.summary for finding in silent)
+    assert all("deployment/." not in finding.remedy for finding in silent)
+
+
 def test_a_name_that_leads_to_somebody_who_gives_no_answer_proves_nothing() -> None:
     denied = spoiled("helloworld", 5000, answer=None, status=403)
 
