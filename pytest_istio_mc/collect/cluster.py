@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from time import sleep as pause
 from typing import Any
 
 from ..errors import KubeError
@@ -244,7 +245,7 @@ def _settled(cluster: ClusterSnapshot, sweep: _ClusterSweep) -> ClusterSnapshot:
     first = {one.pod: one.debug[SHARDS] for one in cluster.istiods if SHARDS in one.debug}
     if len(first) < 2 or _agree(first.values()):
         return cluster
-    time.sleep(SETTLING_SECONDS)
+    pause(SETTLING_SECONDS)
     again = {one.pod: sweep.shards(one) for one in cluster.istiods if one.pod in first}
     second = {pod: document for pod, document in again.items() if document is not None}
     if second.keys() != first.keys():

@@ -25,7 +25,14 @@ class FakeKube:
     def version(self) -> str:
         return "v1.36.1"
 
-    def list(self, kind: str, namespace: str | None = None, *, labels: str = "") -> list[Json]:
+    def list(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        metadata_only: bool = False,
+    ) -> list[Json]:
         return self._objects.get(kind, [])
 
     def read(self, kind: str, name: str, namespace: str | None = None) -> Json | None:
