@@ -109,7 +109,7 @@ def test_a_journal_that_cannot_be_trusted_is_in_the_way_and_the_command_says_how
     journal.write(kube, SYSTEM, OTHER, [Restore("east", {"kind": "Role"})], kube.now())
 
     with (
-        pytest.raises(ObservationError, match=r"(?s)may not be as it was.*delete secret istio-mc"),
+        pytest.raises(ObservationError, match=r"(?s)may not be as it was.*delete secret/istio-mc"),
         alone(mesh, {"east": kube}),
     ):
         pytest.fail("on a mesh that may be broken")

@@ -264,7 +264,7 @@ def test_what_cannot_be_read_any_more_keeps_its_journal_and_is_told(
         configs.set_service_settings({"east": [SETTING]})
         text = config(kubes)["data"]["mesh"]
         kube.merge("ConfigMap", "istio", SYSTEM, {"data": {"mesh": f"{text}]["}})
-    assert "edit configmap istio" in str(raised.value)
+    assert "edit configmap/istio" in str(raised.value)
     (found,) = journals(kube, SYSTEM)
     assert found.problem == ""
 

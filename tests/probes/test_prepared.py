@@ -136,7 +136,7 @@ def test_a_namespace_that_cannot_serve_is_refused_with_the_next_move(kube: Kube)
     name = prepare(kube, **{"istio-injection": "disabled"})
     with pytest.raises(ProvisionError, match="asks for no sidecars") as refused:
         prepared.claim(kube, name, RUN)
-    assert f"label namespace {name} istio-injection=enabled" in refused.value.advice
+    assert f"label namespace/{name} istio-injection=enabled" in refused.value.advice
     prepared.claim(kube, prepare(kube, **{"istio-injection": "", "istio.io/rev": "1-31"}), RUN)
 
 
