@@ -290,8 +290,9 @@ def _of_resource(cluster: str, item: Object) -> Iterator[GatewayAddress]:
     labels = labels_of(item)
     if network := labels.get(NETWORK_LABEL, ""):
         for address in item["spec"].get("addresses") or ():
-            if address.get("type", "IPAddress") not in ("IPAddress", "Hostname"):
-                continue
+            typed = address.get("type", "IPAddress") in ("IPAddress", "Hostname")
+            if not typed or not address.get("value"):
+                continue  # without a value it is one that is yet to be given
             for listener in item["spec"].get("listeners") or ():
                 if passes_through(labels, listener):
                     port = int(listener["port"])

@@ -166,6 +166,18 @@ _SERVER = _shape(
         "hosts": list[str],
     },
 )
+_LISTENER = _shape(
+    "Listener",
+    {
+        "name": str,
+        "hostname": str,
+        "port": Required[PORT],
+        "protocol": str,
+        "tls": _shape("ListenerTls", {"mode": str, "options": TEXTS}),
+    },
+)
+_GATEWAY_ADDRESS = _shape("GatewayAddress", {"type": str, "value": str})
+_NODE_ADDRESS = _shape("NodeAddress", {"type": str, "address": Required[str]})
 _LOCALITY = _shape(
     "LocalityLbSetting",
     {"enabled": bool, "failoverPriority": list[str], "failover": list[dict[str, Any]]},
@@ -183,7 +195,7 @@ _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
 
 KINDS: dict[str, Any] = {
     "Namespace": _object("Namespace", {}, DNS_LABEL),
-    "Node": _object("Node", {}),
+    "Node": _object("Node", {"status": _shape("NodeStatus", {"addresses": _list(_NODE_ADDRESS)})}),
     "Pod": _spec(
         "Pod",
         {
@@ -234,7 +246,14 @@ KINDS: dict[str, Any] = {
     "PeerAuthentication.security.istio.io": _spec(
         "PeerAuthentication", {"mtls": _TLS, "selector": dict[str, Any]}
     ),
-    "Gateway.gateway.networking.k8s.io": _object("GatewayApiGateway", {}),
+    "Gateway.gateway.networking.k8s.io": _spec(
+        "GatewayApiGateway",
+        {
+            "gatewayClassName": str,
+            "addresses": _list(_GATEWAY_ADDRESS),
+            "listeners": _list(_LISTENER),
+        },
+    ),
 }
 """The objects of a snapshot, by kind."""
 

@@ -153,6 +153,13 @@ def networks_of(**entry: Any) -> str:
     return yaml.safe_dump({"networks": {"n2": entry}})
 
 
+def test_a_gateway_whose_address_is_yet_to_be_given_has_none() -> None:
+    item = resource({"port": 15443, "tls": OPTION}, address="192.0.2.1", **{NETWORK: "n2"})
+    item["spec"]["addresses"].append({"type": "IPAddress"})
+
+    assert found(resources=(item,)) == [("west", "192.0.2.1", 15443)]
+
+
 def test_mesh_networks_name_gateways_by_address_and_by_service() -> None:
     plain = service(443, address="192.0.2.1")
     registry = [{"fromRegistry": "west"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from .. import shell
 from ..errors import UsageProblem
 from .shared import GOOD
 
@@ -53,7 +54,7 @@ def _title(parsed: argparse.Namespace) -> str:
     what = "disruptive run (--mesh-disruptive)" if parsed.disruptive else what
     return (
         f"What a {what} of pytest-istio-mc needs, and no more.\n"
-        "Apply it to every cluster of the mesh: kubectl --context=CONTEXT apply -f FILE"
+        f"Apply it to every cluster of the mesh: {shell.kubectl('CONTEXT', 'apply -f FILE')}"
     )
 
 

@@ -14,6 +14,7 @@ from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Finding
 from tests.checks.hostile import Call, Rename, findings_of, typed_in, with_names
 from tests.checks.test_recorded import FAULTS, RECORDED
+from tests.checks.test_unusual import cases
 from tests.static_checks import taken_away
 from tests.test_shell import PIECES
 
@@ -53,6 +54,12 @@ def recorded_findings() -> tuple[tuple[str, Finding], ...]:
     return tuple((name, finding) for name in FAULTS for finding in findings_of(broken(name)))
 
 
+@cache
+def unusual() -> tuple[Snapshot, ...]:
+    """The meshes of unusual shapes, each with a fault."""
+    return tuple(case.snapshot(fault) for case in cases() for fault in case.faults)
+
+
 def assert_whole(call: Call, hostile: str) -> None:
     """The hostile name is always whole, and never an option."""
     for text in call.texts():
@@ -83,6 +90,25 @@ def test_a_remedy_runs_nothing_of_a_name(kind: str, tmp_path: Path) -> None:
     calls = typed_in(remedies, tmp_path / "typed")
 
     assert len(set(remedies.values())) > len(FAULTS) / 2, "too little was found to tell"
+    for remedy, called in zip(remedies, calls, strict=True):
+        assert called, remedy
+        for call in called:
+            assert_whole(call, hostile)
+            assert_ours(call)
+
+
+@pytest.mark.parametrize("kind", ["semicolon", "end of a document", "option"])
+def test_a_remedy_in_an_unusual_mesh_runs_nothing_of_a_name(kind: str, tmp_path: Path) -> None:
+    hostile = HOSTILE[kind]
+    found = [
+        one.remedy
+        for snapshot in unusual()
+        for one in findings_of(with_names(snapshot, hostile.__add__))
+    ]
+    remedies = list(dict.fromkeys(filter(None, found)))
+
+    calls = typed_in(remedies, tmp_path / "typed")
+
     for remedy, called in zip(remedies, calls, strict=True):
         assert called, remedy
         for call in called:

@@ -14,7 +14,7 @@ from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome, Verdict
 from tests.checks import unusual
 from tests.checks.unusual.case import Case, Fault, plain
-from tests.static_checks import STATIC, findings, judge_all
+from tests.static_checks import STATIC, findings, judge_all, taken_away
 
 
 def cases() -> list[Case]:
@@ -58,6 +58,7 @@ def test_a_fault_in_that_shape_is_found(case: Case, fault: Fault) -> None:
     verdict = STATIC[fault.check].judge(case.snapshot(fault))
 
     assert fault.name in {name for name, _ in findings(verdict)}, verdict.reason
+    assert [one.remedy for one in verdict.findings if taken_away(one.remedy)] == []
 
 
 def broken_hops(snapshot: Snapshot) -> list[str]:

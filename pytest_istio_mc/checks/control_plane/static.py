@@ -342,14 +342,14 @@ def _by_mesh_networks(snapshot: Snapshot, cluster: ClusterSnapshot) -> dict[str,
 def _put_elsewhere(snapshot: Snapshot, cluster: str, plane: str, network: str) -> Finding:
     expected, commands = snapshot.spec.cluster(cluster).network, Commands(snapshot)
     namespace = snapshot.spec.istio_namespace
-    label = ("label", f"namespace/{namespace}", f"{NETWORK_LABEL}={expected}")
+    label = (f"namespace/{namespace}", f"{NETWORK_LABEL}={expected}")
     return Finding(
         f"meshNetworks of {plane} put {cluster} into {network}, and its namespace {namespace} has "
         "no network label that would decide",
         tuple(dict.fromkeys((cluster, plane))),
         expected=f"network {expected}, by fromRegistry {cluster} or by its pods' addresses",
         seen=network,
-        remedy=commands.kubectl(cluster, *label),
+        remedy=commands.kubectl(cluster, "label", *label),
         fault="cp-mesh-networks",
     )
 

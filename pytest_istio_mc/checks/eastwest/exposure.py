@@ -22,7 +22,7 @@ from .gateways import (
     gateway_proxies,
     servers,
 )
-from .passthrough import GATEWAYS, NO_GATEWAY, mesh_pattern, unread, with_hosts
+from .passthrough import GATEWAYS, NO_GATEWAY, mesh_pattern, narrowed, unread
 
 REFERENCE = "https://istio.io/latest/docs/reference/config/networking/gateway/"
 
@@ -110,7 +110,7 @@ def _too_wide(
         served or (config.name,),
         expected=f"hosts of the mesh only ({mesh_pattern(domain)})",
         seen=f"host {host}" + (f"; external: {', '.join(caught)}" if caught else ""),
-        remedy=with_hosts(snapshot, config, server, f"*.svc.{domain}", instead_of=host),
+        remedy=narrowed(snapshot, config, server, host, f"*.svc.{domain}"),
         fault="ew-exposes-external",
     )
 

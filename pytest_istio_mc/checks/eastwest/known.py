@@ -91,11 +91,13 @@ def _differs(
     commands, named = Commands(snapshot), any(not is_address(one.address) for one in gateways)
     known = sorted({(str(row["Addr"]), int(row["Port"])) for row in rows})
     logs = commands.istio(plane.name, "logs", f"pod/{istiod.pod}", "--tail=500")
-    told = shell.piped(logs, shell.command("grep -i gateway"))
-    restart = commands.restart_istiod(plane.name)
+    shown, restart = (
+        shell.piped(logs, shell.command("grep -i gateway")),
+        commands.restart_istiod(plane.name),
+    )
     if named and istiod.environment.get(_RESOLVE, "true").lower() in ("false", "0"):
-        resolving = f"{_RESOLVE}=true"
-        restart = commands.istio(plane.name, "set env deployment -l", ISTIOD_PODS, resolving)
+        resolve = f"{_RESOLVE}=true"
+        restart = commands.istio(plane.name, "set env deployment -l", ISTIOD_PODS, resolve)
     clusters = dict.fromkeys((*(gateway.cluster for gateway in gateways), plane.name))
     other = f"other gateway addresses of {network} than it has"
     return Finding(
@@ -104,7 +106,7 @@ def _differs(
         tuple(clusters),
         expected=", ".join(sorted(f"{one.address}:{one.port}" for one in gateways)),
         seen=", ".join(f"{address}:{port}" for address, port in known) or "none",
-        remedy=shell.beside(told, restart),
+        remedy=shell.beside(shown, restart),
         fault="ew-hostname" if named else "ew-unknown-to-istiod",
     )
 

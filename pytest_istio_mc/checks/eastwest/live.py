@@ -77,10 +77,11 @@ def _connected(
             continue
         trace = traces.trace(source, gateway.cluster)
         namespace = gateway.service.partition("/")[0]
+        everywhere = () if namespace else ("--all-namespaces",)
         look = Commands(here.snapshot).kubectl(
             gateway.cluster,
             "get service,endpointslices,pods -o wide",
-            *([] if namespace else ["--all-namespaces"]),
+            *everywhere,
             namespace=namespace,
         )
         whose = f"{gateway.network}'s gateway {address}:{port}"
@@ -179,8 +180,10 @@ def _listeners(here: Here, gateway: GatewayAddress) -> Remedy:
     if not name:
         services = commands.kubectl(gateway.cluster, "get services --all-namespaces -o wide")
         at = f"{gateway.address}:{gateway.port}"
-        return shell.with_note(services, f"which of them is at {at}, as meshNetworks say")
-    port = [f"--port={EAST_WEST_PORT}"] if gateway.port == EAST_WEST_PORT else []
+        return shell.with_note(
+            services, f"which of them is at {at}, by meshNetworks or a Gateway's address"
+        )
+    port = (f"--port={EAST_WEST_PORT}",) if gateway.port == EAST_WEST_PORT else ()
     pods = f"deployment/{name}.{namespace}"
     return commands.proxy_config(gateway.cluster, "listeners", pods, *port)
 

@@ -92,16 +92,17 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
     first = selecting[0]
     if not any(server.mode == AUTO_PASSTHROUGH for server in selecting):
         mode = first.mode or "without TLS"
-        path, value = f"{_place(first)}/tls", {"mode": AUTO_PASSTHROUGH}
+        value: dict[str, Any] = {"mode": AUTO_PASSTHROUGH}
         if first.gateway_api:
-            path, value = f"{path}/options", {LISTENER_MODE: "auto-passthrough"}
+            value = {"mode": "Passthrough", "options": {LISTENER_MODE: "auto-passthrough"}}
+        # an addition replaces what is there, and is right as well where nothing is
+        tls = {"op": "add", "path": f"{_place(first)}/tls", "value": value}
         return finding(
             "ew-passthrough-mode",
             f"port {port} of {gateway} is {mode}, not {AUTO_PASSTHROUGH}",
             f"tls.mode {AUTO_PASSTHROUGH}",
             f"tls.mode {first.mode or '(none)'} in Gateway {name_of(first.item)}",
-            # an addition replaces what is there, and is right as well where nothing is
-            patched(snapshot, config, first, [{"op": "add", "path": path, "value": value}]),
+            patched(snapshot, config, first, [tls]),
         )
     duplicates = duplicate_gateways(config)
     twins = [one for one in duplicates if any(server.item is one for server in selecting)]
@@ -123,7 +124,7 @@ def east_west_config(snapshot: Snapshot, cluster: ClusterSpec, service: Object) 
             f"the Gateway of {gateway} does not cover the mesh's hosts",
             f"host {hosts_of_mesh}, or hosts of the mesh's services",
             ", ".join(hosts) or "no host",
-            with_hosts(snapshot, config, passing[0], hosts_of_mesh),
+            _widened(snapshot, config, passing[0], hosts_of_mesh),
         )
     return None
 
@@ -146,39 +147,59 @@ def _selects_another(
     )
 
 
-def with_hosts(
-    snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, instead_of: str = ""
+def narrowed(
+    snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str, narrow: str
 ) -> Command:
-    """The command that lets a server pass a host, beside others or instead of one."""
+    """The command that lets a server pass ``narrow`` through in place of ``host``.
+
+    Its other hosts stay, and so does the namespace in which this one is looked for.
+    """
     if server.gateway_api:
-        change: Operations = [{"op": "add", "path": f"{_place(server)}/hostname", "value": host}]
-    elif not instead_of:
-        change = [{"op": "add", "path": f"{_place(server)}/hosts/-", "value": host}]
-    else:
-        written = server.item["spec"]["servers"][server.place]["hosts"]
-        number = server.hosts.index(instead_of)
-        # the namespace, in which hosts are looked for, stays
-        narrow = "".join(written[number].rpartition("/")[:2]) + host
-        path = f"{_place(server)}/hosts/{number}"
-        change = replacing(path, written[number], narrow)
-        if narrow in written:
-            change = [change[0], {"op": "remove", "path": path}]
+        return patched(snapshot, config, server, _renamed(server, narrow))
+    written = server.item["spec"]["servers"][server.place]["hosts"]
+    place = server.hosts.index(host)
+    narrow = "".join(written[place].rpartition("/")[:2]) + narrow
+    path = f"{_place(server)}/hosts/{place}"
+    change = replacing(path, written[place], narrow)
+    if narrow in written:
+        change = [change[0], {"op": "remove", "path": path}]
     return patched(snapshot, config, server, change)
+
+
+def _widened(snapshot: Snapshot, config: ClusterSnapshot, server: Server, host: str) -> Command:
+    """The command that lets a server pass a host through, too; a listener has but one."""
+    if server.gateway_api:
+        return patched(snapshot, config, server, _renamed(server, host))
+    path = f"{_place(server)}/hosts"
+    if not server.hosts:
+        return patched(snapshot, config, server, [{"op": "add", "path": path, "value": [host]}])
+    addition = {"op": "add", "path": f"{path}/-", "value": host}
+    return patched(snapshot, config, server, [addition])
+
+
+def _renamed(server: Server, hostname: str) -> Operations:
+    """What sets the host name of a listener that still has the one seen."""
+    path = f"{_place(server)}/hostname"
+    seen = server.item["spec"]["listeners"][server.place].get("hostname")
+    if not seen:
+        return [{"op": "add", "path": path, "value": hostname}]
+    return replacing(path, seen, hostname)
 
 
 def patched(
     snapshot: Snapshot, config: ClusterSnapshot, server: Server, operations: Operations
 ) -> Command:
     """The command that patches the Gateway of a server that is still in its place."""
-    number = "port" if server.gateway_api else "port/number"
-    port = {"op": "test", "path": f"{_place(server)}/{number}", "value": server.port}
+    path = f"{_place(server)}/port" if server.gateway_api else f"{_place(server)}/port/number"
+    test = {"op": "test", "path": path, "value": server.port}
     kind = API_GATEWAYS if server.gateway_api else GATEWAYS
     name, namespace = name_of(server.item), namespace_of(server.item)
-    return Commands(snapshot).patch(config.name, kind, name, [port, *operations], namespace)
+    return Commands(snapshot).patch(config.name, kind, name, [test, *operations], namespace)
 
 
 def _place(server: Server) -> str:
-    return f"/spec/{'listeners' if server.gateway_api else 'servers'}/{server.place}"
+    servers_of_api = "listeners" if server.gateway_api else "servers"
+    return f"/spec/{servers_of_api}/{server.place}"
 
 
 def without_twins(commands: Commands, cluster: str, twins: Sequence[Object]) -> Remedy:

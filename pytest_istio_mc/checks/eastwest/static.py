@@ -141,16 +141,17 @@ def _lacking(
     if addresses == () and kind == "NodePort":
         annotated = has_node_addresses(service)
         seen = f"{len(nodes or ())} nodes, none of them selected and with an ExternalIP"
-        annotate = ("annotate", f"service/{name}", f"{NODE_SELECTOR_ANNOTATION}={{}}")
+        kubectl = partial(Commands(snapshot).kubectl, cluster.name)
+        every = f"{NODE_SELECTOR_ANNOTATION}={{}}"
         yield Finding(
             f"{gateway} is a NodePort Service without node addresses",
             (cluster.name,),
             expected=f"the annotation {NODE_SELECTOR_ANNOTATION}, which selects nodes with an "
             "ExternalIP, or a LoadBalancer",
             seen=seen if annotated else "type NodePort, no annotation",
-            remedy=Commands(snapshot).kubectl(cluster.name, "get nodes --show-labels -o wide")
+            remedy=kubectl("get nodes --show-labels -o wide")
             if annotated
-            else Commands(snapshot).kubectl(cluster.name, *annotate, namespace=namespace),
+            else kubectl("annotate", f"service/{name}", every, namespace=namespace),
             fault="ew-nodeport",
         )
     elif addresses == ():

@@ -123,6 +123,8 @@ def orders(mesh: FakeMesh, *ports: Json, cluster_ip: str = "10.1.1.1") -> None:
             "spec": {"clusterIP": address, "ports": [port]},
         }
         mesh[n].objects["Service"].append(service)
+        injected = {"name": "shop", "labels": {"istio-injection": "enabled"}}
+        mesh[n].objects["Namespace"].append({"metadata": injected})
 
 
 @fault(

@@ -47,5 +47,5 @@ def test_every_service_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, declar
     found = gateways.east_west_services(snapshot)
 
     assert [cluster.name for cluster, _ in found] == ["cluster1", "cluster2"]
-    assert len(asked) == sum(len(one.listed("Service")) for one in snapshot) > 2 * MANY
+    assert len(asked) == sum(len(cluster.listed("Service")) for cluster in snapshot)
     assert read == ["cluster1", "cluster2"]
