@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_istio_mc import redact
 from pytest_istio_mc.eventually import Timeouts
 from pytest_istio_mc.lab.binaries import toolchain
 from pytest_istio_mc.lab.lab import Lab
@@ -29,6 +30,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # In `make test &` or under nohup: the tests of Ctrl-C, and their processes, need the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test takes for a secret is none in the next one, in the same process."""
+    monkeypatch.setattr(redact, "_known", set())
+    monkeypatch.setattr(redact, "_known_pattern", None)
 
 
 @dataclass(frozen=True)

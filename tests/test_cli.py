@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pytest_istio_mc import cli
+from pytest_istio_mc.lab import leftovers
 
 BOMB = "\n".join(
     ["a0: &a0 x", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
@@ -123,7 +124,7 @@ def test_a_full_disk_is_no_traceback(
     def full(**_: object) -> None:
         raise OSError(28, os.strerror(28), "/cache")
 
-    monkeypatch.setattr("pytest_istio_mc.lab.leftovers.sweep", full)
+    monkeypatch.setattr(leftovers, "sweep", full)
 
     assert cli.main(["sweep"]) == cli.UNKNOWN
     told = "istio-mc: cannot go on: [Errno 28] No space left on device: '/cache'\n"
