@@ -33,6 +33,8 @@ _RESTORED_SECONDS = 30.0
 
 _lock = threading.Lock()
 _held: dict[str, int] = {}
+_silent: set[tuple[str, str]] = set()
+"""Runs and the clusters in which they announced that they will be silent."""
 
 
 @contextmanager
@@ -136,8 +138,26 @@ def restore(kube: Kube, found: journal.Found, *, patience_seconds: float) -> Exc
 def silent(mesh: Mesh, kube: Kube, seconds: float) -> Iterator[None]:
     """Let the run count as alive while an API server takes no heartbeat.
 
-    :class:`NotBroken` where that cannot be announced.
+    - Inside of itself it does nothing: the API server may not answer by then.
+    - :class:`NotBroken` where that cannot be announced.
     """
+    ours = (mesh.run_id, kube.name)
+    with _lock:
+        announced = ours in _silent
+        _silent.add(ours)
+    if announced:
+        yield
+        return
+    try:
+        with _announced(mesh, kube, seconds):
+            yield
+    finally:
+        with _lock:
+            _silent.discard(ours)
+
+
+@contextmanager
+def _announced(mesh: Mesh, kube: Kube, seconds: float) -> Iterator[None]:
     held = [(mesh.spec.istio_namespace, LEASE)]
     if mesh.probes is not None:
         held.append((mesh.probes.namespace, manifests.run_lease(mesh.run_id)))

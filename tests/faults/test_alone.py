@@ -143,3 +143,18 @@ def test_a_run_counts_as_alive_while_it_keeps_an_api_server_from_hearing_it(
         held = lease.lease_in(kube, *PLACE)
         assert held is not None
         assert held.until - kube.now() < 5
+
+
+def test_an_api_server_that_is_silent_already_is_told_nothing(mesh: Mesh, kube: Kube) -> None:
+    """It cannot hear it: only what breaks it can say that it is broken."""
+    unheard = Kube("east", "/nowhere", "nobody")
+
+    with alone(mesh, {"east": kube}), silent(mesh, kube, 100.0):
+        with silent(mesh, unheard, 100.0):
+            pass
+        held = lease.lease_in(kube, *PLACE)
+
+    assert held is not None
+    assert held.until - kube.now() > 95
+    with pytest.raises(NotBroken, match="no word of how long"), silent(mesh, unheard, 100.0):
+        pytest.fail("it was not asked")
