@@ -120,7 +120,7 @@ def test_the_wheel_passes_the_unit_tests_of_the_source_archive(
     left_out = [f"--ignore=tests/test_{name}.py" for name in ("wheel", "docs", "layers")]
     options = ("-m", "not lab and not faults", "-q", "-n", "2", *left_out)
 
-    done = run(installed / "python", *PYTEST, *options, folder=unpacked, seconds=600)
+    done = run(installed / "python", *PYTEST, *options, folder=unpacked, seconds=1500)
 
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
