@@ -12,11 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from pytest_istio_mc import cli
 from pytest_istio_mc.snapshot import Snapshot
 from tests.checks.hostile import with_errors
 from tests.checks.test_recorded import RECORDED
-
-CHECKOUT = Path(__file__).parents[2]
 
 SAID = (
     "<img src=x onerror=alert(1)>\x1b]0;title\x07\x1b[8m\r\x9b2J\n"
@@ -36,12 +35,14 @@ def replayed(
     with_errors(snapshot, SAID).save(folder / "snapshot")
 
     files = (f"--mesh-replay={folder / 'snapshot'}", f"--mesh-report={folder / 'report.yaml'}")
-    pytest_here = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *files)
+    suites = ("--pyargs", "pytest_istio_mc.suites")
+    quiet = ("-p", "no:cacheprovider", "-rA")
+    pytest_here = (sys.executable, "-m", "pytest", *quiet, *suites, *files)
 
     def run(*options: str) -> str:
         done = subprocess.run(
             [*pytest_here, *options],
-            cwd=CHECKOUT,
+            cwd=folder,
             capture_output=True,
             timeout=300,
         )
@@ -92,7 +93,7 @@ def test_other_files_hold_it_as_it_is(replayed: tuple[Path, str, str]) -> None:
 
 def test_commands_print_through_the_gate() -> None:
     """What ``istio-mc`` prints otherwise is JSON, or a page of the documentation."""
-    package = CHECKOUT / "pytest_istio_mc" / "cli"
+    package = Path(cli.__file__).parent
     printed = {
         call
         for file in package.glob("*.py")
@@ -100,4 +101,5 @@ def test_commands_print_through_the_gate() -> None:
     }
     allowed = re.compile(r"\s*print\((json\.dumps\(|visible_lines\(|pages\[|to_yaml\(|$)")
 
+    assert printed
     assert [call for call in printed if not allowed.match(call)] == []
