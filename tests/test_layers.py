@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import pytest_istio_mc
+
 PACKAGE = "pytest_istio_mc"
-ROOT = Path(__file__).parent.parent / PACKAGE
+ROOT = Path(pytest_istio_mc.__file__).parent
 
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
