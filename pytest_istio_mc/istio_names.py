@@ -45,14 +45,14 @@ INJECTION_LABEL = "istio-injection"
 DATAPLANE_LABEL = "istio.io/dataplane-mode"
 """On a namespace, with the value ``ambient``: its pods are in the mesh without sidecars."""
 
-EXPORT_ANNOTATION = "networking.istio.io/exportTo"
-"""On a Service: the namespaces that see it; ``~`` is none."""
-
 REVISION_LABEL = "istio.io/rev"
 """On a namespace or pod: the revision of its sidecars; on an istiod: its own."""
 
 TAG_LABEL = "istio.io/tag"
 """On an injector's webhook: the revision tag that it stands for."""
+
+INJECTOR_WEBHOOKS = "app=sidecar-injector"
+"""The label selector of the injectors' webhook configurations, those of tags included."""
 
 ISTIOD_PODS = "app=istiod"
 """The label selector of istiod's Deployments and pods."""
@@ -73,7 +73,7 @@ HBONE_PORT = 15008
 """Of east-west gateways for ambient meshes."""
 
 EXPORT_TO = "networking.istio.io/exportTo"
-"""An annotation of a Service: the namespaces whose proxies know it, ``*`` for all."""
+"""An annotation of a Service: the namespaces whose proxies know it, ``*`` all, ``~`` none."""
 
 LISTENER_MODE = "gateway.istio.io/listener-protocol"
 """A TLS option of a Gateway API listener; with ``auto-passthrough`` it is an east-west gateway."""
@@ -92,3 +92,13 @@ SPIFFE_DRIVER = "csi.spiffe.io"
 
 KUBE_SYSTEM = "kube-system"
 """Whose services are cluster-local unless mesh configuration says otherwise."""
+
+
+def is_default(revision: str) -> bool:
+    """Whether a revision is the one whose objects bear no revision in their names."""
+    return revision in ("", "default")
+
+
+def of_revision(name: str, revision: str) -> str:
+    """The name of a revision's object: ``istio``, or ``istio-1-31`` of the revision ``1-31``."""
+    return name if is_default(revision) else f"{name}-{revision}"

@@ -23,6 +23,7 @@ from .istio_names import (
     NETWORK_LABEL,
     NODE_SELECTOR_ANNOTATION,
     REMOTE_GATEWAY_CLASS,
+    of_revision,
 )
 from .observations import GatewayAddress
 from .snapshot import Object, labels_of, name_of, namespace_of
@@ -92,7 +93,7 @@ def _parsed(text: str) -> Mapping[str, MeshNetwork]:
 
 def mesh_config_map(revision: str) -> str:
     """The name of the ConfigMap that an istiod of a revision reads."""
-    return "istio" if revision in ("", "default") else f"istio-{revision}"
+    return of_revision("istio", revision)
 
 
 def _network(entry: Mapping[str, Any]) -> MeshNetwork:

@@ -17,7 +17,14 @@ from . import private
 from .dates import Moment, Seconds
 from .errors import ObservationError, UsageProblem
 from .files import LARGEST, Unreadable, read_file, unpacked
-from .istio_names import EAST_WEST_PORT, KUBE_SYSTEM, LOCALITY_LABELS, NETWORK_LABEL
+from .istio_names import (
+    EAST_WEST_PORT,
+    INJECTION_LABEL,
+    KUBE_SYSTEM,
+    LOCALITY_LABELS,
+    NETWORK_LABEL,
+    REVISION_LABEL,
+)
 from .mesh import Probes
 from .names import Label, Line, Value
 from .plain import Misfit, from_json, from_plain, to_plain
@@ -207,6 +214,12 @@ def namespace_of(item: Object) -> str:
 def labels_of(item: Object) -> Mapping[str, str]:
     """The labels of a Kubernetes object."""
     return item["metadata"].get("labels") or {}
+
+
+def is_injected(namespace: Object) -> bool:
+    """Whether pods of a namespace get sidecars unless they say otherwise."""
+    labels = labels_of(namespace)
+    return labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
 
 
 def annotations_of(item: Object) -> Mapping[str, str]:

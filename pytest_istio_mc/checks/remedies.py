@@ -9,14 +9,12 @@ from urllib.parse import urlsplit
 
 from .. import shell
 from ..istio_names import (
-    INJECTION_LABEL,
     ISTIOD_PODS,
     MULTI_CLUSTER_LABEL,
-    REVISION_LABEL,
     SERVICE_LABEL,
 )
 from ..shell import Command, Remedy
-from ..snapshot import Object, Snapshot, labels_of, name_of, namespace_of
+from ..snapshot import Object, Snapshot, is_injected, labels_of, name_of, namespace_of
 
 Operations = Sequence[Mapping[str, Any]]
 """A JSON patch (RFC 6902). What it begins with are ``test`` operations: see :func:`replacing`."""
@@ -75,9 +73,8 @@ class Commands:
         found = self._snapshot.clusters.get(cluster)
         own = self._snapshot.probes.namespace if self._snapshot.probes else ""
         for item in found.objects.get("Namespace", ()) if found else ():
-            labels, name = labels_of(item), name_of(item)
-            injected = labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
-            if injected and name not in (self._namespace, own):
+            name = name_of(item)
+            if is_injected(item) and name not in (self._namespace, own):
                 restart = self.kubectl(cluster, "rollout restart deployment", namespace=name)
                 commands.append(restart)
         return shell.then(*commands)

@@ -20,7 +20,7 @@ from ..kube import Kube
 from ..mesh import Mesh
 from ..network_gateways import has_node_addresses, node_selector
 from ..recorded import Failure, SecretFacts
-from ..snapshot import name_of, namespace_of
+from ..snapshot import is_injected, name_of, namespace_of
 from ..spec import ClusterSpec
 from .fitting import known, of_known_shape
 from .objects import (
@@ -31,7 +31,6 @@ from .objects import (
     SLICE,
     SLICES,
     Listing,
-    is_injected,
     is_mesh_config,
     kind_of,
     selected_keys,

@@ -12,6 +12,7 @@ from typing import Any
 from ..certificates import only_certificates
 from ..istio_names import (
     CONTROL_PLANES_ANNOTATION,
+    EXPORT_TO,
     NODE_SELECTOR_ANNOTATION,
     REMOTE_CLUSTER_ANNOTATION,
 )
@@ -223,7 +224,7 @@ ANNOTATIONS = frozenset(
     {
         CONTROL_PLANES_ANNOTATION,
         REMOTE_CLUSTER_ANNOTATION,
-        "networking.istio.io/exportTo",
+        EXPORT_TO,
         NODE_SELECTOR_ANNOTATION,
         "istio.io/rev",
         "sidecar.istio.io/inject",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..istio_names import INJECTION_LABEL, REVISION_LABEL, ROOT_CONFIG_MAP, SPIFFE_DRIVER
+from ..istio_names import ROOT_CONFIG_MAP, SPIFFE_DRIVER
 from . import fields
 
 CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
@@ -77,12 +77,6 @@ def is_mesh_config(name: str) -> bool:
     return (name == "istio" or name.startswith("istio-")) and not (
         name.endswith(("-leader", "-election")) or name == ROOT_CONFIG_MAP
     )
-
-
-def is_injected(namespace: Mapping[str, Any]) -> bool:
-    """Whether pods of a namespace get sidecars unless they say otherwise."""
-    labels = namespace["metadata"].get("labels") or {}
-    return labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
 
 
 def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ObservationError
-from ..istio_names import REVISION_LABEL
+from ..istio_names import REVISION_LABEL, of_revision
 from ..mesh import Mesh
 from ..rights import Permission
 from ..together import for_each
@@ -147,8 +147,7 @@ def places(mesh: Mesh, kubes: Mapping[str, Kube]) -> tuple[Place, ...]:
             for client in spec.served_by(plane)
         ]
         for revision in sorted({revision_of(mesh, kubes[name], name) for name in served}):
-            name = "istio" if revision in ("", "default") else f"istio-{revision}"
-            place = Place(cluster, spec.istio_namespace, name)
+            place = Place(cluster, spec.istio_namespace, of_revision("istio", revision))
             _text(place, kubes[cluster].read("ConfigMap", place.name, place.namespace))
             found.append(place)
     return tuple(found)

@@ -14,6 +14,7 @@ from ..errors import KubeError, ObservationError, ProvisionError
 from ..eventually import eventually
 from ..istio_names import INJECTION_LABEL, REVISION_LABEL
 from ..mesh import Mesh
+from ..snapshot import is_injected
 from ..together import try_each
 from .leftovers import Leftover, heartbeat_in, ownership, standing_of
 from .manifests import OWNER_ANNOTATION, RUN_LABEL, Manifest
@@ -79,7 +80,7 @@ def _require_serving(kube: Kube, where: str, namespace: str) -> None:
         advice = "have it made, or name another one with --mesh-namespace"
         raise ProvisionError(where, "is not there", advice=advice)
     labels = there["metadata"].get("labels") or {}
-    if labels.get(INJECTION_LABEL) != "enabled" and REVISION_LABEL not in labels:
+    if not is_injected(there):
         raise ProvisionError(
             where,
             "asks for no sidecars, which probes need",

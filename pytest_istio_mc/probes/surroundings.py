@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError
-from ..istio_names import INJECTION_LABEL, REVISION_LABEL
+from ..istio_names import INJECTION_LABEL, INJECTOR_WEBHOOKS, REVISION_LABEL, TAG_LABEL, of_revision
 from ..mesh import Mesh
 
 if TYPE_CHECKING:
     from ..kube import Kube
 
-_TAG_LABEL = "istio.io/tag"
 _OPENSHIFT = "security.openshift.io"
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -38,7 +37,7 @@ def injection(kube: Kube) -> Injection:
     plain = {INJECTION_LABEL: "enabled"}
     revisions: list[tuple[bool, str, str]] = []
     try:
-        configurations = kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector")
+        configurations = kube.list("MutatingWebhookConfiguration", labels=INJECTOR_WEBHOOKS)
     except MeshError:
         return Injection(plain)
     for configuration in configurations:
@@ -49,8 +48,8 @@ def injection(kube: Kube) -> Injection:
             values = [rule.get("values") or () for rule in rules if rule["key"] == INJECTION_LABEL]
             if any("enabled" in some for some in values):
                 return Injection(plain, revision)
-        if asked := labels.get(_TAG_LABEL) or revision:
-            revisions.append((_TAG_LABEL not in labels, asked, revision))
+        if asked := labels.get(TAG_LABEL) or revision:
+            revisions.append((TAG_LABEL not in labels, asked, revision))
     if not revisions:
         return Injection(plain)
     _, asked, revision = min(revisions)
@@ -74,7 +73,7 @@ def mesh_config(
 
     spec = mesh.spec
     kube = kubes[spec.config_cluster(spec.control_plane_of(cluster)).name]
-    names = ["istio"] if revision in ("", "default") else [f"istio-{revision}", "istio"]
+    names = dict.fromkeys((of_revision("istio", revision), "istio"))
     for name in names:
         try:
             found = kube.read("ConfigMap", name, spec.istio_namespace)

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import shell
 from ..errors import KubeError, ObservationError, ProvisionError, UsageProblem
-from ..istio_names import ISTIOD_PODS, NETWORK_LABEL, REVISION_LABEL, TAG_LABEL
+from ..istio_names import (
+    INJECTOR_WEBHOOKS,
+    ISTIOD_PODS,
+    NETWORK_LABEL,
+    REVISION_LABEL,
+    TAG_LABEL,
+    is_default,
+    of_revision,
+)
 from ..mesh import Mesh
 from ..network_gateways import mesh_networks
 from ..progress import Progress
-from ..snapshot import locality_of
+from ..snapshot import labels_of, locality_of
 from ..spec import ClusterSpec, Locality, MeshSpec, common_locality
 from ..together import for_each
 from .provider import ProvisionRequest
@@ -141,8 +149,9 @@ def look(kube: Kube, istio_namespace: str) -> Found:
         return _if_allowed(lambda: kube.read("ConfigMap", name, istio_namespace)) or {}
 
     namespace = _if_allowed(lambda: kube.read("Namespace", istio_namespace)) or {}
-    suffix = _suffix(_if_allowed(lambda: _revision(kube, deployments)) or "")
-    injector, mesh = config_map(f"istio-sidecar-injector{suffix}"), config_map(f"istio{suffix}")
+    revision = _if_allowed(lambda: _revision(kube, deployments)) or ""
+    injector = config_map(of_revision("istio-sidecar-injector", revision))
+    mesh = config_map(of_revision("istio", revision))
     nodes = _if_allowed(lambda: kube.list("Node", metadata_only=True)) or []
     labels = namespace.get("metadata", {}).get("labels", {})
     values = _json(injector.get("data", {}).get("values", "")).get("global", {})
@@ -246,25 +255,20 @@ def _if_allowed(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _suffix(revision: str) -> str:
-    """What is added to the names of a revision's ConfigMaps."""
-    return f"-{revision}" if revision not in ("", "default") else ""
-
-
 def _revision(kube: Kube, deployments: Sequence[Mapping[str, Any]]) -> str:
     """The revision of the control plane that injects by default; of several, if none does, any.
 
     That is the one of the tag ``default``, or whose webhook heeds ``istio-injection`` (Istio's page
     "Canary Upgrades").
     """
-    running = {_labels_of(item).get(REVISION_LABEL, "") for item in deployments}
+    running = {labels_of(item).get(REVISION_LABEL, "") for item in deployments}
     if len(running) == 1:
         return running.pop()
-    webhooks = kube.list("MutatingWebhookConfiguration", labels="app=sidecar-injector")
-    tagged = {_labels_of(one).get(REVISION_LABEL, ""): _labels_of(one) for one in webhooks}
+    webhooks = kube.list("MutatingWebhookConfiguration", labels=INJECTOR_WEBHOOKS)
+    tagged = {labels_of(one).get(REVISION_LABEL, ""): labels_of(one) for one in webhooks}
     tagged |= {
         labels.get(REVISION_LABEL, ""): labels
-        for labels in map(_labels_of, webhooks)
+        for labels in map(labels_of, webhooks)
         if labels.get(TAG_LABEL) == "default"
     }
     # a cluster that is served from elsewhere has webhooks, and no istiod
@@ -272,14 +276,9 @@ def _revision(kube: Kube, deployments: Sequence[Mapping[str, Any]]) -> str:
     by_default = [
         one
         for one in candidates
-        if not _suffix(one) or tagged.get(one, {}).get(TAG_LABEL) == "default"
+        if is_default(one) or tagged.get(one, {}).get(TAG_LABEL) == "default"
     ]
     return next(iter([*by_default, *reversed(candidates)]), "")
-
-
-def _labels_of(item: Mapping[str, Any]) -> dict[str, str]:
-    labels: dict[str, str] = item["metadata"].get("labels") or {}
-    return labels
 
 
 def _istio_version(deployments: Sequence[Mapping[str, Any]]) -> str:

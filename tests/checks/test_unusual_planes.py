@@ -303,3 +303,30 @@ def test_a_fault_in_it_is_found(shape: Shape) -> None:
     assert (shape.check, shape.named) in {(cause.check, cause.fault) for cause in causes}, (
         "\n".join(f"{cause.check} {cause.fault}: {cause.summary}" for cause in causes)
     )
+
+
+def namespaces_that_may_not_be_read(mesh: FakeMesh) -> None:
+    mesh[1].refused = ("Namespace",)
+
+
+def an_istiod_that_does_not_tell_its_configuration(mesh: FakeMesh) -> None:
+    mesh[1].answers = {key: one for key, one in mesh[1].answers.items() if key[2] != "/debug/mesh"}
+
+
+@pytest.mark.parametrize("check", ["MC-CONTROL-008", "MC-TRUST-004"])
+@pytest.mark.parametrize(
+    "lack", [namespaces_that_may_not_be_read, an_istiod_that_does_not_tell_its_configuration]
+)
+def test_what_could_not_be_found_out_is_neither_green_nor_held_against_the_mesh(
+    check: str, lack: Seed
+) -> None:
+    """Which namespaces count, and which services are kept local, is not known then."""
+    mesh = FakeMesh()
+    another_mesh_beside(mesh)
+    and_one_that_is_shared_differs(mesh)
+    lack(mesh)
+
+    verdict = judge_all(mesh.record())[check]
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE, verdict.reason
+    assert verdict.findings == ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import NotInTime, ObservationError
 from ...eventually import eventually
 from ...faults import mesh_config
-from ...istio_names import KUBE_SYSTEM, SERVICE_LABEL
+from ...istio_names import KUBE_SYSTEM, SERVICE_LABEL, of_revision
 from ...mesh import Mesh
 from ...probes import manifests, objects, workloads
 from ...probes.client_proxy import ENDPOINTS, Dump, dumped, endpoints
@@ -226,8 +226,7 @@ def _services(mesh: Mesh, kube: Kube, cluster: str) -> Iterator[tuple[str, str]]
     """The services that Istio keeps local unasked, each with its namespace."""
     yield "kubernetes", "default"
     revision = mesh_config.revision_of(mesh, kube, cluster)
-    istiod = "istiod" if revision in ("", "default") else f"istiod-{revision}"
-    yield istiod, mesh.spec.istio_namespace
+    yield of_revision("istiod", revision), mesh.spec.istio_namespace
     for service in kube.list("Service", KUBE_SYSTEM):
         yield service["metadata"]["name"], KUBE_SYSTEM
 

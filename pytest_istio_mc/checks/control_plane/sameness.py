@@ -8,19 +8,14 @@ from typing import Any
 
 from ... import shell
 from ...errors import ObservationError
-from ...istio_names import (
-    DATAPLANE_LABEL,
-    EXPORT_ANNOTATION,
-    INJECTION_LABEL,
-    KUBE_SYSTEM,
-    REVISION_LABEL,
-)
+from ...istio_names import DATAPLANE_LABEL, EXPORT_TO, KUBE_SYSTEM
 from ...shell import Remedy
 from ...snapshot import (
     Object,
     Snapshot,
     annotations_of,
     is_east_west_service,
+    is_injected,
     labels_of,
     name_of,
     namespace_of,
@@ -53,7 +48,10 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     """Ports are compared by number, name and protocol; node and target ports may differ."""
     copies: dict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
     found: list[Found] = []
-    injected, local = _injected_namespaces(snapshot), _kept_local(snapshot)
+    try:
+        injected, local = _shared_namespaces(snapshot), _kept_local(snapshot)
+    except ObservationError as error:
+        return verdict_from([Gap(str(error))], "")
     for cluster in snapshot:
         try:
             for service in cluster.listed("Service"):
@@ -75,28 +73,29 @@ def namespace_sameness(snapshot: Snapshot) -> Verdict:
     return verdict_from(found, passed)
 
 
-def _injected_namespaces(snapshot: Snapshot) -> set[str]:
+def _shared_namespaces(snapshot: Snapshot) -> set[str]:
     """The namespaces with workloads of the mesh, in any cluster.
 
-    Elsewhere (monitoring, operators) every cluster has its own, which nobody shares.
+    - Elsewhere (monitoring, operators) every cluster has its own, which nobody shares.
+    - ``ObservationError`` where they could not be read.
     """
     return {
         name_of(item)
         for cluster in snapshot
-        for item in cluster.objects.get("Namespace", ())
-        if labels_of(item).get(INJECTION_LABEL) == "enabled"
-        or labels_of(item).get(REVISION_LABEL)
-        or labels_of(item).get(DATAPLANE_LABEL) == "ambient"
+        for item in cluster.listed("Namespace")
+        if is_injected(item) or labels_of(item).get(DATAPLANE_LABEL) == "ambient"
     }
 
 
 def _kept_local(snapshot: Snapshot) -> set[str]:
-    """The host patterns that all control planes keep within their clusters."""
+    """The host patterns that all control planes keep within their clusters.
+
+    ``ObservationError`` where an istiod does not tell its mesh configuration.
+    """
     kept: list[set[str]] = []
     for plane in snapshot.spec.control_planes:
         istiods = snapshot.clusters[plane.name].istiods
-        meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
-        settings = (meshes[0].get("serviceSettings") or ()) if meshes else ()
+        settings = istiods[0].debugged("mesh").get("serviceSettings") or () if istiods else ()
         kept.append(
             {
                 host
@@ -117,7 +116,7 @@ def _covers(pattern: str, host: str) -> bool:
 def _compared(snapshot: Snapshot, service: Object) -> bool:
     namespace = namespace_of(service)
     return (
-        annotations_of(service).get(EXPORT_ANNOTATION, "*").strip() != "~"
+        annotations_of(service).get(EXPORT_TO, "*").strip() != "~"
         and namespace not in (*IGNORED_NAMESPACES, snapshot.spec.istio_namespace)
         and (namespace, name_of(service)) != ("default", "kubernetes")
         and not is_east_west_service(service)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ...eventually import awaited
-from ...istio_names import NETWORKING_API
+from ...istio_names import EXPORT_TO, NETWORKING_API
 from ...observations import Path, Plaintext, TlsHandshake, Trial
 from ...probes import manifests, objects, workloads
 from ...probes.paths import path
@@ -91,7 +91,7 @@ def not_exported(site: Site) -> tuple[Trial, ...]:
         refused: tuple[TlsHandshake | Plaintext, ...] = (call(way, KEPT),)
         return Trial(source, target, way, refused, (known,))
 
-    service, keep = traffic.probes.service, {"networking.istio.io/exportTo": "."}
+    service, keep = traffic.probes.service, {EXPORT_TO: "."}
     services = [
         manifests.extra_service(EXPORTED, service),
         manifests.extra_service(KEPT, service, keep),

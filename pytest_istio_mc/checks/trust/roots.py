@@ -233,12 +233,12 @@ def _selected(snapshot: Snapshot, plane: str, cluster: str) -> set[str] | None:
 
     - Those that its ``discoverySelectors`` select; what is in others is somebody else's, or left
       from another time.
-    - None where it has no such selectors, or where they or the namespaces are not known.
+    - None where it has no such selectors, or no istiod runs that would have any.
+    - ``ObservationError`` where they or the namespaces could not be read.
     """
     istiods = snapshot.clusters[plane].istiods
-    meshes = [istiod.debug["mesh"] for istiod in istiods if "mesh" in istiod.debug]
-    selectors = meshes[0].get("discoverySelectors") if meshes else None
-    namespaces = snapshot.clusters[cluster].objects.get("Namespace")
-    if not selectors or not namespaces:
+    selectors = istiods[0].debugged("mesh").get("discoverySelectors") if istiods else None
+    if not selectors:
         return None
+    namespaces = snapshot.clusters[cluster].listed("Namespace")
     return {name_of(item) for item in namespaces if matches_any(selectors, labels_of(item))}
