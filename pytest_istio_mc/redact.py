@@ -3,6 +3,9 @@
 - By shape: private keys, tokens and credentials in URLs, also where base64 or hexadecimal digits
   hide them.
 - By value: every secret that this process has read, whatever its shape (:func:`remember`).
+
+Certificates are public, and stay whole: a body of random-looking bytes is no reason to take one
+out, nor is the e-mail address of its owner.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
+
+from cryptography import x509
 
 T = TypeVar("T")
 
@@ -61,6 +66,11 @@ _USER_INFO = re.compile(
 _BASE64 = re.compile(
     r"[A-Za-z0-9+/_-]{40,}(?:\s+[A-Za-z0-9+/_-]{40,})*(?:\s+[A-Za-z0-9+/_-]+)?={0,2}"
 )
+_CERTIFICATE = re.compile(
+    r"-----BEGIN CERTIFICATE-----((?:[A-Za-z0-9+/=\s]|\\[nr])+)-----END CERTIFICATE-----"
+)
+_RUN = re.compile(rb"[\t\n\r\x20-\x7e]{16,}")
+"""Text among bytes. Shorter runs are chance: a colon and an @ are in every second kilobyte."""
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}[:\s]?){32,}")
 _DEPTH = 3
 """Encodings one inside the other that are looked through."""
@@ -144,6 +154,17 @@ def _forms(value: str) -> Iterable[str]:
 
 
 def _without_secrets(text: str, depth: int) -> str:
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        return _scrubbed_text(text, depth)
+    scrubbed, done = "", 0
+    for found in _CERTIFICATE.finditer(text):
+        if _is_certificate(found.group(1)):
+            scrubbed += _scrubbed_text(text[done : found.start()], depth) + found.group()
+            done = found.end()
+    return scrubbed + _scrubbed_text(text[done:], depth)
+
+
+def _scrubbed_text(text: str, depth: int) -> str:
     known = _known_pattern
     if known is not None:
         text = known.sub(REDACTED, text)
@@ -158,16 +179,32 @@ def _without_secrets(text: str, depth: int) -> str:
     return text
 
 
-def _unless(found: re.Match[str], hidden: Iterable[str], depth: int) -> str:
-    """The text found, or nothing of it where it hides something secret.
-
-    PEM bodies are base64, too, and public: only what hides a secret is taken out.
-    """
-    secret = any(_without_secrets(one, depth - 1) != one for one in hidden)
-    return REDACTED if secret else found.group()
+def _unless(found: re.Match[str], hidden: Iterable[bytes], depth: int) -> str:
+    """The text found, or nothing of it where it hides something secret."""
+    return REDACTED if any(_hides(one, depth) for one in hidden) else found.group()
 
 
-def _decoded(text: str) -> Iterable[str]:
+def _hides(raw: bytes, depth: int) -> bool:
+    if _is_private_key(raw):
+        return True
+    known = _known_pattern
+    if known is not None and known.search(raw.decode("latin-1")):
+        return True
+    return any(_without_secrets(one, depth - 1) != one for one in _texts(raw))
+
+
+def _texts(raw: bytes) -> Iterable[str]:
+    """What is text in bytes: all of it, else each long run of printable characters."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and all(one.isprintable() or one.isspace() for one in text):
+        return (text,)
+    return (one.decode("ascii") for one in _RUN.findall(raw))
+
+
+def _decoded(text: str) -> Iterable[bytes]:
     """What base64 may hide, read from each of the four places where it may begin."""
     joined = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     for start in range(4):
@@ -175,20 +212,23 @@ def _decoded(text: str) -> Iterable[str]:
         if len(part) % 4 == 1:
             part = part[:-1]
         try:
-            raw = base64.b64decode(part + "=" * (-len(part) % 4))
+            yield base64.b64decode(part + "=" * (-len(part) % 4))
         except (binascii.Error, ValueError):
             continue
-        yield raw.decode("latin-1")
-        if _is_private_key(raw):
-            yield "-----BEGIN PRIVATE KEY-----"
 
 
-def _from_hex(text: str) -> Iterable[str]:
+def _from_hex(text: str) -> Iterable[bytes]:
     digits = re.sub(r"[:\s]", "", text)
-    raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
-    yield raw.decode("latin-1")
-    if _is_private_key(raw):
-        yield "-----BEGIN PRIVATE KEY-----"
+    yield bytes.fromhex(digits[: len(digits) // 2 * 2])
+
+
+def _is_certificate(body: str) -> bool:
+    """Whether the body of a PEM block is one certificate and nothing else."""
+    try:
+        x509.load_der_x509_certificate(base64.b64decode(re.sub(r"\\[nr]|\s", "", body)))
+    except (binascii.Error, ValueError):
+        return False
+    return True
 
 
 def _is_private_key(raw: bytes) -> bool:

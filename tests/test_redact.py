@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
+import random
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,3 +172,50 @@ def test_a_large_text_is_scrubbed_at_once() -> None:
     assert scrub_text(text) == text
 
     assert time.process_time() - began < 6
+
+
+def test_bytes_that_look_like_nothing_are_no_secret() -> None:
+    chance = b"\x01a:\xe9bcd@h.x\x02" * 40
+    dice = random.Random(1)
+
+    for raw in (chance, *(dice.randbytes(4000) for _ in range(200))):
+        for text in (base64.encodebytes(raw).decode(), raw.hex()):
+            assert scrub_text(text) == text
+
+
+@pytest.mark.parametrize("form", [str, lambda pem: json.dumps({"pem": pem}), base64_of])
+def test_what_stands_in_a_certificate_is_public(form: Callable[[str], str]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mesh ca:owner@corp.example")])
+    now = datetime.now(UTC)
+    pem = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier("ldap://cn:secret@ldap.example/x")]
+            ),
+            critical=False,
+        )
+        .sign(key, SHA256())
+        .public_bytes(Encoding.PEM)
+        .decode()
+    )
+
+    assert scrub_text(form(pem)) == form(pem)
+    assert REDACTED in scrub_text(form(pem + "https://user:pass@host.example"))
+
+
+def test_a_block_that_is_no_certificate_hides_nothing() -> None:
+    """Neither a key nor a URL gets out under the name of a certificate."""
+    for hidden in (base64.b64decode(BODY), b"https://user:password@host.example/and/more"):
+        body = base64.encodebytes(hidden).decode()
+        text = f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
+        assert body.strip() not in scrub_text(text)
+        assert REDACTED in scrub_text(text)
+
+
+def test_text_between_bytes_is_found() -> None:
+    raw = b"\x00\xff\x03" * 20 + b"postgres://user:pw1@db.example/x" + b"\xfe\x01" * 20
+
+    assert scrub_text(base64.b64encode(raw).decode()) == REDACTED
+    assert scrub_text(raw.hex()) == REDACTED
