@@ -100,6 +100,19 @@ OPTIONS = (
         "FILE",
     ),
     Option(
+        "gate",
+        "Certify the mesh, run this shell command (an upgrade, say) while requests between all "
+        "clusters are counted, certify again, and fail if something was lost or became worse. "
+        "Only with clusters that exist, and only on the command line; istio-mc gate does it, too.",
+        "COMMAND",
+    ),
+    Option(
+        "control",
+        "With --mesh-gate: first run this command, which restarts the same things and changes "
+        "nothing; only losses beyond those that it costs are held against the other one.",
+        "COMMAND",
+    ),
+    Option(
         "profile",
         "What the mesh claims: 'core' (nothing outside the run's own namespaces is written), "
         "'extended' (a wider claim, just as harmless), or 'disruptive' (both, and what changes "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks.catalogue import Check, Kind, Profile
+from .checks.upgrade.facts import NO_CHANGE
 from .errors import UsageProblem
 from .eventually import Timeouts
 from .mesh import Wishes
@@ -77,6 +78,7 @@ class Settings:
     - ``quick``: besides the profile, quick disruptive checks are claimed.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
+    - ``gate``: the command that is to be watched, and ``control`` the one that restarts the same.
     - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
     """
 
@@ -99,6 +101,8 @@ class Settings:
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
     disposable: bool = False
+    gate: str = ""
+    control: str = ""
     known_topology: Topology | None = None
 
     @property
@@ -148,7 +152,7 @@ class Settings:
         """
         if not checks:
             return _command(self.given)
-        dropped = ("checks", "report", "snapshot", "baseline")
+        dropped = ("checks", "report", "snapshot", "baseline", "gate", "control")
         kept = {name: entry for name, entry in self.given.items() if name not in dropped}
         return _command(kept, f"--mesh-checks={checks}")
 
@@ -157,6 +161,8 @@ class Settings:
         missing = [feature.value for feature in check.requires if feature not in self.spec.features]
         if missing:
             return Standing("", f"this mesh has not: {', '.join(missing)}")
+        if check.watches and not self.gate:
+            return Standing("", NO_CHANGE)
         by = self._claimed_by(check)
         if not by:
             profile = check.profile.value
@@ -214,10 +220,17 @@ class Settings:
         return self.disposable or permission in self.permissions
 
     def selects(self, check: Check) -> bool:
-        """Whether ``--mesh-checks`` has this check: by id, area (``MC-TRUST``) or ``static``."""
-        return not self.checks or any(
-            check.reads_only if one == READ_ONLY else f"{check.id}-".startswith(f"{one}-")
-            for one in self.checks
+        """Whether ``--mesh-checks`` has this check: by id, area (``MC-TRUST``) or ``static``.
+
+        What judges a watched change is judged wherever there is one.
+        """
+        return (
+            not self.checks
+            or (check.watches and bool(self.gate))
+            or any(
+                check.reads_only if one == READ_ONLY else f"{check.id}-".startswith(f"{one}-")
+                for one in self.checks
+            )
         )
 
     def reads_only(self, checks: Iterable[Check]) -> bool:

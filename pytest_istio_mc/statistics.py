@@ -72,3 +72,42 @@ def least_share(spec: MeshSpec) -> int:
         * max((behind for other, behind in networks.items() if other != network), default=1)
         for network, here in networks.items()
     )
+
+
+CONFIDENCE = 0.95
+"""Of the bounds that are stated for losses."""
+
+
+def most_likely_share(count: int, lost: int) -> float:
+    """The upper bound at 95 % of the share of requests that are lost (Clopper and Pearson).
+
+    With none lost of n it is about 3/n, the rule of three. 1 where nothing was sent.
+    """
+    if lost >= count:
+        return 1.0
+    low, high = lost / count, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        seen = sum(math.exp(_log_chance(count, hits, middle)) for hits in range(lost + 1))
+        low, high = (middle, high) if seen > 1 - CONFIDENCE else (low, middle)
+    return high
+
+
+def most_expected(count: int, control_count: int, control_lost: int) -> int:
+    """The most losses that are no more than a control run's, at 95 %.
+
+    - Of ``count`` requests, where the control lost ``control_lost`` of ``control_count``.
+    - The share of all losses that falls to this run is binomial if both lose at one rate.
+    - None where the control lost none: then every loss is more.
+    """
+    if not control_lost or not control_count:
+        return 0
+    share, lost = count / (count + control_count), 0
+    while True:
+        both = control_lost + lost + 1
+        as_many = sum(
+            math.exp(_log_chance(both, hits, share)) for hits in range(lost + 1, both + 1)
+        )
+        if as_many < 1 - CONFIDENCE:
+            return lost
+        lost += 1

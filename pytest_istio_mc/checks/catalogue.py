@@ -83,6 +83,11 @@ AREAS = {
         "services of separate meshes under their ServiceEntry names with mutual TLS; configuration "
         "not shared; nothing else reachable",
     ),
+    "UPGRADE": Area(
+        "Upgrades and other changes",
+        "(with `--mesh-gate`) requests, streams, injection, endpoints and configuration while a "
+        "command of yours changes the mesh",
+    ),
 }
 """By the middle part of check ids, in the order in which reports list them."""
 
@@ -142,6 +147,7 @@ class Check:
     - ``effect``: what a disruptive check does to the mesh meanwhile, for those who use it.
     - ``quick``: a disruptive check that a run without a profile claims, where it may disrupt.
     - ``permissions``: what it does to other people's traffic.
+    - ``watches``: it judges a change that ``--mesh-gate`` watched, and needs no probes for that.
     - ``needs`` is what the provider must be able to do to clusters (``Mesh.capabilities``).
     """
 
@@ -159,6 +165,7 @@ class Check:
     effect: str = ""
     quick: bool = False
     permissions: tuple[Permission, ...] = ()
+    watches: bool = False
     judge: Callable[..., Verdict] = field(default=lambda *_: _no_judge(), compare=False)
 
     def __repr__(self) -> str:
@@ -177,8 +184,8 @@ class Check:
 
     @property
     def reads_only(self) -> bool:
-        """Whether it judges what the snapshot holds without any probe."""
-        return self.kind is Kind.STATIC and not self.probed
+        """Whether it judges what the snapshot holds, or a watched change, without any probe."""
+        return (self.kind is Kind.STATIC and not self.probed) or self.watches
 
     def rights(self, *, may_disrupt: bool) -> tuple[Right, ...]:
         """What its observers do to clusters, beyond reading what the snapshot reads."""
@@ -220,6 +227,7 @@ def check(
     effect: str = "",
     quick: bool = False,
     permissions: tuple[Permission, ...] = (),
+    watches: bool = False,
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the judge of a check.
 
@@ -268,6 +276,7 @@ def check(
             effect,
             quick,
             permissions,
+            watches,
             stamped,
         )
         return stamped  # type: ignore[return-value]

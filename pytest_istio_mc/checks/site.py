@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..kube import Kube
     from ..observations import GatewayAddress
     from ..probes.traffic import Traffic
+    from .upgrade.facts import Watched
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,6 @@ class Site(Protocol):
 
     def gateways(self) -> Sequence[GatewayAddress]:
         """The addresses of the east-west gateways of all networks."""
+
+    def watched(self) -> Watched | None:
+        """The change that this session watched; None without one."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import MeshError, UsageProblem
 from .shared import GOOD, WORSE, say
 
-SCHEMAS = ("mesh-spec", "certificate", "summary")
+SCHEMAS = ("mesh-spec", "certificate", "summary", "gate")
 """The formats of files that have a JSON Schema."""
 
 
@@ -37,10 +37,10 @@ def add_parsers(commands: Any) -> None:
 
 
 def _schema(parsed: argparse.Namespace) -> int:
-    from ..evidence.report import KIND, SUMMARY_KIND, schema
+    from ..evidence.report import GATE_KIND, KIND, SUMMARY_KIND, schema
     from ..spec_file import spec_schema
 
-    kinds = {"certificate": KIND, "summary": SUMMARY_KIND}
+    kinds = {"certificate": KIND, "summary": SUMMARY_KIND, "gate": GATE_KIND}
     found = schema(kinds[parsed.format]) if parsed.format in kinds else spec_schema()
     print(json.dumps(found, indent=2))
     return GOOD

@@ -30,7 +30,12 @@ from ..verdicts import Evidence, Outcome, Verdict
 
 KIND = "ConformanceReport"
 SUMMARY_KIND = "ConformanceSummary"
-SCHEMAS = {KIND: "conformance-report.schema.json", SUMMARY_KIND: "conformance-summary.schema.json"}
+GATE_KIND = "GateReport"
+SCHEMAS = {
+    KIND: "conformance-report.schema.json",
+    SUMMARY_KIND: "conformance-summary.schema.json",
+    GATE_KIND: "gate-report.schema.json",
+}
 """The JSON Schema, beside this module, of each kind of document."""
 EVIDENCE_CHARACTERS = 4000
 """How much of each piece of evidence a certificate quotes for a check that is not conformant."""

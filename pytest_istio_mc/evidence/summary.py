@@ -11,7 +11,7 @@ from ..plain import shown
 from ..settings import Assignment
 from ..spec import API_VERSION
 from .compare import Difference
-from .report import SUMMARY_KIND, Result, read_document, result_sentence
+from .report import GATE_KIND, SUMMARY_KIND, Result, read_document, result_sentence
 
 WORST_FIRST = (Result.FAILURE, Result.INCONCLUSIVE, Result.PARTIAL, Result.SUCCESS)
 
@@ -50,6 +50,9 @@ def certificates(path: Path) -> dict[str, dict[str, Any]]:
     - Raises :class:`UsageProblem` where one cannot be read, or is not what the summary says.
     """
     document = read_document(path)
+    if document["kind"] == GATE_KIND:
+        advice = f"give one of its certificates: {', '.join(document['certificates'].values())}"
+        raise UsageProblem(f"certificate {path}", "is a gate's result", advice=advice)
     if document["kind"] != SUMMARY_KIND:
         return {document["topology"]: document}
     found: dict[str, dict[str, Any]] = {}

@@ -162,7 +162,7 @@ class _Job:
 
     def start(self, at_most_seconds: float) -> None:
         """Compare the clocks and start the sender."""
-        self._clock_offset, self.clock_error = _clock(self._traffic, self.source)
+        self._clock_offset, self.clock_error = clock_ahead(self._traffic, self.source)
         flows = [_instructions(plan, self._traffic.timeouts.request) for _, plan in self._plans]
         job = {"name": self._name, "at_most": at_most_seconds, "flows": flows}
         self._ask("flow-start", job=job)
@@ -268,7 +268,7 @@ def _record(entry: Sequence[Any], clock_offset: float) -> Record:
     return Record(sent, how, status, seconds, is_new, cluster, pod, version, error, late)
 
 
-def _clock(traffic: Traffic, source: str) -> tuple[float, float]:
+def clock_ahead(traffic: Traffic, source: str) -> tuple[float, float]:
     """The client's clock ahead of ours, and the possible error, both in seconds.
 
     The best of three looks.

@@ -154,6 +154,13 @@ def extra_service(name: str, app: str, annotations: Mapping[str, str] | None = N
     return service
 
 
+def counted_service(name: str, version: str) -> Manifest:
+    """A Service that only the servers of one version, which is one cluster's, are behind."""
+    service = _service(name, SERVICE, _PORTS)
+    service["spec"]["selector"] |= {"version": version}
+    return service
+
+
 def headless_service(name: str, app: str) -> Manifest:
     """A Service without an address for the pods of ``app``, on all ports."""
     service = _service(name, app, _PORTS + _POLICY_PORTS)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from .console import Console
 from .provision import prepared_mesh
 from .run import CHECK, Run
 from .tests import verdict_of
+
+if TYPE_CHECKING:
+    from .gated import Gated
 
 
 class Certification:
@@ -51,6 +54,9 @@ class Certification:
         self._undo = ExitStack()
         self._mesh: Mesh | None = None
         self._where = ""
+        self.gated: Gated | None = None
+        self.gate_report: dict[str, Any] | None = None
+        self._gate_lines: list[str] = []
 
     @property
     def topology(self) -> str:
@@ -61,6 +67,20 @@ class Certification:
         """Make the mesh and record its snapshot; raises whatever keeps it from being made."""
         self._progress, self._began = Progress(self._console.line), datetime.now(UTC)
         settings, run_id = self.run.settings, self.run.run_id
+        if settings.gate:
+            from .gated import gated
+
+            self.gated = gated(
+                self.run,
+                self._provider,
+                self.gathered.checks,
+                self._progress,
+                self._console.line,
+                self.problems,
+                own_version(),
+            )
+            self._baseline = self.gated.before
+            self._progress.note("after the command: certificate")
         folder = settings.snapshot or self.run.folder / f"snapshot-{self.topology}"
         folder.parent.mkdir(exist_ok=True)
         prepared = self._undo.enter_context(
@@ -120,6 +140,32 @@ class Certification:
             self.problems.append(str(error))
         if self._baseline:
             self.differences = compare.compare(self._baseline, self.report)
+        if self.gated is not None:
+            self._conclude_gate(self.gated)
+
+    def _conclude_gate(self, done: Gated) -> None:
+        """Write the gate's result, which stands beside the two certificates."""
+        from ..evidence import gate
+        from .gated import before_path, result_path
+
+        settings = self.run.settings
+        problems = [f"afterwards: {self.run.problem.splitlines()[0]}"] if self.run.problem else []
+        self.gate_report = gate.build_gate(
+            done.watched,
+            done.verdicts,
+            [one for one in self.differences if one.check not in done.verdicts],
+            topology=self.topology,
+            files={"before": before_path(settings).name, "after": settings.report.name},
+            problems=[*problems, *(f"clean-up: {problem}" for problem in self.problems)],
+            version=own_version(),
+        )
+        try:
+            report.write_document(self.gate_report, path := result_path(settings))
+            where = str(path)
+        except MeshError as error:
+            self.problems.append(str(error))
+            where = ""
+        self._gate_lines = gate.lines(self.gate_report, where)
 
     @cached_property
     def symptoms(self) -> frozenset[str]:
@@ -145,6 +191,8 @@ class Certification:
         assert self.report is not None
         lines = terminal.certificate(self.report, self.run.settings, self._where, self.differences)
         self._console.section(self.titled("mesh certificate"), [*lines, *self._cleaning()])
+        if self._gate_lines:
+            self._console.section(self.titled("mesh gate"), self._gate_lines)
 
     def titled(self, title: str) -> str:
         """A heading, with the topology where there are several."""
@@ -191,6 +239,11 @@ class Gathered:
         self._checks.update(
             {item.nodeid: item.stash[CHECK].id for item in items if CHECK in item.stash}
         )
+
+    @property
+    def checks(self) -> frozenset[str]:
+        """The ids of the checks that tests of this run judge."""
+        return frozenset(self._checks.values())
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one report: a verdict, a skip with its reason, or a failure besides checks."""

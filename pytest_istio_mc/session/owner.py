@@ -11,7 +11,7 @@ from ..errors import UsageProblem
 from ..evidence import terminal
 from .console import guard
 from .meshes import Meshes, NoMesh
-from .results import COULD_NOT_FIND_OUT, Results
+from .results import Results
 from .run import Runs
 
 
@@ -130,7 +130,7 @@ class Owner:
         except NoMesh as error:
             self._tell("the mesh could not be provisioned")
             usage = isinstance(error.__cause__, UsageProblem)
-            code = pytest.ExitCode.USAGE_ERROR if usage else COULD_NOT_FIND_OUT
+            code = pytest.ExitCode.USAGE_ERROR if usage else self._results.without_mesh()
             pytest.exit("the mesh could not be provisioned", returncode=int(code))
         except BaseException:
             if self._config.pluginmanager.hasplugin("dsession"):

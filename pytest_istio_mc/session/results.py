@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..errors import MeshError
-from ..evidence import allure, compare, report, summary, terminal
+from ..evidence import allure, compare, gate, report, summary, terminal
 from ..settings import Assignment
 from .certification import Certification, own_version
 from .console import Console
@@ -19,6 +19,8 @@ COULD_NOT_FIND_OUT = 3
 
 That is: a mesh could not be provisioned or cleaned up, or a check was inconclusive.
 """
+
+_ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 class Results:
@@ -82,6 +84,10 @@ class Results:
     def exit_status(self, status: int) -> int:
         """pytest's exit code, which knows failed tests only, with what the certificates say."""
         wanted = list(self._meshes)
+        gates = [one.gate_report["result"] for one in wanted if one.gate_report]
+        if gates and status in (*_ENDED, COULD_NOT_FIND_OUT):
+            others = self.other_failures or any(one.gathered.other_failures for one in wanted)
+            return max(gate.exit_code(gates[0]), int(pytest.ExitCode.TESTS_FAILED) * bool(others))
         if status == pytest.ExitCode.TESTS_FAILED:
             results = {one.report["result"] for one in wanted if one.report}
             nothing_failed = (
@@ -95,6 +101,11 @@ class Results:
         if status in (pytest.ExitCode.OK, COULD_NOT_FIND_OUT) and worse:
             status = pytest.ExitCode.TESTS_FAILED
         return int(status)
+
+    def without_mesh(self) -> int:
+        """The exit code where there is no mesh: a gate may have found enough before that."""
+        gated = any(one.gate_report for one in self._meshes)
+        return self.exit_status(COULD_NOT_FIND_OUT) if gated else COULD_NOT_FIND_OUT
 
     def is_symptom(self, entry: pytest.TestReport) -> bool:
         """Whether a failure need not be listed: it is explained, or its mesh is missing."""

@@ -27,6 +27,7 @@ from ..verdicts import Verdict
 from .observing import Observations
 
 if TYPE_CHECKING:
+    from ..checks.upgrade.facts import Watched
     from ..faults import Faults
     from ..kube import Kube
     from ..observations import GatewayAddress
@@ -161,6 +162,20 @@ class Run:
                 self._gateways = gateway_addresses(self.require_mesh().spec, self.kubes())
             return self._gateways
 
+    @property
+    def gate_file(self) -> Path:
+        """The file, for all processes of the session, with what was watched of a change."""
+        return self.folder / f"{self.topology}-gate.json"
+
+    def watched(self) -> Watched | None:
+        """The change that this session watched; None without one."""
+        from ..checks.upgrade.facts import Watched
+        from ..plain import from_plain
+
+        if not self.gate_file.exists():
+            return None
+        return from_plain(Watched, json.loads(self.gate_file.read_text()))
+
     def judge(self, check: Check) -> tuple[Verdict, float]:
         """The verdict of a check, and the seconds of observation before its test."""
         if not check.sees:
@@ -177,7 +192,7 @@ class Run:
     def look_ahead(self, checks: Iterable[Check]) -> None:
         """Start making what these checks see, side by side."""
         for check in checks:
-            for observe in check.sees:
+            for observe in check.sees if not check.watches else ():
                 self.traffic()  # opened here, in one thread
                 self.read_snapshot()
                 self._observations.begin(observe, self._observation(observe, check))

@@ -289,7 +289,7 @@ def _why_unknown(run: Run, check: Check) -> str:
         first = run.problem.splitlines()[0]
         why = f"the mesh could not be provisioned: {first}"
         return f"{run.topology}: {check.id} inconclusive: {why}"
-    if check.kind is Kind.STATIC:
+    if check.kind is Kind.STATIC or check.watches:
         return ""
     if run.lost:
         return f"{check.id} inconclusive: the clusters were lost: {run.lost}"

@@ -87,6 +87,7 @@ def _settings_from(
     if not replay:
         _demand_typed(given, provider, disposable=disposable)
         _demand_sense(given, profile, disposable=disposable)
+    _demand_gate(given, provider, takes_contexts=takes_contexts)
     return Settings(
         topology=spec.topology,
         provider=provider,
@@ -107,6 +108,8 @@ def _settings_from(
         checks=values.checks(given),
         given={name: entry for name, entry in given.items() if name not in ("list", "plan")},
         disposable=disposable,
+        gate=given["gate"].text if "gate" in given else "",
+        control=given["control"].text if "control" in given else "",
         known_topology=topologies.get(spec.topology),
     )
 
@@ -125,6 +128,30 @@ def _demand_typed(given: Mapping[str, Given], provider: str, *, disposable: bool
                 "that outlive the run it must be typed on the command line",
                 advice=f"take it away there, and type {option} where it may be",
             )
+
+
+def _demand_gate(given: Mapping[str, Given], provider: str, *, takes_contexts: bool) -> None:
+    """Refuse to watch a command where that makes no sense, or nobody typed it for this run."""
+    for name in ("gate", "control"):
+        if name in given and not given[name].text.strip():
+            raise refuse(f"--mesh-{name}", "is no command")
+        if name in given and given[name].source != TYPED:
+            raise refuse(
+                f"--mesh-{name}",
+                "is a command that changes clusters, and comes from "
+                + _SOURCES[given[name].source].format(name=name, upper=name.upper()),
+                advice="type it on the command line",
+            )
+    if "gate" not in given:
+        if "control" in given:
+            raise refuse("--mesh-control", "controls nothing without --mesh-gate")
+        return
+    if not takes_contexts:
+        advice = "name clusters that exist: --mesh-provider=attach"
+        detail = f"changes a mesh that stays; the provider {provider} has none"
+        raise refuse("--mesh-gate", detail, advice=advice)
+    refuse_with(given, "--mesh-gate, which changes nothing itself", "disruptive", "allow", "keep")
+    refuse_with(given, "--mesh-gate, whose baseline is its own certificate before", "baseline")
 
 
 _SOURCES = {

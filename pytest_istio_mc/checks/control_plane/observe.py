@@ -110,12 +110,12 @@ def _route(cluster: str, host: str) -> manifests.Manifest:
     }
 
 
-_DRY_RUN = Right(
+DRY_RUN = Right(
     ("create",), "", "pods", Where.OWN, "have pods admitted in a dry run, which makes none"
 )
 
 
-@uses(_DRY_RUN)
+@uses(DRY_RUN)
 def injections(site: Site) -> tuple[Injection, ...]:
     """A pod admitted in a dry run, one that opts out, and the probe pods, everywhere.
 

@@ -29,6 +29,9 @@ PIECE = 65536
 KEY_HEADER = "x-istio-mc-key"
 """Every request of the run's own clients has it."""
 
+ID_HEADER = "x-istio-mc-id"
+"""A request with it is written down by the server that gets it (``served``)."""
+
 KEY = os.environ.get("ISTIO_MC_KEY", "")
 """The run's own, the same in all its pods."""
 

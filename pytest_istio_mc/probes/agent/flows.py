@@ -25,61 +25,20 @@ import threading
 import time
 from collections.abc import Callable
 
-from .operations import SENDERS, WHO, Sender, send_one
+from .operations import SENDERS, Sender, question, send_one
 from .outcomes import ending, explain, failures, read_body
+from .records import Log
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
 if TYPE_CHECKING:
     from typing import Any
 
-MOST_ERROR = 200
 MOST_BYTES = 32 << 20
 RECORD_BYTES = 512
-"""What a record takes at most, its error text cut to ``MOST_ERROR``; so the file is bounded."""
+"""What a record takes at most, its error text cut; so the file is bounded."""
 CHUNK = 1 << 18
 MOST_UNANSWERED = 32
 """For each flow, so that a hung server does not fill this process, nor this one a slow server."""
-
-
-class Clock:
-    """Seconds since the epoch that never jump."""
-
-    def __init__(self) -> None:
-        self._epoch = time.time() - time.monotonic()
-
-    def now(self) -> float:
-        """The time."""
-        return self._epoch + time.monotonic()
-
-
-class Log:
-    """The file of one job, and how many records each flow has."""
-
-    def __init__(self, path: str, flows: int) -> None:
-        self.clock = Clock()
-        self.sent = [0] * flows
-        # pathlib is slow to import; the file is open until the process ends
-        self._file = open(path, "a", encoding="utf-8")  # noqa: PTH123, SIM115
-        self._lock = threading.Lock()
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def record(self, flow: int, when: float, late: float, seen: dict[str, Any]) -> None:
-        """Write down one request of a flow."""
-        answer = seen.get("answer") or {}
-        error = str(seen.get("error") or seen.get("body", ""))[:MOST_ERROR]
-        who = [str(answer.get(key, ""))[:64] for key in ("cluster", "pod", "version")]
-        times = [round(value, 5) for value in (when, seen.get("seconds", 0.0), late)]
-        what = [seen["ending"], seen.get("status", 0), int(seen.get("new", True))]
-        self.write([flow, *times, *what, *who, error], flow)
-
-    def write(self, line: Any, flow: int | None = None) -> None:
-        """Write down a line, whole and at once."""
-        text = json.dumps(line, separators=(",", ":")) + "\n"
-        with self._lock:
-            self._file.write(text)
-            self._file.flush()
-            if flow is not None:
-                self.sent[flow] += 1
 
 
 class Requests:
@@ -107,13 +66,14 @@ class Requests:
         threading.Thread(target=self._send, args=(sender, late), daemon=True).start()
 
     def _send(self, sender: Sender, late: float) -> None:
+        sender.id = self._log.next_id(self._number)
         when = self._log.clock.now()
         try:
             seen = send_one(sender, self._keep)
         except Exception as error:  # of any kind: this request got no answer
             seen = {"ending": "protocol", "error": explain(error)}
             sender.close()
-        self._log.record(self._number, when, late, seen)
+        self._log.record(self._number, when, late, {**seen, "id": sender.id})
         with self._changed:
             self._idle.append(sender)
             self._unanswered -= 1
@@ -146,6 +106,7 @@ class Stream:
     def beat(self, late: float) -> None:
         """Send a line; connect first where there is no connection."""
         line = Line(self._log.clock.now(), time.monotonic(), late, self._sock is None)
+        line.id = self._log.next_id(self._number)
         opened = None
         if line.new:
             address = str(self._plan.get("address") or self._plan["host"])
@@ -165,7 +126,7 @@ class Stream:
                 return
             self._unanswered.append(line)
             try:
-                self._sock.sendall(WHO)
+                self._sock.sendall(question(line.id))
             except OSError as error:
                 self._broken(error)
 
@@ -216,7 +177,8 @@ class Stream:
             self._record(line, {"ending": ending(error), "error": explain(error)})
 
     def _record(self, line: Line, seen: dict[str, Any]) -> None:
-        whole = {**seen, "new": line.new, "seconds": time.monotonic() - line.began}
+        seconds = time.monotonic() - line.began
+        whole = {**seen, "new": line.new, "seconds": seconds, "id": line.id}
         self._log.record(self._number, line.when, line.late, whole)
 
 
@@ -228,6 +190,7 @@ class Line:
 
     def __init__(self, when: float, began: float, late: float, new: bool) -> None:
         self.when, self.began, self.late, self.new = when, began, late, new
+        self.id = ""
 
 
 def run() -> None:
@@ -235,7 +198,7 @@ def run() -> None:
     job = json.loads(sys.stdin.readline())
     path = _path(job["name"])
     failures()  # imports what telling failures apart needs, so that no request waits for it
-    log = Log(path, len(job["flows"]))
+    log = _log(path, job)
     flows = [
         (Stream if plan.get("stream") else Requests)(number, plan, log)
         for number, plan in enumerate(job["flows"])
@@ -257,7 +220,7 @@ def run() -> None:
         os.dup2(nowhere, standard)
     last = time.monotonic() + float(job["at_most"])
     asked = False
-    while time.monotonic() < last and not asked:
+    while time.monotonic() < last and not asked and log.wanted():
         time.sleep(0.02)
         asked = os.path.exists(path + ".stop")  # noqa: PTH110 - pathlib is slow to import
     ended = log.clock.now()
@@ -266,7 +229,16 @@ def run() -> None:
         thread.join()
     for flow in flows:
         flow.finish()
-    log.write({"ended": ended, "asked": asked, "sent": log.sent})
+    log.write({**log.finish(), "ended": ended, "asked": asked, "sent": log.sent})
+
+
+def _log(path: str, job: dict[str, Any]) -> Log:
+    """The record of a job: of every request, or counts where it says ``count``."""
+    if "count" not in job:
+        return Log(path, len(job["flows"]))
+    from .counts import CountingLog
+
+    return CountingLog(path, job)
 
 
 def _keep_time(
@@ -294,7 +266,7 @@ def start(operation: dict[str, Any]) -> dict[str, Any]:
 
     job = operation["job"]
     beats = sum(float(job["at_most"]) / float(plan["interval"]) for plan in job["flows"])
-    if beats * RECORD_BYTES > MOST_BYTES:
+    if "count" not in job and beats * RECORD_BYTES > MOST_BYTES:
         size = f"{beats:.0f} records may take more than {MOST_BYTES >> 20} MiB"
         raise ValueError(f"{size}: send less often or for a shorter time")
     command = [sys.executable, "-S", "-B", sys.argv[0], "flows"]
@@ -324,6 +296,8 @@ def read(operation: dict[str, Any]) -> dict[str, Any]:
     ``more`` says whether others are there, ``alive`` whether others may come.
     """
     offset = int(operation.get("offset", 0))
+    with open(_path(operation["name"]) + ".read", "a", encoding="utf-8"):  # noqa: PTH123
+        os.utime(_path(operation["name"]) + ".read")  # who counts ends where nobody reads
     with open(_path(operation["name"]), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
         alive = _locked(file)  # asked first: a dead process has written all that is then read
         file.seek(offset)
@@ -351,7 +325,7 @@ def stop(operation: dict[str, Any]) -> dict[str, Any]:
 
 def forget(operation: dict[str, Any]) -> dict[str, Any]:
     """``flow-forget``: remove the files of job ``name``."""
-    for path in (_path(operation["name"]), _path(operation["name"]) + ".stop"):
+    for path in (_path(operation["name"]) + end for end in ("", ".stop", ".read")):
         try:
             os.unlink(path)  # noqa: PTH108
         except FileNotFoundError:

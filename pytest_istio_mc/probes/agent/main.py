@@ -36,7 +36,7 @@ import sys
 import threading
 import time
 
-from . import bounds, http2
+from . import bounds, http2, served
 
 TYPE_CHECKING = False  # importing typing costs a tenth of the start-up time
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def answer_http(connection: bounds.Connection, port: int, peer: str, mortal: boo
         if mortal and path == "/end":
             os._exit(0)
         keep = not mortal and headers.get("connection", "").lower() != "close"
+        served.NOTED.note(headers.get(bounds.ID_HEADER, ""))
         status = "500 Internal Server Error" if ill(headers.get("host", "")) else "200 OK"
         xfcc = headers.get("x-forwarded-client-cert", "")
         body = json.dumps(identity(port, "HTTP/1.1", path, peer, xfcc)).encode()
@@ -137,6 +138,7 @@ def answer_http2(connection: bounds.Connection, port: int, peer: str) -> None:
         if request.header(bounds.KEY_HEADER) != bounds.KEY:
             return 403, STRANGER
         connection.rests()
+        served.NOTED.note(request.header(bounds.ID_HEADER))
         xfcc = request.header("x-forwarded-client-cert")
         said = identity(port, "HTTP/2", request.header(":path"), peer, xfcc)
         return 200, json.dumps(said).encode()
@@ -151,6 +153,7 @@ def answer_tcp(connection: bounds.Connection, port: int, peer: str) -> None:
         text, _, key = line.decode("latin-1").strip().partition(" ")
         if not line.endswith(b"\n") or key != bounds.KEY:
             return
+        served.NOTED.note(text if text != "who" else "")
         connection.sock.sendall(json.dumps(identity(port, "TCP", text, peer, "")).encode() + b"\n")
         connection.rests()
 
@@ -247,7 +250,7 @@ def session() -> NoReturn:
     from .outcomes import explain
 
     lock = threading.Lock()
-    operations = {**OPERATIONS, **FLOW_OPERATIONS}
+    operations = {**OPERATIONS, **FLOW_OPERATIONS, "served": served.look_up}
 
     def write(line: dict[str, Any]) -> None:
         with lock:

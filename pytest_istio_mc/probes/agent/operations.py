@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from . import http2
-from .bounds import KEY, KEY_HEADER
+from .bounds import ID_HEADER, KEY, KEY_HEADER
 from .handshakes import https, tls
 from .outcomes import MOST_TEXT, ending, explain, failures, read_body
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-WHO = f"who {KEY}\n".encode()
-"""The question over TCP."""
+def question(id: str) -> bytes:
+    """The question over TCP, with the id of the request where it has one."""
+    return f"{id or 'who'} {KEY}\n".encode()
 
 
 class Sender:
@@ -40,6 +41,7 @@ class Sender:
         self.path = str(operation.get("path", "/"))
         self.headers = {str(key): str(value) for key, value in operation.get("headers", {}).items()}
         self.timeout = float(operation.get("timeout", 5))
+        self.id = ""  # of the next request, for the server's own record
         self.sock: socket.socket | None = None
 
     def connected(self) -> socket.socket:
@@ -83,7 +85,7 @@ class HttpSender(Sender):
     def send(self) -> dict[str, Any]:
         sock = self.connected()
         lines = [f"GET {self.path} HTTP/1.1", f"host: {self.host}:{self.port}"]
-        lines.append(f"{KEY_HEADER}: {KEY}")
+        lines += [f"{KEY_HEADER}: {KEY}", *([f"{ID_HEADER}: {self.id}"] if self.id else [])]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         response = self.response_type(sock, method="GET")
@@ -107,6 +109,7 @@ class Http2Sender(Sender):
     def send(self) -> dict[str, Any]:
         self.connected()
         headers = [(KEY_HEADER, KEY), *self.headers.items()]
+        headers += [(ID_HEADER, self.id)] if self.id else []
         answer = self.client.get(f"{self.host}:{self.port}", self.path, headers)
         if not self.client.usable:
             self.close()
@@ -120,7 +123,7 @@ class TcpSender(Sender):
 
     def send(self) -> dict[str, Any]:
         sock = self.connected()
-        sock.sendall(WHO)
+        sock.sendall(question(self.id))
         line = b""
         while not line.endswith(b"\n"):
             piece = sock.recv(4096)

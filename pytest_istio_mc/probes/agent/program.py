@@ -10,7 +10,10 @@ from importlib import resources
 
 NAME = "probe.py"
 
-MODULES = ("main", "operations", "handshakes", "outcomes", "bounds", "http2", "hpack", "flows")
+MODULES = (
+    *("main", "operations", "handshakes", "outcomes", "bounds", "http2", "hpack", "flows"),
+    *("records", "counts", "served"),
+)
 """The modules inside, which find each other as the package ``probe``."""
 
 

@@ -1,0 +1,1 @@
+"""What happened to a mesh while somebody changed it."""
