@@ -1,6 +1,7 @@
-"""Gate marks: what a command says of itself while the gate watches it, over a Unix socket.
+"""Gate marks: the phases that a command tells of while the gate watches it.
 
-The socket is in a folder that only its owner may enter; the environment of the command names it.
+They come over a Unix socket in a folder that only its owner may enter; the environment of the
+command names it.
 """
 
 from __future__ import annotations

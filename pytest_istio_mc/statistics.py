@@ -79,9 +79,10 @@ CONFIDENCE = 0.95
 
 
 def most_likely_share(count: int, lost: int) -> float:
-    """The upper bound at 95 % of the share of requests that are lost (Clopper and Pearson).
+    """The upper bound at 95 % of the share of requests that are lost.
 
-    With none lost of n it is about 3/n, the rule of three. 1 where nothing was sent.
+    - Exact (Clopper and Pearson). With none lost of n it is about 3/n, the rule of three.
+    - 1 where nothing was sent.
     """
     if lost >= count:
         return 1.0
@@ -94,20 +95,25 @@ def most_likely_share(count: int, lost: int) -> float:
 
 
 def most_expected(count: int, control_count: int, control_lost: int) -> int:
-    """The most losses that are no more than a control run's, at 95 %.
+    """The most losses of ``count`` requests that a control run explains, at 95 %.
 
-    - Of ``count`` requests, where the control lost ``control_lost`` of ``control_count``.
+    - The control lost ``control_lost`` of ``control_count``.
     - The share of all losses that falls to this run is binomial if both lose at one rate.
     - None where the control lost none: then every loss is more.
     """
     if not control_lost or not control_count:
         return 0
-    share, lost = count / (count + control_count), 0
-    while True:
-        both = control_lost + lost + 1
-        as_many = sum(
-            math.exp(_log_chance(both, hits, share)) for hits in range(lost + 1, both + 1)
-        )
-        if as_many < 1 - CONFIDENCE:
-            return lost
-        lost += 1
+    share = count / (count + control_count)
+
+    def is_more(lost: int) -> bool:
+        both = control_lost + lost
+        fewer = sum(math.exp(_log_chance(both, hits, share)) for hits in range(lost))
+        return 1 - fewer < 1 - CONFIDENCE
+
+    low, high = 0, 1
+    while not is_more(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_more(middle) else (middle, high)
+    return low

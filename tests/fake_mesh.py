@@ -79,12 +79,16 @@ class FakeProvider:
     name = "fake"
     summary = "for tests"
     lose: Callable[[MeshError], None]
+    provided = 0
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
         page = request.topology.documentation if request.topology else None
         log(f"provide {request.spec.topology} keep={request.keep} as={page} pid={os.getpid()}")
         behaviour = os.environ.get("FAKE_PROVIDE", "")
+        if type(self).provided:
+            behaviour = os.environ.get("FAKE_PROVIDE_LATER", behaviour)
+        type(self).provided += 1
         type(self).lose = staticmethod(request.tell_failure)
         try:
             with progress.step("fake clusters ready"):

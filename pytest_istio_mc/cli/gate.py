@@ -69,7 +69,7 @@ def _gate(parsed: argparse.Namespace) -> int:
         )
     # one word is a line of shell, as it is for sh -c; several are a command's own words
     text = parsed.words[0] if len(parsed.words) == 1 else shlex.join(parsed.words)
-    _become_pytest([f"--mesh-{name}={value}" for name, value in given.items()], text)
+    return _become_pytest([f"--mesh-{name}={value}" for name, value in given.items()], text)
 
 
 def _become_pytest(options: list[str], text: str) -> NoReturn:

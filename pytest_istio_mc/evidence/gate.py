@@ -1,4 +1,4 @@
-"""The gate's result: what a change cost, what became worse by it, and where the certificates are.
+"""The gate's result: what a change cost, and what became worse by it.
 
 A versioned document beside the two certificates.
 """
@@ -106,7 +106,8 @@ def _unknown(
 
 
 def _is_unknown(one: Difference) -> bool:
-    return one.now == Outcome.INCONCLUSIVE.value
+    """Whether nobody can say that the change is to blame: not known before, or not now."""
+    return Outcome.INCONCLUSIVE.value in (one.before, one.now)
 
 
 def _command(command: Command) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .traffic import Traffic
 if TYPE_CHECKING:
     from ..kube import Kube
 
-CLIENT_BUDGET = 60.0
+CLIENT_BUDGET = 110.0
 """Requests a second from each client, over all its flows."""
 
 MOST_RATE = 10.0
@@ -80,6 +80,7 @@ class CountPlan:
     source: str
     target: str
     host: str
+    port: int
     way: Way
     interval_seconds: float
 
@@ -107,13 +108,12 @@ def plans(mesh: Mesh, host: Callable[[str], str]) -> tuple[CountPlan, ...]:
     targets = max(sum(source == one for one, _ in found) for source, _ in found)
     rate = min(MOST_RATE, CLIENT_BUDGET / (targets * len(WAYS)))
     interval = math.ceil(1000 / rate) / 1000
-    return tuple(
-        CountPlan(
-            source, target, host(service_of(mesh, target, retried=way.retried)), way, interval
-        )
-        for source, target in found
-        for way in WAYS
-    )
+
+    def plan(source: str, target: str, way: Way) -> CountPlan:
+        name = service_of(mesh, target, retried=way.retried)
+        return CountPlan(source, target, host(name), PORTS[way.protocol], way, interval)
+
+    return tuple(plan(source, target, way) for source, target in found for way in WAYS)
 
 
 @contextmanager

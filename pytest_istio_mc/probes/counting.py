@@ -20,7 +20,7 @@ from ..eventually import eventually
 from ..observations import Ending
 from ..together import for_each, try_each
 from . import manifests
-from .counted_services import PORTS, CountPlan, plans
+from .counted_services import CountPlan
 from .flows import clock_ahead
 from .sessions import Session
 from .traffic import Traffic
@@ -47,11 +47,13 @@ class Counting:
     ``poll`` is to be called every some seconds; clients that do not answer are asked again.
     """
 
-    def __init__(self, traffic: Traffic, kubes: Mapping[str, Kube]) -> None:
+    def __init__(
+        self, traffic: Traffic, kubes: Mapping[str, Kube], wanted: Sequence[CountPlan]
+    ) -> None:
         self._traffic = traffic
         self._kubes = kubes
         by_source: defaultdict[str, list[CountPlan]] = defaultdict(list)
-        for plan in plans(traffic.mesh, traffic.host):
+        for plan in wanted:
             by_source[plan.source].append(plan)
         name = uuid.uuid4().hex[:8]
         self._jobs = [_Job(traffic, source, name, some) for source, some in by_source.items()]
@@ -298,7 +300,7 @@ def _instructions(plan: CountPlan) -> dict[str, Any]:
     return {
         "op": plan.way.protocol.value,
         "host": plan.host,
-        "port": PORTS[plan.way.protocol],
+        "port": plan.port,
         "address": "",
         "interval": plan.interval_seconds,
         "timeout": TIMEOUT_SECONDS,

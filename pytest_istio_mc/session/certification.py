@@ -139,7 +139,9 @@ class Certification:
             )
             self.problems.append(str(error))
         if self._baseline:
-            self.differences = compare.compare(self._baseline, self.report)
+            watched = self.gated.verdicts if self.gated else {}
+            found = compare.compare(self._baseline, self.report)
+            self.differences = tuple(one for one in found if one.check not in watched)
         if self.gated is not None:
             self._conclude_gate(self.gated)
 
@@ -153,7 +155,7 @@ class Certification:
         self.gate_report = gate.build_gate(
             done.watched,
             done.verdicts,
-            [one for one in self.differences if one.check not in done.verdicts],
+            self.differences,
             topology=self.topology,
             files={"before": before_path(settings).name, "after": settings.report.name},
             problems=[*problems, *(f"clean-up: {problem}" for problem in self.problems)],

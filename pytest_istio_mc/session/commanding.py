@@ -128,7 +128,7 @@ def _passing_on(
 
 @contextmanager
 def _told(output: IO[bytes], line: Callable[[str], None]) -> Iterator[None]:
-    """Tell each line of a growing file, until the block ends and all of it is told."""
+    """Tell each line of a growing file; all of it once the block has ended."""
     ended = threading.Event()
 
     def follow() -> None:

@@ -80,7 +80,7 @@ def gated(
                 "cannot be watched, so the command was not run",
                 f"no probes: {ready.no_probes}",
             )
-        earlier.settings = replace(settings, spec=ready.mesh.spec)
+        earlier.settings = _without_gate(replace(settings, spec=ready.mesh.spec))
         try:
             before = _certified(earlier, wanted, progress, began, version)
             report.write_document(before, before_path(settings))
@@ -94,6 +94,12 @@ def gated(
             earlier.leave()
     run.gate_file.write_text(json.dumps(to_plain(watched)))
     return Gated(before, watched, verdicts)
+
+
+def _without_gate(settings: Settings) -> Settings:
+    """The settings of the certificate of before: nothing is watched by then."""
+    given = {name: one for name, one in settings.given.items() if name not in ("gate", "control")}
+    return replace(settings, gate="", control="", report=before_path(settings), given=given)
 
 
 def before_path(settings: Settings) -> Path:

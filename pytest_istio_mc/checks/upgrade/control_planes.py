@@ -272,7 +272,7 @@ def _times(number: int) -> str:
 
 
 def _lacking(here: Here, seen: Watched) -> Iterator[Found]:
-    """What is of others may go while they work; what is of the run's own has to stay."""
+    """Envoy clusters that went: others may take away theirs, those of the run have to stay."""
     after = {(look.cluster, look.pod): look for look in seen.proxies_after}
     if not seen.proxies_before:
         yield Gap("the proxies of no probe could be read before the command")

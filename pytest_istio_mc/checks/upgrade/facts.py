@@ -81,9 +81,10 @@ class IstiodLook:
 
 @dataclass(frozen=True)
 class IstiodPod:
-    """A pod of an istiod: ready or not, restarts of its containers, and how the last one ended.
+    """A pod of an istiod at a moment.
 
-    ``ended_with``: reason and exit code of the last container that ended; empty without any.
+    ``restarts`` are those of its containers; ``ended_with`` is the reason and the exit code of the
+    one that ended last, empty where none did.
     """
 
     cluster: str
@@ -118,7 +119,7 @@ class ProxyLook:
 
 @dataclass(frozen=True)
 class Unread:
-    """Something that could not be read while the change went on: how often, and why at last."""
+    """Something that could not be read: how often, and why at last."""
 
     what: str
     times: int

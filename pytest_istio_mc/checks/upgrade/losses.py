@@ -110,7 +110,7 @@ def told(seen: Watched, wanted: Wanted) -> str:
     control = f"{lost} lost, no more than in the control run" if lost else "none lost"
     return (
         f"{sent} of {due} {_noun(counts)} that were due between {pairs} pairs of clusters{within}: "
-        f"{control}, so with 95 % fewer than {100 * bound:.3g} % are; "
+        f"{control}, so no more than {100 * bound:.2g} % are, with 95 % confidence; "
         f"longest time without an answer {silence:.1f} s"
     )
 

@@ -48,13 +48,16 @@ def watch(site: Site, unready: Mapping[str, str], run: Run, tell: Callable[[str]
     traffic, kubes, mesh = site.traffic(), site.kubes(), site.here.mesh
     missing: list[Unread] = []
     before = _looked(site, "before", missing)
-    senders, samples = counting.Counting(traffic, kubes), Samples(site)
+    plans = counted_services.plans(mesh, traffic.host)
+    senders, samples = counting.Counting(traffic, kubes, plans), Samples(site)
     began = time.time()
     senders.start()
     try:
         with samples.going_on():
             _pass(senders, QUIET_SECONDS, tell, "traffic before the command")
+            samples.next_phase()
             command = run(senders.poll)
+            samples.next_phase()
             _pass(senders, SETTLE_SECONDS, tell, "traffic after the command")
     except BaseException:
         senders.abandon()

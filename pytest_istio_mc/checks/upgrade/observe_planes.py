@@ -44,9 +44,9 @@ MOST_LOOKS = 2000
 
 
 class Samples:
-    """What was seen: the first and the last look of each state, so that states have a length.
+    """What was seen: the first and the last look of each state.
 
-    So a long change takes no more memory than a short one.
+    So states have a length, and a long change takes no more memory than a short one.
     """
 
     def __init__(self, site: Site) -> None:
@@ -59,6 +59,12 @@ class Samples:
         self._seen: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
         self._unread: dict[str, Unread] = {}
         self._like: dict[str, Any] = {}
+        self._phase = 0
+
+    def next_phase(self) -> None:
+        """Something begins or ends: the next looks are kept, whatever they see."""
+        with self._lock:
+            self._phase += 1
 
     @property
     def admissions(self) -> tuple[Admission, ...]:
@@ -116,6 +122,7 @@ class Samples:
     def _saw(self, key: tuple[str, ...], state: Any, look: Any) -> None:
         """Keep a look; of several of one state in a row the first and the last."""
         with self._lock:
+            state = (self._phase, state)
             seen = self._seen.setdefault(key, [])
             if len(seen) > 1 and (seen[-1][0] == seen[-2][0] == state or len(seen) > MOST_LOOKS):
                 seen.pop()
