@@ -17,7 +17,8 @@ import pytest
 from pytest_istio_mc.errors import ObservationError
 from pytest_istio_mc.eventually import Timeouts, eventually
 from pytest_istio_mc.observations import Ending, Protocol
-from pytest_istio_mc.probes.agent.flows import RECORD_BYTES, Log, read
+from pytest_istio_mc.probes.agent.flows import RECORD_BYTES, read
+from pytest_istio_mc.probes.agent.records import Log
 from pytest_istio_mc.probes.flows import FlowPlan, Running, flowing
 from pytest_istio_mc.probes.sessions import Session, Sessions
 from pytest_istio_mc.probes.traffic import Traffic

@@ -10,7 +10,7 @@ from ...probes import counted_services, counting
 from ...rights import ROUTES, SERVICES, uses
 from ..control_plane.observe import DRY_RUN
 from ..site import Site
-from .facts import Command, Unread, Watched
+from .facts import Command, ProxyLook, Unread, Watched
 from .observe_planes import Samples, proxies
 
 QUIET_SECONDS = 10.0
@@ -81,7 +81,7 @@ def watch(site: Site, unready: Mapping[str, str], run: Run, tell: Callable[[str]
     )
 
 
-def _looked(site: Site, when: str, missing: list[Unread]) -> tuple[object, ...]:
+def _looked(site: Site, when: str, missing: list[Unread]) -> tuple[ProxyLook, ...]:
     found, failures = proxies(site)
     missing += (Unread(f"the proxy of {pod} {when} the command", 1, why) for pod, why in failures)
     return found
