@@ -25,6 +25,7 @@ MOST_TEXT = 200
 MOST_STEPS = 1000
 _MOST_BYTES = 4096
 _PATIENCE = 5.0
+_LONGEST_FOLDER = 70
 
 
 class Marks:
@@ -53,24 +54,23 @@ class Marks:
 
 
 @contextmanager
-def listening() -> Iterator[Marks]:
-    """Take marks until the block ends."""
-    # not below TMPDIR: a socket's path has at most 107 bytes
-    folder = Path(tempfile.mkdtemp(prefix="istio-mc-gate-", dir="/tmp"))
+def listening(folder: Path) -> Iterator[Marks]:
+    """Take marks until the block ends; ``folder`` is private, and goes with whoever made it."""
+    # a socket's path has at most 107 bytes, and TMPDIR may be a long one
+    crowded = len(os.fsencode(folder)) > _LONGEST_FOLDER
+    inside = tempfile.mkdtemp(prefix="istio-mc-gate-", dir="/tmp" if crowded else folder)  # noqa: S108
     server = socket.socket(socket.AF_UNIX)
-    marks = Marks(folder / "socket")
+    marks = Marks(Path(inside) / "socket")
     try:
         server.bind(str(marks.address))
         server.listen(8)
-        threading.Thread(
-            target=_serve, args=(server, marks), name="gate marks", daemon=True
-        ).start()
+        threading.Thread(target=_serve, args=(server, marks), daemon=True).start()
         yield marks
     finally:
         with suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
         server.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(inside, ignore_errors=True)
 
 
 def _serve(server: socket.socket, marks: Marks) -> None:

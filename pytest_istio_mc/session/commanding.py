@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -31,13 +32,16 @@ _POLL_SECONDS = 5.0
 _LONGEST_LINE = 2000
 
 
-def run_command(text: str, line: Callable[[str], None], meanwhile: Callable[[], None]) -> Command:
+def run_command(
+    text: str, folder: Path, line: Callable[[str], None], meanwhile: Callable[[], None]
+) -> Command:
     """Run a shell command to its end; what became of it.
 
+    - ``folder`` is a private one of the run.
     - ``line`` is told each line that it writes, as soon as it is whole; its input is empty.
     - ``meanwhile`` is called every few seconds.
     """
-    with listening() as marks, tempfile.TemporaryFile() as output:
+    with listening(folder) as marks, tempfile.TemporaryFile() as output:
         environment = {**os.environ, VARIABLE: str(marks.address)}
         began = time.time()
         try:

@@ -118,7 +118,7 @@ def _watched(
     def running(text: str) -> Callable[[Callable[[], None]], Command]:
         def ran(meanwhile: Callable[[], None]) -> Command:
             progress.note(f"the command: {text}")
-            command = run_command(text, line, meanwhile)
+            command = run_command(text, run.folder, line, meanwhile)
             seconds = command.ended - command.began
             progress.note(command.failure or f"the command has ended well after {seconds:.1f} s")
             return command

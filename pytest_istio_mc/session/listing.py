@@ -108,6 +108,8 @@ def _steps(settings: Settings) -> list[str]:
         first = [f"read the mesh on {names}"]
     else:
         first = [f'let the provider "{settings.provider}" give the clusters {names}']
+    if settings.gate:
+        return [*first, *_gate_steps(settings)]
     if _reads_only(settings):
         return [*first, RECORDING, "judge the static checks on it, write the certificate"]
     kinds = {check.kind for check in _carried_out(settings)}
@@ -122,6 +124,17 @@ def _steps(settings: Settings) -> list[str]:
     ]
 
 
+def _gate_steps(settings: Settings) -> list[str]:
+    """A certificate, the commands under traffic, and a certificate."""
+    counted = "while requests between all clusters are counted"
+    return [
+        f"{_probes(settings)}, and certify the mesh as it is",
+        *([f"run the control command {counted}: {settings.control}"] if settings.control else []),
+        f"run the command {counted}: {settings.gate}",
+        "remove what was made, certify the mesh again, and compare",
+    ]
+
+
 def _carried_out(settings: Settings) -> list[Check]:
     return [
         check
@@ -131,7 +144,7 @@ def _carried_out(settings: Settings) -> list[Check]:
 
 
 def _reads_only(settings: Settings) -> bool:
-    return settings.reads_only(catalogue.known_checks().values())
+    return not settings.gate and settings.reads_only(catalogue.known_checks().values())
 
 
 def _privileges(settings: Settings) -> Privileges:

@@ -43,6 +43,7 @@ def assignment_from(
         return Assignment((settings_of(names[0]),), given=asked)
     several = f"{len(names)} topologies: they describe one mesh"
     refuse_with(given, several, "spec", "contexts", "kubeconfig")
+    refuse_with(given, f"{len(names)} topologies: a command changes one mesh", "gate", "control")
     if "provider" in given and given["provider"].text == ATTACH:
         advice = "name that one with --mesh-topology"
         raise refuse("--mesh-provider", "clusters that exist are of one topology", advice=advice)

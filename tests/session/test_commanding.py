@@ -15,12 +15,18 @@ from pytest_istio_mc.checks.upgrade.facts import Command
 from pytest_istio_mc.session import commanding
 from pytest_istio_mc.session.commanding import run_command
 
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 MARK = f"{sys.executable} -m pytest_istio_mc.cli gate mark"
 
 
 def ran(text: str) -> tuple[Command, list[str]]:
     lines: list[str] = []
-    return run_command(text, lines.append, lambda: None), lines
+    return run_command(text, Path.cwd(), lines.append, lambda: None), lines
 
 
 def test_its_output_is_told_line_by_line_in_order() -> None:
@@ -32,7 +38,9 @@ def test_its_output_is_told_line_by_line_in_order() -> None:
 
 def test_output_is_told_while_it_runs() -> None:
     told: list[float] = []
-    run_command("echo now; sleep 1.5", lambda line: told.append(time.time()), lambda: None)
+    run_command(
+        "echo now; sleep 1.5", Path.cwd(), lambda line: told.append(time.time()), lambda: None
+    )
 
     assert time.time() - told[0] > 0.7
 
@@ -90,7 +98,7 @@ def interrupted(text: str, *after: float) -> tuple[Command, list[str]]:
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     try:
-        return run_command(text, line, lambda: None), lines
+        return run_command(text, Path.cwd(), line, lambda: None), lines
     finally:
         thread.join(20)
 
@@ -134,7 +142,7 @@ def test_the_senders_are_looked_after_meanwhile(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(commanding, "_POLL_SECONDS", 0.1)
     calls: list[int] = []
 
-    run_command("sleep 1", lambda line: None, lambda: calls.append(1))
+    run_command("sleep 1", Path.cwd(), lambda line: None, lambda: calls.append(1))
 
     assert len(calls) > 2
 
@@ -149,6 +157,6 @@ def test_an_error_meanwhile_ends_the_command(
         raise RuntimeError("a defect of ours")
 
     with pytest.raises(RuntimeError, match="a defect of ours"):
-        run_command(f"echo $$ > {pid}; sleep 30", lambda line: None, fail)
+        run_command(f"echo $$ > {pid}; sleep 30", Path.cwd(), lambda line: None, fail)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)

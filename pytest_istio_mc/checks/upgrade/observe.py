@@ -23,13 +23,13 @@ Run = Callable[[Callable[[], None]], Command]
 """Runs the command; it calls what it is given every now and then."""
 
 
+@uses(SERVICES, ROUTES, DRY_RUN)
 def watched(site: Site) -> Watched | None:
     """The change that the gate watched in this session; None without one."""
     return site.watched()
 
 
 @contextmanager
-@uses(SERVICES, ROUTES, DRY_RUN)
 def prepared(site: Site) -> Iterator[Mapping[str, str]]:
     """What is counted with, made and in force; the pairs that get no answers, and why."""
     traffic = site.traffic()
