@@ -122,6 +122,7 @@ class Counting:
 
 
 _IDS_AT_ONCE = 500
+_MOST_LAGS = 2000
 
 
 def _with_fates(lost: Sequence[Lost], done: set[str], unknown: set[str]) -> tuple[Lost, ...]:
@@ -147,6 +148,7 @@ class _Flow:
     worst: float = 0.0
     lost: list[Lost] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
+    latest: float = 0.0
     lags: list[tuple[float, float]] = field(default_factory=list)
     seconds: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -218,7 +220,15 @@ class _Job:
         return not self._read()
 
     def counts(self) -> Iterator[Count]:
-        """The count of each flow."""
+        """The count of each flow.
+
+        Where one flow was late, all were: they have one process.
+        """
+        spans = [
+            (when - late - TIMEOUT_SECONDS, when + LATE_SECONDS)
+            for flow in self._flows
+            for when, late in flow.lags
+        ]
         for number, flow in enumerate(self._flows):
             plan, end = flow.plan, self._end
             listed = flow.late + flow.failed
@@ -227,11 +237,8 @@ class _Job:
             missing = self._missing
             if end and not missing and sent != end["sent"][number]:
                 missing = f"{end['sent'][number]} requests were sent, {sent} are on record"
-            spans = [
-                (when - late - TIMEOUT_SECONDS, when + LATE_SECONDS) for when, late in flow.lags
-            ]
             lost = tuple(
-                replace(one, starved=any(begin <= one.when <= last for begin, last in spans))
+                replace(one, starved=_is_silence(one) and any(b <= one.when <= e for b, e in spans))
                 for one in sorted(flow.lost, key=lambda one: one.when)
             )
             yield Count(
@@ -247,7 +254,7 @@ class _Job:
                 connections=flow.connections,
                 longest_silence_seconds=float(end["longest_gaps"][number]) if end else 0.0,
                 worst_seconds=flow.worst,
-                latest_seconds=max((late for _, late in flow.lags), default=0.0),
+                latest_seconds=flow.latest,
                 lost=lost,
                 unlisted=max(0, listed - len(lost)),
                 silences=tuple(flow.silences),
@@ -287,13 +294,23 @@ class _Job:
             self._flows[number].silences.append(Silence(begin - offset, end - offset))
         elif "lag" in entry:
             number, when, late = entry["lag"]
-            if late >= STARVED_SECONDS:
-                self._flows[number].lags.append((when - self._clock_offset, late))
+            flow = self._flows[number]
+            flow.latest = max(flow.latest, late)
+            if late >= STARVED_SECONDS and len(flow.lags) < _MOST_LAGS:
+                flow.lags.append((when - self._clock_offset, late))
         elif "ended" in entry:
             self._end = entry
 
     def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return self._traffic.ask(self._source, {"op": operation, "name": self._name, **arguments})
+
+
+def _is_silence(one: Lost) -> bool:
+    """Whether an overloaded machine may be to blame: it is slow, and resets no connection."""
+    return one.fate is Fate.LATE or one.ending in _SILENT
+
+
+_SILENT = (Ending.TIMEOUT, Ending.UNRESOLVED, Ending.SKIPPED)
 
 
 def _instructions(plan: CountPlan) -> dict[str, Any]:

@@ -373,3 +373,25 @@ def test_separate_meshes_send_within_themselves_only() -> None:
     apart = replace(apart, spec=replace(apart.spec, federated=True))
 
     assert pairs(apart) == (("east", "east"), ("west", "west"))
+
+
+def test_a_tester_that_stood_still_excuses_silence_of_all_its_flows_and_no_error(
+    traffic: Traffic,
+) -> None:
+    counting = Counting(traffic, {}, [plan(1), plan(2)])
+    (job,) = counting._jobs
+    for line in (
+        {"lag": [1, 100.0, 1.0]},
+        [0, 100.5, 2.5, 0.0, "answered", 200, 1, HERE, "p", "v1", "", "j.0.1"],
+        [0, 100.5, 5.0, 0.0, "timeout", 0, 1, "", "", "", "timed out", "j.0.2"],
+        [0, 100.5, 0.1, 0.0, "reset", 0, 1, "", "", "", "reset by peer", "j.0.3"],
+        [0, 110.0, 5.0, 0.0, "timeout", 0, 1, "", "", "", "timed out", "j.0.4"],
+        {"second": 100, "flows": [[0, 0, 1, 3, 4, 5.0]]},
+    ):
+        job._take(line)
+
+    first, second = job.counts()
+
+    assert [one.starved for one in first.lost] == [True, True, False, False]
+    assert (first.latest_seconds, second.latest_seconds) == (0.0, 1.0)
+    assert first.losses == 4
