@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+import time
 from math import comb
 
 import pytest
 from hypothesis import given
 
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
-from pytest_istio_mc.statistics import acceptable, least_share, passing, sample_size
+from pytest_istio_mc.statistics import (
+    acceptable,
+    least_share,
+    most_expected,
+    most_likely_share,
+    passing,
+    sample_size,
+)
 from tests.specs import meshes
 
 
@@ -84,3 +92,40 @@ def test_a_sample_misses_none_of_its_instances_but_for_the_stated_probability() 
             number = sample_size(instances, miss)
             missed = instances * (1 - 1 / instances) ** number
             assert missed <= miss < instances * (1 - 1 / instances) ** (number - 1)
+
+
+@pytest.mark.parametrize("count", [50, 300, 2000, 100_000])
+def test_without_a_loss_the_bound_is_the_rule_of_three(count: int) -> None:
+    assert most_likely_share(count, 0) == pytest.approx(3 / count, rel=0.04)
+
+
+def test_the_bound_with_losses_is_the_exact_one() -> None:
+    # Clopper and Pearson, one-sided at 95 %: tables give 0.0757 for 3 of 100
+    assert most_likely_share(100, 3) == pytest.approx(0.0757, abs=1e-4)
+    assert most_likely_share(10, 10) == 1.0
+    assert most_likely_share(0, 0) == 1.0
+
+
+def test_a_control_run_that_lost_nothing_explains_nothing() -> None:
+    assert most_expected(2000, 2000, 0) == 0
+    assert most_expected(2000, 0, 0) == 0
+
+
+@pytest.mark.parametrize(("count", "control", "lost"), [(2000, 2000, 5), (500, 2000, 40)])
+def test_what_a_control_run_explains_is_exceeded_by_chance_in_one_of_twenty(
+    count: int, control: int, lost: int
+) -> None:
+    most = most_expected(count, control, lost)
+
+    def as_many(number: int) -> float:
+        both, share = number + lost, count / (count + control)
+        return passing(both, share, number, both)
+
+    assert as_many(most + 1) < 0.05 <= as_many(most)
+
+
+def test_many_losses_are_compared_quickly() -> None:
+    began = time.monotonic()
+
+    assert 10_000 < most_expected(200_000, 200_000, 10_000) < 10_500
+    assert time.monotonic() - began < 5
