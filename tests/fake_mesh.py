@@ -86,9 +86,9 @@ class FakeProvider:
         page = request.topology.documentation if request.topology else None
         log(f"provide {request.spec.topology} keep={request.keep} as={page} pid={os.getpid()}")
         behaviour = os.environ.get("FAKE_PROVIDE", "")
-        if type(self).provided:
+        if FakeProvider.provided:
             behaviour = os.environ.get("FAKE_PROVIDE_LATER", behaviour)
-        type(self).provided += 1
+        FakeProvider.provided += 1
         type(self).lose = staticmethod(request.tell_failure)
         try:
             with progress.step("fake clusters ready"):
