@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GivenUp, MeshError, ProvisionError, UsageProblem
 from ..eventually import Timeouts
+from ..lab import releases
 from ..mesh import Mesh
 from ..progress import Progress
 from ..rights import Permission
@@ -39,6 +40,8 @@ class LabProvider:
     )
     disposable = True
     on_this_machine = True
+    istio_versions = releases.ISTIO
+    kubernetes_versions = releases.KUBERNETES
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
@@ -46,7 +49,9 @@ class LabProvider:
         name, spec, topology = f"run-{request.run_id}", request.spec, request.topology
         if topology is None:
             raise UsageProblem(f'topology "{spec.topology}"', "is not known: nothing can build it")
-        with bring_up(topology, spec, name, request.timeouts, progress) as (lab, mesh):
+        versions = {"istio": request.istio, "kubernetes": request.kubernetes}
+        up = bring_up(topology, spec, name, request.timeouts, progress, **versions)
+        with up as (lab, mesh):
             lab.when_it_fails(request.tell_failure)
             image = request.probe_image or mesh.probe_image
             yield replace(mesh, run_id=request.run_id, probe_image=image)
@@ -66,16 +71,19 @@ def bring_up(
     progress: Progress,
     *,
     audited: bool = False,
+    istio: str = "",
+    kubernetes: str = "",
 ) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
     - At the end the lab is stopped, unless it is detached by then; after an error, always.
+    - ``istio`` and ``kubernetes`` are minor versions of ``lab.releases``, by default the first.
     - ``audited``: its API servers write down every request (``LabPlan.audit_log``).
     - A lab that lost something while in use raises :class:`ProvisionError` at its end: later
       findings may be the lab's fault.
     """
     from ..lab import doctor, lab
-    from ..lab.binaries import images, toolchain
+    from ..lab.binaries import editions, images
     from ..lab.breakages import BREAKAGES
     from ..lab.leftovers import sweep
 
@@ -84,7 +92,7 @@ def bring_up(
     doctor.require(len(spec.clusters))
     for leftover in sweep():
         progress.note(f"swept: {leftover}")
-    tools = toolchain.ensure(progress)
+    tools = editions.ensure(progress, istio, kubernetes)
     within = timeouts.cluster_ready
     running = lab.start(spec, name, tools, progress, within_seconds=within, audited=audited)
     contexts = {cluster.name: cluster.name for cluster in spec}
@@ -132,9 +140,9 @@ def _install(
     from ..topologies.istio import IstioDistribution
 
     distribution = IstioDistribution(
-        istioctl=tools.bin / "istioctl",
+        istioctl=tools.istio[0].istioctl,
         hub=images.ISTIO_HUB,
-        tag=images.ISTIO_TAG,
+        tag=tools.istio[0].tag,
         cache=tools.home.parent / "rendered",
         settings=LAB_SETTINGS,
     )

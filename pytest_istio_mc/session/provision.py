@@ -64,6 +64,8 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
+        istio=settings.istio,
+        kubernetes=settings.kubernetes,
         tell_failure=losses.tell,
         topology=settings.known_topology,
     )

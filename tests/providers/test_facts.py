@@ -65,7 +65,7 @@ def test_documents_from_before_do_not_say_so() -> None:
 def test_the_lab_builds_the_topology_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[object] = []
 
-    def bring_up(topology: object, *_: object) -> Any:
+    def bring_up(topology: object, *_: object, **_versions: str) -> Any:
         built.append(topology)
         return nullcontext((SimpleNamespace(when_it_fails=lambda tell: None), MESH))
 
