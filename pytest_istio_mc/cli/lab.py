@@ -11,6 +11,7 @@ from ..errors import UsageProblem
 from ..eventually import Timeouts
 from ..lab import releases
 from ..shell import command
+from . import lab_upgrade
 from .shared import GOOD, WORSE, document, progress, say
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add_parser(commands: Any) -> None:
     build = actions.add_parser("build", help=told)
     _add_versions(build)
     build.set_defaults(run=_build)
+    lab_upgrade.add_parser(actions)
 
 
 def _add_versions(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +69,8 @@ def _versions(parsed: argparse.Namespace) -> dict[str, str]:
 
 
 def _up(parsed: argparse.Namespace) -> int:
+    from ..lab import homes
     from ..providers.lab import bring_up
-    from ..spec_file import document_of
 
     topology, spec = _wanted(parsed)
     versions = _versions(parsed)
@@ -77,9 +79,8 @@ def _up(parsed: argparse.Namespace) -> int:
         topology, spec, parsed.name, Timeouts(), progress(), audited=parsed.audit, **versions
     )
     with up as (running, mesh):
-        spec_file = running.plan.home / "mesh-spec.yaml"
-        spec_file.write_text(_yaml(document_of(mesh.spec)))
         running.detach()
+    spec_file = running.plan.home / homes.MESH_SPEC
     result = {
         "name": parsed.name,
         "topology": spec.topology,
@@ -141,12 +142,6 @@ def _wanted(parsed: argparse.Namespace) -> tuple[Topology, MeshSpec]:
     spec = spec or topology.default_spec(parsed.clusters)
     topology.check(spec)
     return topology, spec
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(document, sort_keys=False)
 
 
 def _down(parsed: argparse.Namespace) -> int:

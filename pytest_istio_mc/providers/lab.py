@@ -17,9 +17,10 @@ from ..spec import MeshSpec, with_contexts
 from .provider import ProvisionRequest
 
 if TYPE_CHECKING:
-    from ..lab.binaries.toolchain import Toolchain
+    from ..lab.binaries.toolchain import IstioBuild, Toolchain
     from ..lab.lab import Lab
-    from ..topologies import Topology
+    from ..topologies import ClusterAccess, Topology
+    from ..topologies.istio import IstioDistribution
 
 NOTES = (
     (
@@ -82,10 +83,13 @@ def bring_up(
     - A lab that lost something while in use raises :class:`ProvisionError` at its end: later
       findings may be the lab's fault.
     """
-    from ..lab import doctor, lab
+    import yaml
+
+    from ..lab import doctor, homes, lab
     from ..lab.binaries import editions, images
     from ..lab.breakages import BREAKAGES
     from ..lab.leftovers import sweep
+    from ..spec_file import document_of
 
     topology.check(spec)
     lab.check_name(name)
@@ -107,6 +111,8 @@ def bring_up(
         permissions=tuple(Permission),
         versions={cluster.name: dict(tools.versions) for cluster in spec},
     )
+    specification = yaml.safe_dump(document_of(mesh.spec), sort_keys=False)
+    (running.plan.home / homes.MESH_SPEC).write_text(specification)
     try:
         _install(topology, mesh.spec, running, tools, timeouts, progress)
         running.wait_ready()
@@ -133,27 +139,22 @@ def _install(
     timeouts: Timeouts,
     progress: Progress,
 ) -> None:
-    from ..kube.connecting import connected
-    from ..lab.binaries import images
-    from ..lab.istio_settings import LAB_SETTINGS
-    from ..topologies.access import ClusterAccess
-    from ..topologies.istio import IstioDistribution
+    distribution = _distribution(tools, tools.istio[0])
+    with reached(running, spec, timeouts) as clusters:
+        topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
 
-    distribution = IstioDistribution(
-        istioctl=tools.istio[0].istioctl,
-        hub=images.ISTIO_HUB,
-        tag=tools.istio[0].tag,
-        cache=tools.home.parent / "rendered",
-        settings=LAB_SETTINGS,
-    )
+
+@contextmanager
+def reached(running: Lab, spec: MeshSpec, timeouts: Timeouts) -> Iterator[dict[str, ClusterAccess]]:
+    """Access to the lab's clusters, for as long as the lab is whole.
+
+    At the end, whatever still works for a cluster ends with its next request.
+    """
+    from ..kube.connecting import connected
+    from ..topologies.access import ClusterAccess
+
     with connected(spec, timeouts) as kubes:
         config = spec.kubeconfig
-        clusters = {
-            one.name: ClusterAccess(
-                one.name, config, one.context, node.peer_server, kubes[one.name]
-            )
-            for one, node in zip(spec, running.plan.nodes, strict=True)
-        }
 
         def give_up(failure: MeshError) -> None:
             for kube in kubes.values():
@@ -161,9 +162,37 @@ def _install(
 
         try:
             running.when_it_fails(give_up)
-            topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
+            yield {
+                one.name: ClusterAccess(
+                    one.name, config, one.context, node.peer_server, kubes[one.name]
+                )
+                for one, node in zip(spec, running.plan.nodes, strict=True)
+            }
         finally:
             # after an error or Ctrl-C work for other clusters ends with its next request
             for kube in kubes.values():
-                over = ProvisionError(f'cluster "{kube.name}"', "the installation is over")
+                over = ProvisionError(f'cluster "{kube.name}"', "the work on it is over")
                 kube.give_up(over)
+
+
+def distributions(running: Lab, progress: Progress) -> dict[str, IstioDistribution]:
+    """The Istios whose images a lab's nodes have, by minor version, first the one installed."""
+    from ..lab.binaries import editions
+
+    installed = running.plan.istio[0] if running.plan.istio else ""
+    tools = editions.ensure(progress, installed)
+    return {build.minor: _distribution(tools, build) for build in tools.istio}
+
+
+def _distribution(tools: Toolchain, build: IstioBuild) -> IstioDistribution:
+    from ..lab.binaries import images
+    from ..lab.istio_settings import LAB_SETTINGS
+    from ..topologies.istio import IstioDistribution
+
+    return IstioDistribution(
+        istioctl=build.istioctl,
+        hub=images.ISTIO_HUB,
+        tag=build.tag,
+        cache=tools.home.parent / "rendered",
+        settings=LAB_SETTINGS,
+    )

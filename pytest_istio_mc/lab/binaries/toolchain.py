@@ -144,7 +144,7 @@ class Build:
             with self._progress.step(f"{title} done"):
                 part.make(folder)
             self._durations.record(part.name, time.monotonic() - began)
-        older = [str(entry.folder) for entry in self._cache.entries() if entry.key != self._key]
+        older = [str(entry.folder) for entry in self._cache.entries() if self._is_older(entry)]
         if older:
             remove = f"remove by hand: {' '.join(older)}"
             self._progress.note(
@@ -158,6 +158,11 @@ class Build:
 
     def _versions(self) -> dict[str, str]:
         return versions()
+
+    def _is_older(self, entry: Entry) -> bool:
+        """Whether an entry is what this build takes the place of."""
+        kind = self._key.rpartition("-")[0]
+        return entry.key != self._key and entry.key.rpartition("-")[0] == kind
 
     def _announce(self, missing: Sequence[Part]) -> None:
         names = ", ".join(part.name for part in missing)
