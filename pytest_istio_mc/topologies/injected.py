@@ -131,17 +131,29 @@ def turn_namespaces(kube: Kube, source: str, target: str) -> None:
 
 
 def restart(kube: Kube, workload: Workload, revision: str) -> None:
-    """Restart a workload; where its pods name a revision themselves, they name this one then."""
+    """Restart a workload, with pods of that revision.
+
+    - Where the pods name a revision, or their namespace has none, they name this one then. What
+      they had before is noted on the workload, and put back where ``revision`` is what that was.
+    """
     found = kube.read(workload.kind, workload.name, workload.namespace)
     if found is None:
         return
-    template = found["spec"]["template"]["metadata"]
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    metadata: dict[str, Any] = {"annotations": {_RESTARTED: now}}
-    labels = template.get("labels") or {}
-    if REVISION_LABEL in labels and not same_revision(labels[REVISION_LABEL], revision):
-        metadata["labels"] = {REVISION_LABEL: revision or "default"}
-    patch = {"spec": {"template": {"metadata": metadata}}}
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    template: dict[str, Any] = {"annotations": {_RESTARTED: now}}
+    patch: dict[str, Any] = {"spec": {"template": {"metadata": template}}}
+    label = (found["spec"]["template"]["metadata"].get("labels") or {}).get(REVISION_LABEL)
+    namespace = kube.read("Namespace", workload.namespace) or {"metadata": {}}
+    by_namespace = label is None and _is_injected(namespace["metadata"].get("labels") or {})
+    if not by_namespace and not same_revision(label or "", revision):
+        before = json.loads(_annotations(found).get(_BEFORE, "null"))
+        restored = before is not None and same_revision(before.get(REVISION_LABEL) or "", revision)
+        if restored:
+            wanted, note = before[REVISION_LABEL], None
+        else:
+            wanted, note = revision or "default", json.dumps({REVISION_LABEL: label})
+        template["labels"] = {REVISION_LABEL: wanted}
+        patch["metadata"] = {"annotations": {_BEFORE: note}}
     kube.merge(workload.kind, workload.name, workload.namespace, patch)
 
 
@@ -201,6 +213,10 @@ def _follows(labels: Mapping[str, str | None], revision: str) -> bool:
         return is_default(revision)  # istio-injection goes before istio.io/rev
     named = labels.get(REVISION_LABEL)
     return named is not None and same_revision(named, revision)
+
+
+def _is_injected(labels: Mapping[str, str]) -> bool:
+    return labels.get(INJECTION_LABEL) == "enabled" or REVISION_LABEL in labels
 
 
 def _rolled_out(found: Object) -> bool:
