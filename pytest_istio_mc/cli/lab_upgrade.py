@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UsageProblem
 from ..eventually import Timeouts
 from ..progress import Progress
-from .shared import GOOD, document, progress, say
+from .shared import GOOD, UNKNOWN, document, progress, say
 
 GATE = "ISTIO_MC_GATE"
 """Set by ``istio-mc gate`` for its command: then each phase is put into the gate's time line."""
@@ -63,7 +63,13 @@ def _upgrade(parsed: argparse.Namespace) -> int:
     names = tuple(name.strip() for name in parsed.clusters.split(",") if name.strip())
     until = Phase(parsed.until) if parsed.until else None
     wanted = Wanted(parsed.to, Method(parsed.method), names, until, parsed.rollback)
-    times = upgrade(running, spec, wanted, timeouts=Timeouts(), progress=told, mark=marker(told))
+    try:
+        times = upgrade(
+            running, spec, wanted, timeouts=Timeouts(), progress=told, mark=marker(told)
+        )
+    except KeyboardInterrupt:
+        say("istio-mc: interrupted; nothing was taken back", error=True)
+        return UNKNOWN
     if parsed.json:
         print(json.dumps([asdict(one) | {"phase": one.phase.value} for one in times], indent=2))
     else:

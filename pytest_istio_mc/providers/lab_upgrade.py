@@ -146,10 +146,14 @@ def _ends(
     from ..lab.binaries.components import version_tuple
 
     begun, to = next(iter(known)), wanted.to
+    if not to:
+        newer = ", ".join(one for one in known if one != begun) or "none"
+        advice = f"this lab can go to: {newer}; nothing was changed"
+        raise UsageProblem("--to", "is missing", advice=advice)
     if to not in known:
         raise UsageProblem(
             f'lab "{lab}"',
-            f"has no images of Istio {to or 'of no name'}: it was made with {', '.join(known)}",
+            f"has no images of Istio {to}: it was made with {', '.join(known)}",
             advice="start one with `istio-mc lab up --istio VERSION`, the version to upgrade from; "
             "nothing was changed",
         )
