@@ -27,7 +27,10 @@ _BEFORE = "istio-mc.dev/injection-before-upgrade"
 
 @dataclass(frozen=True)
 class Workload:
-    """What a pod belongs to, and can be restarted as; ``kind`` is Pod where that is nothing."""
+    """What a pod belongs to, and can be restarted as.
+
+    ``kind`` is Pod where it belongs to nothing.
+    """
 
     kind: str
     namespace: str

@@ -69,7 +69,7 @@ class Build:
     def control_plane(
         self, cluster: ClusterSpec, mesh_config: Mapping[str, Any] | None = None
     ) -> list[Manifest]:
-        """The manifests of what a cluster has of a control plane: its own, or the way to it."""
+        """The manifests of a cluster's control plane, or of the way to it."""
         if cluster.role is Role.PRIMARY:
             operator = istio.control_plane(self.spec, cluster, self.istio, mesh_config)
         elif cluster.role is Role.EXTERNAL:
