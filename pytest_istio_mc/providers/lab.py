@@ -50,8 +50,15 @@ class LabProvider:
         name, spec, topology = f"run-{request.run_id}", request.spec, request.topology
         if topology is None:
             raise UsageProblem(f'topology "{spec.topology}"', "is not known: nothing can build it")
-        versions = {"istio": request.istio, "kubernetes": request.kubernetes}
-        up = bring_up(topology, spec, name, request.timeouts, progress, **versions)
+        up = bring_up(
+            topology,
+            spec,
+            name,
+            request.timeouts,
+            progress,
+            istio=request.istio,
+            kubernetes=request.kubernetes,
+        )
         with up as (lab, mesh):
             lab.when_it_fails(request.tell_failure)
             image = request.probe_image or mesh.probe_image
