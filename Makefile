@@ -30,6 +30,7 @@ test: lint host
 	fi
 	@echo "== lab binaries (built once, then cached)"
 	$(BIN)/istio-mc lab build
+	$(BIN)/istio-mc lab build --istio 1.30 --kubernetes 1.35
 	@echo "== tests"
 	$(BIN)/pytest -ra
 
