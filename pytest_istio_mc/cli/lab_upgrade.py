@@ -39,8 +39,9 @@ def add_parser(actions: Any) -> None:
     told = "only these clusters, as cluster1,cluster2 (default: all)"
     parser.add_argument("--clusters", metavar="NAME,…", default="", help=told)
     phases = [phase.value for phase in Phase]
+    words = ", ".join(phases)
     told = "the last phase to go through; without it all"
-    parser.add_argument("--until", choices=phases, metavar="PHASE", help=f"{told}: {phases}")
+    parser.add_argument("--until", choices=phases, metavar="PHASE", help=f"{told}: {words}")
     told = "take back what an upgrade to --to has done, from whatever phase"
     parser.add_argument("--rollback", action="store_true", help=told)
     told = "print the phases with their times as JSON on standard output"
