@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# those that share a folder of builds or a recorded mesh stay together as long as both are busy
+UNIT := $(BIN)/pytest -ra -n auto --maxprocesses 4 --dist worksteal -m "not lab"
 
 .PHONY: certify test lint unit lab-tests faults record healthy bench kills clean help
 
@@ -31,11 +33,13 @@ test: lint host
 	@echo "== lab binaries (built once, then cached)"
 	$(BIN)/istio-mc lab build
 	$(BIN)/istio-mc lab build --istio 1.30 --kubernetes 1.35
-	@echo "== tests"
-	$(BIN)/pytest -ra
+	@failed=0; \
+	echo "== tests without a lab, on all processors"; $(UNIT) || failed=1; \
+	echo "== tests on real labs, one at a time"; $(BIN)/pytest -ra -m "lab and not faults" || failed=1; \
+	exit $$failed
 
 unit: .venv/ready
-	$(BIN)/pytest -ra -m "not lab"
+	$(UNIT)
 
 lab-tests: .venv/ready host
 	$(BIN)/pytest -ra -m "lab and not faults"
