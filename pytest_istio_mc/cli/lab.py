@@ -161,6 +161,7 @@ def _list(parsed: argparse.Namespace) -> int:
             "clusters": [node.name for node in running.plan.nodes],
             "kubeconfig": str(running.kubeconfig),
             "detached": running.plan.detached,
+            "istio": list(running.plan.istio),
         }
         for running in lab.running()
     ]
@@ -169,7 +170,8 @@ def _list(parsed: argparse.Namespace) -> int:
         return GOOD
     for row in rows:
         names = ", ".join(row["clusters"])
-        say(f"{row['name']}: clusters {names}; KUBECONFIG={row['kubeconfig']}")
+        begun = f"; made with Istio {row['istio'][0]}" if row["istio"] else ""
+        say(f"{row['name']}: clusters {names}{begun}; KUBECONFIG={row['kubeconfig']}")
     if not rows:
         say("no lab runs")
     return GOOD
