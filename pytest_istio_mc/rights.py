@@ -138,6 +138,20 @@ SNAPSHOT = tuple(_snapshot_rights())
 """What a run reads that judges the static checks only; it writes nothing."""
 
 
+def _precheck_rights() -> Iterable[Right]:
+    told = "see what the readers of remote clusters are allowed"
+    yield Right(("get",), "rbac.authorization.k8s.io", "clusterroles", Where.CLUSTER, told)
+    told = "find pods whose sidecar was injected without a network, by their labels alone"
+    yield Right(_LIST, "", "pods", Where.CLUSTER, told)
+    for where in (Where.ISTIO, Where.GATEWAYS):
+        told = "see which pods of istiods and gateways are kept while nodes are drained"
+        yield Right(_LIST, "policy", "poddisruptionbudgets", where, told)
+
+
+PRECHECK = tuple(_precheck_rights())
+"""What the precheck of an upgrade reads besides; it writes nothing, either."""
+
+
 def _probe_rights() -> Iterable[Right]:
     told = "see whether another run is at work on the mesh, or was killed"
     yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))

@@ -82,7 +82,7 @@ class Situation:
 
     @cached_property
     def running(self) -> tuple[tuple[str, str, Release | None], ...]:
-        """Of each istiod its cluster, its version as it says it, and the release that this is."""
+        """Of each istiod: cluster, version as it says it, and which release that is."""
         return tuple(
             (plane.name, istiod.version, release(istiod.version))
             for plane in self.planes
