@@ -103,7 +103,7 @@ def _snapshot(parsed: argparse.Namespace) -> Snapshot:
         if given:
             step = f"is a whole mesh, so --{given[0]} makes no sense beside it"
             raise UsageProblem("--replay", step, advice="leave one of them out")
-        return _replayed(Path(parsed.replay))
+        return _replayed(_folder("--replay", parsed.replay))
     if not parsed.topology:
         advice = "give --topology and --contexts, or --replay=DIR"
         raise UsageProblem("precheck", "does not know which mesh to look at", advice=advice)
@@ -128,10 +128,16 @@ def _replayed(folder: Path) -> Snapshot:
     return Snapshot.load(folder)
 
 
+def _folder(option: str, text: str) -> Path:
+    if not text:
+        raise UsageProblem(option, "is not a folder: it is empty", advice=f"write {option}=DIR")
+    return Path(text)
+
+
 def _new_folder(text: str | None) -> Path | None:
     if text is None:
         return None
-    folder = Path(text)
+    folder = _folder("--snapshot", text)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         step = "exists already and is not an empty folder"
         raise UsageProblem(f"--snapshot {folder}", step, advice="give a new folder")

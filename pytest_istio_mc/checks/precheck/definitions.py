@@ -142,7 +142,9 @@ def _unlike(situation: Situation) -> Iterable[Found]:
 
 def _default(situation: Situation) -> Iterable[Found]:
     def look(cluster: ClusterSnapshot) -> Iterator[Found]:
-        webhooks = cluster.listed("MutatingWebhookConfiguration")
+        # an external istiod reads them where it reads its configuration
+        home = situation.snapshot.clusters[situation.config_cluster(cluster.name)]
+        webhooks = home.listed("MutatingWebhookConfiguration")
         revisions = {one.environment.get("REVISION", "default") for one in cluster.istiods}
         if not revisions or any(map(is_default, revisions)):
             return
@@ -153,7 +155,7 @@ def _default(situation: Situation) -> Iterable[Found]:
             return
         revision = max(revisions)
         tag = situation.commands.istioctl(
-            cluster.name, "tag set default", "--revision", revision, "--istioNamespace", namespace
+            home.name, "tag set default", "--revision", revision, "--istioNamespace", namespace
         )
         yield Finding(
             f"{cluster.name} has revision {', '.join(sorted(revisions))} and no default one: "

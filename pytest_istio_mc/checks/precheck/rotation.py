@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from ... import shell
 from ...snapshot import ClusterSnapshot
-from ...verdicts import Finding
+from ...verdicts import Finding, Outcome
 from ..judging import Found, Gap, each
 from ..trust.authority import authority_of, distributed_roots
+from ..trust.cacerts import well_formed_cacerts
 from ..trust.chains import Certificate, parse
 from .rules import Rule, Situation, Weight
 
@@ -27,12 +28,11 @@ def _pending(situation: Situation) -> Iterable[Found]:
     """What ``cacerts`` holds and istiod does not use: it will, once it restarts."""
 
     def look(plane: ClusterSnapshot) -> Iterator[Found]:
-        spec = situation.snapshot.spec
-        authority = authority_of(situation.snapshot, spec.cluster(plane.name))
+        authority = authority_of(situation.snapshot, situation.snapshot.spec.cluster(plane.name))
         if not authority.plugged_in:
             return
         given = set(authority.roots)
-        handed = set(distributed_roots(plane, spec.istio_namespace))
+        handed = _handed(situation, plane)
         if not given:
             yield Gap(f"cacerts of {plane.name} has no root certificate that could be read")
         elif not handed:
@@ -45,6 +45,16 @@ def _pending(situation: Situation) -> Iterable[Found]:
             yield from _other_signer(situation, plane, authority.signing, authority.chain)
 
     return each(situation.planes, look)
+
+
+def _handed(situation: Situation, plane: ClusterSnapshot) -> set[Certificate]:
+    """The roots that an istiod hands out: beside it, or where it reads its configuration."""
+    clusters = situation.snapshot.clusters
+    for name in (plane.name, situation.config_cluster(plane.name)):
+        namespace = situation.snapshot.spec.istio_namespace
+        if found := distributed_roots(clusters[name], namespace):
+            return set(found)
+    return set()
 
 
 def _anchors(situation: Situation, plane: ClusterSnapshot) -> set[Certificate]:
@@ -96,6 +106,24 @@ def _bomb(
     )
 
 
+CRASHES = (
+    "trust-cacerts-incomplete",
+    "trust-cacerts-malformed",
+    "trust-key-mismatch",
+    "trust-ca-is-leaf",
+    "trust-chain-broken",
+)
+"""The faults of ``cacerts`` with which istiod does not start (``keycertbundle.go``)."""
+
+
+def _unloadable(situation: Situation) -> Iterable[Found]:
+    """What keeps an istiod from starting with the ``cacerts`` that is there now."""
+    verdict = well_formed_cacerts(situation.snapshot)
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        yield Gap(verdict.reason)
+    yield from (one for one in verdict.findings if one.fault in CRASHES)
+
+
 def _ending(situation: Situation) -> Iterable[Found]:
     """Certificates of the CA that end within days."""
 
@@ -133,6 +161,15 @@ RULES = (
         "cacerts, istio-ca-root-cert beside istiod, and istiod's metrics",
         (PLUGGED, "https://github.com/istio/istio/blob/master/security/pkg/pki/ca/ca.go"),
         _pending,
+    ),
+    Rule(
+        "cacerts-not-loadable",
+        "The secret cacerts is not what istiod can start with.",
+        Weight.BLOCKS,
+        "istiod goes on with what it loaded before, and does not come up again once it restarts",
+        "cacerts",
+        (PLUGGED,),
+        _unloadable,
     ),
     Rule(
         "authority-ends-soon",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from pytest_istio_mc import certificates
 from pytest_istio_mc.checks.precheck import RULES, Standing, Weight, precheck
+from pytest_istio_mc.checks.trust.chains import parse
 from pytest_istio_mc.snapshot import Snapshot
 from tests.checks.precheck.judging import (
     BY_ID,
@@ -21,7 +25,7 @@ from tests.checks.precheck.judging import (
     stands,
     target,
 )
-from tests.fake_clusters import SYSTEM, FakeMesh, Json, meta
+from tests.fake_clusters import SYSTEM, FakeMesh, Json, cacerts, meta
 from tests.static_checks import taken_away
 
 RECORDED = Path(__file__).parents[2] / "recorded"
@@ -153,13 +157,15 @@ def _second_gateway(mesh: FakeMesh) -> None:
 
 
 def _other_root(mesh: FakeMesh) -> None:
-    from pytest_istio_mc import certificates
-    from tests.fake_clusters import cacerts
-
     root = certificates.make_root("Another Root CA")
     mesh[2].remove("Secret", "cacerts", SYSTEM)
     made = cacerts(certificates.make_intermediate(root, "cluster2"), root)
     mesh[2].objects["Secret"].append(made)
+
+
+def _other_key(mesh: FakeMesh) -> None:
+    secret, other = (mesh[n].find("Secret", "cacerts", SYSTEM) for n in (1, 2))
+    secret["data"]["ca-key.pem"] = other["data"]["ca-key.pem"]
 
 
 def _two_replicas(mesh: FakeMesh) -> None:
@@ -261,6 +267,7 @@ APPLIES: list[tuple[str, str, Change]] = [
     ("unknown-cluster-id", "1.31", _aliased("discovery", "--clusterAliases=Other=cluster1")),
     ("gateways-share-equally", "1.31", _second_gateway),
     ("refused-rotation", "1.31", _other_root),
+    ("cacerts-not-loadable", "1.31", _other_key),
     ("single-point", "1.31", lambda mesh: None),
     ("no-disruption-budget", "1.31", _two_replicas),
     ("no-disruption-budget", "1.31", _budgets(minAvailable=0)),
@@ -360,6 +367,7 @@ CLEAR: list[tuple[str, str, Change]] = [
     ("unknown-cluster-id", "1.31", _aliased("--clusterAliases", "A=b,Kubernetes=cluster1")),
     ("gateways-share-equally", "1.31", lambda mesh: None),
     ("refused-rotation", "1.31", lambda mesh: None),
+    ("cacerts-not-loadable", "1.31", lambda mesh: None),
     ("authority-ends-soon", "1.31", lambda mesh: None),
     ("single-point", "1.31", _two_replicas),
     ("no-disruption-budget", "1.31", _all(_two_replicas, _budgets())),
@@ -398,8 +406,36 @@ def test_its_healthy_twin_is_not_accused(rule: str, to: str, change: Change) -> 
     assert found.reason
 
 
+def test_an_authority_that_ends_within_days_is_told() -> None:
+    snapshot = FakeMesh().record_for_upgrade()
+    late = (snapshot.moment + timedelta(days=10 * 365 - 3)).isoformat()
+
+    found = precheck(replace(snapshot, recorded_at=late), target("1.31"))
+
+    told = next(one for one in found if one.rule.id == "authority-ends-soon")
+    assert told.standing is Standing.APPLIES
+
+
+def test_an_intermediate_that_istiod_has_not_taken_is_a_bomb() -> None:
+    mesh = FakeMesh()
+    lifetime = certificates.DAY * 100
+    fresh = certificates._make_authority("cluster2", "istio-mc", mesh.root, lifetime, 0)
+    mesh[2].remove("Secret", "cacerts", SYSTEM)
+    mesh[2].objects["Secret"].append(cacerts(fresh, mesh.root))
+    old = mesh.intermediates["cluster2"]
+    (loaded,) = parse(old.certificate)[:1]
+    metric = f"citadel_server_cert_chain_expiry_timestamp {loaded.facts.not_after.timestamp()}"
+    mesh[2].answers["istiod-2", 15014, "/metrics"] = metric
+
+    found = stands(mesh, "refused-rotation", "1.31")
+
+    assert found.blocks
+    assert [one.clusters for one in found.findings] == [("cluster2",)]
+    assert "signing certificate" in found.findings[0].summary
+
+
 def test_every_rule_has_both() -> None:
-    lacking = {"authority-ends-soon"}  # below
+    lacking = {"authority-ends-soon"}  # above
 
     assert {rule for rule, _, _ in APPLIES} | lacking == BY_ID.keys()
     assert {rule for rule, _, _ in CLEAR} >= BY_ID.keys() - {
