@@ -550,7 +550,7 @@ def test_a_baseline_of_something_else_is_refused_before_anything_runs(
     write_suite(pytester)
     pytester.runpytest(*CERTIFY, "--mesh-report=before.yaml")
     clusters = [{"name": name, "network": f"net-{name}"} for name in ("one", "two", "three")]
-    spec = {"apiVersion": "istio-mc.dev/v1alpha1", "kind": "MeshSpec"}
+    spec: dict[str, object] = {"apiVersion": "istio-mc.dev/v1alpha1", "kind": "MeshSpec"}
     spec |= {"topology": "fake-topology", "clusters": clusters}
     (pytester.path / "three.yaml").write_text(json.dumps(spec))
 

@@ -180,7 +180,7 @@ def test_clusters_are_read_and_nothing_is_written_to_them(
         yield dict(robust.clusters)
 
     monkeypatch.setattr("pytest_istio_mc.kube.connecting.connected", connected)
-    contexts = [{"name": name, "context": {}} for name in ("a", "b")]
+    contexts: list[dict[str, object]] = [{"name": name, "context": {}} for name in ("a", "b")]
     kubeconfig, folder = tmp_path / "kubeconfig", tmp_path / "recorded"
     kubeconfig.write_text(yaml.safe_dump({"kind": "Config", "contexts": contexts}))
 

@@ -10,7 +10,7 @@ from ...selectors import matches
 from ...snapshot import ClusterSnapshot, Object, labels_of, name_of, namespace_of
 from ...verdicts import Finding
 from ..judging import Found, each
-from .rules import Rule, Situation, Weight
+from .rules import Rule, Situation, Weight, read_for_upgrade
 
 BUDGET = "PodDisruptionBudget"
 IN_PLACE = "https://istio.io/latest/docs/setup/upgrade/in-place/"
@@ -24,6 +24,7 @@ Group = tuple[str, str, tuple[Object, ...]]
 def gateways(cluster: ClusterSnapshot) -> Iterator[Group]:
     """The east-west gateways of a cluster."""
     pods = cluster.listed("Pod")
+    told: set[tuple[str, ...]] = set()
     for service in cluster.east_west_services():
         wanted = (service["spec"].get("selector") or {}).items()
         behind = tuple(
@@ -34,7 +35,9 @@ def gateways(cluster: ClusterSnapshot) -> Iterator[Group]:
             and wanted <= labels_of(pod).items()
             and _runs(pod)
         )
-        if behind:
+        key = tuple(sorted(map(name_of, behind)))
+        if behind and key not in told:
+            told.add(key)  # a gateway may have several Services
             yield f"gateway {name_of(service)}", namespace_of(service), behind
 
 
@@ -94,7 +97,7 @@ def _scale(situation: Situation, cluster: str, namespace: str, pod: Object) -> s
 
 def _unprotected(situation: Situation) -> Iterable[Found]:
     def look(cluster: ClusterSnapshot) -> Iterator[Found]:
-        budgets = cluster.listed(BUDGET)
+        budgets = read_for_upgrade(cluster, BUDGET)
         for what, namespace, pods in _groups(situation, cluster):
             kept = [
                 one

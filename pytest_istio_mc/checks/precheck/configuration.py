@@ -44,14 +44,18 @@ def policies_of(rule: Object) -> Iterator[Mapping[str, Any]]:
         yield from ({**whole, **port} for port in whole.get("portLevelSettings") or ())
 
 
-def failover_labels(policy: Mapping[str, Any]) -> tuple[str, ...]:
+def failover_labels(
+    policy: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
     """The labels of ``failoverPriority``, as far as it is in force.
 
     - Not where locality load balancing is off, or where ``distribute`` stands in its place.
     - Not without outlier detection, without which istiod writes no priorities.
     - Each may be ``label=value``, which is that label.
+    - ``otherwise``: the setting of the mesh configuration, for policies that have none.
     """
-    setting = (policy.get("loadBalancer") or {}).get("localityLbSetting") or {}
+    own = (policy.get("loadBalancer") or {}).get("localityLbSetting")
+    setting = (otherwise if own is None else own) or {}
     if setting.get("enabled") is False or setting.get("distribute"):
         return ()
     if policy.get("outlierDetection") is None:
@@ -87,7 +91,12 @@ def _covers(pattern: str, host: str, namespace: str) -> bool:
 
 
 def _crash(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
-    rules = cluster.listed(RULE)
+    mesh_wide = situation.mesh_config(cluster.name).get("localityLbSetting")
+    rules = [
+        rule
+        for rule in cluster.listed(RULE)
+        if any(failover_labels(policy, mesh_wide) for policy in policies_of(rule))
+    ]
     for entry in cluster.listed(SERVICE_ENTRY):
         spec = entry["spec"]
         places = {str(one.get("locality", "")) for one in spec.get("endpoints") or ()}
@@ -99,11 +108,7 @@ def _crash(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
                 for host in spec.get("hosts") or ()
                 if _covers(str(rule["spec"].get("host", "")), host, namespace_of(rule))
             ]
-            if (
-                not hosts
-                or not _meet(situation, cluster, entry, rule)
-                or not any(map(_fails_over, policies_of(rule)))
-            ):
+            if not hosts or not _meet(situation, cluster, entry, rule):
                 continue
             show = shell.then(
                 situation.commands.show(cluster.name, "serviceentry", entry),
@@ -121,10 +126,6 @@ def _crash(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
                 remedy=shell.with_note(show, advice),
                 fault="dns-failover-crash",
             )
-
-
-def _fails_over(policy: Mapping[str, Any]) -> bool:
-    return bool(failover_labels(policy))
 
 
 def _service_first(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
@@ -217,7 +218,7 @@ def _unhealthy(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found
 
 
 def _network_first(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
-    if not situation.several_networks:
+    if not situation.endpoints_behind_gateways:
         return
     for rule in cluster.listed(RULE):
         if any(
@@ -238,7 +239,7 @@ def _network_first(situation: Situation, cluster: ClusterSnapshot) -> Iterator[F
 
 
 def _blind_labels(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
-    if not situation.several_networks:
+    if not situation.endpoints_behind_gateways:
         return
     for rule in cluster.listed(RULE):
         blind = sorted(
@@ -297,7 +298,7 @@ RULES = (
         "A DNS ServiceEntry with several localities has a failoverPriority.",
         Weight.BLOCKS,
         "istiod panics in a loop: no pushes, no injection, no certificates",
-        "ServiceEntries with their endpoints' localities, and DestinationRules",
+        "ServiceEntries with their endpoints' localities, DestinationRules, the mesh configuration",
         (ISSUE + "61857",),
         _configured(_crash),
         to=(">=1.30.0",),

@@ -12,7 +12,7 @@ from ...snapshot import ClusterSnapshot, Object, labels_of, name_of, namespace_o
 from ...verdicts import Finding
 from ..judging import Found, Gap, each
 from .known_bad import ISSUE
-from .rules import Rule, Situation, Weight
+from .rules import Rule, Situation, Weight, read_for_upgrade
 
 WITHOUT_NETWORK = "PodWithoutNetwork"
 """In a snapshot of a precheck: pods with a sidecar and without the label of a network."""
@@ -30,12 +30,12 @@ def _effect(situation: Situation) -> str:
 
 
 def _sidecars(situation: Situation) -> Iterable[Found]:
-    if not situation.several_networks:
+    if not situation.endpoints_behind_gateways:
         return ()
 
     def look(cluster: ClusterSnapshot) -> Iterator[Found]:
         by_namespace: dict[str, list[Object]] = defaultdict(list)
-        for pod in cluster.listed(WITHOUT_NETWORK):
+        for pod in read_for_upgrade(cluster, WITHOUT_NETWORK):
             by_namespace[namespace_of(pod)].append(pod)
         gateways = [
             one
@@ -72,7 +72,7 @@ def _sidecars(situation: Situation) -> Iterable[Found]:
 
 
 def _injectors(situation: Situation) -> Iterable[Found]:
-    if not situation.several_networks:
+    if not situation.endpoints_behind_gateways:
         return ()
 
     def look(cluster: ClusterSnapshot) -> Iterator[Found]:
@@ -156,15 +156,11 @@ def _aliases(plane: ClusterSnapshot, pod: str) -> tuple[str, ...] | None:
 
 
 def _shares(situation: Situation) -> Iterable[Found]:
-    if not situation.several_networks:
+    if not situation.endpoints_behind_gateways:
         return ()
 
     def look(cluster: ClusterSnapshot) -> Iterator[Found]:
-        services = [
-            one
-            for one in cluster.listed("Service")
-            if labels_of(one).get(NETWORK_LABEL) and cluster.east_west_services()
-        ]
+        services = [one for one in cluster.listed("Service") if labels_of(one).get(NETWORK_LABEL)]
         by_network: dict[str, list[str]] = defaultdict(list)
         for one in services:
             network = labels_of(one)[NETWORK_LABEL]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
 
 from ... import shell
-from ...snapshot import ClusterSnapshot
+from ...snapshot import ClusterSnapshot, name_of
 from ...verdicts import Finding, Outcome
 from ..judging import Found, Gap, each
 from ..trust.authority import authority_of, distributed_roots
@@ -15,7 +16,8 @@ from .rules import Rule, Situation, Weight
 
 PLUGGED = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/"
 CHAIN_METRIC = "citadel_server_cert_chain_expiry_timestamp"
-ROOT_METRIC = "citadel_server_root_cert_expiry_timestamp"
+PROVIDER, ISTIOD = "PILOT_CERT_PROVIDER", "istiod"
+"""Who certifies istiod itself: else its own CA (``pilot-discovery``, environment variables)."""
 
 TOLERANCE_SECONDS = 60.0
 """By which an end of validity may differ: metrics are printed rounded."""
@@ -106,6 +108,44 @@ def _bomb(
     )
 
 
+def _webhooks(situation: Situation) -> Iterable[Found]:
+    """The roots by which API servers know the istiods that they ask to inject."""
+    spec = situation.snapshot.spec
+
+    def look(cluster: ClusterSnapshot) -> Iterator[Found]:
+        plane = situation.snapshot.clusters[spec.control_plane_of(cluster.name).name]
+        providers = {one.environment.get(PROVIDER, ISTIOD) for one in plane.istiods}
+        handed = _handed(situation, plane)
+        if providers != {ISTIOD} or not handed:
+            return  # somebody else certifies istiod, or nobody knows who: other checks say so
+        roots, namespace = {one.sha256 for one in handed}, spec.istio_namespace
+        for item in cluster.listed("MutatingWebhookConfiguration"):
+            clients = [one.get("clientConfig") or {} for one in item["webhooks"]]
+            bundles = {
+                str(one.get("caBundle") or "")
+                for one in clients
+                # of another control plane in the cluster it is not
+                if (one.get("service") or {}).get("namespace", namespace) == namespace
+            } - {""}
+            for bundle in bundles:
+                trusted = parse(base64.b64decode(bundle).decode())
+                if trusted and roots.isdisjoint(one.sha256 for one in trusted):
+                    yield Finding(
+                        f"the webhook {name_of(item)} of {cluster.name} trusts none of the roots "
+                        f"of istiod in {plane.name}: no pod that restarts is injected",
+                        tuple(dict.fromkeys((cluster.name, plane.name))),
+                        expected=_short(handed),
+                        seen=_short(trusted),
+                        remedy=shell.with_note(
+                            situation.commands.restart_istiod(plane.name),
+                            "istiod writes the bundle once it starts; first finish a rotation",
+                        ),
+                        fault="webhook-trusts-another-root",
+                    )
+
+    yield from each(situation.data_planes, look)
+
+
 CRASHES = (
     "trust-cacerts-incomplete",
     "trust-cacerts-malformed",
@@ -170,6 +210,15 @@ RULES = (
         "cacerts",
         (PLUGGED,),
         _unloadable,
+    ),
+    Rule(
+        "webhook-trusts-another-root",
+        "An injection webhook trusts another root than istiod's.",
+        Weight.BLOCKS,
+        "API servers refuse istiod's certificate on 15017: no pod that restarts is injected",
+        "webhooks' CA bundles, and the roots that istiods hand out",
+        ("https://github.com/istio/istio/issues/53278",),
+        _webhooks,
     ),
     Rule(
         "authority-ends-soon",

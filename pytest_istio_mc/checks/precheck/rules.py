@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ...errors import ObservationError
-from ...snapshot import ClusterSnapshot, Snapshot
+from ...snapshot import ClusterSnapshot, Object, Snapshot
 from ...verdicts import Finding
 from ..judging import Found, Gap
 from ..releases import Release, release
@@ -65,6 +65,14 @@ class Situation:
         """Whether traffic goes through east-west gateways."""
         return len(self.snapshot.spec.networks) > 1
 
+    @property
+    def endpoints_behind_gateways(self) -> bool:
+        """Whether proxies have endpoints that are reached through the gateways of networks.
+
+        Separate meshes have none: each knows its own network alone, which needs no name.
+        """
+        return self.several_networks and not self.snapshot.spec.federated
+
     def config_cluster(self, plane: str) -> str:
         """The cluster in which the istiod of a cluster reads its configuration."""
         spec = self.snapshot.spec
@@ -88,6 +96,17 @@ class Situation:
             for plane in self.planes
             for istiod in plane.istiods
         )
+
+
+def read_for_upgrade(cluster: ClusterSnapshot, kind: str) -> tuple[Object, ...]:
+    """The objects of a kind that only a precheck reads; ``ObservationError`` if unknown."""
+    try:
+        return cluster.listed(kind)
+    except ObservationError as error:
+        if kind in cluster.objects or error.advice == "":
+            raise
+        advice = "a run does not read it: record with istio-mc precheck --snapshot"
+        raise ObservationError(error.thing, error.step, error.detail, advice=advice) from error
 
 
 Judge = Callable[[Situation], Iterable[Found]]

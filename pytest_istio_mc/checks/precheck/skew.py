@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from ... import shell
+from ...errors import ObservationError
 from ...snapshot import ClusterSnapshot
 from ...verdicts import Finding
 from ..judging import Found, Gap, each
@@ -97,9 +98,7 @@ def _versions(situation: Situation) -> Iterator[tuple[str, str, Release] | Gap]:
             unknown: list[str] = []
             try:
                 rows = istiod.debugged("syncz") or ()
-            except Exception as error:
-                if not hasattr(error, "advice"):
-                    raise
+            except ObservationError as error:
                 yield Gap(str(error))
                 continue
             for row in rows:

@@ -25,11 +25,12 @@ from tests.checks.precheck.judging import (
     stands,
     target,
 )
-from tests.fake_clusters import SYSTEM, FakeMesh, Json, cacerts, meta
+from tests.fake_clusters import SYSTEM, FakeMesh, Json, cacerts, encoded, meta
 from tests.static_checks import taken_away
 
 RECORDED = Path(__file__).parents[2] / "recorded"
 GATEWAY_API = "Gateway.gateway.networking.k8s.io"
+OTHER = certificates.make_root("Another Root CA")
 WEBHOOKS = "MutatingWebhookConfiguration.admissionregistration.k8s.io"
 
 
@@ -168,6 +169,24 @@ def _other_key(mesh: FakeMesh) -> None:
     secret["data"]["ca-key.pem"] = other["data"]["ca-key.pem"]
 
 
+def _webhook(bundle: str, namespace: str = SYSTEM) -> Change:
+    def change(mesh: FakeMesh) -> None:
+        service = {"name": "istiod", "namespace": namespace, "path": "/inject"}
+        client = {"service": service, "caBundle": encoded(bundle)}
+        webhook = {"name": "x.istio.io", "clientConfig": client}
+        item = {"metadata": meta("istio-sidecar-injector"), "webhooks": [webhook]}
+        mesh[1].objects[WEBHOOKS] = [item]
+
+    return change
+
+
+def _certified_by_kubernetes(mesh: FakeMesh) -> None:
+    _webhook(OTHER.certificate)(mesh)
+    pod = mesh[1].find("Pod", "istiod-1", SYSTEM)
+    variable = {"name": "PILOT_CERT_PROVIDER", "value": "kubernetes"}
+    pod["spec"]["containers"][0]["env"].append(variable)
+
+
 def _two_replicas(mesh: FakeMesh) -> None:
     for n in (1, 2):
         mesh.add_replica(n)
@@ -210,7 +229,33 @@ def _merged(namespace: str, name: str = "edge") -> Change:
     return change
 
 
-CRASHES: list[Change] = [_all(entry, rule_for)]
+def _by_port(mesh: FakeMesh) -> None:
+    port = {"port": {"number": 443}, "loadBalancer": FAILOVER["loadBalancer"]}
+    policy = {"outlierDetection": {}, "portLevelSettings": [port]}
+    rule_for(mesh, trafficPolicy=policy)
+
+
+def _by_subset(mesh: FakeMesh) -> None:
+    subset = {"name": "a", "trafficPolicy": {"loadBalancer": FAILOVER["loadBalancer"]}}
+    policy: Json = {"outlierDetection": {}}
+    rule_for(mesh, host="*.example.com", trafficPolicy=policy, subsets=[subset])
+
+
+def _mesh_wide(mesh: FakeMesh) -> None:
+    rule_for(mesh, trafficPolicy={"outlierDetection": {}})
+    for n in (1, 2):
+        setting = {"enabled": True, "failoverPriority": ["topology.kubernetes.io/region"]}
+        mesh[n].istiod("mesh")["localityLbSetting"] = setting
+
+
+CRASHES: list[Change] = [
+    _all(entry, rule_for),
+    _all(entry, _by_port),
+    _all(entry, _by_subset),
+    _all(entry, _mesh_wide),
+    _all(lambda mesh: entry(mesh, endpoints=[{"locality": "a/b"}, {}]), rule_for),
+    _all(lambda mesh: entry(mesh, exportTo=["."]), lambda mesh: rule_for(mesh, exportTo=["shop"])),
+]
 
 APPLIES: list[tuple[str, str, Change]] = [
     ("too-many-minors-at-once", "1.31", _runs("1.28.3")),
@@ -268,6 +313,7 @@ APPLIES: list[tuple[str, str, Change]] = [
     ("gateways-share-equally", "1.31", _second_gateway),
     ("refused-rotation", "1.31", _other_root),
     ("cacerts-not-loadable", "1.31", _other_key),
+    ("webhook-trusts-another-root", "1.31", _webhook(OTHER.certificate)),
     ("single-point", "1.31", lambda mesh: None),
     ("no-disruption-budget", "1.31", _two_replicas),
     ("no-disruption-budget", "1.31", _budgets(minAvailable=0)),
@@ -368,6 +414,15 @@ CLEAR: list[tuple[str, str, Change]] = [
     ("gateways-share-equally", "1.31", lambda mesh: None),
     ("refused-rotation", "1.31", lambda mesh: None),
     ("cacerts-not-loadable", "1.31", lambda mesh: None),
+    ("webhook-trusts-another-root", "1.31", lambda mesh: None),
+    ("webhook-trusts-another-root", "1.31", _webhook("")),
+    ("webhook-trusts-another-root", "1.31", _webhook(OTHER.certificate, "istio-other")),
+    ("webhook-trusts-another-root", "1.31", _certified_by_kubernetes),
+    (
+        "webhook-trusts-another-root",
+        "1.31",
+        lambda mesh: _webhook(OTHER.certificate + mesh.root.certificate)(mesh),
+    ),
     ("authority-ends-soon", "1.31", lambda mesh: None),
     ("single-point", "1.31", _two_replicas),
     ("no-disruption-budget", "1.31", _all(_two_replicas, _budgets())),
