@@ -143,6 +143,8 @@ SNAPSHOT = tuple(_snapshot_rights())
 def _precheck_rights() -> Iterable[Right]:
     told = "see what the readers of remote clusters are allowed"
     yield Right(("get",), "rbac.authorization.k8s.io", "clusterroles", Where.CLUSTER, told)
+    told = "see in which localities the endpoints of ServiceEntries are"
+    yield Right(_LIST, _NETWORKING, "workloadentries", Where.CLUSTER, told)
     told = "find pods whose sidecar was injected without a network, by their labels alone"
     yield Right(_LIST, "", "pods", Where.CLUSTER, told)
     for where in (Where.ISTIO, Where.GATEWAYS):

@@ -273,6 +273,7 @@ KINDS: dict[str, Any] = {
             "workloadSelector": _shape("WorkloadSelector", {"labels": TEXTS}),
         },
     ),
+    "WorkloadEntry.networking.istio.io": _spec("WorkloadEntry", {"locality": str, "labels": TEXTS}),
     "PodDisruptionBudget": _spec(
         "PodDisruptionBudget",
         {"minAvailable": int | str, "maxUnavailable": int | str, "selector": _SELECTOR},

@@ -36,6 +36,7 @@ from .objects import (
     SLICE,
     SLICES,
     WITHOUT_NETWORK,
+    WORKLOADS,
     Listing,
     is_mesh_config,
     keys_of_selectors,
@@ -140,7 +141,8 @@ class ApiServerSweep:
     def _listings(self) -> Iterable[Listing]:
         if not self._for_upgrade:
             return LISTINGS
-        return [READERS if one.kind == READERS.kind else one for one in LISTINGS]
+        mine = {one.kind: one for one in (READERS, WORKLOADS)}
+        return list({**{one.kind: one for one in LISTINGS}, **mine}.values())
 
     def _budgets(self, gateways: Iterable[Mapping[str, Any]]) -> dict[str, list[Reading]]:
         """The PodDisruptionBudgets beside istiod and the gateways."""

@@ -208,6 +208,7 @@ BODIES: Mapping[str, Shape] = {
             "workloadSelector": {"labels": _LABELS},
         }
     },
+    "WorkloadEntry.networking.istio.io": {"spec": {"locality": PLAIN, "labels": _LABELS}},
     "PodDisruptionBudget": {
         "spec": {"minAvailable": PLAIN, "maxUnavailable": PLAIN, "selector": _SELECTOR}
     },

@@ -69,6 +69,8 @@ READERS = Listing(
 )
 """In place of the listing of their names, where what they allow is judged, too."""
 
+WORKLOADS = Listing("WorkloadEntry.networking.istio.io")
+
 SIDECAR = "security.istio.io/tlsMode=istio"
 """The label selector of pods that a sidecar was injected into."""
 

@@ -248,7 +248,19 @@ def _mesh_wide(mesh: FakeMesh) -> None:
         mesh[n].istiod("mesh")["localityLbSetting"] = setting
 
 
+def _workloads(*localities: str, namespace: str = "shop") -> Change:
+    def change(mesh: FakeMesh) -> None:
+        entry(mesh, endpoints=[], workloadSelector={"labels": {"app": "x"}})
+        for n, locality in enumerate(localities):
+            spec = {"address": "a", "labels": {"app": "x", "n": str(n)}, "locality": locality}
+            kind = "WorkloadEntry.networking.istio.io"
+            add(mesh, kind, f"x-{n}", spec, namespace=namespace)
+
+    return change
+
+
 CRASHES: list[Change] = [
+    _all(_workloads("a/b", "c/d"), rule_for),
     _all(entry, rule_for),
     _all(entry, _by_port),
     _all(entry, _by_subset),
@@ -371,6 +383,8 @@ CLEAR: list[tuple[str, str, Change]] = [
                     },
                 ),
             ),
+            _all(_workloads("a/b", "a/b"), rule_for),
+            _all(_workloads("a/b", "c/d", namespace="other"), rule_for),
             # nobody knows both
             _all(
                 lambda mesh: entry(mesh, "one", exportTo=["."]),
@@ -380,6 +394,11 @@ CLEAR: list[tuple[str, str, Change]] = [
     ),
     ("service-before-entry", "1.30.4", _all(_runs("1.29.6"), entry)),
     ("service-before-entry", "1.31", _all(_runs("1.30.4"), _inside)),
+    (
+        "service-before-entry",
+        "1.30.4",
+        _all(_runs("1.29.6"), lambda mesh: entry(mesh, hosts=["echo.istio-mc-test.svc.other"])),
+    ),
     (
         "service-before-entry",
         "1.30.4",
