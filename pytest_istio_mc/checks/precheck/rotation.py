@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 
 from ... import shell
+from ...errors import ObservationError
 from ...snapshot import ClusterSnapshot, name_of
 from ...verdicts import Finding, Outcome
 from ..judging import Found, Gap, each
@@ -128,7 +129,7 @@ def _webhooks(situation: Situation) -> Iterable[Found]:
                 if (one.get("service") or {}).get("namespace", namespace) == namespace
             } - {""}
             for bundle in bundles:
-                trusted = parse(base64.b64decode(bundle).decode())
+                trusted = _certificates(bundle)
                 if trusted and roots.isdisjoint(one.sha256 for one in trusted):
                     yield Finding(
                         f"the webhook {name_of(item)} of {cluster.name} trusts none of the roots "
@@ -144,6 +145,14 @@ def _webhooks(situation: Situation) -> Iterable[Found]:
                     )
 
     yield from each(situation.data_planes, look)
+
+
+def _certificates(bundle: str) -> tuple[Certificate, ...]:
+    """The certificates of a webhook's bundle; ``ObservationError`` where it is none."""
+    try:
+        return parse(base64.b64decode(bundle, validate=True).decode())
+    except ValueError as error:
+        raise ObservationError("webhook", "has a caBundle that is no base64 of PEM") from error
 
 
 CRASHES = (

@@ -77,7 +77,7 @@ def _proxies(situation: Situation, wrong: Wrong, rule: str) -> Iterator[Found]:
         known = cluster in {one.name for one in situation.snapshot.spec}
         restarts = [
             situation.commands.kubectl(cluster, "rollout restart deployment", namespace=namespace)
-            for namespace in namespaces
+            for namespace in (namespaces if known else ())
         ]
         first = "first upgrade the control plane to the next minor version; then this restarts them"
         yield Finding(

@@ -564,6 +564,18 @@ def test_nothing_blocks_a_recorded_healthy_mesh(name: str) -> None:
     assert [one.rule.id for one in found if one.blocks] == []
 
 
+def test_proxies_of_a_member_that_was_not_given_are_told_without_its_commands() -> None:
+    mesh = FakeMesh()
+    run(mesh, "1.30.4")
+    mesh[1].istiod("syncz")[0] |= {"cluster_id": "elsewhere", "istio_version": "1.28.1"}
+
+    (finding,) = stands(mesh, "proxies-too-old", "1.31").findings
+
+    assert "1 proxies in elsewhere" in finding.summary
+    assert finding.clusters == ()
+    assert finding.remedy.startswith("# ")
+
+
 def test_vendors_and_commits_are_doubted_not_judged() -> None:
     mesh = FakeMesh()
     _gateway(mesh)
