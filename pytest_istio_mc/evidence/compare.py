@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ..checks.catalogue import Kind
 from ..errors import MeshError
 from ..settings import Settings
 from ..verdicts import Outcome
@@ -39,6 +40,12 @@ CONVERGENCE_FACTOR, CONVERGENCE_SECONDS = 3.0, 10.0
 """A wait is worse if it takes more than so many times as long, and so much longer.
 
 Istiod alone may hold a push back for 10 s (``PILOT_DEBOUNCE_MAX``).
+"""
+
+FAULT_SECONDS = 60.0
+"""In place of these, after something was broken: clients retry ever more seldom.
+
+Of client-go's reflectors every 30 s in the end, and up to twice that by chance (``backoff.go``).
 """
 
 DURATION_FACTOR, DURATION_SECONDS = 4.0, 60.0
@@ -154,7 +161,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference,
     ]
     if _provider(old) == _provider(new):
         good = {id for id in before.keys() & now.keys() if _is_good(before[id], now[id])}
-        found += _slower(old, new, good)
+        faults = {id for id, one in now.items() if one.get("kind") == Kind.FAULT.value}
+        found += _slower(old, new, good, faults)
         found += _longer(before, now, good)
     found += _mesh(old, new)
     order = list(Change)
@@ -220,7 +228,9 @@ def _reach(
         yield Difference(id, Change.WORSE, str(len(old)), str(len(new)), told, Aspect.REACH)
 
 
-def _slower(old: Mapping[str, Any], new: Mapping[str, Any], good: set[str]) -> Iterator[Difference]:
+def _slower(
+    old: Mapping[str, Any], new: Mapping[str, Any], good: set[str], faults: set[str]
+) -> Iterator[Difference]:
     before, now = _waits(old), _waits(new)
     for key, seconds in before.items():
         check, what = key
@@ -231,7 +241,9 @@ def _slower(old: Mapping[str, Any], new: Mapping[str, Any], good: set[str]) -> I
             yield Difference(
                 check, Change.CHANGED, f"{seconds:.1f} s", "", told, Aspect.CONVERGENCE
             )
-        elif change := _by_far(seconds, now[key], CONVERGENCE_FACTOR, CONVERGENCE_SECONDS):
+            continue
+        bound = FAULT_SECONDS if check in faults else CONVERGENCE_SECONDS
+        if change := _by_far(seconds, now[key], CONVERGENCE_FACTOR, bound):
             figures = f"{seconds:.1f} s", f"{now[key]:.1f} s"
             yield Difference(check, change, *figures, what, Aspect.CONVERGENCE)
 

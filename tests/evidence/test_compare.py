@@ -176,6 +176,14 @@ def test_waits_are_worse_only_beyond_the_bounds_of_noise(
     assert [one.change for one in compare(old, new)] == ([change] if change else [])
 
 
+def test_waits_after_something_was_broken_have_wider_bounds() -> None:
+    broken = entry(kind="fault")
+    old = whole(broken, convergence=[waited(5)])
+
+    assert compare(old, whole(broken, convergence=[waited(64)])) == ()
+    assert only(old, whole(broken, convergence=[waited(66)])).change is Change.WORSE
+
+
 def test_figures_of_another_provider_or_of_a_failure_are_not_compared() -> None:
     old = whole(entry(), convergence=[waited(1)])
     slow = whole(entry(duration_seconds=900.0), convergence=[waited(100)])

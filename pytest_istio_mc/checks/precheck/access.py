@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ... import shell
 from ...istio_names import MULTI_CLUSTER_LABEL
 from ...recorded import KubeconfigFacts, SecretFacts
 from ...snapshot import ClusterSnapshot, name_of
@@ -26,13 +27,7 @@ def _readers(situation: Situation, rule: str) -> Iterable[Found]:
                 for key, facts in secret.kubeconfigs.items():
                     yield from _reader(situation, holder, secret, key, facts, rule)
 
-    config = (situation.snapshot.spec.config_cluster(one) for one in _planes(situation))
-    names = dict.fromkeys(one.name for one in config)
-    yield from each([situation.snapshot.clusters[name] for name in names], look)
-
-
-def _planes(situation: Situation) -> Iterable[Any]:
-    return situation.snapshot.spec.control_planes
+    yield from each(situation.configured, look)
 
 
 def _reader(
@@ -55,20 +50,12 @@ def _reader(
             (holder.name, key) if known else (holder.name,),
             expected="list and watch of configmaps in the reader's ClusterRole",
             seen=f"{subject or 'its account'}: {why}",
-            remedy=_grant(situation, key, subject, grant) if known else _note(grant),
+            remedy=_grant(situation, key, subject, grant) if known else shell.note(grant),
             fault=rule,
         )
 
 
-def _note(text: str) -> Any:
-    from ... import shell
-
-    return shell.note(text)
-
-
-def _grant(situation: Situation, cluster: str, subject: str, advice: str) -> Any:
-    from ... import shell
-
+def _grant(situation: Situation, cluster: str, subject: str, advice: str) -> shell.Remedy:
     rule = {"op": "add", "path": "/rules/-", "value": {
         "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"],
     }}  # fmt: skip
@@ -78,9 +65,9 @@ def _grant(situation: Situation, cluster: str, subject: str, advice: str) -> Any
         if "rules" in role
     ]
     if not roles:
-        return _note(advice)
+        return shell.note(advice)
     patch = situation.commands.patch(cluster, "clusterrole", roles[0], [rule])
-    return shell.with_note(patch, advice + ", which grants the same")
+    return shell.withshell.note(patch, advice + ", which grants the same")
 
 
 def _may_read(

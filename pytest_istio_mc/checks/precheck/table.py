@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from . import access, capacity, configuration, definitions, identity, known_bad, rotation, skew
+from . import (
+    access,
+    capacity,
+    configuration,
+    definitions,
+    failover,
+    identity,
+    known_bad,
+    rotation,
+    skew,
+)
 from .rules import Rule, Weight
 
 _WEIGHTS = list(Weight)
@@ -14,6 +24,7 @@ RULES: tuple[Rule, ...] = tuple(
             *known_bad.RULES,
             *access.RULES,
             *definitions.RULES,
+            *failover.RULES,
             *configuration.RULES,
             *identity.RULES,
             *rotation.RULES,
