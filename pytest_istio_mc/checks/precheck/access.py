@@ -67,7 +67,7 @@ def _grant(situation: Situation, cluster: str, subject: str, advice: str) -> she
     if not roles:
         return shell.note(advice)
     patch = situation.commands.patch(cluster, "clusterrole", roles[0], [rule])
-    return shell.withshell.note(patch, advice + ", which grants the same")
+    return shell.with_note(patch, advice + ", which grants the same")
 
 
 def _may_read(
