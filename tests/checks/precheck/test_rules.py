@@ -25,6 +25,7 @@ from tests.checks.precheck.judging import (
     stands,
     target,
 )
+from tests.checks.topologies import recorded
 from tests.fake_clusters import SYSTEM, FakeMesh, Json, cacerts, encoded, meta
 from tests.static_checks import taken_away
 
@@ -562,6 +563,34 @@ def test_nothing_blocks_a_recorded_healthy_mesh(name: str) -> None:
     found = precheck(Snapshot.load(RECORDED / name), target("1.31"))
 
     assert [one.rule.id for one in found if one.blocks] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule", "to"),
+    [
+        ("rs-rbac-partial", "old-reader", "1.31"),
+        ("rs-rbac-partial", "old-reader-trust-domain", "1.29.1"),
+        ("trust-key-mismatch", "cacerts-not-loadable", "1.31"),
+    ],
+)
+def test_faults_of_real_meshes_are_found(fault: str, rule: str, to: str) -> None:
+    found = precheck(Snapshot.load(RECORDED / fault), target(to))
+
+    told = next(one for one in found if one.rule.id == rule)
+    assert told.standing is Standing.APPLIES
+    assert all("cluster2" in finding.clusters for finding in told.findings)
+
+
+def test_separate_meshes_need_no_names_for_their_networks() -> None:
+    snapshot = recorded("federated")
+    pod = {"metadata": meta("old-1", "shop")}
+    for cluster in snapshot.clusters.values():
+        cluster.objects["PodWithoutNetwork"] = (pod,)  # type: ignore[index]
+
+    found = {one.rule.id: one for one in precheck(snapshot, target("1.31"))}
+
+    assert found["sidecars-without-network"].standing is Standing.CLEAR
+    assert found["injector-without-network"].standing is Standing.CLEAR
 
 
 def test_proxies_of_a_member_that_was_not_given_are_told_without_its_commands() -> None:
