@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -59,6 +60,7 @@ class Release:
         return self.minor[1] - other[1] if self.minor[0] == other[0] else None
 
 
+@lru_cache(maxsize=1024)  # of thousands of proxies most are of one version
 def release(text: str, *, newest: bool = False) -> Release | None:
     """The release of a version as istiod, proxies, image tags and people write it.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from ... import shell
 from ...istio_names import CLUSTER_LABEL, LOCALITY_LABELS, NETWORK_LABEL
-from ...snapshot import ClusterSnapshot, Object, namespace_of
+from ...snapshot import ClusterSnapshot, Object, name_of, namespace_of
 from ...verdicts import Finding
 from ..judging import Found
 from .configuration import RULE, configured, named, policies_of, visible
@@ -53,16 +55,31 @@ def _meet(situation: Situation, cluster: ClusterSnapshot, entry: Object, rule: O
     return bool((first & second) - {"~"})
 
 
-def _covers(pattern: str, host: str, namespace: str) -> bool:
-    """Whether the host of a DestinationRule is about a host of a ServiceEntry."""
-    if pattern.startswith("*"):
-        return host.endswith(pattern[1:]) or host == pattern
-    short = f"{pattern}.{namespace}.svc." if "." not in pattern else ""
-    return pattern == host or bool(short and host.startswith(short))
+def _patterns(host: str) -> Iterator[str]:
+    """The hosts of DestinationRules that may be about a host, however many rules there are."""
+    yield host
+    yield host.partition(".")[0]  # the short name of a Service, in its own namespace
+    rest = host
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    yield "*"
 
 
-def _places(cluster: ClusterSnapshot, entry: Object) -> set[str]:
-    """The localities of the endpoints that a ServiceEntry has, written in it or selected."""
+def _about(rules: Mapping[str, Sequence[Object]], host: str) -> Iterator[Object]:
+    """The DestinationRules, by their hosts, that are about a host of a ServiceEntry."""
+    for pattern in dict.fromkeys(_patterns(host)):
+        for rule in rules.get(pattern, ()):
+            short = pattern != host and not pattern.startswith("*")
+            if not short or host.startswith(f"{pattern}.{namespace_of(rule)}.svc."):
+                yield rule
+
+
+def _places(entry: Object, workloads: Callable[[], Mapping[str, list[Object]]]) -> set[str]:
+    """The localities of the endpoints that a ServiceEntry has, written in it or selected.
+
+    ``workloads``: the WorkloadEntries by namespace.
+    """
     spec = entry["spec"]
     places = {str(one.get("locality", "")) for one in spec.get("endpoints") or ()}
     wanted = (spec.get("workloadSelector") or {}).get("labels") or {}
@@ -70,33 +87,39 @@ def _places(cluster: ClusterSnapshot, entry: Object) -> set[str]:
         return places
     return {
         str(one["spec"].get("locality", ""))
-        for one in read_for_upgrade(cluster, WORKLOAD_ENTRY)
-        if namespace_of(one) == namespace_of(entry)
-        and wanted.items() <= (one["spec"].get("labels") or {}).items()
+        for one in workloads().get(namespace_of(entry), ())
+        if wanted.items() <= (one["spec"].get("labels") or {}).items()
     }
 
 
 def _crash(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
     mesh_wide = situation.mesh_config(cluster.name).get("localityLbSetting")
-    rules = [
-        rule
-        for rule in cluster.listed(RULE)
-        if any(failover_labels(policy, mesh_wide) for policy in policies_of(rule))
-    ]
+    rules: dict[str, list[Object]] = defaultdict(list)
+    for rule in cluster.listed(RULE):
+        if any(failover_labels(policy, mesh_wide) for policy in policies_of(rule)):
+            rules[str(rule["spec"].get("host", ""))].append(rule)
+
+    @cache
+    def workloads() -> Mapping[str, list[Object]]:
+        found: dict[str, list[Object]] = defaultdict(list)
+        for one in read_for_upgrade(cluster, WORKLOAD_ENTRY):
+            found[namespace_of(one)].append(one)
+        return found
+
     for entry in cluster.listed(SERVICE_ENTRY):
         spec = entry["spec"]
         if spec.get("resolution") not in DNS or not rules:
             continue
-        places = _places(cluster, entry)
+        places = _places(entry, workloads)
         if len(places) < 2:
             continue
-        for rule in rules:
-            hosts = [
-                host
-                for host in spec.get("hosts") or ()
-                if _covers(str(rule["spec"].get("host", "")), host, namespace_of(rule))
-            ]
-            if not hosts or not _meet(situation, cluster, entry, rule):
+        about = {
+            (namespace_of(rule), name_of(rule)): (rule, host)
+            for host in spec.get("hosts") or ()
+            for rule in _about(rules, host)
+        }
+        for rule, host in about.values():
+            if not _meet(situation, cluster, entry, rule):
                 continue
             show = shell.then(
                 situation.commands.show(cluster.name, "serviceentry", entry),
@@ -106,7 +129,7 @@ def _crash(situation: Situation, cluster: ClusterSnapshot) -> Iterator[Found]:
             advice += "endpoints one locality, before istiod is upgraded"
             yield Finding(
                 f"ServiceEntry {named(entry)} has endpoints in {len(places)} localities by DNS, "
-                f"and DestinationRule {named(rule)} a failoverPriority for {hosts[0]}: istiod "
+                f"and DestinationRule {named(rule)} a failoverPriority for {host}: istiod "
                 "panics whenever it writes that cluster",
                 (cluster.name,),
                 expected="no failoverPriority for a DNS host with several localities",

@@ -116,12 +116,15 @@ def proxies_before(situation: Situation, version: str) -> Iterator[Found | tuple
     """Of each cluster the proxies that are older than a release; gaps where nobody can say."""
     older: dict[str, list[str]] = defaultdict(list)
     doubtful: dict[str, list[str]] = defaultdict(list)
+    known: dict[str, bool | None] = {}
     for found in _versions(situation):
         if isinstance(found, Gap):
             yield found
             continue
         cluster, proxy, has = found
-        within = has.within([f"<{version}"])
+        if has.text not in known:
+            known[has.text] = has.within([f"<{version}"])
+        within = known[has.text]
         if within is None:
             doubtful[cluster].append(proxy)
         elif within:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.fake_clusters import SYSTEM, FakeMesh, Json, cacerts, encoded, meta
 from tests.static_checks import taken_away
 
 RECORDED = Path(__file__).parents[2] / "recorded"
+LAB = "1.30.0-9739e10eb9d7"
 GATEWAY_API = "Gateway.gateway.networking.k8s.io"
 OTHER = certificates.make_root("Another Root CA")
 WEBHOOKS = "MutatingWebhookConfiguration.admissionregistration.k8s.io"
@@ -266,6 +268,11 @@ CRASHES: list[Change] = [
     _all(entry, _by_port),
     _all(entry, _by_subset),
     _all(entry, _mesh_wide),
+    _all(entry, lambda mesh: rule_for(mesh, host="*")),
+    _all(
+        lambda mesh: entry(mesh, hosts=["api.shop.svc.cluster.local"]),
+        lambda mesh: rule_for(mesh, host="api"),
+    ),
     _all(lambda mesh: entry(mesh, endpoints=[{"locality": "a/b"}, {}]), rule_for),
     _all(lambda mesh: entry(mesh, exportTo=["."]), lambda mesh: rule_for(mesh, exportTo=["shop"])),
 ]
@@ -371,6 +378,11 @@ CLEAR: list[tuple[str, str, Change]] = [
             _all(lambda mesh: entry(mesh, endpoints=[{"locality": "a/b"}] * 2), rule_for),
             _all(lambda mesh: entry(mesh, endpoints=[]), rule_for),
             _all(entry, lambda mesh: rule_for(mesh, host="other.example.com")),
+            _all(entry, lambda mesh: rule_for(mesh, host="*.api.example.com")),
+            _all(
+                lambda mesh: entry(mesh, hosts=["api.shop.svc.cluster.local"]),
+                lambda mesh: rule_for(mesh, "other", host="api"),
+            ),
             _all(entry, _failover("topology.kubernetes.io/region", outlierDetection=None)),
             _all(
                 entry,
@@ -591,6 +603,26 @@ def test_separate_meshes_need_no_names_for_their_networks() -> None:
 
     assert found["sidecars-without-network"].standing is Standing.CLEAR
     assert found["injector-without-network"].standing is Standing.CLEAR
+
+
+def test_a_large_mesh_takes_seconds() -> None:
+    """Each ServiceEntry beside each DestinationRule would take minutes."""
+    mesh = FakeMesh()
+    run(mesh, "1.30.1")
+    rows = mesh[1].istiod("syncz")
+    proxies = [{**rows[0], "proxy": f"p-{n}.shop", "istio_version": LAB} for n in range(10_000)]
+    rows.extend(proxies)
+    for n in range(1_000):
+        host = f"h{n}.example.com"
+        entry(mesh, hosts=[host])["metadata"]["name"] = f"e{n}"
+        rule_for(mesh, host=host)["metadata"]["name"] = f"e{n}"
+    snapshot = mesh.record_for_upgrade()
+    began = time.process_time()
+
+    found = {one.rule.id: one for one in precheck(snapshot, target("1.31"))}
+
+    assert time.process_time() - began < 5
+    assert len(found["dns-failover-crash"].findings) == 2_000
 
 
 def test_proxies_of_a_member_that_was_not_given_are_told_without_its_commands() -> None:
