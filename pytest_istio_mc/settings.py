@@ -79,6 +79,8 @@ class Settings:
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
     - ``gate``: the command that is to be watched, and ``control`` the one that restarts the same.
+    - ``istio`` and ``kubernetes`` are the minor versions that the provider is to build; empty
+      where it chooses.
     - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
     """
 
@@ -97,6 +99,8 @@ class Settings:
     keep: bool = False
     timeout_factor: float = 1.0
     probe_image: str = ""
+    istio: str = ""
+    kubernetes: str = ""
     wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
@@ -128,6 +132,8 @@ class Settings:
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
             "probeImage": self.probe_image,
+            "istio": self.istio,
+            "kubernetes": self.kubernetes,
             "probePatch": self.given["probe_patch"].path.name
             if "probe_patch" in self.given
             else "",

@@ -16,6 +16,7 @@ from ..progress import Progress
 from ..providers import Recorder, as_provided
 from ..settings import Settings
 from .cleanup import Losses, Undo
+from .running import with_running_versions
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -64,6 +65,8 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
+        istio=settings.istio,
+        kubernetes=settings.kubernetes,
         tell_failure=losses.tell,
         topology=settings.known_topology,
     )
@@ -76,6 +79,8 @@ def prepared_mesh(
             prepared = Prepared(mesh, provider.record(mesh, progress))
         else:
             prepared = _observed(mesh, settings, undo, progress, losses)
+        mesh = with_running_versions(prepared.mesh, prepared.snapshot)
+        prepared = replace(prepared, mesh=mesh)
         _save(prepared.snapshot, folder)
         yield prepared
     except BaseException as error:
