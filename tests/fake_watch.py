@@ -45,9 +45,16 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def judge(id: str, *seen: object) -> Verdict:
-    """Conformant, unless it is said to be broken."""
+    """Conformant, unless it is said to be broken: as in ``tests.certifying``."""
+    missing = Finding(
+        "cluster1 holds no remote secret for cluster2",
+        ("cluster1",),
+        "one secret",
+        "none",
+        fault="remote-secret-missing",
+    )
     broken = os.environ.get("FAKE_BROKEN") == id
-    verdict = non_conformant([Finding("broken")]) if broken else conformant("well")
+    verdict = non_conformant([missing]) if broken else conformant("well")
     return replace(verdict, check=id)
 
 
