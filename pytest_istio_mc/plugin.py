@@ -22,16 +22,18 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Answer ``--mesh-list`` and ``--mesh-plan`` without a session."""
-    listed = options.asked_for(config, "list")
-    if not listed and not options.asked_for(config, "plan"):
-        return None
-    from .session import listing
-    from .visible import as_written
+    """Answer ``--mesh-list`` and ``--mesh-plan`` without a mesh."""
+    if options.asked_for(config, "list"):
+        from .session import listing
+        from .visible import as_written
 
-    text = listing.list_checks() if listed else listing.plan(*options.read_assignment(config))
-    print(as_written(text, styled=False))
-    return 0
+        print(as_written(listing.list_checks(options.read_checks(config)), styled=False))
+        return 0
+    if options.asked_for(config, "plan"):
+        from .session.planning import Planning
+
+        Planning.instead_of_tests(config)
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.is_active(config):
         from .session.start import take_part
 
-        take_part(config, *options.read_assignment(config))
+        assignment, provider = options.read_assignment(config)
+        options.collect_suites(config)
+        take_part(config, assignment, provider)
     elif options.names_suites(config):
         raise pytest.UsageError(
             "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary "

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_istio_mc import options
 from pytest_istio_mc.checks import catalogue
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile
 from pytest_istio_mc.errors import MeshError, ProvisionError
@@ -135,11 +136,12 @@ def log(line: str) -> None:
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Replace the catalogue while this pytest runs."""
-    real = catalogue.known_checks
+    real, suites = catalogue.known_checks, options.collect_suites
     catalogue.known_checks = lambda: dict(CHECKS)
+    options.collect_suites = lambda config: None  # they are made of the real catalogue
 
     def restore() -> None:
-        catalogue.known_checks = real
+        catalogue.known_checks, options.collect_suites = real, suites
 
     early_config.add_cleanup(restore)
 

@@ -213,7 +213,7 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             {"probe_patch": "patch.yaml"},
             "pod.spec.containers: cannot be patched; .*sections are namespace, pod, container",
         ),
-        ({"checks": "MC-NONE-001"}, '"MC-NONE-001" is no check and no area.*MC-TRUST'),
+        ({"checks": "MC-NONE"}, '"MC-NONE" is no check and no area.*MC-TRUST'),
         ({"checks": ","}, "is no check and no area"),
         ({"self_test": "true"}, "--mesh-self-test: no check of this version"),
         ({"replay": "absent"}, "--mesh-replay: .*absent is not a folder"),
@@ -278,7 +278,7 @@ def test_a_name_that_grows_with_the_topology_is_refused_where_it_grows_too_long(
 def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:
     settings = read(tmp_path, keep="true", timeout_factor="2", checks="MC-TRUST")
 
-    suites = "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology"
+    suites = "pytest --mesh-topology=fake-topology"
     doubled = "--mesh-keep --mesh-timeout-factor=2"
     whole = f"{suites} --mesh-report=r.yaml {doubled} --mesh-checks=MC-TRUST"
     assert settings.reproduce() == whole

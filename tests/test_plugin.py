@@ -39,7 +39,6 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest(*CERTIFY)
 
     assert result.ret == pytest.ExitCode.OK
-    options = " ".join(option for option in CERTIFY if option.startswith("--mesh-"))
     result.stdout.fnmatch_lines(
         [
             "mesh: fake-topology, profile core, provider fake, run ????????",
@@ -50,7 +49,7 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
             "skipped     1 check: this mesh has not: two or more clusters on one network",
             "            (MC-DISCOVERY-902)",
             "note        this mesh is a fake",
-            f"one check   pytest --pyargs pytest_istio_mc.suites {options} *=MC-TRUST-901",
+            f"one check   pytest {' '.join(CERTIFY)} --mesh-checks=MC-TRUST-901",
             f"certificate {pytester.path / 'mesh-report.yaml'}",
         ]
     )
@@ -379,7 +378,7 @@ def test_nothing_is_provisioned_where_no_mesh_is_needed(
     assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if result.ret == pytest.ExitCode.NO_TESTS_COLLECTED:
         result.stdout.fnmatch_lines(
-            ["no check was selected, so nothing was provisioned. All of them: pytest --pyargs *"]
+            ["no check was selected, so nothing was provisioned. --mesh-list *--mesh-checks=MC-*"]
         )
     assert not (pytester.path / "log").exists()
     assert not (pytester.path / "mesh-report.yaml").exists()
@@ -402,6 +401,8 @@ def test_the_list_names_every_check_with_what_it_needs(pytester: pytest.Pytester
 
 
 def test_the_plan_says_what_would_happen(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+
     result = pytester.runpytest(*CERTIFY, "--mesh-plan", "--mesh-checks=MC-TRUST,MC-DISCOVERY")
 
     assert result.ret == pytest.ExitCode.OK
@@ -522,8 +523,8 @@ def test_a_snapshot_is_saved_and_replayed_without_a_mesh(
     assert report["mesh"]["provider"] == "replay"
     assert entry_of(report, "MC-TRUST-901")["verdict"] == "conformant"
     live = entry_of(report, "MC-EASTWEST-901")
-    assert (live["verdict"], live["claimed"]) == ("not-applicable", True)
-    assert live["reason"].startswith("needs a mesh")
+    assert (live["verdict"], live["claimed"]) == ("inconclusive", True)
+    assert live["reason"].startswith("not run: needs a mesh")
 
 
 def test_ctrl_c_cleans_up_and_leaves_a_certificate_that_is_no_pass(

@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..settings import REPLAY
 
 if TYPE_CHECKING:
-    from ..snapshot import Snapshot
+    from ..snapshot import ClusterSnapshot, Snapshot
     from .provider import ProvisionRequest
 
 
@@ -34,7 +34,8 @@ class Replay:
             run_id=snapshot.run_id,
             provider=self.name,
             probe_image=snapshot.probes.image if snapshot.probes else "",
-            notes=(f"read from a snapshot recorded at {snapshot.recorded_at}",),
+            versions={cluster.name: _versions(cluster) for cluster in snapshot},
+            notes=(_origin(snapshot),),
             probes=snapshot.probes,
         )
 
@@ -43,3 +44,17 @@ class Replay:
         from ..snapshot import Snapshot
 
         return Snapshot.load(self._folder)
+
+
+def _versions(cluster: ClusterSnapshot) -> dict[str, str]:
+    """The versions that a snapshot has of a cluster; of istiod what each replica reports."""
+    istio = dict.fromkeys(istiod.version for istiod in cluster.istiods if istiod.version)
+    found = {"kubernetes": cluster.version, "istio": ", ".join(istio)}
+    return {name: version for name, version in found.items() if version}
+
+
+def _origin(snapshot: Snapshot) -> str:
+    version = f", version {snapshot.recorded_by}" if snapshot.recorded_by else ""
+    return f"read from a snapshot recorded at {snapshot.recorded_at} by run {snapshot.run_id}" + (
+        f"{version} of this tool" if version else ""
+    )

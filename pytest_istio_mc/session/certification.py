@@ -105,6 +105,7 @@ class Certification:
                 began=self._began,
                 seconds=(datetime.now(UTC) - self._began).total_seconds(),
                 problem=self.run.problem,
+                run_id=self.run.run_id,
             ),
             self._mesh,
             version=own_version(),

@@ -15,8 +15,10 @@ from ..checks import catalogue
 from ..checks.catalogue import Check, Kind
 from ..errors import GivenUp, Inconclusive, MeshError, NonConformant, NotAllowed
 from ..evidence import allure
-from ..options import SUITES
+from ..options import SUITES, is_dry
+from ..validation.values import unknown_checks
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
+from .marking import mark
 from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
 
 MARKER = "mesh_check"
@@ -26,7 +28,11 @@ MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "mesh_run", "snapshot", "kubes", "t
 
 
 _KINDS = tuple(Kind)
-_NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
+_SKIPPED = {
+    ("mesh_verdict", Outcome.NOT_APPLICABLE.value): "NOT APPLICABLE",
+    ("mesh_verdict", Outcome.INCONCLUSIVE.value): "NOT RUN",
+}
+"""The words for tests that were skipped before they began, by what is said of them."""
 
 
 def checks_of(*wanted: str | Callable[..., Verdict]) -> Callable[..., None]:
@@ -114,6 +120,7 @@ class Tests:
                 f"{item.nodeid}: {mark} names no known check; --mesh-list prints every id"
             )
         item.stash[CHECK] = check
+        mark(item, check)
         if item.config.pluginmanager.hasplugin("allure_pytest"):
             allure.label(item, check, self._run_of(item).topology)
 
@@ -125,6 +132,9 @@ class Tests:
 
         One topology after the other; in each, what reads comes first and what breaks last.
         """
+        for run in self._runs:
+            if problem := unknown_checks(run.settings.checks):
+                raise pytest.UsageError(str(problem))
         unwanted = [
             item
             for item in items
@@ -157,7 +167,8 @@ class Tests:
         Other live checks hold the lock together, these hold it for themselves.
         """
         run = self._runs.of(item)
-        if run is not None and self._is_worker and run.mesh is None and not run.problem:
+        is_told = run is None or run.mesh is not None or run.problem or is_dry(item.config)
+        if run is not None and self._is_worker and not is_told:
             run.attach()
         if (
             run is not None
@@ -186,8 +197,11 @@ class Tests:
             return
         item.stash[RECORDED] = Recorded()
         run = self._run_of(item)
-        obstacle = run.settings.standing(check).obstacle
-        if obstacle:
+        standing = run.settings.standing(check)
+        if obstacle := standing.obstacle:
+            if standing.claimed:
+                _describe(item, check, Outcome.INCONCLUSIVE, f"not run: {obstacle}")
+                pytest.skip(f"not run: {obstacle}")
             _describe(item, check, Outcome.NOT_APPLICABLE, obstacle)
             pytest.skip(f"not applicable: {obstacle}")
         if why := _why_unknown(run, check):
@@ -262,12 +276,12 @@ class Tests:
         self, report: pytest.CollectReport | pytest.TestReport
     ) -> tuple[str, str, str] | None:
         """Show the verdict's word with ``-v``, and ``?`` where a check could not find out."""
-        if (
-            report.when == "setup"
-            and report.skipped
-            and _NOT_APPLICABLE in getattr(report, "user_properties", ())
-        ):
-            return "skipped", "s", "NOT APPLICABLE"
+        if report.when == "setup" and report.skipped:
+            said = getattr(report, "user_properties", ())
+            # a worker of xdist sends lists
+            words = (_SKIPPED.get((str(one[0]), str(one[1]))) for one in said)
+            if word := next(filter(None, words), None):
+                return "skipped", "s", word
         verdict = verdict_of(report)
         if verdict is None or report.when != "call":
             return None

@@ -10,7 +10,7 @@ from ..checks.catalogue import Profile
 from ..providers import is_disposable
 from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, TYPED, Assignment, Given, Settings
 from . import meshes, values
-from .refusals import refuse, refuse_with
+from .refusals import meant, refuse, refuse_with
 
 if TYPE_CHECKING:
     from ..providers import Provider
@@ -160,17 +160,21 @@ def _demand_sense(given: Mapping[str, Given], profile: Profile | None, *, dispos
 def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
     name = given["provider"].text if "provider" in given else DEFAULT_PROVIDER
     if name not in known:
-        raise refuse("--mesh-provider", f'no provider is called "{name}"', sorted(known))
+        detail = f'no provider is called "{name}"{meant(name, known)}'
+        raise refuse("--mesh-provider", detail, sorted(known))
     return name
 
 
 def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:
     text = given["topology"].text
-    parts = list(known) if text == "all" else [part.strip() for part in text.split(",")]
-    names = [name for name in dict.fromkeys(parts) if name]
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if "all" in names:
+        names = list(known)  # of which whatever else is named is a part
+    names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         called = ", ".join(unknown) or text
         valid = [*sorted(known), "all"]
-        raise refuse("--mesh-topology", f'no topology is called "{called}"', valid)
+        hint = meant(unknown[0], valid) if unknown else ""
+        raise refuse("--mesh-topology", f'no topology is called "{called}"{hint}', valid)
     return names
