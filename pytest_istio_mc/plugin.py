@@ -5,6 +5,8 @@ Every pytest loads it: it imports nothing heavy.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from . import hookspecs, options
@@ -40,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; take part in a run on a mesh."""
     marker = "mesh_check(id): this test judges the check with that id"
     config.addinivalue_line("markers", marker)
+    options.warn_of_strangers(config, os.environ)
     if options.is_active(config):
         from .session.start import take_part
 

@@ -109,8 +109,8 @@ def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
 
 @contextmanager
 def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No ``MESH_…`` variable, kubeconfig or pytest options from outside these tests."""
-    ours = [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))]
+    """No variable of ours, kubeconfig or pytest options from outside these tests."""
+    ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
     for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
     yield

@@ -10,7 +10,7 @@ _MARKED: pytest.StashKey[set[str]] = pytest.StashKey()
 """The markers that items have by now."""
 
 
-def mark(item: pytest.Item, check: Check) -> None:
+def mark_as(item: pytest.Item, check: Check) -> None:
     """Name the check's id, area, profile and kind as keywords and markers of its test.
 
     Strict markers know them all, also those of checks that the test's own module defines.

@@ -18,7 +18,7 @@ from ..evidence import allure
 from ..options import SUITES, is_dry
 from ..validation.values import unknown_checks
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
-from .marking import mark
+from .marking import mark_as
 from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
 
 MARKER = "mesh_check"
@@ -120,7 +120,7 @@ class Tests:
                 f"{item.nodeid}: {mark} names no known check; --mesh-list prints every id"
             )
         item.stash[CHECK] = check
-        mark(item, check)
+        mark_as(item, check)
         if item.config.pluginmanager.hasplugin("allure_pytest"):
             allure.label(item, check, self._run_of(item).topology)
 

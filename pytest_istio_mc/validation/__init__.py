@@ -128,7 +128,7 @@ def _demand_typed(given: Mapping[str, Given], provider: str, *, disposable: bool
 
 
 _SOURCES = {
-    "environment": "the environment (MESH_{upper})",
+    "environment": "the environment (ISTIO_MC_{upper} or MESH_{upper})",
     "ini": "the ini file (mesh_{name})",
     "addopts": "addopts (of the ini file, or PYTEST_ADDOPTS)",
 }
