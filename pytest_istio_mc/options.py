@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .providers import Provider
-    from .settings import Assignment, Given, Selection
+    from .settings import Assignment, Given
 
 T = TypeVar("T")
 
@@ -229,29 +229,6 @@ def names_suites(config: pytest.Config) -> bool:
     return False
 
 
-def collect_suites(config: pytest.Config) -> None:
-    """Collect the suites, too, where no path was typed; accept the ids that runs print.
-
-    ``pytest --mesh-topology=…`` judges wherever the package is installed, and a node id of the
-    suites leads to its test from any folder.
-    """
-    if config.args_source is not config.ArgsSource.ARGS:
-        if str(SUITES) not in config.args:
-            config.args = [*config.args, str(SUITES)]
-        return
-    config.args = [_in_suites(config, argument) for argument in map(str, config.args)]
-
-
-def _in_suites(config: pytest.Config, argument: str) -> str:
-    """``suites`` or ``suites/…`` as a path of ours, where it leads nowhere from here."""
-    # brackets of a parameter may hold anything; the path comes before them
-    path, colons, names = argument.partition("::")
-    if not f"{path}/".startswith("suites/") or (config.invocation_params.dir / path).exists():
-        return argument
-    ours = SUITES.parent / path
-    return f"{ours}{colons}{names}" if ours.exists() else argument
-
-
 def is_dry(config: pytest.Config) -> bool:
     """Whether this run only tells what it would do: then nothing is provisioned or written."""
     return config.option.collectonly or config.option.setupplan or asked_for(config, "plan")
@@ -283,7 +260,6 @@ def read_assignment(config: pytest.Config) -> tuple[Assignment, Provider]:
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from problem
-    assignment = assignment.selecting(_selection(config))
     first = assignment.runs[0]
     return assignment, Replay(first.replay) if first.replay else known[first.provider]
 
@@ -303,22 +279,6 @@ def read_checks(config: pytest.Config) -> tuple[str, ...]:
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from problem
     return chosen
-
-
-def _selection(config: pytest.Config) -> Selection:
-    from .settings import Selection
-
-    option, typed = config.option, config.args_source is config.ArgsSource.ARGS
-    given = list(map(str, config.invocation_params.args))
-    plugins = [name for name in option.plugins or () if {name, f"-p{name}"} & {*given}]
-    return Selection(
-        plugins=tuple(dict.fromkeys(plugins)),
-        paths=tuple(map(str, config.args)) if typed else (),
-        keyword=option.keyword,
-        markers=option.markexpr,
-        deselected=tuple(option.deselect or ()),
-        pyargs=option.pyargs,
-    )
 
 
 def _merged(*registries: Mapping[str, T]) -> dict[str, T]:

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from . import hookspecs, options
+from . import absent, hookspecs, options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,12 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marker)
     options.warn_of_strangers(config, os.environ)
     if options.is_active(config):
-        from .session.start import take_part
+        from .session import selecting, start
 
         assignment, provider = options.read_assignment(config)
-        options.collect_suites(config)
-        take_part(config, assignment, provider)
-    elif options.names_suites(config):
+        assignment = assignment.selecting(selecting.selection(config))
+        selecting.collect_suites(config)
+        start.take_part(config, assignment, provider)
+        return
+    config.pluginmanager.register(absent, "absent_mesh")
+    if options.names_suites(config) and not config.option.showfixtures:
         raise pytest.UsageError(
             "the suites judge a mesh: add --mesh-topology=multi-network-multi-primary "
             "(builds one on this machine), or --mesh-replay=DIR; --mesh-list prints every check"

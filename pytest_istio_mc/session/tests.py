@@ -20,12 +20,9 @@ from ..validation.values import unknown_checks
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
 from .marking import mark_as
 from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
+from .short_names import free
 
 MARKER = "mesh_check"
-
-MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "mesh_run", "snapshot", "kubes", "traffic"})
-"""A test that uses one of these needs a mesh, whether it is marked or not."""
-
 
 _KINDS = tuple(Kind)
 _SKIPPED = {
@@ -53,10 +50,10 @@ def checks_of(*wanted: str | Callable[..., Verdict]) -> Callable[..., None]:
         ],
     )
     def test_check(
-        check: Check, mesh_run: Run, request: pytest.FixtureRequest, expect: Any
+        check: Check, mesh_run: Run, request: pytest.FixtureRequest, mesh_expect: Any
     ) -> None:
         verdict, request.node.stash[RECORDED].seconds_before = mesh_run.judge(check)
-        expect(verdict)
+        mesh_expect(verdict)
 
     made: Callable[..., None] = test_check
     return made
@@ -79,6 +76,11 @@ class Tests:
         self._is_worker = is_worker
         self._looked_ahead: list[Run] = []
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Add the short names of our fixtures that nobody else has."""
+        session.config.pluginmanager.register(free(session), "mesh_short_names")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(
         self, module_path: Path, parent: pytest.Collector
@@ -99,7 +101,7 @@ class Tests:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make every test once for each topology; a single one stays out of ids."""
         marked = metafunc.definition.get_closest_marker(MARKER) is not None
-        if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
+        if not marked and TOPOLOGY not in metafunc.fixturenames:  # all that touch the mesh need it
             return
         names = self._runs.topologies
         if TOPOLOGY not in metafunc.fixturenames:
