@@ -35,6 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "options",
         "session",
         "fixtures suites plugin cli",
+        "__main__",
     )
 )
 """From the ground up: a folder or module imports those of its own floor and of floors below."""

@@ -9,7 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import catalogue
 from ..checks.catalogue import READ_ONLY, Profile
@@ -19,6 +19,9 @@ from ..plain import shown
 from ..rights import Permission
 from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
 from .refusals import meant, read_document, refuse
+
+if TYPE_CHECKING:
+    from ..topologies import Topology
 
 
 def profile(given: Mapping[str, Given]) -> Profile | None:
@@ -117,7 +120,7 @@ def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
 _ID = re.compile(r"MC(-[A-Z0-9]+)+-[0-9]+")
 
 
-def unknown_checks(chosen: Iterable[str]) -> UsageProblem | None:
+def unknown_checks(chosen: Iterable[str], option: str = "--mesh-checks") -> UsageProblem | None:
     """The refusal of the first of these words that names no known check and no area."""
     known = catalogue.known_checks()
     areas = sorted({id.rpartition("-")[0] for id in known})
@@ -125,8 +128,15 @@ def unknown_checks(chosen: Iterable[str]) -> UsageProblem | None:
         if text != READ_ONLY and not any(f"{id}-".startswith(f"{text}-") for id in known):
             detail = f'"{text}" is no check and no area{meant(text, [*known, *areas])}'
             valid = [*areas, READ_ONLY.lower()]
-            return refuse("--mesh-checks", detail, valid, "--mesh-list prints every id")
+            return refuse(option, detail, valid, "--mesh-list prints every id")
     return None
+
+
+def known_topology(name: str, known: Mapping[str, Topology], option: str) -> Topology:
+    """The topology of that name; refused where nobody knows it."""
+    if name not in known:
+        raise refuse(option, f'no topology is called "{name}"{meant(name, known)}', [*known])
+    return known[name]
 
 
 def report(given: Mapping[str, Given]) -> Path:
