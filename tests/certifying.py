@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,4 +114,6 @@ def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
     for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
-    yield
+    with tempfile.TemporaryDirectory() as cache:  # where failing runs keep their snapshots
+        monkeypatch.setenv("ISTIO_MC_CACHE", cache)
+        yield

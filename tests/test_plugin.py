@@ -647,3 +647,61 @@ def test_an_active_plugin_imports_no_allure_and_no_kubernetes_where_none_is_used
     result = pytester.runpytest_subprocess(*CERTIFY, "-p", "no:allure_pytest")
 
     result.assert_outcomes(passed=5, skipped=2)
+
+
+@pytest.mark.parametrize("quiet", ["-q", "-qq"])
+def test_a_quiet_run_tells_the_result_and_where_it_is(
+    pytester: pytest.Pytester, quiet: str
+) -> None:
+    write_suite(pytester)
+
+    result = pytester.runpytest(*CERTIFY, quiet, "-p", "no:warnings")
+
+    lines = [line for line in result.outlines if not line.startswith("  ")]
+    assert len(lines) <= 6
+    result.stdout.fnmatch_lines(["result      SUCCESS: *", "certificate *"])
+    result.stdout.no_fnmatch_line("*nothing is wrong*")
+
+    write_suite(pytester, BROKEN)
+    broken = pytester.runpytest(*CERTIFY, quiet)
+    broken.stdout.fnmatch_lines(["1. MC-ACCESS-901 *", "result      FAILURE: *", "one check *"])
+
+
+def test_one_line_a_failure_is_one_line(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+
+    result = pytester.runpytest(*CERTIFY, "--tb=line")
+
+    first = next(n for n, line in enumerate(result.outlines) if "= FAILURES =" in line)
+    assert "MC-ACCESS-901 non-conformant: " in result.outlines[first + 1]
+    assert "==" in result.outlines[first + 2]
+
+
+def test_a_failure_names_the_page_that_demands_it(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+
+    result = pytester.runpytest(*CERTIFY)
+
+    result.stdout.fnmatch_lines(["    page:     https://istio.io/latest/docs/"])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "styled"),
+    [
+        (HEALTHY, "\x1b[32m\x1b[1mresult      SUCCESS:*"),
+        (BROKEN, "\x1b[31m\x1b[1mresult      FAILURE:*"),
+        (BROKEN, "\x1b[31m\x1b[1m1. MC-ACCESS-901*"),
+        (HEALTHY | {"gateway": "NO_ANSWER"}, "\x1b[33m\x1b[1mresult      INCONCLUSIVE:*"),
+        (HEALTHY | {"gateway": "NO_ANSWER"}, "*test_gateway \x1b[33mINCONCLUSIVE*"),
+        (BROKEN, "*test_secrets \x1b[31mNON-CONFORMANT*"),
+    ],
+)
+def test_verdicts_and_causes_have_colours_where_they_are_wanted(
+    pytester: pytest.Pytester, verdicts: dict[str, str], styled: str
+) -> None:
+    write_suite(pytester, verdicts)
+
+    result = pytester.runpytest(*CERTIFY, "-v", "--color=yes")
+
+    result.stdout.fnmatch_lines([styled.replace("[", "[[]")])
+    assert "\x1b[" not in pytester.runpytest(*CERTIFY, "-v", "--color=no").stdout.str()

@@ -14,7 +14,7 @@ from ..spec import MeshSpec
 from ..verdicts import Outcome
 from ..visible import visible
 from .compare import Difference
-from .report import result_sentence
+from .report import Result, result_sentence
 
 SLOWEST = 5
 FOREMOST = ("istio", "kubernetes", "envoy")
@@ -126,6 +126,25 @@ def certificate(
     example = [*causes, *_failing(report), *ran, checks[0]["id"]][0]
     lines.append(f"one check   {settings.reproduce(checks=example)}")
     lines.append(f"certificate {where or 'above, on this terminal: it could not be written'}")
+    return lines
+
+
+NOTHING_WRONG = (Result.SUCCESS, Result.PARTIAL)
+
+
+def brief(
+    report: Mapping[str, Any],
+    settings: Settings,
+    where: str,
+    differences: Sequence[Difference] = (),
+) -> list[str]:
+    """The lines of :func:`certificate` that a quiet run shows: result, changes, where it is."""
+    kept = ("result  ", "baseline", "certificate ")
+    kept += () if report["result"] in NOTHING_WRONG else ("one check",)
+    shown, lines = False, []
+    for line in certificate(report, settings, where, differences):
+        shown = line.startswith(kept) or (shown and line.startswith(" "))
+        lines += [line] if shown else []
     return lines
 
 

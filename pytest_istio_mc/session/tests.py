@@ -241,7 +241,7 @@ class Tests:
             call.excinfo.value, (NonConformant, Inconclusive, MeshError, GivenUp)
         )
         if call.excinfo is not None and ours and _wants_short(item.config):
-            report.longrepr = _short(call.excinfo)
+            report.longrepr = _short(call.excinfo, item.config.option.tbstyle)
         if call.when == "call" or not report.passed:
             verdict = worst(check.id, recorded.verdicts)
             if verdict is not None:
@@ -276,26 +276,26 @@ class Tests:
 
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport
-    ) -> tuple[str, str, str] | None:
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
         """Show the verdict's word with ``-v``, and ``?`` where a check could not find out."""
         if report.when == "setup" and report.skipped:
             said = getattr(report, "user_properties", ())
             # a worker of xdist sends lists
             words = (_SKIPPED.get((str(one[0]), str(one[1]))) for one in said)
             if word := next(filter(None, words), None):
-                return "skipped", "s", word
+                return "skipped", "s", (word, {"yellow": True})
         verdict = verdict_of(report)
         if verdict is None or report.when != "call":
             return None
         match verdict.outcome:
             case Outcome.CONFORMANT if report.passed:
-                return "passed", ".", "CONFORMANT"
+                return "passed", ".", ("CONFORMANT", {"green": True})
             case Outcome.NON_CONFORMANT if report.failed:
-                return "failed", "F", "NON-CONFORMANT"
+                return "failed", "F", ("NON-CONFORMANT", {"red": True})
             case Outcome.INCONCLUSIVE if report.failed:
-                return "failed", "?", "INCONCLUSIVE"
+                return "failed", "?", ("INCONCLUSIVE", {"yellow": True})
             case Outcome.NOT_APPLICABLE if report.skipped:
-                return "skipped", "s", "NOT APPLICABLE"
+                return "skipped", "s", ("NOT APPLICABLE", {"yellow": True})
         return None
 
 
@@ -361,11 +361,13 @@ def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) ->
     item.user_properties[:] = [*kept, *wanted.items()]
 
 
-def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+def _short(excinfo: pytest.ExceptionInfo[BaseException], tbstyle: str) -> Any:
     """The error's own words, and their first line where pytest and JUnit show one line."""
     shown = excinfo.getrepr(style="value", chain=False)
     if shown.reprcrash is not None:
         shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
+    if tbstyle == "line" and hasattr(shown.reprtraceback, "reprentries"):
+        shown.reprtraceback.reprentries = []  # pytest shows that one line itself
     return shown
 
 
