@@ -163,6 +163,13 @@ OPTIONS = (
         "Print what a run would do, create and remove, and which checks apply, and stop.",
     ),
     Option(
+        "wait",
+        "On clusters that exist: wait up to so many seconds until the static checks hold, "
+        "then judge what is there; what does not hold yet is told meanwhile.",
+        "SECONDS",
+        "float",
+    ),
+    Option(
         "timeout_factor",
         "Multiply every time budget; a certificate made with another factor than 1 says so.",
         "X",

@@ -119,6 +119,7 @@ class Settings:
     permissions: tuple[Permission, ...] = ()
     keep: bool = False
     timeout_factor: float = 1.0
+    wait_seconds: float = 0.0
     probe_image: str = ""
     wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()

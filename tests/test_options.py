@@ -215,6 +215,8 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ),
         ({"checks": "MC-NONE"}, '"MC-NONE" is no check and no area.*MC-TRUST'),
         ({"checks": ","}, "is no check and no area"),
+        ({"wait": "0", "provider": "fake"}, '--mesh-wait: "0" is not a number above 0'),
+        ({"wait": "5", "replay": "absent"}, "--mesh-wait: makes no sense"),
         ({"self_test": "true"}, "--mesh-self-test: no check of this version"),
         ({"replay": "absent"}, "--mesh-replay: .*absent is not a folder"),
         ({"replay": "full"}, "full"),

@@ -66,11 +66,13 @@ def _settings_from(
     provider = REPLAY if replay else _provider(given, providers)
     disposable = not replay and is_disposable(providers[provider])
     takes_contexts = not (replay or disposable)
+    if disposable:
+        refuse_with(given, f"the provider {provider}, which builds until it is ready", "wait")
     if not takes_contexts:
         refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig", "namespace")
     if replay:
         others = ("provider", "keep", "disruptive", "allow", "snapshot", "probe_image", "spec")
-        refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace")
+        refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace", "wait")
         spec = meshes.replayed(replay, given)
     else:
         spec = meshes.wanted(given, topologies)
@@ -102,6 +104,7 @@ def _settings_from(
         permissions=permissions,
         keep="keep" in given,
         timeout_factor=values.timeout_factor(given),
+        wait_seconds=0.0 if replay or disposable else values.wait_seconds(given),
         probe_image=values.probe_image(given),
         wishes=values.wishes(given),
         checks=values.checks(given),

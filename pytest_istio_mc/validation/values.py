@@ -49,19 +49,28 @@ def permissions(given: Mapping[str, Given]) -> tuple[Permission, ...]:
     return tuple(map(Permission, names))
 
 
+def wait_seconds(given: Mapping[str, Given]) -> float:
+    """For how long to wait for a mesh that is still settling; 0 without the option."""
+    return _positive(given, "wait", 0.0, "300 waits for five minutes")
+
+
 def timeout_factor(given: Mapping[str, Given]) -> float:
     """The factor of every time budget, above 0."""
-    if "timeout_factor" not in given:
-        return 1.0
-    text = given["timeout_factor"].text
+    return _positive(given, "timeout_factor", 1.0, "2 doubles every wait")
+
+
+def _positive(given: Mapping[str, Given], name: str, otherwise: float, advice: str) -> float:
+    if name not in given:
+        return otherwise
+    text = given[name].text
     try:
-        factor = float(text)
+        number = float(text)
     except ValueError:
-        factor = math.nan
-    if not (math.isfinite(factor) and factor > 0):
-        detail = f'"{text}" is not a number above 0'
-        raise refuse("--mesh-timeout-factor", detail, advice="2 doubles every wait")
-    return factor
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        option = f"--mesh-{name.replace('_', '-')}"
+        raise refuse(option, f'"{text}" is not a number above 0', advice=advice)
+    return number
 
 
 def probe_image(given: Mapping[str, Given]) -> str:
