@@ -24,6 +24,7 @@ class Replay:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._snapshot: Snapshot | None = None
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
@@ -40,10 +41,12 @@ class Replay:
         )
 
     def record(self, mesh: Mesh | None, progress: Progress) -> Snapshot:
-        """The recorded snapshot."""
+        """The recorded snapshot, read once."""
         from ..snapshot import Snapshot
 
-        return Snapshot.load(self._folder)
+        if self._snapshot is None:
+            self._snapshot = Snapshot.load(self._folder)
+        return self._snapshot
 
 
 def _versions(cluster: ClusterSnapshot) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..checks import catalogue
-from ..errors import MeshError, ObservationError
-from ..eventually import NotInTime, eventually
+from ..errors import MeshError, NotInTime, ObservationError
+from ..eventually import eventually
 from ..progress import Progress
 from ..settings import Settings
 from ..verdicts import Outcome, inconclusive
