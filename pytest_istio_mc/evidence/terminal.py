@@ -139,7 +139,7 @@ def brief(
     differences: Sequence[Difference] = (),
 ) -> list[str]:
     """The lines of :func:`certificate` that a quiet run shows: result, changes, where it is."""
-    kept = ("result  ", "baseline", "certificate ")
+    kept: tuple[str, ...] = ("result  ", "baseline", "certificate ")
     kept += () if report["result"] in NOTHING_WRONG else ("one check",)
     shown, lines = False, []
     for line in certificate(report, settings, where, differences):
