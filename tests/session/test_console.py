@@ -92,7 +92,7 @@ def test_other_files_hold_it_as_it_is(replayed: tuple[Path, str, str]) -> None:
 
 
 def test_commands_print_through_the_gate() -> None:
-    """What ``istio-mc`` prints otherwise is JSON, a page of the documentation, or a script for a shell."""
+    """What ``istio-mc`` prints otherwise is JSON, documentation, or a script for a shell."""
     package = Path(cli.__file__).parent
     printed = {
         call
