@@ -138,6 +138,17 @@ OPTIONS = (
         "NAME,...",
     ),
     Option(
+        "istio",
+        "For the lab: the minor version of Istio to install, 1.31 (default) or 1.30; another than "
+        "the default is built when it is first asked for.",
+        "VERSION",
+    ),
+    Option(
+        "kubernetes",
+        "For the lab: the minor version of Kubernetes, 1.36 (default) or 1.35; likewise.",
+        "VERSION",
+    ),
+    Option(
         "keep",
         "Leave the lab or the probes running at the end, "
         "and say how to reach and how to remove them.",

@@ -102,6 +102,8 @@ class Settings:
     - ``quick``: besides the profile, quick disruptive checks are claimed.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
+    - ``istio`` and ``kubernetes`` are the minor versions that the provider is to build; empty
+      where it chooses.
     - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
     """
 
@@ -121,6 +123,8 @@ class Settings:
     timeout_factor: float = 1.0
     wait_seconds: float = 0.0
     probe_image: str = ""
+    istio: str = ""
+    kubernetes: str = ""
     wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
@@ -151,6 +155,8 @@ class Settings:
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
             "probeImage": self.probe_image,
+            "istio": self.istio,
+            "kubernetes": self.kubernetes,
             "probePatch": self.given["probe_patch"].path.name
             if "probe_patch" in self.given
             else "",

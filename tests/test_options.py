@@ -198,6 +198,15 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"baseline": "absent.yaml"}, "--mesh-baseline: .*absent.yaml is not a readable file"),
         ({"snapshot": "full"}, "--mesh-snapshot: .*full exists already and is not an empty folder"),
         ({"snapshot": "mesh.yaml"}, "exists already and is not an empty folder"),
+        ({"istio": "1.29"}, '--mesh-istio: no lab is made of Istio "1.29".*valid are: 1.31, 1.30'),
+        ({"istio": "1.30.4"}, 'no lab is made of Istio "1.30.4"'),
+        ({"istio": ""}, 'no lab is made of Istio ""'),
+        ({"kubernetes": "v1.35"}, 'of Kubernetes "v1.35".*valid are: 1.36, 1.35'),
+        (
+            {"provider": "attach", "contexts": "a=x,c=y", "istio": "1.30"},
+            "--mesh-istio: makes no sense together with the provider attach, whose clusters have",
+        ),
+        ({"provider": "fake", "kubernetes": "1.35"}, "with the provider fake, whose clusters have"),
         ({"probe_image": "python 3"}, '"python 3" is not an image reference'),
         (
             {"namespace": "probes"},
@@ -288,6 +297,31 @@ def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path
     assert settings.reproduce(checks="MC-TRUST-001") == one
     assert settings.overrides == ("every time budget was multiplied by 2 (--mesh-timeout-factor)",)
     assert settings.timeouts.request == 10.0
+
+
+def test_versions_of_the_lab_are_in_the_settings_the_certificate_and_the_command(
+    tmp_path: Path,
+) -> None:
+    settings = read(tmp_path, istio="1.30", kubernetes="1.35")
+
+    assert (settings.istio, settings.kubernetes) == ("1.30", "1.35")
+    assert settings.to_dict()["istio"] == "1.30"
+    assert settings.to_dict()["kubernetes"] == "1.35"
+    assert "--mesh-istio=1.30 --mesh-kubernetes=1.35" in settings.reproduce()
+    assert "istio" not in read(tmp_path).to_dict()
+
+
+def test_versions_in_the_ini_file_do_not_bar_clusters_that_exist(
+    tmp_path: Path, kubeconfig: Path
+) -> None:
+    typed = {"topology": NAME, "provider": "attach", "contexts": "a=prod-a,b=prod-b"}
+    typed |= {"kubeconfig": str(kubeconfig), "report": "r.yaml"}
+    given = {name: Given(text, "command line", tmp_path) for name, text in typed.items()}
+    given["istio"] = Given("1.30", "ini", tmp_path)
+
+    (settings,) = assignment_from(given, {}, providers=PROVIDERS, topologies={NAME: TOPOLOGY}).runs
+
+    assert settings.istio == ""
 
 
 def check(kind: Kind = Kind.STATIC, profile: Profile = Profile.CORE, *requires: Feature) -> Check:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
 from ..tool import tool_version
-from . import checks, completion, lab, mesh_config, rbac, reading, sweep
+from . import checks, compare, completion, lab, mesh_config, precheck, rbac, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_parser(commands)
     checks.add_parsers(commands)
     reading.add_parsers(commands)
+    compare.add_parser(commands)
+    precheck.add_parser(commands)
     rbac.add_parser(commands)
     sweep.add_parser(commands)
     mesh_config.add_parser(commands)

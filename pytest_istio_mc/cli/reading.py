@@ -1,4 +1,4 @@
-"""``istio-mc compare``, ``docs`` and ``schema``: what needs no clusters and no lab."""
+"""``istio-mc docs`` and ``schema``: what needs no clusters and no lab."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError, UsageProblem
-from .shared import GOOD, WORSE, say
+from ..errors import UsageProblem
+from .shared import GOOD, say
 
 SCHEMAS = ("mesh-spec", "certificate", "summary")
 """The formats of files that have a JSON Schema."""
@@ -16,11 +16,6 @@ SCHEMAS = ("mesh-spec", "certificate", "summary")
 
 def add_parsers(commands: Any) -> None:
     """Add the commands."""
-    told = "compare two certificates in meaning; exit code 1 when the newer one is worse"
-    command = commands.add_parser("compare", help=told)
-    command.add_argument("old", type=Path)
-    command.add_argument("new", type=Path)
-    command.set_defaults(run=_compare)
     told = "print the JSON Schema of a file format, for editors and other tools"
     command = commands.add_parser("schema", help=told)
     command.add_argument("format", choices=SCHEMAS, help="the format")
@@ -64,27 +59,3 @@ def _docs(parsed: argparse.Namespace) -> int:
         raise UsageProblem(parsed.page, "is no page of the documentation", advice=f"one of {known}")
     print(pages[parsed.page].read_text(encoding="utf-8"), end="")
     return GOOD
-
-
-def _compare(parsed: argparse.Namespace) -> int:
-    from ..evidence.compare import compare, worse
-    from ..evidence.summary import certificates
-
-    try:
-        old, new = certificates(parsed.old), certificates(parsed.new)
-    except MeshError as error:
-        raise UsageProblem(error.thing, error.step, error.detail, advice=error.advice) from error
-    if len(old) == len(new) == 1:
-        pairs = {"": (next(iter(old.values())), next(iter(new.values())))}
-    else:
-        pairs = {f"{name}: ": (old[name], new[name]) for name in old if name in new}
-    gone = [topology for topology in old if pairs.keys() != {""} and topology not in new]
-    differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
-    for prefix, found in differences.items():
-        for difference in found:
-            say(f"{prefix}{difference}")
-    for topology in gone:
-        say(f"{topology}: no longer certified")
-    if not gone and not any(differences.values()):
-        say("no difference in meaning")
-    return WORSE if gone or any(worse(found) for found in differences.values()) else GOOD

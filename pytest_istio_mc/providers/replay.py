@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..settings import REPLAY
 
 if TYPE_CHECKING:
-    from ..snapshot import ClusterSnapshot, Snapshot
+    from ..snapshot import Snapshot
     from .provider import ProvisionRequest
 
 
@@ -35,7 +35,7 @@ class Replay:
             run_id=snapshot.run_id,
             provider=self.name,
             probe_image=snapshot.probes.image if snapshot.probes else "",
-            versions={cluster.name: _versions(cluster) for cluster in snapshot},
+            versions={one.name: {"kubernetes": one.version} for one in snapshot if one.version},
             notes=(_origin(snapshot),),
             probes=snapshot.probes,
         )
@@ -47,13 +47,6 @@ class Replay:
         if self._snapshot is None:
             self._snapshot = Snapshot.load(self._folder)
         return self._snapshot
-
-
-def _versions(cluster: ClusterSnapshot) -> dict[str, str]:
-    """The versions that a snapshot has of a cluster; of istiod what each replica reports."""
-    istio = dict.fromkeys(istiod.version for istiod in cluster.istiods if istiod.version)
-    found = {"kubernetes": cluster.version, "istio": ", ".join(istio)}
-    return {name: version for name, version in found.items() if version}
 
 
 def _origin(snapshot: Snapshot) -> str:

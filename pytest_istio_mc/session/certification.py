@@ -122,7 +122,10 @@ class Certification:
             self.problems.append(str(error))
         self._kept = tuple(self._keep_snapshot())
         if self._baseline:
-            self.differences = compare.compare(self._baseline, self.report)
+            try:
+                self.differences = compare.compare(self._baseline, self.report)
+            except MeshError as error:  # a provider found other clusters than it was asked for
+                self.problems.append(str(error))
 
     def _keep_snapshot(self) -> Iterable[str]:
         """Keep what was recorded where something is wrong with it, and nobody else keeps it."""

@@ -125,7 +125,9 @@ def _steps(settings: Settings, carried_out: Iterable[Check]) -> list[str]:
     if settings.disposable:
         topology = settings.known_topology
         page = topology.documentation if topology else "its documentation"
-        build = f"build the clusters {names} and install Istio on them"
+        of = f" of Kubernetes {settings.kubernetes}" if settings.kubernetes else ""
+        istio = f"Istio {settings.istio}".strip()
+        build = f"build the clusters {names}{of} and install {istio} on them"
         first = [build, f"join them, as in {page}"]
     elif settings.provider == ATTACH:
         first = [f"read the mesh on {names}"]

@@ -17,6 +17,7 @@ from ..progress import Progress
 from ..providers import Recorder, as_provided
 from ..settings import Settings
 from .cleanup import Losses, Undo
+from .running import with_running_versions
 from .waiting import settled
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
+        istio=settings.istio,
+        kubernetes=settings.kubernetes,
         tell_failure=losses.tell,
         topology=settings.known_topology,
     )
@@ -79,6 +82,8 @@ def prepared_mesh(
             prepared = Prepared(mesh, settled(record, settings, progress))
         else:
             prepared = _observed(mesh, settings, undo, progress, losses)
+        mesh = with_running_versions(prepared.mesh, prepared.snapshot)
+        prepared = replace(prepared, mesh=mesh)
         _save(prepared.snapshot, folder)
         yield prepared
     except BaseException as error:

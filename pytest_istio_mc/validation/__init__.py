@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..checks.catalogue import Profile
-from ..providers import is_disposable
+from ..providers import VERSIONED, is_disposable, versions_of
 from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, TYPED, Assignment, Given, Settings
 from . import meshes, values
 from .refusals import meant, refuse, refuse_with
@@ -68,6 +68,7 @@ def _settings_from(
     takes_contexts = not (replay or disposable)
     if disposable:
         refuse_with(given, f"the provider {provider}, which builds until it is ready", "wait")
+    chosen = {name: _version(given, name, provider, providers) for name in VERSIONED}
     if not takes_contexts:
         refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig", "namespace")
     if replay:
@@ -106,6 +107,7 @@ def _settings_from(
         timeout_factor=values.timeout_factor(given),
         wait_seconds=0.0 if replay or disposable else values.wait_seconds(given),
         probe_image=values.probe_image(given),
+        **chosen,
         wishes=values.wishes(given),
         checks=values.checks(given),
         given={name: entry for name, entry in given.items() if name not in ("list", "plan")},
@@ -166,6 +168,18 @@ def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
         detail = f'no provider is called "{name}"{meant(name, known)}'
         raise refuse("--mesh-provider", detail, sorted(known))
     return name
+
+
+def _version(
+    given: Mapping[str, Given], project: str, provider: str, providers: Mapping[str, Provider]
+) -> str:
+    """The minor version of a project that the provider is to build; empty where it chooses."""
+    valid = versions_of(providers[provider], project) if provider in providers else ()
+    if not valid:
+        refuse_with(given, f"the provider {provider}, whose clusters have their versions", project)
+    if not valid or project not in given:
+        return ""
+    return values.version(given, project, valid)
 
 
 def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,15 @@ def probe_image(given: Mapping[str, Given]) -> str:
     if any(character.isspace() for character in text):
         detail = f'"{text}" is not an image reference'
         raise refuse("--mesh-probe-image", detail, advice="write registry/python:3.13-slim")
+    return text
+
+
+def version(given: Mapping[str, Given], project: str, valid: Sequence[str]) -> str:
+    """The minor version of a project, one of ``valid``."""
+    text = given[project].text
+    if text not in valid:
+        titled = project.capitalize()
+        raise refuse(f"--mesh-{project}", f'no lab is made of {titled} "{text}"', valid)
     return text
 
 

@@ -73,6 +73,13 @@ def test_what_is_not_allowed_is_not_planned() -> None:
         assert told not in text
 
 
+def test_the_plan_names_the_versions_that_were_asked_for() -> None:
+    older = planned(replace(LAB, istio="1.30", kubernetes="1.35"))
+
+    assert "cluster2 of Kubernetes 1.35 and install Istio 1.30 on them" in older
+    assert "cluster2 and install Istio on them" in planned(LAB)
+
+
 def test_the_lab_says_what_is_done_to_it() -> None:
     text = planned(LAB)
 

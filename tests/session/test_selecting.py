@@ -201,7 +201,7 @@ def test_a_replay_tells_versions_and_whose_run_it_is(pytester: pytest.Pytester) 
 
     mesh = report_of(pytester)["mesh"]
     assert {cluster["versions"]["kubernetes"] for cluster in mesh["clusters"]} == {"v1.36.1"}
-    assert all(one["versions"]["istio"].startswith("1.31.0") for one in mesh["clusters"])
+    assert all(one["versions"]["istiod"].startswith("1.31.0") for one in mesh["clusters"])
     header = next(line for line in result.outlines if line.startswith("mesh: "))
     assert header.endswith(f"run {mesh['runId']}")
     assert " by run " in mesh["notes"][0]
