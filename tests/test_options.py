@@ -438,7 +438,7 @@ def test_a_run_that_is_asked_for_nothing_claims_core_and_in_the_lab_the_quick_on
     checks = known_checks().values()
     lab, other = read(tmp_path), read(tmp_path, provider="fake")
 
-    core = {one.id for one in checks if one.profile is Profile.CORE}
+    core = {one.id for one in checks if one.profile is Profile.CORE and not one.watches}
     quick = {one.id for one in checks if one.quick}
     spec = known_topologies()["multi-network-multi-primary"].default_spec()
     can = {one.id for one in checks if set(one.requires) <= set(spec.features)}

@@ -140,8 +140,6 @@ def _demand_typed(given: Mapping[str, Given], provider: str, *, disposable: bool
 def _demand_gate(given: Mapping[str, Given], provider: str, *, takes_contexts: bool) -> None:
     """Refuse to watch a command that makes no sense, or that nobody typed."""
     for name in ("gate", "control"):
-        if name in given and not given[name].text.strip():
-            raise refuse(f"--mesh-{name}", "is no command")
         if name in given and given[name].source != TYPED:
             raise refuse(
                 f"--mesh-{name}",

@@ -217,7 +217,7 @@ def test_an_interrupted_command_still_yields_the_certificate(
     ("options", "words"),
     [
         (["--mesh-control=true"], "controls nothing without --mesh-gate"),
-        (["--mesh-gate= "], "is no command"),
+        (["--mesh-gate= "], "was given without a value"),
         (["--mesh-gate=true", "--mesh-disruptive"], "which changes nothing itself"),
         (["--mesh-gate=true", "--mesh-keep"], "which changes nothing itself"),
         (["--mesh-gate=true", "--mesh-provider=fake-lab"], "name clusters that exist"),
