@@ -59,6 +59,8 @@ class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
     - ``objects`` has every kind that was read, an empty one too; a kind that lacks is not "none".
+    - ``api_resources``: what its API server serves of Istio's and the Gateway API's groups, by
+      group and version; None where that was not asked.
     - ``control_plane`` is how its pods see an istiod elsewhere; empty where its own serves it.
     - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
       knew or that could not be asked for.
@@ -69,6 +71,7 @@ class ClusterSnapshot:
     server: Line = ""
     version: Line = ""
     api_groups: tuple[Line, ...] = ()
+    api_resources: Mapping[Line, tuple[Line, ...]] | None = None
     objects: Objects = field(default_factory=dict)
     secrets: tuple[SecretFacts, ...] = ()
     istiods: tuple[IstiodFacts, ...] = ()

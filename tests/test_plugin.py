@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -503,7 +504,61 @@ def test_a_baseline_that_was_better_fails_the_run(pytester: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(
         ["baseline    worse: MC-EASTWEST-901 conformant -> inconclusive: no answer within 5 s"]
     )
-    assert pytester.runpytest(*CERTIFY, "--mesh-baseline=mesh-report.yaml").ret == 3
+
+
+@pytest.mark.parametrize(
+    "way", ["itself", "symbolic link", "hard link", "another name of its folder"]
+)
+def test_a_baseline_that_the_run_overwrites_is_refused(
+    pytester: pytest.Pytester, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(pytester)
+    pytester.runpytest(*CERTIFY)
+    report, baseline = pytester.path / "mesh-report.yaml", pytester.path / "baseline.yaml"
+    match way:
+        case "symbolic link":
+            baseline.symlink_to(report)
+        case "hard link":
+            baseline.hardlink_to(report)
+        case "another name of its folder":
+            (pytester.path / "link").symlink_to(pytester.path)
+            baseline = pytester.path / "link" / "mesh-report.yaml"
+        case _:
+            baseline = report
+    before, log = report.read_bytes(), pytester.path / "log"
+    monkeypatch.setenv("FAKE_LOG", str(log))
+
+    result = pytester.runpytest(*CERTIFY, f"--mesh-baseline={baseline}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{baseline}: is what this run overwrites*"])
+    assert report.read_bytes() == before
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mesh-topology=fake-other"], "it is of topology fake-topology, not fake-other"),
+        (["--mesh-profile=extended"], "it is of profile core*, not extended"),
+        (["--mesh-spec=three.yaml"], "it is of clusters cluster1, cluster2, not one, three, two"),
+    ],
+)
+def test_a_baseline_of_something_else_is_refused_before_anything_runs(
+    pytester: pytest.Pytester, options: list[str], says: str
+) -> None:
+    write_suite(pytester)
+    pytester.runpytest(*CERTIFY, "--mesh-report=before.yaml")
+    clusters = [{"name": name, "network": f"net-{name}"} for name in ("one", "two", "three")]
+    spec: dict[str, object] = {"apiVersion": "istio-mc.dev/v1alpha1", "kind": "MeshSpec"}
+    spec |= {"topology": "fake-topology", "clusters": clusters}
+    (pytester.path / "three.yaml").write_text(json.dumps(spec))
+
+    result = pytester.runpytest(*CERTIFY, "--mesh-baseline=before.yaml", *options)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*before.yaml: is of something else than this run*{says}*"])
+    assert not (pytester.path / "mesh-report.yaml").exists()
 
 
 def test_a_snapshot_is_saved_and_replayed_without_a_mesh(

@@ -1,4 +1,4 @@
-"""``istio-mc checks``, ``compare``, ``docs`` and ``schema``: what needs no clusters and no lab."""
+"""``istio-mc checks``, ``docs`` and ``schema``: what needs no clusters and no lab."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError, UsageProblem
-from .shared import GOOD, WORSE, say
+from ..errors import UsageProblem
+from .shared import GOOD, say
 
 SCHEMAS = ("mesh-spec", "certificate", "summary")
 """The formats of files that have a JSON Schema."""
@@ -20,11 +20,6 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser("checks", help=told)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_checks)
-    told = "compare two certificates in meaning; exit code 1 when the newer one is worse"
-    command = commands.add_parser("compare", help=told)
-    command.add_argument("old", type=Path)
-    command.add_argument("new", type=Path)
-    command.set_defaults(run=_compare)
     told = "print the JSON Schema of a file format, for editors and other tools"
     command = commands.add_parser("schema", help=told)
     command.add_argument("format", choices=SCHEMAS, help="the format")
@@ -94,27 +89,3 @@ def _checks(parsed: argparse.Namespace) -> int:
         say(f"{check.id}  {check.title}")
         say(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD
-
-
-def _compare(parsed: argparse.Namespace) -> int:
-    from ..evidence.compare import compare, worse
-    from ..evidence.summary import certificates
-
-    try:
-        old, new = certificates(parsed.old), certificates(parsed.new)
-    except MeshError as error:
-        raise UsageProblem(error.thing, error.step, error.detail, advice=error.advice) from error
-    if len(old) == len(new) == 1:
-        pairs = {"": (next(iter(old.values())), next(iter(new.values())))}
-    else:
-        pairs = {f"{name}: ": (old[name], new[name]) for name in old if name in new}
-    gone = [topology for topology in old if pairs.keys() != {""} and topology not in new]
-    differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
-    for prefix, found in differences.items():
-        for difference in found:
-            say(f"{prefix}{difference}")
-    for topology in gone:
-        say(f"{topology}: no longer certified")
-    if not gone and not any(differences.values()):
-        say("no difference in meaning")
-    return WORSE if gone or any(worse(found) for found in differences.values()) else GOOD

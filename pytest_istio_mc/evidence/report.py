@@ -154,11 +154,15 @@ def validate(report: Mapping[str, Any]) -> None:
         raise MeshError("certificate", "does not fit its schema", detail, advice=advice)
 
 
-def _misfit(report: Mapping[str, Any]) -> str:
-    """Where a document first does not fit its JSON Schema, and why; else empty."""
+def _misfit(report: Mapping[str, Any], *, keys_besides: bool = False) -> str:
+    """Where a document first does not fit its JSON Schema, and why; else empty.
+
+    ``keys_besides``: it may have keys that the schema does not know.
+    """
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(schema(report.get("kind", KIND)))
+    wanted = schema(report.get("kind", KIND))
+    validator = jsonschema.Draft202012Validator(_opened(wanted) if keys_besides else wanted)
     # places in a document may be numbers and texts, which do not compare
     problems = sorted(validator.iter_errors(report), key=lambda one: str(list(one.absolute_path)))
     if not problems:
@@ -170,6 +174,17 @@ def _misfit(report: Mapping[str, Any]) -> str:
         else f"breaks its {first.validator!r}"
     )
     return f"{place(list(first.absolute_path))}: {words}"
+
+
+def _opened(schema: Any) -> Any:
+    """A JSON Schema that lets unknown keys pass: later versions of a format may add some."""
+    if isinstance(schema, dict):
+        return {
+            key: _opened(value)
+            for key, value in schema.items()
+            if (key, value) != ("additionalProperties", False)
+        }
+    return [_opened(one) for one in schema] if isinstance(schema, list) else schema
 
 
 def schema(kind: str = KIND) -> dict[str, Any]:
@@ -233,7 +248,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in SCHEMAS:
         found = f"its kind is {shown(kind)}" if isinstance(document, dict) else shown(document)
         raise UsageProblem(thing, f"is not a {KIND}", found, advice=advice)
-    if detail := _misfit(document):
+    if detail := _misfit(document, keys_besides=True):
         step, advice = newer(_written_by(document), "written") or (
             "does not fit its schema",
             advice,

@@ -119,7 +119,10 @@ class Certification:
             )
             self.problems.append(str(error))
         if self._baseline:
-            self.differences = compare.compare(self._baseline, self.report)
+            try:
+                self.differences = compare.compare(self._baseline, self.report)
+            except MeshError as error:  # a provider found other clusters than it was asked for
+                self.problems.append(str(error))
 
     @cached_property
     def symptoms(self) -> frozenset[str]:
