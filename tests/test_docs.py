@@ -170,8 +170,8 @@ def test_the_example_of_a_live_check_of_an_own_area_is_known_and_not_run_on_a_re
 ) -> None:
     result, entries = run_mine(pytester, "MC-ACME-901")
 
-    assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*[[]MC-ACME-901-answered-within-a-second] NOT APPLICABLE*"])
+    assert result.ret == 3
+    result.stdout.fnmatch_lines(["*[[]MC-ACME-901-answered-within-a-second] NOT RUN*"])
     assert "needs a mesh" in entries["MC-ACME-901"]["reason"]
 
 

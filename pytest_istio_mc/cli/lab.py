@@ -47,7 +47,10 @@ def add_parser(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
     told = "examine what a lab needs from this machine, one line and one fix each"
-    actions.add_parser("doctor", help=told).set_defaults(run=_doctor)
+    doctor = actions.add_parser("doctor", help=told)
+    doctor.add_argument("--clusters", type=int, default=2, help="of how many clusters (default: 2)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(run=_doctor)
     told = "build the lab's binaries and images now instead of in the first run"
     build = actions.add_parser("build", help=told)
     _add_versions(build)
@@ -180,7 +183,16 @@ def _list(parsed: argparse.Namespace) -> int:
 def _doctor(parsed: argparse.Namespace) -> int:
     from ..lab import doctor
 
-    examined = doctor.examine()
+    if parsed.clusters < 1:
+        raise UsageProblem("--clusters", f"{parsed.clusters} is no number of clusters")
+    examined = doctor.examine(parsed.clusters)
+    if parsed.json:
+        rows = [
+            {"name": one.name, "good": one.good, "seen": one.seen, "fix": one.fix}
+            for one in examined
+        ]
+        print(json.dumps(rows, indent=2))
+        return GOOD if all(item.good for item in examined) else WORSE
     for item in examined:
         say(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
         if not item.good:

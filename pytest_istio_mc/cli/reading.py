@@ -1,4 +1,4 @@
-"""``istio-mc checks``, ``docs`` and ``schema``: what needs no clusters and no lab."""
+"""``istio-mc docs`` and ``schema``: what needs no clusters and no lab."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ SCHEMAS = ("mesh-spec", "certificate", "summary")
 
 def add_parsers(commands: Any) -> None:
     """Add the commands."""
-    told = "print every known check: id, sentence, profile, kind, requirements, documentation"
-    command = commands.add_parser("checks", help=told)
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=_checks)
     told = "print the JSON Schema of a file format, for editors and other tools"
     command = commands.add_parser("schema", help=told)
     command.add_argument("format", choices=SCHEMAS, help="the format")
@@ -41,51 +37,25 @@ def _schema(parsed: argparse.Namespace) -> int:
     return GOOD
 
 
-def _docs(parsed: argparse.Namespace) -> int:
+def documentation() -> dict[str, Path]:
+    """The pages of the documentation by name, as installed or in the checkout."""
     package = Path(__file__).parent.parent
     shipped, checkout = package / "docs", package.parent / "docs"
     folder = shipped if shipped.is_dir() else checkout
-    pages = {file.name: file for file in sorted(folder.iterdir()) if file.suffix != ".svg"}
+    return {file.name: file for file in sorted(folder.iterdir()) if file.suffix != ".svg"}
+
+
+def _docs(parsed: argparse.Namespace) -> int:
+    pages = documentation()
     if parsed.page is None:
         for name, file in pages.items():
             print(
                 f"{name:<24} {file.read_text(encoding='utf-8').partition(chr(10))[0].strip('# ')}"
             )
-        say(f"\nin {folder}; istio-mc docs PAGE prints one")
+        say(f"\nin {file.parent}; istio-mc docs PAGE prints one")
         return GOOD
     if parsed.page not in pages:
         known = ", ".join(pages)
         raise UsageProblem(parsed.page, "is no page of the documentation", advice=f"one of {known}")
     print(pages[parsed.page].read_text(encoding="utf-8"), end="")
-    return GOOD
-
-
-def _checks(parsed: argparse.Namespace) -> int:
-    from ..checks.catalogue import known_checks
-
-    checks = known_checks().values()
-    if parsed.json:
-        rows = [
-            {
-                "id": check.id,
-                "title": check.title,
-                "profile": check.profile.value,
-                "kind": check.kind.value,
-                "requires": [feature.value for feature in check.requires],
-                "specUrl": check.spec_url,
-                "explainedBy": list(check.explained_by),
-                "quick": check.quick,
-                "effect": check.effect,
-                "permissions": [permission.value for permission in check.permissions],
-            }
-            for check in checks
-        ]
-        print(json.dumps(rows, indent=2))
-        return GOOD
-    for check in checks:
-        features = ", ".join(feature.value for feature in check.requires)
-        quick = ", quick" if check.quick else ""
-        kind = f"{check.profile.value}{quick}, {check.kind.value}"
-        say(f"{check.id}  {check.title}")
-        say(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
     return GOOD

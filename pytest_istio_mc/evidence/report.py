@@ -60,6 +60,7 @@ class Outcomes:
     - ``not_run``: why a claimed check has no verdict, by its id.
     - ``problem``: why the run as a whole could not find out (the mesh could not be built); then
       nothing is conformant.
+    - ``run_id``: of this run; a recorded mesh has the id of the run that recorded it.
     """
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Outcomes:
     began: datetime | None = None
     seconds: float = 0.0
     problem: str = ""
+    run_id: str = ""
 
 
 def build_report(
@@ -94,7 +96,7 @@ def build_report(
         "topology": settings.topology,
         "date": _timestamp(outcomes.began),
         "tool": {"name": "pytest-istio-mc", "version": version, "knownChecks": len(checks)},
-        "mesh": _mesh(settings, mesh, causes),
+        "mesh": _mesh(settings, mesh, causes, outcomes.run_id),
         "claim": {
             "profile": settings.profile.value,
             "quickDisruptive": settings.quick,
@@ -134,8 +136,9 @@ def result_sentence(report: Mapping[str, Any]) -> str:
         case Result.FAILURE:
             wrong = sum(_is(entry, Outcome.NON_CONFORMANT) for entry in claimed)
             causes = len(report["rootCauses"])
-            plural = "s" if causes != 1 else ""
-            return f"{wrong} of {all_claimed} are not conformant, from {causes} root cause{plural}"
+            plural, verb = "s" if causes != 1 else "", "is" if wrong == 1 else "are"
+            found = f"{wrong} of {all_claimed} {verb} not conformant"
+            return f"{found}, from {causes} root cause{plural}"
         case Result.PARTIAL:
             missing = len(claimed) - len(ran)
             return f"{missing} of {all_claimed} did not run; this is no certificate"
@@ -270,10 +273,10 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
     if verdict is not None:
         outcome, reason = verdict.outcome, verdict.reason
         claimed = standing.claimed and outcome is not Outcome.NOT_APPLICABLE
-    elif standing.obstacle:
-        outcome, reason, claimed = Outcome.NOT_APPLICABLE, standing.obstacle, standing.claimed
+    elif standing.obstacle and not standing.claimed:
+        outcome, reason, claimed = Outcome.NOT_APPLICABLE, standing.obstacle, False
     else:
-        why = outcomes.not_run.get(check.id, "it was not selected")
+        why = standing.obstacle or outcomes.not_run.get(check.id, "it was not selected")
         outcome, reason, claimed = Outcome.INCONCLUSIVE, f"not run: {why}", True
     bad = outcome in (Outcome.NON_CONFORMANT, Outcome.INCONCLUSIVE)
     by = standing.by if claimed else ""
@@ -344,7 +347,9 @@ def _profile(
     }
 
 
-def _mesh(settings: Settings, mesh: Mesh | None, causes: Iterable[RootCause]) -> dict[str, Any]:
+def _mesh(
+    settings: Settings, mesh: Mesh | None, causes: Iterable[RootCause], run_id: str
+) -> dict[str, Any]:
     spec = mesh.spec if mesh else settings.spec
     notes = list(mesh.notes) if mesh else []
     if mesh and not settings.keep and any(mesh.run_id in cause.remedy for cause in causes):
@@ -353,7 +358,7 @@ def _mesh(settings: Settings, mesh: Mesh | None, causes: Iterable[RootCause]) ->
         "meshId": spec.mesh_id,
         "trustDomain": spec.trust_domain,
         "provider": mesh.provider if mesh else settings.provider,
-        "runId": mesh.run_id if mesh else "",
+        "runId": run_id or (mesh.run_id if mesh else ""),
         "notes": notes,
         "clusters": [_cluster(cluster, mesh) for cluster in spec],
     }

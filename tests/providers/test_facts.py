@@ -106,6 +106,8 @@ def test_a_topology_of_a_plugin_reaches_the_provider(
 def test_the_plan_for_clusters_that_are_built_names_the_page_of_the_topology(
     pytester: pytest.Pytester, provider: str
 ) -> None:
+    write_suite(pytester)
+
     result = pytester.runpytest(*CERTIFY, f"--mesh-provider={provider}", "--mesh-plan")
 
     assert result.ret == 0

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.checks import catalogue
-from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
+from pytest_istio_mc.checks.catalogue import READ_ONLY, Check, Kind, Profile, known_checks
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.session.listing import list_checks, plan_run
-from pytest_istio_mc.settings import READ_ONLY, Settings
+from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.topologies import known
 
 TOPOLOGY = "multi-network-multi-primary"
