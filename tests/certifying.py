@@ -111,6 +111,6 @@ def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
 def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No ``MESH_…`` variable, kubeconfig or pytest options from outside these tests."""
     ours = [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))]
-    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
+    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     yield

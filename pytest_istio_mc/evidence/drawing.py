@@ -5,6 +5,7 @@ Clusters stand on an ellipse, so that no line between two of them passes behind 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 from ..visible import visible
 from .standing import Mark, Node, Standing, Watch
 
-MOST_DRAWN = 10
+MOST_DRAWN = 8
 """With more clusters a drawing is illegible; the table beside it has them all."""
 
 WIDTH = 1120
@@ -98,7 +99,7 @@ class _Drawing:
         ]
         rows = {node.name: tuple(_rows(node)) for node in ordered}
         height = 22 + _LINE * max(map(len, rows.values()))
-        places, self._height = _places(len(ordered), height)
+        places, self._width, self._height = _places(len(ordered), height)
         self._boxes = {
             node.name: _Box(node, rows[node.name], x, y, height)
             for node, (x, y) in zip(ordered, places, strict=True)
@@ -108,7 +109,8 @@ class _Drawing:
     def lines(self) -> Iterator[str]:
         height = round(self._height + 34)
         label = f'aria-labelledby="{self._id}-title {self._id}-desc"'
-        yield f'<svg class="drawing mesh" role="img" viewBox="0 0 {WIDTH} {height}" {label}>'
+        view = f'viewBox="0 0 {self._width:g} {height}"'
+        yield f'<svg class="drawing mesh" role="img" {view} {label}>'
         yield f'<title id="{self._id}-title">The mesh as it was recorded</title>'
         yield f'<desc id="{self._id}-desc">{_safe(described(self._standing))}</desc>'
         yield "<defs>"
@@ -235,23 +237,27 @@ def _rank(watch: Watch) -> int:
     return ("good", "unknown", "bad").index(_kind(watch))
 
 
-def _places(count: int, height: float) -> tuple[list[Point], float]:
-    """The middles of that many boxes on an ellipse, none over another; and the drawing's height."""
-    wide = (WIDTH - _BOX) / 2 - _PAD - 2
+def _places(count: int, height: float) -> tuple[list[Point], float, float]:
+    """The middles of that many boxes on an ellipse, none over another; the drawing's size."""
+    # the two at the top stand side by side, whatever the height
+    beside = (_BOX + 2 * _PAD + 8) / (2 * math.sin(math.pi / max(count, 2)))
+    wide = max((WIDTH - _BOX) / 2 - _PAD - 2, beside)
     room = height + 2 * _PAD + _LABEL
     first = math.pi if count == 2 else -math.pi / 2 - math.pi / count
     angles = [first + 2 * math.pi * number / count for number in range(count)]
     high = 0.0 if count < 3 else 0.8 * room
     if count == 1:
         wide = 0.0
-    while True:
-        found = [(wide * math.cos(angle), high * math.sin(angle)) for angle in angles]
-        if not _overlap(found, room):
+    found: list[Point] = []
+    for more in range(0, 200 * count, 10):
+        tall = high + more
+        found = [(wide * math.cos(angle), tall * math.sin(angle)) for angle in angles]
+        if not _overlap(found, room) and not _hidden(found, height):
             break
-        high += 10
     top = min(y for _, y in found) - height / 2 - _PAD - _LABEL - 4
-    places = [(x + WIDTH / 2, y - top) for x, y in found]
-    return places, max(y for _, y in places) + height / 2 + _PAD + 4
+    width = max(float(WIDTH), 2 * wide + _BOX + 2 * _PAD + 4)
+    places = [(x + width / 2, y - top) for x, y in found]
+    return places, width, max(y for _, y in places) + height / 2 + _PAD + 4
 
 
 def _overlap(places: Sequence[Point], room: float) -> bool:
@@ -259,6 +265,18 @@ def _overlap(places: Sequence[Point], room: float) -> bool:
         abs(x1 - x2) < _BOX + 2 * _PAD + 4 and abs(y1 - y2) < room + 4
         for number, (x1, y1) in enumerate(places)
         for x2, y2 in places[:number]
+    )
+
+
+def _hidden(places: Sequence[Point], height: float) -> bool:
+    """Whether a line between two boxes passes behind a third."""
+    return any(
+        abs(x1 + (x2 - x1) * part / 32 - x) < _BOX / 2 + 12
+        and abs(y1 + (y2 - y1) * part / 32 - y) < height / 2 + 12
+        for (x1, y1), (x2, y2) in itertools.combinations(places, 2)
+        for x, y in places
+        if (x, y) not in ((x1, y1), (x2, y2))
+        for part in range(1, 32)
     )
 
 

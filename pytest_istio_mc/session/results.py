@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..errors import MeshError
-from ..evidence import allure, compare, markdown, page, report, summary, terminal
+from ..evidence import allure_folder, compare, markdown, page, report, summary, terminal
 from ..settings import Assignment
 from .certification import Certification, own_version
 from .console import Console
@@ -61,7 +61,7 @@ class Results:
             self._console.line(f"warning: {why}")
         if self._allure_folder:
             try:
-                allure.finish(self._allure_folder, list(reports.values()))
+                allure_folder.finish(self._allure_folder, list(reports.values()))
             except OSError as error:
                 what = "Allure's environment and categories were not written"
                 wanted[0].problems.append(f"{what}: {error}")
