@@ -18,9 +18,14 @@ MOST_DRAWN = 8
 """With more clusters a drawing is illegible; the table beside it has them all."""
 
 WIDTH = 1120
-_BOX, _LINE, _PAD, _LABEL = 236, 17, 14, 22
+_LINE, _PAD, _LABEL = 17, 14, 22
+_WIDE, _NARROW, _MANY = 248.0, 200.0, 5
+"""Widths of a box, and with how many clusters all are wide."""
+_ASIDE = 7
+"""How far a line is from the middle, so that those of both directions keep apart."""
 _MOST_GATEWAYS, _MOST_MARKS = 3, 3
-_LETTERS = 34
+_LETTER = 7.4
+"""How wide a letter is, in the widest fonts that browsers take."""
 
 Point = tuple[float, float]
 
@@ -40,22 +45,23 @@ class _Box:
     rows: tuple[_Row, ...]
     x: float
     y: float
+    width: float
     height: float
 
     @property
     def corners(self) -> tuple[Point, ...]:
         """Its corners with the room that its network's label and border need."""
-        left, right = self.x - _BOX / 2 - _PAD, self.x + _BOX / 2 + _PAD
+        left, right = self.x - self.width / 2 - _PAD, self.x + self.width / 2 + _PAD
         top, foot = self.y - self.height / 2 - _PAD - _LABEL, self.y + self.height / 2 + _PAD
         return (left, top), (right, top), (right, foot), (left, foot)
 
-    def border(self, towards: Point) -> Point:
-        """Where the line from its middle to a point leaves it."""
-        dx, dy = towards[0] - self.x, towards[1] - self.y
-        across = (_BOX / 2) / abs(dx) if dx else math.inf
-        along = (self.height / 2) / abs(dy) if dy else math.inf
+    def border(self, way: Point, aside: Point) -> Point:
+        """Where a line in the direction ``way`` leaves it, that passes its middle ``aside``."""
+        (dx, dy), (ax, ay) = way, aside
+        across = (math.copysign(self.width / 2, dx) - ax) / dx if dx else math.inf
+        along = (math.copysign(self.height / 2, dy) - ay) / dy if dy else math.inf
         share = min(across, along)
-        return self.x + dx * share, self.y + dy * share
+        return self.x + ax + dx * share, self.y + ay + dy * share
 
 
 def mesh_svg(standing: Standing, id: str, anchor: Callable[[str], str]) -> str:
@@ -97,14 +103,17 @@ class _Drawing:
         ordered = [
             node for network in networks for node in standing.nodes if node.network == network
         ]
-        rows = {node.name: tuple(_rows(node)) for node in ordered}
+        wide = len(ordered) <= _MANY
+        width = _WIDE if wide else _NARROW
+        rows = {node.name: tuple(_rows(node, wide=wide)) for node in ordered}
         height = 22 + _LINE * max(map(len, rows.values()))
-        places, self._width, self._height = _places(len(ordered), height)
+        places, self._width, self._height = _places(len(ordered), width, height)
         self._boxes = {
-            node.name: _Box(node, rows[node.name], x, y, height)
+            node.name: _Box(node, rows[node.name], x, y, width, height)
             for node, (x, y) in zip(ordered, places, strict=True)
         }
         self._networks = list(networks)
+        self._names: list[str] = []
 
     def lines(self) -> Iterator[str]:
         height = round(self._height + 34)
@@ -126,19 +135,22 @@ class _Drawing:
         # what is wrong is drawn last, above what is not
         for watch in sorted(self._standing.watches, key=_rank):
             yield from self._watch(watch)
+        yield from self._names
         for box in self._boxes.values():
             yield from self._cluster(box)
         yield from self._legend(height - 14)
         yield "</svg>"
 
     def _network(self, number: int, network: str) -> Iterator[str]:
+        """The border; the name is kept for later, so that no line strikes it through."""
         boxes = [box for box in self._boxes.values() if box.node.network == network]
         hull = _hull([corner for box in boxes for corner in box.corners])
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in hull) + "z"
         yield f'<path class="network n{number % 4}" d="{path}"/>'
         first = min(boxes, key=lambda box: (box.y, box.x))
         (x, y), *_ = first.corners
-        yield _text(x + 12, y + 18, _short(f"network: {network}", 40), "network-name")
+        name = _short(f"network: {network}", int((first.width + 8) / _LETTER))
+        self._names.append(_text(x + 12, y + 18, name, "network-name"))
 
     def _watch(self, watch: Watch) -> Iterator[str]:
         source, target = self._boxes.get(watch.control_plane), self._boxes.get(watch.cluster)
@@ -148,12 +160,8 @@ class _Drawing:
         dx, dy = target.x - source.x, target.y - source.y
         length = math.hypot(dx, dy) or 1.0
         # two lines side by side where each watches the other
-        aside = (-dy / length * 9, dx / length * 9)
-        (x1, y1), (x2, y2) = (
-            source.border((target.x, target.y)),
-            target.border((source.x, source.y)),
-        )
-        x1, y1, x2, y2 = x1 + aside[0], y1 + aside[1], x2 + aside[0], y2 + aside[1]
+        aside = (-dy / length * _ASIDE, dx / length * _ASIDE)
+        (x1, y1), (x2, y2) = source.border((dx, dy), aside), target.border((-dx, -dy), aside)
         about = f"{watch.control_plane} to {watch.cluster}, {watch.word}: {watch.detail}"
         about += "".join(f"; {mark.check}: {mark.summary}" for mark in watch.marks)
         end = f'marker-end="url(#{self._id}-{kind})"'
@@ -177,14 +185,17 @@ class _Drawing:
     def _cluster(self, box: _Box) -> Iterator[str]:
         node = box.node
         kind = "bad" if node.marks else "unknown" if node.unseen else "good"
-        left, top = box.x - _BOX / 2, box.y - box.height / 2
-        place = f'x="{left:.1f}" y="{top:.1f}" width="{_BOX}" height="{box.height:.1f}" rx="8"'
+        left, top = box.x - box.width / 2, box.y - box.height / 2
+        place = (
+            f'x="{left:.1f}" y="{top:.1f}" width="{box.width:g}" height="{box.height:.1f}" rx="8"'
+        )
         dashed = " unseen" if node.unseen else ""
         yield f'<rect class="cluster {kind}{dashed}" {place}/>'
         for number, row in enumerate(box.rows):
             at = top + 22 + _LINE * number
             yield self._linked(
-                _text(left + 12, at, _short(row.text, _LETTERS), row.style), row.check
+                _text(left + 12, at, _short(row.text, int((box.width - 24) / _LETTER)), row.style),
+                row.check,
             )
 
     def _linked(self, text: str, check: str) -> str:
@@ -204,25 +215,26 @@ class _Drawing:
             x += 62 + 6.6 * len(words)
 
 
-def _rows(node: Node) -> Iterator[_Row]:
+def _rows(node: Node, *, wide: bool) -> Iterator[_Row]:
     yield _Row(node.name, "name")
     yield _Row(node.role_words, "faint")
     for gateway in node.gateways[:_MOST_GATEWAYS]:
         places = ", ".join(gateway.addresses[:2]) or "without an address"
         more = f" +{len(gateway.addresses) - 2}" if len(gateway.addresses) > 2 else ""
         style = "bad-text" if gateway.bad else "plain"
-        yield _Row(f"{'✕' if gateway.bad else '⇄'} gateway {places}{more}", style)
+        word = "gateway " if wide else ""
+        yield _Row(f"{'✕' if gateway.bad else '⇄'} {word}{places}{more}", style)
     if len(node.gateways) > _MOST_GATEWAYS:
         yield _Row(f"and {len(node.gateways) - _MOST_GATEWAYS} more gateways", "plain")
-    yield from _mark_rows(node.marks)
+    yield from _mark_rows(node.marks, wide=wide)
     for what in node.unseen[:1]:
         yield _Row(f"? not looked at: {what}", "unknown-text")
 
 
-def _mark_rows(marks: Sequence[Mark]) -> Iterator[_Row]:
+def _mark_rows(marks: Sequence[Mark], *, wide: bool) -> Iterator[_Row]:
     for mark in marks[:_MOST_MARKS]:
-        word = "root cause" if mark.is_cause else "fails"
-        yield _Row(f"✕ {mark.check} {word}", "bad-text", mark.check)
+        word = " is a cause" if mark.is_cause and wide else ""
+        yield _Row(f"✕ {mark.check}{word}", "bad-text", mark.check)
     if len(marks) > _MOST_MARKS:
         yield _Row(f"✕ and {len(marks) - _MOST_MARKS} more checks fail", "bad-text")
 
@@ -237,11 +249,11 @@ def _rank(watch: Watch) -> int:
     return ("good", "unknown", "bad").index(_kind(watch))
 
 
-def _places(count: int, height: float) -> tuple[list[Point], float, float]:
+def _places(count: int, box: float, height: float) -> tuple[list[Point], float, float]:
     """The middles of that many boxes on an ellipse, none over another; the drawing's size."""
     # the two at the top stand side by side, whatever the height
-    beside = (_BOX + 2 * _PAD + 8) / (2 * math.sin(math.pi / max(count, 2)))
-    wide = max((WIDTH - _BOX) / 2 - _PAD - 2, beside)
+    beside = (box + 2 * _PAD + 8) / (2 * math.sin(math.pi / max(count, 2)))
+    wide = max((WIDTH - box) / 2 - _PAD - 2, beside)
     room = height + 2 * _PAD + _LABEL
     first = math.pi if count == 2 else -math.pi / 2 - math.pi / count
     angles = [first + 2 * math.pi * number / count for number in range(count)]
@@ -252,27 +264,27 @@ def _places(count: int, height: float) -> tuple[list[Point], float, float]:
     for more in range(0, 200 * count, 10):
         tall = high + more
         found = [(wide * math.cos(angle), tall * math.sin(angle)) for angle in angles]
-        if not _overlap(found, room) and not _hidden(found, height):
+        if not _overlap(found, box, room) and not _hidden(found, box, height):
             break
     top = min(y for _, y in found) - height / 2 - _PAD - _LABEL - 4
-    width = max(float(WIDTH), 2 * wide + _BOX + 2 * _PAD + 4)
+    width = max(float(WIDTH), 2 * wide + box + 2 * _PAD + 4)
     places = [(x + width / 2, y - top) for x, y in found]
     return places, width, max(y for _, y in places) + height / 2 + _PAD + 4
 
 
-def _overlap(places: Sequence[Point], room: float) -> bool:
+def _overlap(places: Sequence[Point], box: float, room: float) -> bool:
     return any(
-        abs(x1 - x2) < _BOX + 2 * _PAD + 4 and abs(y1 - y2) < room + 4
+        abs(x1 - x2) < box + 2 * _PAD + 4 and abs(y1 - y2) < room + 4
         for number, (x1, y1) in enumerate(places)
         for x2, y2 in places[:number]
     )
 
 
-def _hidden(places: Sequence[Point], height: float) -> bool:
+def _hidden(places: Sequence[Point], box: float, height: float) -> bool:
     """Whether a line between two boxes passes behind a third."""
     return any(
-        abs(x1 + (x2 - x1) * part / 32 - x) < _BOX / 2 + 12
-        and abs(y1 + (y2 - y1) * part / 32 - y) < height / 2 + 12
+        abs(x1 + (x2 - x1) * part / 32 - x) < box / 2 + _ASIDE
+        and abs(y1 + (y2 - y1) * part / 32 - y) < height / 2 + _ASIDE
         for (x1, y1), (x2, y2) in itertools.combinations(places, 2)
         for x, y in places
         if (x, y) not in ((x1, y1), (x2, y2))

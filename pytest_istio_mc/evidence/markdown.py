@@ -64,12 +64,13 @@ def append_step_summary(
     name = environment.get(STEP_SUMMARY, "")
     if not name or not reports:
         return ""
-    text = markdown(reports) + "\n"
+    # whoever wrote before may have ended in the middle of a line
+    text = f"\n{markdown(reports)}\n"
     try:
         path = Path(name)
         there = path.stat().st_size if path.exists() else 0
         if there + len(text.encode("utf-8", "backslashreplace")) > LARGEST_SUMMARY:
-            text = "".join(f"- {_title(report)}\n" for report in reports)
+            text = "\n" + "".join(f"- {_title(report)}\n" for report in reports)
         with path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
     except (OSError, ValueError) as error:
