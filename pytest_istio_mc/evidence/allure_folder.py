@@ -1,4 +1,4 @@
-"""The folder of Allure's results: what a whole run adds to it, for Allure 2 and Allure 3.
+"""The folder of Allure's results: what a whole run adds to it.
 
 - Allure 2 takes categories from ``categories.json``, Allure 3 from its configuration: both get the
   same patterns, which Java and JavaScript read alike.
@@ -110,7 +110,7 @@ def _rules(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _certificate(folder: Path, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Write the certificate as a result, and say what of it to attach to the whole report."""
+    """Write the certificate as a result; what of it to attach to the whole report."""
     topology, result = report["topology"], report["result"]
     began = int(datetime.fromisoformat(report["date"]).timestamp() * 1000)
     attachments = []

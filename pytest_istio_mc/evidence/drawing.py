@@ -65,7 +65,7 @@ class _Box:
 
 
 def mesh_svg(standing: Standing, id: str, anchor: Callable[[str], str]) -> str:
-    """An inline SVG of the mesh; empty where there are too many clusters, or too little is known.
+    """An inline SVG of the mesh; empty where it cannot be drawn legibly.
 
     - ``id``: unique on the page, of safe characters.
     - ``anchor``: from a check's id to the fragment of its place on the page.

@@ -19,7 +19,7 @@ _COLOURS = 6
 
 
 def outline_svg(outline: Outline, id: str) -> str:
-    """An inline SVG of one time line; ``id`` is unique on the page and made of safe characters."""
+    """An inline SVG of one time line; ``id``: unique on the page, of safe characters."""
     return "\n".join(_Drawing(outline, id).lines())
 
 

@@ -227,7 +227,7 @@ def _texts(evidence: Iterable[Mapping[str, Any]], drawn: bool) -> Iterable[dict[
 
 
 def _hops(text: str) -> list[dict[str, str]]:
-    """The hops of a request in a piece of evidence; none where its end was cut off."""
+    """The hops in a piece of evidence; none where its end was cut off."""
     try:
         found = json.loads(text)["hops"]
         keys = ("name", "state", "expected", "seen")

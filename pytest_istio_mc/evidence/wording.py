@@ -1,4 +1,4 @@
-"""Wording: results and verdicts as people read them, the same on every page and in every format."""
+"""Wording: results and verdicts as people read them, alike in every format."""
 
 from __future__ import annotations
 

@@ -15,9 +15,10 @@ def write_whole(
     thing: str = "certificate",
     advice: str = "make room, or give --mesh-report=FILE elsewhere",
 ) -> None:
-    """Write a text to a file that its owner alone may read; an older one is replaced.
+    """Write a text to a file that its owner alone may read.
 
-    :class:`MeshError` where the disk refuses it; then the older one is as it was.
+    - An older one is replaced.
+    - :class:`MeshError` where the disk refuses it; then the older one is as it was.
     """
     temporary = ""
     try:
