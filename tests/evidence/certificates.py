@@ -178,7 +178,17 @@ HOSTILE = (
 
 def hostile(document: Mapping[str, Any], text: str = HOSTILE) -> dict[str, Any]:
     """The certificate with a text from hell at each place where its schema allows any text."""
-    keep = ("apiVersion", "kind", "result", "date", "id", "profile", "kind", "verdict", "role")
+    keep: tuple[str, ...] = (
+        "apiVersion",
+        "kind",
+        "result",
+        "date",
+        "id",
+        "profile",
+        "kind",
+        "verdict",
+        "role",
+    )
     keep += ("check", "claimedBy", "explains", "state", "targets", "profiles", "statistics")
 
     def spoilt(value: Any, key: str = "") -> Any:

@@ -167,7 +167,10 @@ def test_each_root_cause_is_a_category_that_holds_what_it_explains() -> None:
 @pytest.mark.parametrize("topology", ["a+b", "a\\b", "(a", "a.b*"])
 def test_patterns_are_read_alike_by_java_and_javascript(topology: str) -> None:
     cause = {"check": "MC-ACCESS-901", "summary": "no secret", "remedy": "", "explains": []}
-    reports = [{"topology": topology, "rootCauses": [cause]}, {"topology": "c", "rootCauses": []}]
+    reports: list[dict[str, Any]] = [
+        {"topology": topology, "rootCauses": [cause]},
+        {"topology": "c", "rootCauses": []},
+    ]
 
     pattern = categories(reports)[0]["messageRegex"]
 

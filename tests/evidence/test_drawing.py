@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -258,3 +259,34 @@ def test_a_time_line_of_nothing_is_drawn_all_the_same() -> None:
     root = ET.fromstring(outline_svg(empty, "t"))
 
     assert "3 more flows are not drawn" in (root.findtext("desc") or "")
+
+
+def test_thousands_of_services_cost_nothing_to_draw() -> None:
+    snapshot = Snapshot.load(RECORDED / "healthy")
+    asked = 0
+
+    class Service(dict[str, Any]):
+        """A Service that counts how often it is looked at."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            nonlocal asked
+            asked += key == "spec"
+            return super().get(key, default)
+
+    many = tuple(
+        Service(metadata={"name": f"svc{number}", "namespace": "shop"}, spec={"ports": []})
+        for number in range(3000)
+    )
+    clusters = {
+        name: replace(
+            cluster,
+            objects={**cluster.objects, "Service": (*cluster.objects["Service"], *many)},
+        )
+        for name, cluster in snapshot.clusters.items()
+    }
+
+    picture = picture_of(replace(snapshot, clusters=clusters))
+
+    assert len(picture["gateways"]) == 2
+    # a few times each, however many there are
+    assert 0 < asked <= 4 * 2 * 3000
