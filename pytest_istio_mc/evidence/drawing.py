@@ -19,7 +19,7 @@ MOST_DRAWN = 8
 
 WIDTH = 1120
 _LINE, _PAD, _LABEL = 17, 14, 22
-_WIDE, _NARROW, _MANY = 248.0, 200.0, 5
+_WIDE, _NARROW, _MANY = 256.0, 200.0, 5
 """Widths of a box, and with how many clusters all are wide."""
 _ASIDE = 7
 """How far a line is from the middle, so that those of both directions keep apart."""
@@ -150,7 +150,7 @@ class _Drawing:
         first = min(boxes, key=lambda box: (box.y, box.x))
         (x, y), *_ = first.corners
         name = _short(f"network: {network}", int((first.width + 8) / _LETTER))
-        self._names.append(_text(x + 12, y + 18, name, "network-name"))
+        self._names.append(_text(x + 12, y + 18, name, f"network-name h{number % 4}"))
 
     def _watch(self, watch: Watch) -> Iterator[str]:
         source, target = self._boxes.get(watch.control_plane), self._boxes.get(watch.cluster)
@@ -233,7 +233,7 @@ def _rows(node: Node, *, wide: bool) -> Iterator[_Row]:
 
 def _mark_rows(marks: Sequence[Mark], *, wide: bool) -> Iterator[_Row]:
     for mark in marks[:_MOST_MARKS]:
-        word = " is a cause" if mark.is_cause and wide else ""
+        word = " (cause)" if mark.is_cause and wide else ""
         yield _Row(f"✕ {mark.check}{word}", "bad-text", mark.check)
     if len(marks) > _MOST_MARKS:
         yield _Row(f"✕ and {len(marks) - _MOST_MARKS} more checks fail", "bad-text")

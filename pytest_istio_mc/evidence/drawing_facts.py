@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..checks.links import Link, accessed, links
+from ..checks.links import Link, accessed, links, may_be_held
 from ..checks.oracle import gateways_of
 from ..errors import ObservationError
 from ..observations import GatewayAddress
@@ -111,6 +111,8 @@ def _watching(snapshot: Snapshot, link: Link) -> tuple[str, str]:
         return UNKNOWN, "istiod says synced; no credential for it was found to try"
     if access.unprobed:
         return UNKNOWN, f"istiod says synced; its credential was not tried: {access.unprobed}"
+    if held_back := may_be_held(snapshot, link, access):
+        return UNKNOWN, held_back
     if why := access.connect_error or access.tls_error:
         return NOT_WATCHED, f"istiod says synced; {access.server} cannot be read: {why}"
     return WATCHED, f"synced, by {access.server}"

@@ -103,7 +103,7 @@ class _Drawing:
             yield f'<path class="tick" d="M{x:g} {self._top - 4:g}V{foot + 4:g}"/>'
             yield _text(x, foot + 18, f"{at:g}", "middle faint")
             at = round(at + step, 6)
-        yield _text(WIDTH, foot + 18, "seconds", "end faint")
+        yield _text(_LEFT - 14, foot + 18, "seconds", "end faint")
 
     def _x(self, at: float) -> float:
         share = min(max(at / max(self._outline.seconds, 0.001), 0.0), 1.0)
