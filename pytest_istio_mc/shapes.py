@@ -122,7 +122,14 @@ _INGRESS = _shape("LoadBalancerIngress", {"ip": str, "hostname": str})
 _BALANCER = _shape("LoadBalancerStatus", {"ingress": _list(_INGRESS)})
 
 _CONTAINER = _shape(
-    "Container", {"name": str, "image": str, "env": TEXTS, "ports": list[dict[str, Any]]}
+    "Container",
+    {
+        "name": str,
+        "image": str,
+        "env": TEXTS,
+        "ports": list[dict[str, Any]],
+        "clusterAliases": list[str],
+    },
 )
 _CONDITION = _shape(
     "Condition", {"type": Required[str], "status": Required[str], "reason": str, "message": str}
@@ -182,16 +189,31 @@ _LOCALITY = _shape(
     "LocalityLbSetting",
     {"enabled": bool, "failoverPriority": list[str], "failover": list[dict[str, Any]]},
 )
+_PORT_POLICY: dict[str, Any] = {
+    "tls": _TLS,
+    "loadBalancer": _shape("LoadBalancer", {"localityLbSetting": _LOCALITY}),
+    "outlierDetection": _shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
+}
 _POLICY = _shape(
     "TrafficPolicy",
-    {
-        "tls": _TLS,
-        "loadBalancer": _shape("LoadBalancer", {"localityLbSetting": _LOCALITY}),
-        "outlierDetection": _shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
-    },
+    _PORT_POLICY | {"portLevelSettings": _list(_shape("PortTrafficPolicy", _PORT_POLICY))},
 )
 _SUBSET = _shape("Subset", {"name": str, "trafficPolicy": _POLICY})
 _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
+
+_ROLE_RULE = _shape(
+    "RoleRule",
+    dict.fromkeys(("apiGroups", "resources", "verbs", "resourceNames"), list[str]),
+)
+_SELECTOR = _shape(
+    "LabelSelector",
+    {
+        "matchLabels": TEXTS,
+        "matchExpressions": _list(
+            _shape("LabelExpression", {"key": str, "operator": str, "values": list[str]})
+        ),
+    },
+)
 
 KINDS: dict[str, Any] = {
     "Namespace": _object("Namespace", {}, DNS_LABEL),
@@ -226,7 +248,7 @@ KINDS: dict[str, Any] = {
     "MutatingWebhookConfiguration": _object(
         "MutatingWebhookConfiguration", {"webhooks": Required[_list(_WEBHOOK)]}
     ),
-    "ClusterRole": _object("ClusterRole", {"rules": list[dict[str, Any]]}, PATH_SEGMENT),
+    "ClusterRole": _object("ClusterRole", {"rules": _list(_ROLE_RULE)}, PATH_SEGMENT),
     "ClusterRoleBinding": _object(
         "ClusterRoleBinding",
         {
@@ -241,8 +263,22 @@ KINDS: dict[str, Any] = {
         "DestinationRule", {"host": str, "trafficPolicy": _POLICY, "subsets": _list(_SUBSET)}
     ),
     "ServiceEntry.networking.istio.io": _spec(
-        "ServiceEntry", {"hosts": list[str], "location": str}
+        "ServiceEntry",
+        {
+            "hosts": list[str],
+            "location": str,
+            "resolution": str,
+            "exportTo": list[str],
+            "endpoints": _list(_shape("EntryEndpoint", {"locality": str, "network": str})),
+            "workloadSelector": _shape("WorkloadSelector", {"labels": TEXTS}),
+        },
     ),
+    "WorkloadEntry.networking.istio.io": _spec("WorkloadEntry", {"locality": str, "labels": TEXTS}),
+    "PodDisruptionBudget": _spec(
+        "PodDisruptionBudget",
+        {"minAvailable": int | str, "maxUnavailable": int | str, "selector": _SELECTOR},
+    ),
+    "PodWithoutNetwork": _object("PodWithoutNetwork", {}),
     "PeerAuthentication.security.istio.io": _spec(
         "PeerAuthentication", {"mtls": _TLS, "selector": dict[str, Any]}
     ),

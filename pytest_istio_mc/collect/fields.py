@@ -109,10 +109,14 @@ _LOCALITY: Shape = {
     "failover": [{"from": PLAIN, "to": PLAIN}],
     "failoverPriority": [PLAIN],
 }
-_POLICY: Shape = {
+_PORT_POLICY: Shape = {
     "tls": {"mode": PLAIN},
     "outlierDetection": {"*": PLAIN},
     "loadBalancer": {"localityLbSetting": _LOCALITY},
+}
+_POLICY: Shape = {
+    **_PORT_POLICY,
+    "portLevelSettings": [{"port": {"number": PLAIN}, **_PORT_POLICY}],
 }
 _MTLS: Shape = {"mode": PLAIN}
 
@@ -169,7 +173,11 @@ BODIES: Mapping[str, Shape] = {
             }
         ]
     },
-    "ClusterRole": {},
+    "ClusterRole": {
+        "rules": [
+            {"apiGroups": [PLAIN], "resources": [PLAIN], "verbs": [PLAIN], "resourceNames": [PLAIN]}
+        ]
+    },
     "ClusterRoleBinding": {
         "roleRef": {"name": PLAIN, "kind": PLAIN, "apiGroup": PLAIN},
         "subjects": [{"kind": PLAIN, "name": PLAIN, "namespace": PLAIN}],
@@ -196,8 +204,15 @@ BODIES: Mapping[str, Shape] = {
             "resolution": PLAIN,
             "exportTo": [PLAIN],
             "ports": [_PORT],
+            "endpoints": [{"locality": PLAIN, "network": PLAIN}],
+            "workloadSelector": {"labels": _LABELS},
         }
     },
+    "WorkloadEntry.networking.istio.io": {"spec": {"locality": PLAIN, "labels": _LABELS}},
+    "PodDisruptionBudget": {
+        "spec": {"minAvailable": PLAIN, "maxUnavailable": PLAIN, "selector": _SELECTOR}
+    },
+    "PodWithoutNetwork": {},
     "PeerAuthentication.security.istio.io": {
         "spec": {"selector": _SELECTOR, "mtls": _MTLS, "portLevelMtls": {"*": _MTLS}}
     },
@@ -263,6 +278,7 @@ ENVIRONMENT = frozenset(
         "EXTERNAL_CA",
         "EXTERNAL_ISTIOD",
         "LOCAL_CLUSTER_SECRET_WATCHER",
+        "PILOT_CERT_PROVIDER",
         "PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER",
         "PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS",
         "PILOT_MULTI_NETWORK_DISCOVER_GATEWAY_API",
@@ -283,6 +299,19 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
         for entry in container.get("env") or ()
         if entry.get("name") in ENVIRONMENT and isinstance(entry.get("value"), str)
     }
+
+
+def cluster_aliases(container: Mapping[str, Any]) -> list[str]:
+    """The other names of clusters that istiod is started with: ``--clusterAliases=old=new``."""
+    words = [
+        str(one) for one in (*(container.get("command") or ()), *(container.get("args") or ()))
+    ]
+    said = [
+        after if word == "--clusterAliases" else word.partition("=")[2]
+        for word, after in zip(words, [*words, ""][1:], strict=True)
+        if word == "--clusterAliases" or word.startswith("--clusterAliases=")
+    ]
+    return [pair.partition("=")[0] for one in said for pair in one.split(",") if "=" in pair]
 
 
 MESH_CONFIG: Shape = {

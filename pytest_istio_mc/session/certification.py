@@ -56,6 +56,7 @@ class Certification:
         self._mesh: Mesh | None = None
         self._picture: dict[str, Any] | None = None
         self._where = ""
+        self._kept: tuple[str, ...] = ()
 
     @property
     def topology(self) -> str:
@@ -111,6 +112,7 @@ class Certification:
                 began=self._began,
                 seconds=(datetime.now(UTC) - self._began).total_seconds(),
                 problem=self.run.problem,
+                run_id=self.run.run_id,
             ),
             self._mesh,
             version=own_version(),
@@ -130,8 +132,24 @@ class Certification:
             if why := page.try_to_write([self.report], self.page):
                 self._console.line(f"warning: {why}")
                 self.page = None
+        self._kept = tuple(self._keep_snapshot())
         if self._baseline:
-            self.differences = compare.compare(self._baseline, self.report)
+            try:
+                self.differences = compare.compare(self._baseline, self.report)
+            except MeshError as error:  # a provider found other clusters than it was asked for
+                self.problems.append(str(error))
+
+    def _keep_snapshot(self) -> Iterable[str]:
+        """Keep what was recorded where something is wrong with it, and nobody else keeps it."""
+        from .keeping import keep
+
+        settings, folder = self.run.settings, self.run.snapshot_folder
+        wrong = self.report is not None and self.report["result"] not in terminal.NOTHING_WRONG
+        if not wrong or folder is None or settings.snapshot or settings.replay:
+            return ()
+        if not any(entry["ran"] for entry in (self.report or {})["checks"]):
+            return ()
+        return keep(folder, self.topology, self.run.run_id)
 
     def _pictured(self) -> dict[str, Any] | None:
         """What a drawing needs of the snapshot; a certificate without it is one all the same."""
@@ -158,16 +176,19 @@ class Certification:
     def show_diagnosis(self) -> None:
         """Print the root causes."""
         assert self.report is not None
+        if self._console.is_quiet and self.report["result"] in terminal.NOTHING_WRONG:
+            return
         self._console.section(self.titled("mesh diagnosis"), terminal.diagnosis(self.report))
 
     def show_certificate(self) -> None:
         """Print what the certificate says."""
         assert self.report is not None
-        shown = str(self.page or "")
-        lines = terminal.certificate(
-            self.report, self.run.settings, self._where, self.differences, shown
-        )
-        self._console.section(self.titled("mesh certificate"), [*lines, *self._cleaning()])
+        tell = terminal.brief if self._console.is_quiet else terminal.certificate
+        lines = tell(self.report, self.run.settings, self._where, self.differences)
+        if self.page and not self._console.is_quiet:
+            lines = [*lines, f"page        {self.page}"]
+        lines = [*lines, *self._kept, *self._cleaning()]
+        self._console.section(self.titled("mesh certificate"), lines)
 
     def titled(self, title: str) -> str:
         """A heading, with the topology where there are several."""
