@@ -32,7 +32,7 @@ TYPED = "command line"
 QUICK = "quick"
 """By what a quick disruptive check is claimed where no profile was given."""
 
-SWITCHES = ("disruptive", "keep", "self_test", "list", "plan")
+SWITCHES = ("disruptive", "keep", "no_page", "self_test", "list", "plan")
 """The options that are given without a value."""
 
 
@@ -100,6 +100,7 @@ class Settings:
     """The effective settings of one run.
 
     - ``spec`` names the clusters, with contexts where the provider attaches to them.
+    - ``page``: whether a page is written beside the certificate.
     - ``quick``: besides the profile, quick disruptive checks are claimed.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
@@ -116,6 +117,7 @@ class Settings:
     quick: bool = False
     spec_file: Path | None = None
     report: Path = Path(DEFAULT_REPORT)
+    page: bool = True
     baseline: Path | None = None
     snapshot: Path | None = None
     replay: Path | None = None

@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "selectors together tool",
         "documents plain shapes",
         "eventually spec observations machine certificates",
-        "counted gate_marks mesh samples timelines verdicts",
+        "counted gate_marks mesh outlines samples timelines verdicts",
         "statistics spec_file certificate_chains",
         "kube lab snapshot recorded network_gateways",
         "topologies collect",

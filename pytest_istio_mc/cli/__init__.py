@@ -17,6 +17,7 @@ from . import (
     precheck,
     rbac,
     reading,
+    report,
     sweep,
 )
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_parser(commands)
     checks.add_parsers(commands)
     reading.add_parsers(commands)
+    report.add_parser(commands)
     compare.add_parser(commands)
     precheck.add_parser(commands)
     rbac.add_parser(commands)

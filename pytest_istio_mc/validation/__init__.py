@@ -100,6 +100,7 @@ def _settings_from(
         quick=profile is None and not replay and (disposable or disruptive),
         spec_file=given["spec"].path if "spec" in given and not replay else None,
         report=values.report(given),
+        page="no_page" not in given,
         baseline=values.existing_file(given, "baseline"),
         snapshot=values.new_folder(given, "snapshot"),
         replay=replay.path if replay else None,
