@@ -115,9 +115,8 @@ OPTIONS = (
     ),
     Option(
         "gate",
-        "Certify the mesh, run this shell command (an upgrade, say) while requests between all "
-        "clusters are counted, certify again, and fail if something was lost or became worse. "
-        "Only with clusters that exist, and only on the command line; istio-mc gate does it, too.",
+        "Certify the mesh, run this shell command while requests between all clusters are counted, "
+        "certify again, fail if something was lost or became worse. Only on the command line.",
         "COMMAND",
     ),
     Option(
