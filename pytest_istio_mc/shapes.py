@@ -188,9 +188,63 @@ _POLICY = _shape(
         "tls": _TLS,
         "loadBalancer": _shape("LoadBalancer", {"localityLbSetting": _LOCALITY}),
         "outlierDetection": _shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
+        "portLevelSettings": _list(
+            _shape("PortTrafficPolicy", {"port": _shape("Port", {"number": PORT}), "tls": _TLS})
+        ),
     },
 )
-_SUBSET = _shape("Subset", {"name": str, "trafficPolicy": _POLICY})
+_SUBSET = _shape("Subset", {"name": str, "labels": TEXTS, "trafficPolicy": _POLICY})
+_REQUIREMENT = _shape("Requirement", {"key": str, "operator": str, "values": list[str]})
+_SELECTOR = _shape("LabelSelector", {"matchLabels": TEXTS, "matchExpressions": _list(_REQUIREMENT)})
+_LABELLED = _shape("WorkloadSelector", {"labels": TEXTS})
+_DESTINATION = _shape(
+    "Destination", {"host": str, "subset": str, "port": _shape("Port", {"number": PORT})}
+)
+_ROUTES = _list(_shape("RouteDestination", {"destination": _DESTINATION, "weight": COUNT}))
+_MATCHES = _list(
+    _shape(
+        "RouteMatch",
+        {
+            "gateways": list[str],
+            "port": PORT,
+            "sourceNamespace": str,
+            "sourceLabels": TEXTS,
+            "sniHosts": list[str],
+        },
+    )
+)
+_ROUTE = {"match": _MATCHES, "route": _ROUTES}
+_HTTP = _shape(
+    "HttpRoute",
+    {
+        **_ROUTE,
+        "name": str,
+        "delegate": _shape("Delegate", {"name": str, "namespace": str}),
+        "redirect": bool,
+        "directResponse": bool,
+        "mirror": _DESTINATION,
+        "mirrors": _list(_shape("Mirror", {"destination": _DESTINATION})),
+    },
+)
+_EGRESS = _shape(
+    "Egress", {"port": _shape("Port", {"number": PORT}), "bind": str, "hosts": list[str]}
+)
+_SOURCE = _shape(
+    "Source",
+    {
+        **dict.fromkeys(("principals", "notPrincipals", "namespaces", "notNamespaces"), list[str]),
+    },
+)
+_OPERATION = _shape("Operation", {"ports": list[str], "notPorts": list[str]})
+_RULE = _shape(
+    "Rule",
+    {
+        "from": _list(_shape("From", {"source": _SOURCE})),
+        "to": _list(_shape("To", {"operation": _OPERATION})),
+        "when": bool,
+    },
+)
+_REFERENCE = _shape("TargetRef", {"kind": str, "name": str})
 _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
 
 KINDS: dict[str, Any] = {
@@ -236,15 +290,67 @@ KINDS: dict[str, Any] = {
         PATH_SEGMENT,
     ),
     "Gateway.networking.istio.io": _spec("Gateway", {"selector": TEXTS, "servers": _list(_SERVER)}),
-    "VirtualService.networking.istio.io": _spec("VirtualService", {"hosts": list[str]}),
+    "VirtualService.networking.istio.io": _spec(
+        "VirtualService",
+        {
+            "hosts": list[str],
+            "gateways": list[str],
+            "exportTo": list[str],
+            "http": _list(_HTTP),
+            "tls": _list(_shape("TlsRoute", _ROUTE)),
+            "tcp": _list(_shape("TcpRoute", _ROUTE)),
+        },
+    ),
     "DestinationRule.networking.istio.io": _spec(
-        "DestinationRule", {"host": str, "trafficPolicy": _POLICY, "subsets": _list(_SUBSET)}
+        "DestinationRule",
+        {
+            "host": str,
+            "exportTo": list[str],
+            "workloadSelector": _SELECTOR,
+            "trafficPolicy": _POLICY,
+            "subsets": _list(_SUBSET),
+        },
     ),
     "ServiceEntry.networking.istio.io": _spec(
-        "ServiceEntry", {"hosts": list[str], "location": str}
+        "ServiceEntry",
+        {
+            "hosts": list[str],
+            "location": str,
+            "resolution": str,
+            "exportTo": list[str],
+            "ports": _list(_shape("ServiceEntryPort", {"number": PORT, "name": str})),
+            "workloadSelector": _LABELLED,
+            "endpoints": _list(
+                _shape("WorkloadEntryInline", {"network": str, "serviceAccount": str})
+            ),
+        },
     ),
+    "Sidecar.networking.istio.io": _spec(
+        "Sidecar",
+        {
+            "workloadSelector": _LABELLED,
+            "egress": _list(_EGRESS),
+            "outboundTrafficPolicy": _shape("OutboundTrafficPolicy", {"mode": str}),
+        },
+    ),
+    "WorkloadEntry.networking.istio.io": _spec(
+        "WorkloadEntry", {"network": str, "serviceAccount": str, "labels": TEXTS}
+    ),
+    "EnvoyFilter.networking.istio.io": _object("EnvoyFilter", {}),
+    "AuthorizationPolicy.security.istio.io": _spec(
+        "AuthorizationPolicy",
+        {
+            "selector": _SELECTOR,
+            "targetRef": _REFERENCE,
+            "targetRefs": _list(_REFERENCE),
+            "action": str,
+            "rules": _list(_RULE),
+        },
+    ),
+    "PodMetadata": _object("PodMetadata", {}),
     "PeerAuthentication.security.istio.io": _spec(
-        "PeerAuthentication", {"mtls": _TLS, "selector": dict[str, Any]}
+        "PeerAuthentication",
+        {"mtls": _TLS, "selector": _SELECTOR, "portLevelMtls": _map(_TLS)},
     ),
     "Gateway.gateway.networking.k8s.io": _spec(
         "GatewayApiGateway",
@@ -278,7 +384,21 @@ _SHARD = _list(
         },
     )
 )
-_DIGEST = _shape("ShardDigest", {"count": Required[COUNT], "digest": Required[str]})
+_GROUP = _shape(
+    "ShardGroup",
+    {
+        "count": Required[COUNT],
+        "name": Required[str],
+        "port": Required[int],
+        "network": str,
+        "tls_mode": str,
+        "health": int,
+        "service_account": str,
+    },
+)
+_DIGEST = _shape(
+    "ShardDigest", {"count": Required[COUNT], "digest": Required[str], "groups": _list(_GROUP)}
+)
 _SERVICE_SETTING = _shape(
     "ServiceSetting",
     {"hosts": list[str], "settings": _shape("Settings", {"clusterLocal": bool})},
@@ -313,6 +433,12 @@ ENDPOINTS: dict[str, Any] = {
         {
             "trustDomain": str,
             "trustDomainAliases": list[str],
+            "rootNamespace": str,
+            "enableAutoMtls": bool,
+            "discoverySelectors": _list(_SELECTOR),
+            "defaultServiceExportTo": list[str],
+            "defaultDestinationRuleExportTo": list[str],
+            "outboundTrafficPolicy": _shape("OutboundTrafficPolicy", {"mode": str}),
             "serviceSettings": _list(_SERVICE_SETTING),
             "localityLbSetting": _LOCALITY,
             "defaultConfig": _shape("ProxyConfig", {"proxyMetadata": dict[str, Any]}),

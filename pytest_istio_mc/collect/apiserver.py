@@ -28,6 +28,7 @@ from .objects import (
     GATEWAYS,
     LISTINGS,
     POD,
+    PODS,
     SLICE,
     SLICES,
     Listing,
@@ -75,6 +76,7 @@ class ApiServerSweep:
             POD: self._pods(gateways, selected_keys([*gateways, *found[GATEWAYS]])),
             SLICE: self._slices(gateways),
             "Node": [self._pool.submit(self._addresses, one) for one in gateways],
+            PODS: [self._pool.submit(self._names_of_pods)],
         }
         for kind, futures in late.items():
             more = [item for future in futures for item in future.result() or ()]
@@ -171,6 +173,19 @@ class ApiServerSweep:
                 labels = ",".join(f"{key}={value}" for key, value in sorted(selector))
                 wanted.add((namespace_of(service), labels))
         return [self._selected(POD, *one, selected_by) for one in sorted(wanted)]
+
+    def _names_of_pods(self) -> list[Json] | None:
+        """Names and labels of all pods; which labels something selects is not known yet."""
+
+        def read() -> list[Json]:
+            found = self._kube.each(POD, metadata_only=True)
+            return [
+                trim(PODS, one, _label_keys(one))
+                for one in found
+                if not one["metadata"].get("deletionTimestamp")
+            ]
+
+        return self._attempt(f"list {PODS}", read)
 
     def _slices(self, gateways: Iterable[Mapping[str, Any]]) -> list[Reading]:
         """The endpoints of istiod, of the probes, of the gateways, and of the API server itself.

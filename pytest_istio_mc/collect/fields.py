@@ -113,8 +113,62 @@ _POLICY: Shape = {
     "tls": {"mode": PLAIN},
     "outlierDetection": {"*": PLAIN},
     "loadBalancer": {"localityLbSetting": _LOCALITY},
+    "portLevelSettings": [{"port": {"number": PLAIN}, "tls": {"mode": PLAIN}}],
 }
 _MTLS: Shape = {"mode": PLAIN}
+_DESTINATION: Shape = {"host": PLAIN, "subset": PLAIN, "port": {"number": PLAIN}}
+_ROUTES: Shape = [{"destination": _DESTINATION, "weight": PLAIN}]
+
+
+def _is_there(value: Any) -> bool:
+    """That something is there, whatever it holds."""
+    return value is not None
+
+
+def _there(names: str) -> dict[str, Shape]:
+    return dict.fromkeys(names.split(), _is_there)
+
+
+def _texts(names: str) -> dict[str, Shape]:
+    return {name: [PLAIN] for name in names.split()}
+
+
+_MATCHES: Shape = [
+    {
+        **_texts("gateways sniHosts"),
+        "port": PLAIN,
+        "sourceNamespace": PLAIN,
+        "sourceLabels": _LABELS,
+        **_there("uri scheme method authority headers queryParams withoutHeaders"),
+        **_there("destinationSubnets sourceSubnet"),
+    }
+]
+"""To whom the matches of a route apply; what requests must be like else, only that it is so."""
+
+_RULES: Shape = [
+    {
+        "from": [
+            {
+                "source": {
+                    **_texts("principals notPrincipals namespaces notNamespaces"),
+                    **_there("requestPrincipals notRequestPrincipals ipBlocks notIpBlocks"),
+                    **_there("remoteIpBlocks notRemoteIpBlocks serviceAccounts"),
+                    **_there("notServiceAccounts"),
+                }
+            }
+        ],
+        "to": [
+            {
+                "operation": {
+                    **_texts("ports notPorts"),
+                    **_there("hosts notHosts methods notMethods paths notPaths"),
+                }
+            }
+        ],
+        "when": _is_there,
+    }
+]
+"""Whom the rules of an authorisation policy are about; of tokens and paths only that they are."""
 
 
 def _passthrough_option(value: Any) -> dict[str, str] | None:
@@ -127,6 +181,7 @@ def _passthrough_option(value: Any) -> dict[str, str] | None:
 
 BODIES: Mapping[str, Shape] = {
     "Namespace": {},
+    "PodMetadata": {},
     "Node": {"status": {"addresses": [{"type": PLAIN, "address": PLAIN}]}},
     "Service": {
         "spec": {
@@ -196,6 +251,49 @@ BODIES: Mapping[str, Shape] = {
             "resolution": PLAIN,
             "exportTo": [PLAIN],
             "ports": [_PORT],
+            "workloadSelector": {"labels": _LABELS},
+            "endpoints": [{"network": PLAIN, "serviceAccount": PLAIN}],
+        }
+    },
+    "VirtualService.networking.istio.io": {
+        "spec": {
+            "hosts": [PLAIN],
+            "gateways": [PLAIN],
+            "exportTo": [PLAIN],
+            "http": [
+                {
+                    "name": PLAIN,
+                    "match": _MATCHES,
+                    "route": _ROUTES,
+                    "delegate": {"name": PLAIN, "namespace": PLAIN},
+                    "redirect": _is_there,
+                    "directResponse": _is_there,
+                    "mirror": _DESTINATION,
+                    "mirrors": [{"destination": _DESTINATION}],
+                }
+            ],
+            "tls": [{"match": _MATCHES, "route": _ROUTES}],
+            "tcp": [{"match": _MATCHES, "route": _ROUTES}],
+        }
+    },
+    "Sidecar.networking.istio.io": {
+        "spec": {
+            "workloadSelector": {"labels": _LABELS},
+            "egress": [{"port": {"number": PLAIN}, "bind": PLAIN, "hosts": [PLAIN]}],
+            "outboundTrafficPolicy": {"mode": PLAIN},
+        }
+    },
+    "WorkloadEntry.networking.istio.io": {
+        "spec": {"network": PLAIN, "serviceAccount": PLAIN, "labels": _LABELS}
+    },
+    "EnvoyFilter.networking.istio.io": {},
+    "AuthorizationPolicy.security.istio.io": {
+        "spec": {
+            "selector": _SELECTOR,
+            "targetRefs": [{"kind": PLAIN, "name": PLAIN}],
+            "targetRef": {"kind": PLAIN, "name": PLAIN},
+            "action": PLAIN,
+            "rules": _RULES,
         }
     },
     "PeerAuthentication.security.istio.io": {

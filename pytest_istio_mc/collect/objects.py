@@ -13,6 +13,8 @@ from . import fields
 CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
 SLICES = "EndpointSlice.discovery.k8s.io"
 GATEWAYS = "Gateway.networking.istio.io"
+PODS = "PodMetadata"
+"""Of every pod in the mesh its name and the labels that something selects; nothing of its spec."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ LISTINGS = (
     Listing(GATEWAYS),
     Listing("DestinationRule.networking.istio.io"),
     Listing("ServiceEntry.networking.istio.io"),
+    Listing("VirtualService.networking.istio.io"),
+    Listing("Sidecar.networking.istio.io"),
+    Listing("WorkloadEntry.networking.istio.io"),
+    Listing("EnvoyFilter.networking.istio.io", metadata_only=True),
     Listing("PeerAuthentication.security.istio.io"),
+    Listing("AuthorizationPolicy.security.istio.io"),
     Listing("Gateway.gateway.networking.k8s.io"),
 )
 """What is listed in all namespaces.
@@ -102,6 +109,25 @@ def selected_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(
         str(key) for item in items for key in (item.get("spec") or {}).get("selector") or ()
     )
+
+
+def named_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The keys of labels by which trimmed Services, rules and policies choose pods."""
+    found: set[str] = set()
+    for item in items:
+        spec = item.get("spec") or {}
+        for part in (spec.get("selector"), spec.get("workloadSelector"), *spec.get("subsets", ())):
+            if not part:
+                continue
+            expressions = part.get("matchExpressions") or ()
+            found.update(one["key"] for one in expressions if "key" in one)
+            nested = [part[key] for key in ("matchLabels", "labels") if key in part]
+            plain = {key for key, value in part.items() if isinstance(value, str)}
+            found.update(*nested) if nested else found.update(plain)
+        for rule in (*spec.get("http", ()), *spec.get("tls", ()), *spec.get("tcp", ())):
+            for match in rule.get("match") or ():
+                found.update(match.get("sourceLabels") or ())
+    return frozenset(found)
 
 
 def _metadata(
