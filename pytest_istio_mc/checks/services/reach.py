@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ... import shell
 from ...errors import ObservationError
 from ...shell import NO_REMEDY, Remedy
 from ...snapshot import Object, Snapshot
@@ -195,7 +196,9 @@ class Reaching:
                 use.line or "meshConfig.enableAutoMtls: false",
                 shown(view, RULE, use.item, "let istiod decide: take tls out")
                 if use.item
-                else NO_REMEDY,
+                else shell.note(
+                    f"set enableAutoMtls in the mesh configuration of {view.plane.name}"
+                ),
                 meant=False,
                 fault="reach-plaintext",
             )
