@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Required
 
-from typing_extensions import TypedDict
-
-from .names import DNS_LABEL, DNS_SUBDOMAIN, PATH_SEGMENT, DataKey, Key, Label, PortName, Value
+from .names import DNS_LABEL, PATH_SEGMENT, DataKey, PortName
+from .rule_shapes import LOCALITY, RULES, SELECTOR, TLS
+from .shape_forms import COUNT, LABELS, PORT, TEXTS, Some
+from .shape_forms import as_list as _list
+from .shape_forms import as_map as _map
+from .shape_forms import named_object as _object
+from .shape_forms import shape as _shape
+from .shape_forms import with_spec as _spec
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -28,73 +33,6 @@ class Shaped:
         """The rule for pydantic: that of the shape."""
         schema: CoreSchema = handler.generate_schema(self.shape)
         return schema
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A whole number within bounds."""
-
-    least: int
-    most: int
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """The rule for pydantic."""
-        from pydantic_core import core_schema
-
-        return core_schema.int_schema(ge=self.least, le=self.most)
-
-
-@dataclass(frozen=True)
-class Some:
-    """A list with one entry or more."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """The rule for pydantic."""
-        from pydantic_core import core_schema
-
-        return core_schema.list_schema(core_schema.str_schema(), min_length=1)
-
-
-def _shape(name: str, fields: dict[str, Any], *, extra: str = "allow") -> Any:
-    """A mapping with these keys, each optional unless it says ``Required``."""
-    shape: type = TypedDict(name, fields, total=False)  # type: ignore[misc]
-    setattr(shape, "__pydantic_config__", {"extra": extra, "strict": True})  # noqa: B010
-    return shape
-
-
-def _list(shape: Any) -> Any:
-    """Lists of a shape; type checkers want no variables between brackets."""
-    return GenericAlias(list, (shape,))
-
-
-def _map(shape: Any) -> Any:
-    """Mappings by text to a shape."""
-    return GenericAlias(dict, (str, shape))
-
-
-PORT = Annotated[int, Whole(0, 65535)]
-COUNT = Annotated[int, Whole(0, 2**31 - 1)]
-LABELS = dict[Key, Value]
-TEXTS = dict[str, str]
-
-
-def _object(kind: str, fields: dict[str, Any], name: Any = DNS_SUBDOMAIN) -> Any:
-    metadata = {
-        "name": Required[Annotated[str, name]],
-        "namespace": Label,
-        "uid": str,
-        "labels": LABELS,
-        "annotations": dict[Key, str],
-    }
-    named = _shape(f"{kind}Metadata", metadata)
-    return _shape(kind, {"metadata": Required[named], **fields})
-
-
-def _spec(kind: str, fields: dict[str, Any], status: dict[str, Any] | None = None) -> Any:
-    parts: dict[str, Any] = {"spec": Required[_shape(f"{kind}Spec", fields)]}
-    if status is not None:
-        parts["status"] = Required[_shape(f"{kind}Status", status)]
-    return _object(kind, parts)
 
 
 _SERVICE_PORT = _shape(
@@ -157,12 +95,11 @@ _CLIENT_SERVICE = _shape("WebhookService", {"name": str, "namespace": str, "path
 _CLIENT = _shape("ClientConfig", {"service": _CLIENT_SERVICE, "url": str, "caBundle": str})
 _WEBHOOK = _shape("Webhook", {"name": str, "clientConfig": _CLIENT})
 
-_TLS = _shape("TlsSettings", {"mode": str})
 _SERVER = _shape(
     "GatewayServer",
     {
         "port": _shape("GatewayPort", {"number": PORT, "name": str, "protocol": str}),
-        "tls": _TLS,
+        "tls": TLS,
         "hosts": list[str],
     },
 )
@@ -178,73 +115,6 @@ _LISTENER = _shape(
 )
 _GATEWAY_ADDRESS = _shape("GatewayAddress", {"type": str, "value": str})
 _NODE_ADDRESS = _shape("NodeAddress", {"type": str, "address": Required[str]})
-_LOCALITY = _shape(
-    "LocalityLbSetting",
-    {"enabled": bool, "failoverPriority": list[str], "failover": list[dict[str, Any]]},
-)
-_POLICY = _shape(
-    "TrafficPolicy",
-    {
-        "tls": _TLS,
-        "loadBalancer": _shape("LoadBalancer", {"localityLbSetting": _LOCALITY}),
-        "outlierDetection": _shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
-        "portLevelSettings": _list(
-            _shape("PortTrafficPolicy", {"port": _shape("Port", {"number": PORT}), "tls": _TLS})
-        ),
-    },
-)
-_SUBSET = _shape("Subset", {"name": str, "labels": TEXTS, "trafficPolicy": _POLICY})
-_REQUIREMENT = _shape("Requirement", {"key": str, "operator": str, "values": list[str]})
-_SELECTOR = _shape("LabelSelector", {"matchLabels": TEXTS, "matchExpressions": _list(_REQUIREMENT)})
-_LABELLED = _shape("WorkloadSelector", {"labels": TEXTS})
-_DESTINATION = _shape(
-    "Destination", {"host": str, "subset": str, "port": _shape("Port", {"number": PORT})}
-)
-_ROUTES = _list(_shape("RouteDestination", {"destination": _DESTINATION, "weight": COUNT}))
-_MATCHES = _list(
-    _shape(
-        "RouteMatch",
-        {
-            "gateways": list[str],
-            "port": PORT,
-            "sourceNamespace": str,
-            "sourceLabels": TEXTS,
-            "sniHosts": list[str],
-        },
-    )
-)
-_ROUTE = {"match": _MATCHES, "route": _ROUTES}
-_HTTP = _shape(
-    "HttpRoute",
-    {
-        **_ROUTE,
-        "name": str,
-        "delegate": _shape("Delegate", {"name": str, "namespace": str}),
-        "redirect": bool,
-        "directResponse": bool,
-        "mirror": _DESTINATION,
-        "mirrors": _list(_shape("Mirror", {"destination": _DESTINATION})),
-    },
-)
-_EGRESS = _shape(
-    "Egress", {"port": _shape("Port", {"number": PORT}), "bind": str, "hosts": list[str]}
-)
-_SOURCE = _shape(
-    "Source",
-    {
-        **dict.fromkeys(("principals", "notPrincipals", "namespaces", "notNamespaces"), list[str]),
-    },
-)
-_OPERATION = _shape("Operation", {"ports": list[str], "notPorts": list[str]})
-_RULE = _shape(
-    "Rule",
-    {
-        "from": _list(_shape("From", {"source": _SOURCE})),
-        "to": _list(_shape("To", {"operation": _OPERATION})),
-        "when": bool,
-    },
-)
-_REFERENCE = _shape("TargetRef", {"kind": str, "name": str})
 _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
 
 KINDS: dict[str, Any] = {
@@ -290,68 +160,8 @@ KINDS: dict[str, Any] = {
         PATH_SEGMENT,
     ),
     "Gateway.networking.istio.io": _spec("Gateway", {"selector": TEXTS, "servers": _list(_SERVER)}),
-    "VirtualService.networking.istio.io": _spec(
-        "VirtualService",
-        {
-            "hosts": list[str],
-            "gateways": list[str],
-            "exportTo": list[str],
-            "http": _list(_HTTP),
-            "tls": _list(_shape("TlsRoute", _ROUTE)),
-            "tcp": _list(_shape("TcpRoute", _ROUTE)),
-        },
-    ),
-    "DestinationRule.networking.istio.io": _spec(
-        "DestinationRule",
-        {
-            "host": str,
-            "exportTo": list[str],
-            "workloadSelector": _SELECTOR,
-            "trafficPolicy": _POLICY,
-            "subsets": _list(_SUBSET),
-        },
-    ),
-    "ServiceEntry.networking.istio.io": _spec(
-        "ServiceEntry",
-        {
-            "hosts": list[str],
-            "location": str,
-            "resolution": str,
-            "exportTo": list[str],
-            "ports": _list(_shape("ServiceEntryPort", {"number": PORT, "name": str})),
-            "workloadSelector": _LABELLED,
-            "endpoints": _list(
-                _shape("WorkloadEntryInline", {"network": str, "serviceAccount": str})
-            ),
-        },
-    ),
-    "Sidecar.networking.istio.io": _spec(
-        "Sidecar",
-        {
-            "workloadSelector": _LABELLED,
-            "egress": _list(_EGRESS),
-            "outboundTrafficPolicy": _shape("OutboundTrafficPolicy", {"mode": str}),
-        },
-    ),
-    "WorkloadEntry.networking.istio.io": _spec(
-        "WorkloadEntry", {"network": str, "serviceAccount": str, "labels": TEXTS}
-    ),
-    "EnvoyFilter.networking.istio.io": _object("EnvoyFilter", {}),
-    "AuthorizationPolicy.security.istio.io": _spec(
-        "AuthorizationPolicy",
-        {
-            "selector": _SELECTOR,
-            "targetRef": _REFERENCE,
-            "targetRefs": _list(_REFERENCE),
-            "action": str,
-            "rules": _list(_RULE),
-        },
-    ),
+    **RULES,
     "PodMetadata": _object("PodMetadata", {}),
-    "PeerAuthentication.security.istio.io": _spec(
-        "PeerAuthentication",
-        {"mtls": _TLS, "selector": _SELECTOR, "portLevelMtls": _map(_TLS)},
-    ),
     "Gateway.gateway.networking.k8s.io": _spec(
         "GatewayApiGateway",
         {
@@ -435,12 +245,12 @@ ENDPOINTS: dict[str, Any] = {
             "trustDomainAliases": list[str],
             "rootNamespace": str,
             "enableAutoMtls": bool,
-            "discoverySelectors": _list(_SELECTOR),
+            "discoverySelectors": _list(SELECTOR),
             "defaultServiceExportTo": list[str],
             "defaultDestinationRuleExportTo": list[str],
             "outboundTrafficPolicy": _shape("OutboundTrafficPolicy", {"mode": str}),
             "serviceSettings": _list(_SERVICE_SETTING),
-            "localityLbSetting": _LOCALITY,
+            "localityLbSetting": LOCALITY,
             "defaultConfig": _shape("ProxyConfig", {"proxyMetadata": dict[str, Any]}),
         },
     ),

@@ -161,7 +161,7 @@ def judged(findings: Iterable[Finding], otherwise: str, *, pairs: Iterable[str] 
 
 
 def remarked(findings: Iterable[Finding]) -> str:
-    """The number of risks and notes in words, to be put behind a reason; empty without any."""
+    """The number of risks and notes in words, for behind a reason."""
     found = list(findings)
     numbers = (
         (sum(one.weight is weight for one in found), weight.value)

@@ -85,7 +85,9 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
 
 
 def local_pattern(mesh: Mapping[str, Any], host: str) -> str | None:
-    """The pattern by which a mesh configuration keeps a host within its cluster; None if it may go.
+    """The pattern by which a mesh configuration keeps a host within its cluster.
+
+    None where none does.
 
     The most specific pattern decides, so that an exception can take a service out again.
     """

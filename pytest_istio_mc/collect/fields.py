@@ -99,76 +99,16 @@ def _webhook_url(value: Any) -> str | None:
     return base + (path if path.startswith("/inject") else "")
 
 
-_LABELS: Shape = {"*": PLAIN}
+LABELS: Shape = {"*": PLAIN}
 _EXPRESSION: Shape = {"key": PLAIN, "operator": PLAIN, "values": [PLAIN]}
-_SELECTOR: Shape = {"matchLabels": _LABELS, "matchExpressions": [_EXPRESSION]}
-_PORT: Shape = {"number": PLAIN, "name": PLAIN, "protocol": PLAIN, "targetPort": PLAIN}
-_LOCALITY: Shape = {
+SELECTOR: Shape = {"matchLabels": LABELS, "matchExpressions": [_EXPRESSION]}
+PORT: Shape = {"number": PLAIN, "name": PLAIN, "protocol": PLAIN, "targetPort": PLAIN}
+LOCALITY: Shape = {
     "enabled": PLAIN,
     "distribute": [{"from": PLAIN, "to": {"*": PLAIN}}],
     "failover": [{"from": PLAIN, "to": PLAIN}],
     "failoverPriority": [PLAIN],
 }
-_POLICY: Shape = {
-    "tls": {"mode": PLAIN},
-    "outlierDetection": {"*": PLAIN},
-    "loadBalancer": {"localityLbSetting": _LOCALITY},
-    "portLevelSettings": [{"port": {"number": PLAIN}, "tls": {"mode": PLAIN}}],
-}
-_MTLS: Shape = {"mode": PLAIN}
-_DESTINATION: Shape = {"host": PLAIN, "subset": PLAIN, "port": {"number": PLAIN}}
-_ROUTES: Shape = [{"destination": _DESTINATION, "weight": PLAIN}]
-
-
-def _is_there(value: Any) -> bool:
-    """That something is there, whatever it holds."""
-    return value is not None
-
-
-def _there(names: str) -> dict[str, Shape]:
-    return dict.fromkeys(names.split(), _is_there)
-
-
-def _texts(names: str) -> dict[str, Shape]:
-    return {name: [PLAIN] for name in names.split()}
-
-
-_MATCHES: Shape = [
-    {
-        **_texts("gateways sniHosts"),
-        "port": PLAIN,
-        "sourceNamespace": PLAIN,
-        "sourceLabels": _LABELS,
-        **_there("uri scheme method authority headers queryParams withoutHeaders"),
-        **_there("destinationSubnets sourceSubnet"),
-    }
-]
-"""To whom the matches of a route apply; what requests must be like else, only that it is so."""
-
-_RULES: Shape = [
-    {
-        "from": [
-            {
-                "source": {
-                    **_texts("principals notPrincipals namespaces notNamespaces"),
-                    **_there("requestPrincipals notRequestPrincipals ipBlocks notIpBlocks"),
-                    **_there("remoteIpBlocks notRemoteIpBlocks serviceAccounts"),
-                    **_there("notServiceAccounts"),
-                }
-            }
-        ],
-        "to": [
-            {
-                "operation": {
-                    **_texts("ports notPorts"),
-                    **_there("hosts notHosts methods notMethods paths notPaths"),
-                }
-            }
-        ],
-        "when": _is_there,
-    }
-]
-"""Whom the rules of an authorisation policy are about; of tokens and paths only that they are."""
 
 
 def _passthrough_option(value: Any) -> dict[str, str] | None:
@@ -191,7 +131,7 @@ BODIES: Mapping[str, Shape] = {
             "externalName": PLAIN,
             "internalTrafficPolicy": PLAIN,
             "loadBalancerClass": PLAIN,
-            "selector": _LABELS,
+            "selector": LABELS,
             "ports": [
                 {
                     "name": PLAIN,
@@ -219,8 +159,8 @@ BODIES: Mapping[str, Shape] = {
                     "url": _webhook_url,
                     "caBundle": _ca_bundle,
                 },
-                "namespaceSelector": _SELECTOR,
-                "objectSelector": _SELECTOR,
+                "namespaceSelector": SELECTOR,
+                "objectSelector": SELECTOR,
             }
         ]
     },
@@ -231,73 +171,9 @@ BODIES: Mapping[str, Shape] = {
     },
     "Gateway.networking.istio.io": {
         "spec": {
-            "selector": _LABELS,
-            "servers": [{"port": _PORT, "tls": {"mode": PLAIN}, "hosts": [PLAIN]}],
+            "selector": LABELS,
+            "servers": [{"port": PORT, "tls": {"mode": PLAIN}, "hosts": [PLAIN]}],
         }
-    },
-    "DestinationRule.networking.istio.io": {
-        "spec": {
-            "host": PLAIN,
-            "exportTo": [PLAIN],
-            "workloadSelector": _SELECTOR,
-            "trafficPolicy": _POLICY,
-            "subsets": [{"name": PLAIN, "labels": _LABELS, "trafficPolicy": _POLICY}],
-        }
-    },
-    "ServiceEntry.networking.istio.io": {
-        "spec": {
-            "hosts": [PLAIN],
-            "location": PLAIN,
-            "resolution": PLAIN,
-            "exportTo": [PLAIN],
-            "ports": [_PORT],
-            "workloadSelector": {"labels": _LABELS},
-            "endpoints": [{"network": PLAIN, "serviceAccount": PLAIN}],
-        }
-    },
-    "VirtualService.networking.istio.io": {
-        "spec": {
-            "hosts": [PLAIN],
-            "gateways": [PLAIN],
-            "exportTo": [PLAIN],
-            "http": [
-                {
-                    "name": PLAIN,
-                    "match": _MATCHES,
-                    "route": _ROUTES,
-                    "delegate": {"name": PLAIN, "namespace": PLAIN},
-                    "redirect": _is_there,
-                    "directResponse": _is_there,
-                    "mirror": _DESTINATION,
-                    "mirrors": [{"destination": _DESTINATION}],
-                }
-            ],
-            "tls": [{"match": _MATCHES, "route": _ROUTES}],
-            "tcp": [{"match": _MATCHES, "route": _ROUTES}],
-        }
-    },
-    "Sidecar.networking.istio.io": {
-        "spec": {
-            "workloadSelector": {"labels": _LABELS},
-            "egress": [{"port": {"number": PLAIN}, "bind": PLAIN, "hosts": [PLAIN]}],
-            "outboundTrafficPolicy": {"mode": PLAIN},
-        }
-    },
-    "WorkloadEntry.networking.istio.io": {
-        "spec": {"network": PLAIN, "serviceAccount": PLAIN, "labels": _LABELS}
-    },
-    "EnvoyFilter.networking.istio.io": {},
-    "AuthorizationPolicy.security.istio.io": {
-        "spec": {
-            "selector": _SELECTOR,
-            "targetRefs": [{"kind": PLAIN, "name": PLAIN}],
-            "targetRef": {"kind": PLAIN, "name": PLAIN},
-            "action": PLAIN,
-            "rules": _RULES,
-        }
-    },
-    "PeerAuthentication.security.istio.io": {
-        "spec": {"selector": _SELECTOR, "mtls": _MTLS, "portLevelMtls": {"*": _MTLS}}
     },
     "Gateway.gateway.networking.k8s.io": {
         "spec": {
@@ -389,9 +265,9 @@ MESH_CONFIG: Shape = {
     "rootNamespace": PLAIN,
     "enableAutoMtls": PLAIN,
     "serviceSettings": [{"hosts": [PLAIN], "settings": {"clusterLocal": PLAIN}}],
-    "localityLbSetting": _LOCALITY,
+    "localityLbSetting": LOCALITY,
     "outboundTrafficPolicy": {"mode": PLAIN},
-    "discoverySelectors": [_SELECTOR],
+    "discoverySelectors": [SELECTOR],
     "defaultServiceExportTo": [PLAIN],
     "defaultDestinationRuleExportTo": [PLAIN],
     "caCertificates": [

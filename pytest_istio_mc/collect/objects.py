@@ -9,6 +9,7 @@ from typing import Any
 
 from ..istio_names import ROOT_CONFIG_MAP, SPIFFE_DRIVER
 from . import fields
+from .rule_fields import RULES
 
 CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
 SLICES = "EndpointSlice.discovery.k8s.io"
@@ -86,6 +87,10 @@ def is_mesh_config(name: str) -> bool:
     )
 
 
+BODIES: Mapping[str, fields.Shape] = {**fields.BODIES, **RULES}
+"""Of each kind, besides the metadata; kinds that are not here have a function."""
+
+
 def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) -> dict[str, Any]:
     """The object with only the fields that checks read.
 
@@ -95,8 +100,8 @@ def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) 
     if kind in _BODIES:
         kept.update(_BODIES[kind](item))
         return kept
-    body = fields.keep(fields.BODIES[kind], item) or {}
-    for part in fields.BODIES[kind]:
+    body = fields.keep(BODIES[kind], item) or {}
+    for part in BODIES[kind]:
         if part in ("spec", "status") and kind != "Node":
             body.setdefault(part, {})
         elif part in ("webhooks", "subjects"):

@@ -176,7 +176,7 @@ def _names_callers(rule: Mapping[str, Any]) -> bool:
 def dead_rule(
     policies: Policies, service: Service, cluster: str, place: int, rule: Mapping[str, Any]
 ) -> Dead | None:
-    """Why a rule can match no caller of a service in a cluster; None where it may."""
+    """Why a rule can match no caller of a service; None where it may."""
     sources = _dead_sources(policies, place, rule)
     if sources and all(sources):
         return _worst(sources)

@@ -17,7 +17,10 @@ AUTOMATIC, PLAIN, MUTUAL, OTHER = "automatic", "DISABLE", "ISTIO_MUTUAL", "other
 
 @dataclass(frozen=True)
 class Demand:
-    """The mode of mutual TLS that pods take, with the object that says so; None by default."""
+    """The mode of mutual TLS that pods take, and the object that says so.
+
+    No object: it is the default.
+    """
 
     mode: str
     item: Object | None = None

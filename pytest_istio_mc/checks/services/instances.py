@@ -26,7 +26,7 @@ from .view import ROUTE, Service, View
     explained_by=tuple(f"MC-CONTROL-00{number}" for number in range(2, 8)),
 )
 def services_find_their_pods(snapshot: Snapshot) -> Verdict:
-    """A service that runs in one cluster alone is healthy, and so is one that was scaled to none.
+    """A service in one cluster alone is healthy, one scaled to none is, too.
 
     Broken is what contradicts itself: a selector beside pods that the same service of another
     cluster chooses, a port without endpoints beside ports that have some, pods on a network that

@@ -39,8 +39,9 @@ _REFERENCE = "https://istio.io/latest/docs/ops/configuration/traffic-management/
     explained_by=("MC-TRUST-001", "MC-TRUST-003", "MC-TRUST-004"),
 )
 def clients_and_servers_agree(snapshot: Snapshot) -> Verdict:
-    """Judged by each pair of control planes: the callers' reads the DestinationRules, that of the
-    pods the PeerAuthentications. What decides by itself (automatic mutual TLS) agrees with what the
+    """Judged by each pair of control planes.
+
+    The callers' reads the DestinationRules, that of the pods the PeerAuthentications. What decides by itself (automatic mutual TLS) agrees with what the
     callers' control plane reads.
     """
     count = 0
@@ -92,7 +93,7 @@ def _caller(view: View, item: Object, service: Service) -> str:
 def _lines(
     view: View, service: Service, caller: str
 ) -> Iterator[tuple[int, Use, Mapping[str, str]]]:
-    """What is used for each port, and the labels of the pods for which it is used.
+    """What is used for each port, with the labels of its pods.
 
     Where subsets say something of their own, requests may all be for these: then only they count.
     """

@@ -56,7 +56,10 @@ class Lead:
     explained_by=tuple(f"MC-ACCESS-00{number}" for number in range(1, 8)),
 )
 def routes_lead_somewhere(snapshot: Snapshot) -> Verdict:
-    """Requests that follow a route to nothing get 503 (Envoy: NC, or UH for an empty subset)."""
+    """Requests that follow a route to nothing get 503.
+
+    Envoy's flags are NC, and UH for a subset without pods.
+    """
     count = 0
 
     def look(view: View) -> Iterator[Found]:

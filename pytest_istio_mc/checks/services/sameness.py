@@ -28,9 +28,9 @@ _COMPARED = (ROUTE, RULE, DEMAND, POLICY)
     requires=(Feature.SHARED_SERVICES, Feature.MULTI_PRIMARY),
 )
 def rules_are_everywhere(snapshot: Snapshot) -> Verdict:
-    """Each primary reads its own cluster's rules only; what differs is a risk, told by its effect.
+    """Each primary reads its own cluster's rules only.
 
-    It may be meant. What fails because of it is told by the other checks.
+    What differs is a risk, told by its effect: it may be meant. What fails because of it is told by the other checks.
     """
     count = 0
     every: list[View] = []

@@ -1,4 +1,4 @@
-"""View: the services of the mesh as one control plane sees them, with the rules that it reads."""
+"""View: the services of the mesh and its rules, as one control plane sees them."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ def views(snapshot: Snapshot) -> tuple[View, ...]:
 
 
 def concerns_users(snapshot: Snapshot) -> bool:
-    """Whether the mesh has services of users at all; what could not be listed may have some."""
+    """Whether the mesh has services of users at all."""
     for cluster in snapshot:
         for item in cluster.listed("Service"):
             one = Service("", namespace_of(item), name_of(item), {cluster.name: item})
