@@ -41,8 +41,8 @@ _REFERENCE = "https://istio.io/latest/docs/ops/configuration/traffic-management/
 def clients_and_servers_agree(snapshot: Snapshot) -> Verdict:
     """Judged by each pair of control planes.
 
-    The callers' reads the DestinationRules, that of the pods the PeerAuthentications. What decides by itself (automatic mutual TLS) agrees with what the
-    callers' control plane reads.
+    The callers' reads the DestinationRules, that of the pods the PeerAuthentications. What decides
+    by itself (automatic mutual TLS) agrees with what the callers' control plane reads.
     """
     count = 0
     demands: dict[str, tuple[View, Demands]] = {}

@@ -30,7 +30,8 @@ _COMPARED = (ROUTE, RULE, DEMAND, POLICY)
 def rules_are_everywhere(snapshot: Snapshot) -> Verdict:
     """Each primary reads its own cluster's rules only.
 
-    What differs is a risk, told by its effect: it may be meant. What fails because of it is told by the other checks.
+    What differs is a risk, told by its effect: it may be meant. What fails because of it
+    is told by the other checks.
     """
     count = 0
     every: list[View] = []
