@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
-from . import lab, mesh_config, rbac, reading, sweep
+from . import explain_path, lab, mesh_config, rbac, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     lab.add_parser(commands)
     reading.add_parsers(commands)
+    explain_path.add_parser(commands)
     rbac.add_parser(commands)
     sweep.add_parser(commands)
     mesh_config.add_parser(commands)
