@@ -140,7 +140,8 @@ def _locked(policies: Policies, service: Service, cluster: str) -> Iterator[Find
     if not pods:
         return
     allowing = policies.of(service.namespace, pods[0].labels, "ALLOW")
-    if any(policies.of(service.namespace, one.labels, "ALLOW") != allowing for one in pods[1:]):
+    others = {tuple(sorted(one.labels.items())): one.labels for one in pods[1:]}
+    if any(policies.of(service.namespace, one, "ALLOW") != allowing for one in others.values()):
         return  # pods of several kinds: some let in others than some
     if not any(one["spec"].get("rules") for one in allowing):
         return  # none at all, or nobody on purpose

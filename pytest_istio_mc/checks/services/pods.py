@@ -16,7 +16,7 @@ TLS_MODE = "security.istio.io/tlsMode"
 INJECT = "sidecar.istio.io/inject"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod by its metadata."""
 

@@ -98,7 +98,9 @@ class View:
     - ``config``: the cluster whose rules it reads.
     """
 
-    def __init__(self, snapshot: Snapshot, plane: ClusterSpec) -> None:
+    def __init__(
+        self, snapshot: Snapshot, plane: ClusterSpec, pods: dict[str, Pods] | None = None
+    ) -> None:
         spec = snapshot.spec
         self.snapshot = snapshot
         self.plane = plane
@@ -109,7 +111,9 @@ class View:
         self.domain = cluster_domain(snapshot, plane)
         self._namespaces: dict[str, frozenset[str]] = {}
         self._injected: dict[str, frozenset[str]] = {}
-        self._pods: dict[str, Pods] = {}
+        self._ambient: dict[str, frozenset[str]] = {}
+        self._pods: dict[str, Pods] = {} if pods is None else pods
+        self._chosen: dict[tuple[str, str], tuple[Pod, ...]] = {}
 
     @cached_property
     def mesh(self) -> Mapping[str, Any]:
@@ -191,11 +195,16 @@ class View:
             found[self.resolved(str(item["spec"].get("host", "")), item)].append(item)
         return found
 
+    @cached_property
+    def _wide_hosts(self) -> Sequence[str]:
+        """The patterns of DestinationRules, the longest first."""
+        wide = (one for one in self._rules_by_host if one.startswith("*"))
+        return sorted(wide, key=len, reverse=True)
+
     def rules_for(self, host: str) -> list[Object]:
         """The DestinationRules that cover a full name, those that name it most exactly first."""
         by_host = self._rules_by_host
-        wide = sorted(filter(lambda one: one.startswith("*"), by_host), key=len, reverse=True)
-        patterns = [host, *(one for one in wide if covers(one, host))]
+        patterns = [host, *(one for one in self._wide_hosts if covers(one, host))]
         return [item for pattern in patterns for item in by_host.get(pattern, ())]
 
     def rule_of(
@@ -309,15 +318,20 @@ class View:
 
     def ambient(self, cluster: str) -> frozenset[str]:
         """The namespaces of a cluster whose pods are in the mesh without sidecars."""
-        listed = self.snapshot.clusters[cluster].listed("Namespace")
-        return frozenset(
-            name_of(one) for one in listed if labels_of(one).get(DATAPLANE_LABEL) == "ambient"
-        )
+        if cluster not in self._ambient:
+            listed = self.snapshot.clusters[cluster].listed("Namespace")
+            found = (one for one in listed if labels_of(one).get(DATAPLANE_LABEL) == "ambient")
+            self._ambient[cluster] = frozenset(map(name_of, found))
+        return self._ambient[cluster]
 
     def pods_of(self, service: Service, cluster: str) -> tuple[Pod, ...]:
         """The pods that a service chooses in a cluster; none where it has no selector."""
-        selector = service.selector(cluster)
-        return self.pods(cluster).selected(service.namespace, selector) if selector else ()
+        key = (service.host, cluster)
+        if key not in self._chosen:
+            selector = service.selector(cluster)
+            pods = self.pods(cluster).selected(service.namespace, selector) if selector else ()
+            self._chosen[key] = pods
+        return self._chosen[key]
 
     def resolved(self, host: str, rule: Object) -> str:
         """A host of a rule in full."""
@@ -346,7 +360,8 @@ def is_users(snapshot: Snapshot, service: Service) -> bool:
 
 def views(snapshot: Snapshot) -> tuple[View, ...]:
     """The views of all control planes that tell any proxies."""
-    found = (View(snapshot, plane) for plane in snapshot.spec.control_planes)
+    pods: dict[str, Pods] = {}  # of a cluster once, whoever asks
+    found = (View(snapshot, plane, pods) for plane in snapshot.spec.control_planes)
     return tuple(one for one in found if one.served)
 
 

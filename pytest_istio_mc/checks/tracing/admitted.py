@@ -24,7 +24,7 @@ class Admission:
 
 
 def admission(policies: Policies, call: Call, server: Pod) -> Admission:
-    """What the policies on a pod say of a call: who is denied, else whether somebody allows.
+    """What the policies on a pod say of a call.
 
     Istio, "Authorization Policy": CUSTOM, then DENY, then ALLOW.
     """

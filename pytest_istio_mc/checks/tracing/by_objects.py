@@ -1,4 +1,4 @@
-"""By objects: examine each hop of a call by the objects that decide on it, in order."""
+"""By objects: each hop of a call, examined by the objects that decide on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Call: a request of any workload for any host, as far as objects say what becomes of it."""
+"""Call: a request of any workload for any host, by what objects say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Caller:
 
 
 class Call:
-    """A request of a caller to a port of a host, for its instances in one cluster.
+    """A request to a port of a host, for its instances in one cluster.
 
     Properties raise :class:`ObservationError` where the snapshot does not say.
     """

@@ -1,4 +1,4 @@
-"""Explained: what becomes of a request of a workload for a host, by each cluster that has it."""
+"""Explained: what becomes of a request of any workload for a host."""
 
 from __future__ import annotations
 

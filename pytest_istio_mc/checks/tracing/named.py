@@ -29,7 +29,7 @@ _DECIDED = frozenset(
 def with_objects(
     path: PathFacts, hops: Sequence[Hop], left_out: Collection[str]
 ) -> tuple[Hop, ...]:
-    """The hops, the broken one with the user's object that breaks it or a hop before it.
+    """The hops, the broken one with the object of users that breaks it.
 
     What proxies hold follows from objects: where one keeps the client from the servers, that is
     the cause, and its change the remedy. A hop whose fault is known stays as it is.

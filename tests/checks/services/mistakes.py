@@ -576,12 +576,17 @@ def mutual_tls_to_pods_without_sidecar(shop: Shop) -> None:
     outside_the_mesh(shop, "ISTIO_MUTUAL")
 
 
+def mutual_tls_to_pods_that_take_it(shop: Shop) -> None:
+    demand(shop, "PERMISSIVE")
+    tls(shop, "ISTIO_MUTUAL")
+
+
 @mistake(
     3,
     "tls-peer-disabled",
     "PeerAuthentication shop/default",
     remedy='"value":"PERMISSIVE"',
-    twin=lambda shop: (demand(shop, "PERMISSIVE"), tls(shop, "ISTIO_MUTUAL")),
+    twin=mutual_tls_to_pods_that_take_it,
 )
 def mutual_tls_to_pods_that_take_plaintext_only(shop: Shop) -> None:
     demand(shop, "DISABLE")
@@ -709,11 +714,16 @@ def methods_for_a_service_of_tcp(shop: Shop) -> None:
     over_tcp(shop, methods=["GET"])
 
 
+def principals_over_mutual_tls(shop: Shop) -> None:
+    demand(shop, "PERMISSIVE")
+    principal(FRONT)(shop)
+
+
 @mistake(
     4,
     "policy-no-identity",
     "without identity",
-    twin=lambda shop: (demand(shop, "PERMISSIVE"), principal(FRONT)(shop)),
+    twin=principals_over_mutual_tls,
 )
 def principals_without_mutual_tls(shop: Shop) -> None:
     demand(shop, "DISABLE")
