@@ -98,6 +98,10 @@ class Review:
         return f"{self.verb} {self.resource}" + (f".{self.group}" if self.group else "")
 
 
+OPEN = "open"
+"""The way out of a pod that reaches its own cluster's API server."""
+
+
 @dataclass(frozen=True)
 class AccessFacts:
     """One kubeconfig of a remote secret, used from its holder's cluster.
@@ -107,6 +111,9 @@ class AccessFacts:
       went.
     - Otherwise ``status`` is the HTTP status of the first request, and ``cluster_uid`` the uid of
       ``kube-system`` there.
+    - ``way_out``: where no connection came about, what became of one from the same pod to its own
+      cluster's API server: ``open``, or the error; empty where none was tried. A pod that reaches
+      neither may be held by a policy which istiod is not under.
     - ``service_uid``: the uid of the Service ``default/kubernetes``, asked for where the credential
       may not read namespaces.
     """
@@ -117,6 +124,7 @@ class AccessFacts:
     server: str = ""
     unprobed: str = ""
     connect_error: str = ""
+    way_out: str = ""
     tls_error: str = ""
     status: int = 0
     message: str = ""

@@ -120,6 +120,8 @@ def _snapshot_rights() -> Iterable[Right]:
     yield Right(("get",), "", "configmaps", Where.CLUSTER, told, (ROOT_CONFIG_MAP,))
     told = "read mesh configuration and the injector's values"
     yield Right(("get", "list"), "", "configmaps", Where.ISTIO, told)
+    told = "see whether another run is disrupting the mesh, or was killed"
+    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
     told = "find the istiods, their versions and settings"
     yield Right(_LIST, "apps", "deployments", Where.ISTIO, told)
     told = (
@@ -142,8 +144,6 @@ SNAPSHOT = tuple(_snapshot_rights())
 
 
 def _probe_rights() -> Iterable[Right]:
-    told = "see whether another run is at work on the mesh, or was killed"
-    yield Right(("get",), _LEASES, "leases", Where.ISTIO, told, ("istio-mc",))
     told = "make its own namespaces, mark them as in use, and remove them"
     for verbs in (("create", "patch", "delete"), ("get",)):
         yield Right(verbs, "", "namespaces", Where.OWN, told)

@@ -60,6 +60,7 @@ class FakeCluster:
     - ``objects`` by kind; ``answers`` by pod, port and path.
     - ``tokens`` that its API server takes, with their resource rules; kinds that are ``refused``.
     - ``unreachable`` says why nobody gets an answer, ``blocked_from`` which clusters get none.
+    - ``holds_pods``: a policy lets the probes' pods connect to nothing outside.
     - ``requests`` are the paths that probe pods asked for; ``lists``, ``reads`` and ``gets`` what
       was asked of its API server and of its pods.
     """
@@ -84,6 +85,7 @@ class FakeCluster:
         return certificates.make_root(f"CA of {self.name}").certificate
 
     hides_namespaces: bool = False
+    holds_pods: bool = False
     clock_ahead: float = 0.0
 
     @property
@@ -294,7 +296,8 @@ class FakeMesh:
         reached = (*self.clusters.values(), *self.beyond)
         asked = [one for one in reached if f"{url}/".startswith(f"{one.peer_server}/")]
         target = asked[0] if asked else None
-        if target is None or source in target.blocked_from or target.unreachable:
+        here = self.clusters[source]
+        if target is None or source in target.blocked_from or target.unreachable or here.holds_pods:
             return answer | {"connect_error": "connection refused"}
         if operation.get("handshake_only"):
             return answer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..istio_names import MULTI_CLUSTER_LABEL
-from ..recorded import AccessFacts, KubeconfigFacts, SecretFacts
+from ..recorded import OPEN, AccessFacts, KubeconfigFacts, SecretFacts
 from ..snapshot import Snapshot
 
 
@@ -63,6 +63,24 @@ def accessed(snapshot: Snapshot, link: Link) -> AccessFacts | None:
     }
     places = ((one.secret.namespace, one.secret.name, one.key) for one in held(snapshot, link))
     return next((used[place] for place in places if place in used), None)
+
+
+def may_be_held(snapshot: Snapshot, link: Link, access: AccessFacts) -> str:
+    """Why a probe that got no connection says nothing about istiod; else empty.
+
+    A policy for the probe's namespace may hold it. That is ruled out where the same pod reaches its
+    own cluster's API server, or where istiod itself is not synced either.
+    """
+    istiods = snapshot.clusters[link.plane].istiods
+    synced = bool(istiods) and all(one.clusters.get(link.target) == "synced" for one in istiods)
+    if not access.connect_error or access.way_out == OPEN or not synced:
+        return ""
+    control = f": {access.way_out}" if access.way_out else ", which was not tried"
+    return (
+        f"the probe in {link.holder} reaches neither {access.server} ({access.connect_error}) nor "
+        f"its own API server{control}; while istiod is synced with {link.target}, a network policy "
+        "may be what holds the probe alone"
+    )
 
 
 def active(snapshot: Snapshot, holder: str) -> Iterator[SecretFacts]:

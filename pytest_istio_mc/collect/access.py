@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import MeshError
-from ..istio_names import KUBE_SYSTEM
-from ..recorded import AccessFacts, KubeconfigFacts, Review
+from ..istio_names import KUBE_SYSTEM, SERVICE_LABEL
+from ..recorded import OPEN, AccessFacts, Review
+from ..snapshot import labels_of, namespace_of
 from .secrets import Credential
 
 Ask = Callable[[str, dict[str, Any]], Mapping[str, Any]]
@@ -57,10 +58,33 @@ _NOWHERE = "istio-mc-no-such-namespace"
 """The namespace that reviews ask for: it has no role bindings, only cluster-wide rights count."""
 
 
+def own_servers(slices: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Where a cluster's own API server listens, as the Service ``default/kubernetes`` knows it."""
+    found = (
+        f"https://[{address}]:{port['port']}"
+        if ":" in address
+        else f"https://{address}:{port['port']}"
+        for item in slices
+        if (namespace_of(item), labels_of(item).get(SERVICE_LABEL)) == ("default", "kubernetes")
+        for endpoint in item["endpoints"]
+        for address in endpoint["addresses"]
+        for port in item["ports"]
+        if port.get("port")
+    )
+    return tuple(dict.fromkeys(found))
+
+
 def probe_access(
-    cluster: str, credential: Credential, ask: Ask | None, timeout_seconds: float
+    cluster: str,
+    credential: Credential,
+    ask: Ask | None,
+    timeout_seconds: float,
+    own: Sequence[str] = (),
 ) -> AccessFacts:
-    """Use one credential from a pod of ``cluster``, and ask for its rights."""
+    """Use one credential from a pod of ``cluster``, and ask for its rights.
+
+    ``own``: addresses of its own API server, the control where the other is not reached.
+    """
     facts, url = credential.facts, credential.url or credential.facts.server
     base = AccessFacts(credential.namespace, credential.secret, credential.key, facts.server)
     reason = _why_not(credential, ask)
@@ -83,9 +107,17 @@ def probe_access(
         }
         return ask(cluster, operation)
 
+    def way_out() -> str:
+        assert ask is not None
+        shakes = (ask(cluster, _handshake(server, timeout_seconds)) for server in own)
+        errors = [str(shake.get("connect_error") or "") for shake in shakes]
+        return "" if not errors else OPEN if "" in errors else errors[0]
+
     try:
         if facts.insecure:
-            return _unverified(base, ask(cluster, _handshake(facts, url, timeout_seconds)))
+            shake = _handshake(url, timeout_seconds, facts.tls_server_name)
+            reached = _unverified(base, ask(cluster, shake))
+            return replace(reached, way_out=way_out() if reached.connect_error else "")
         first = request(f"/api/v1/namespaces/{KUBE_SYSTEM}")
         reached = replace(
             base,
@@ -97,7 +129,9 @@ def probe_access(
         if reached.tls_error and not facts.ca_pem:
             why = f"{NO_CA} ({reached.tls_error})"
             return replace(base, unprobed=why, seconds=reached.seconds)
-        if reached.connect_error or reached.tls_error:
+        if reached.connect_error:
+            return replace(reached, way_out=way_out())
+        if reached.tls_error:
             return reached
         document = _json(first)
         if reached.status != 200:
@@ -112,12 +146,12 @@ def probe_access(
         return replace(base, unprobed=str(error))
 
 
-def _handshake(facts: KubeconfigFacts, url: str, timeout_seconds: float) -> dict[str, Any]:
+def _handshake(url: str, timeout_seconds: float, server_name: str = "") -> dict[str, Any]:
     """A handshake that verifies nothing, and so sends nothing."""
     return {
         "op": "https",
         "url": url,
-        "server_name": facts.tls_server_name,
+        "server_name": server_name,
         "handshake_only": True,
         "timeout": timeout_seconds,
     }

@@ -28,7 +28,7 @@ from ..snapshot import (
 )
 from ..spec import ClusterSpec
 from ..together import for_each
-from .access import Ask, probe_access
+from .access import Ask, own_servers, probe_access
 from .apiserver import ApiServerSweep, key_of
 from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
@@ -125,7 +125,7 @@ class _ClusterSweep:
         facts, credentials = secrets.result() or ((), ())
         istiods = self._istiods(objects[POD])
         proxies = self._proxies(objects[POD], gateways, objects["Service"])
-        access = self._access(credentials)
+        access = self._access(credentials, objects[SLICE])
         control_plane = self._control_plane(objects[SLICE])
         return ClusterSnapshot(
             name=self.cluster.name,
@@ -221,11 +221,14 @@ class _ClusterSweep:
                 futures.append(self._pool.submit(read, *key_of(pod), kind, get, prefix))
         return futures
 
-    def _access(self, credentials: Iterable[Credential]) -> list[Future[AccessFacts]]:
+    def _access(
+        self, credentials: Iterable[Credential], slices: Iterable[Mapping[str, Any]]
+    ) -> list[Future[AccessFacts]]:
         # single rights are asked for one after the other: a task that waits for tasks of its own
         # pool could wait for ever
         here, ask, wait = self.cluster.name, self._ask, self._waits.request
-        return [self._pool.submit(probe_access, here, one, ask, wait) for one in credentials]
+        own = own_servers(slices)
+        return [self._pool.submit(probe_access, here, one, ask, wait, own) for one in credentials]
 
     def _control_plane(self, slices: Iterable[Mapping[str, Any]]) -> list[Future[EndpointFacts]]:
         """Handshakes with an istiod elsewhere that serves this cluster."""

@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .. import shell
-from ..errors import KubeError, MeshError, NotBroken, ObservationError
+from ..errors import KubeError, MeshError, NotBroken, ObservationError, ProvisionError
 from ..kube import lease
 from ..mesh import Mesh
 from ..probes import manifests
+from ..progress import Progress
 from . import journal
 from .undo import Work, carry_out
 
@@ -30,6 +31,7 @@ PATIENCE_SECONDS = 15.0
 """How much longer than a heartbeat a run waits for another: a killed one is never in the way."""
 
 _RESTORED_SECONDS = 30.0
+_WAIT = "wait for that run; where it was killed, the Lease runs out by itself"
 
 _lock = threading.Lock()
 _held: dict[str, int] = {}
@@ -87,9 +89,8 @@ def _taken(mesh: Mesh, kube: Kube, deadline: float) -> bool:
             raise ObservationError(
                 f'cluster "{kube.name}"',
                 "cannot be disrupted now",
-                f"run {found.holder} is at work on it; Lease {namespace}/{LEASE}, "
-                f"last renewed {found.renewed}",
-                advice="wait for that run; where it was killed, the Lease runs out by itself",
+                f"run {found.holder} is at work on it; {_place(mesh)}, renewed {found.renewed}",
+                advice=_WAIT,
             )
         time.sleep(1.0)
 
@@ -97,6 +98,42 @@ def _taken(mesh: Mesh, kube: Kube, deadline: float) -> bool:
 def _release(kube: Kube, namespace: str, name: str, holder: str) -> None:
     with suppress(MeshError):  # it runs out by itself
         lease.release(kube, namespace, name, holder)
+
+
+def wait_until_alone(mesh: Mesh, kubes: Mapping[str, Kube], progress: Progress) -> None:
+    """Wait while another run disrupts the mesh: its faults are not the mesh's.
+
+    - Nothing is written. Where the Lease cannot be read, nothing is known of others.
+    - :class:`ProvisionError` where the other run does not end in time.
+    """
+    deadline = time.monotonic() + lease.heartbeat_seconds() + PATIENCE_SECONDS
+    for name in sorted(kubes):
+        told = False
+        while (found := _other(mesh, kubes[name])) is not None:
+            at_work = (
+                f"run {found.holder} is at work on it; {_place(mesh)}, renewed {found.renewed}"
+            )
+            if time.monotonic() >= deadline:
+                thing, step = f'cluster "{name}"', "is being disrupted by another run"
+                raise ProvisionError(thing, step, at_work, advice=_WAIT)
+            if not told:
+                progress.note(f'waiting for cluster "{name}": {at_work}')
+            told = True
+            time.sleep(1.0)
+
+
+def _other(mesh: Mesh, kube: Kube) -> lease.Lease | None:
+    try:
+        found = lease.lease_in(kube, mesh.spec.istio_namespace, LEASE)
+        if found is None or found.holder == mesh.run_id or found.until <= kube.now():
+            return None
+    except KubeError:
+        return None
+    return found
+
+
+def _place(mesh: Mesh) -> str:
+    return f"Lease {mesh.spec.istio_namespace}/{LEASE}"
 
 
 def require_held(mesh: Mesh, kube: Kube) -> None:

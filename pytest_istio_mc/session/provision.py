@@ -106,6 +106,10 @@ def _observed(
     """
     theirs = not mesh.disposable
     kubes = undo.enter("the connections", connected(mesh.spec, settings.timeouts))
+    if theirs:
+        from ..faults.alone import wait_until_alone
+
+        wait_until_alone(mesh, kubes, progress)
     if settings.reads_only(catalogue.known_checks().values()):
         from ..collect import collect
 

@@ -56,6 +56,24 @@ def shape(
     return register
 
 
+# policies of others that hold the probes, but not istiod
+
+
+def held_probes(mesh: FakeMesh) -> None:
+    """A policy of the CNI's own kind lets pods of new namespaces connect to nothing outside."""
+    mesh[1].holds_pods = True
+
+
+@shape(
+    held_probes,
+    "MC-ACCESS-002",
+    "rs-unreachable",
+    undecided=tuple(f"MC-ACCESS-00{number}" for number in range(2, 7)),
+)
+def nor_does_istiod_get_through(mesh: FakeMesh) -> None:
+    mesh[1].istiod("clusterz")[1]["syncStatus"] = "timeout"
+
+
 # members that are not certified here
 
 

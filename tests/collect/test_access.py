@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_istio_mc.collect.access import granted, probe_access
+from pytest_istio_mc.collect.access import granted, own_servers, probe_access
 from pytest_istio_mc.collect.secrets import Credential
 from pytest_istio_mc.errors import ObservationError
-from pytest_istio_mc.recorded import KubeconfigFacts
+from pytest_istio_mc.recorded import OPEN, KubeconfigFacts
 
 FACTS = KubeconfigFacts(server="https://10.0.0.1:6443", ca_pem="CA", auth="token")
 CREDENTIAL = Credential("istio-system", "istio-remote-secret-b", "b", FACTS, "secret-token")
@@ -131,3 +131,47 @@ def test_requests_go_where_the_secret_says_with_its_path() -> None:
 
     assert {one["url"].startswith(f"{url}/api") for one in server.asked[:1]} == {True}
     assert facts.server == FACTS.server
+
+
+@pytest.mark.parametrize(
+    ("own", "reached", "way_out"),
+    [
+        ((), (), ""),
+        (("https://10.0.0.9:6443",), ("https://10.0.0.9:6443",), OPEN),
+        (("https://10.0.0.9:6443",), (), "connection refused"),
+        (("https://10.0.0.8:6443", "https://10.0.0.9:6443"), ("https://10.0.0.9:6443",), OPEN),
+    ],
+)
+@pytest.mark.parametrize("insecure", [False, True])
+def test_a_server_that_is_not_reached_is_compared_with_the_cluster_s_own(
+    own: tuple[str, ...], reached: tuple[str, ...], way_out: str, insecure: bool
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def ask(cluster: str, operation: dict[str, Any]) -> dict[str, Any]:
+        sent.append(operation)
+        return {"connect_error": None if operation["url"] in reached else "connection refused"}
+
+    credential = replace(CREDENTIAL, facts=replace(FACTS, insecure=insecure))
+    found = probe_access("a", credential, ask, 5, own)
+
+    assert (found.connect_error, found.way_out) == ("connection refused", way_out)
+    assert all(one["handshake_only"] and "bearer" not in one for one in sent[1:])
+
+
+def test_the_cluster_s_own_server_is_found_in_its_slice() -> None:
+    def item(name: str, namespace: str, *addresses: str) -> dict[str, Any]:
+        labels = {"kubernetes.io/service-name": name}
+        return {
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "endpoints": [{"addresses": [one]} for one in addresses],
+            "ports": [{"port": 6443}, {"name": "any"}],
+        }
+
+    slices = [
+        item("kubernetes", "default", "10.0.0.1", "fd00::1"),
+        item("kubernetes", "theirs", "10.0.0.2"),
+        item("other", "default", "10.0.0.3"),
+    ]
+
+    assert own_servers(slices) == ("https://10.0.0.1:6443", "https://[fd00::1]:6443")

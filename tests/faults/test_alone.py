@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_istio_mc.errors import NotBroken, ObservationError
+from pytest_istio_mc.errors import NotBroken, ObservationError, ProvisionError
 from pytest_istio_mc.faults import journal
-from pytest_istio_mc.faults.alone import LEASE, alone, silent
+from pytest_istio_mc.faults.alone import LEASE, alone, silent, wait_until_alone
 from pytest_istio_mc.faults.deadman import undone
 from pytest_istio_mc.faults.steps import Restore
 from pytest_istio_mc.kube import Kube, lease
 from pytest_istio_mc.mesh import Mesh
+from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.spec import ClusterSpec, MeshSpec
 from tests.kubernetes_api import KubernetesApi, kubernetes_api, programs
 
@@ -86,6 +87,35 @@ def test_it_waits_for_a_run_that_ends_in_time(
 
     with alone(mesh, {"east": kube}):
         assert not timer.is_alive()
+
+
+def test_nobody_judges_a_mesh_while_another_run_disrupts_it(mesh: Mesh, kube: Kube) -> None:
+    """What that one breaks is not the mesh's; a dead one is waited for, nothing is written."""
+    other, kubes, said = replace(mesh, run_id=OTHER), {"east": kube}, list[str]()
+    with alone(mesh, kubes):
+        wait_until_alone(mesh, kubes, Progress(said.append))
+        assert said == []
+        with pytest.raises(ProvisionError, match=f"disrupted by another run .run {RUN} is at work"):
+            wait_until_alone(other, kubes, Progress(said.append))
+        held = lease.lease_in(kube, *PLACE)
+        assert held is not None
+        assert held.holder == RUN
+    (line,) = said
+    assert f'waiting for cluster "east": run {RUN}' in line
+
+    lease.take(kube, *PLACE, RUN, {})
+    said.clear()
+    wait_until_alone(other, kubes, Progress(said.append))
+    assert len(said) == 1
+    held = lease.lease_in(kube, *PLACE)
+    assert held is not None
+    assert held.holder == RUN
+
+
+def test_who_may_not_see_the_lease_goes_on(mesh: Mesh, kube: Kube) -> None:
+    with alone(mesh, {"east": kube}):
+        blind = replace(mesh, run_id=OTHER, spec=replace(mesh.spec, istio_namespace="elsewhere"))
+        wait_until_alone(blind, {"east": kube}, Progress())
 
 
 def test_a_cluster_without_istiods_namespace_has_nothing_to_hold(mesh: Mesh, kube: Kube) -> None:

@@ -14,7 +14,7 @@ from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..control_plane.versions import minor_of
 from ..judging import Found, Gap, each, names, verdict_from
-from ..links import Link, accessed, held, is_verification, links
+from ..links import Link, accessed, held, is_verification, links, may_be_held
 from ..remedies import Commands, is_loopback
 from ..trust.expiry import left, margin, token_end, token_lifetime
 
@@ -88,7 +88,7 @@ def _unreachable(snapshot: Snapshot, link: Link) -> Iterator[Found]:
     yield from _wrong_cluster(snapshot, link, access, create)
 
 
-def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) -> Finding:
+def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) -> Found:
     commands = Commands(snapshot)
     here = snapshot.clusters[link.target].unreachable
     if here:
@@ -102,6 +102,8 @@ def _cut_off(snapshot: Snapshot, link: Link, access: AccessFacts, error: str) ->
             shell.with_note(ready, f"start the API server of {link.target} until this says ok"),
             "res-api-lost-later",
         )
+    if held_back := may_be_held(snapshot, link, access):
+        return Gap(held_back)
     create = commands.create_remote_secret(link.holder, link.target, server=_SOME_SERVER)
     return Finding(
         f"pods in {link.holder} cannot connect to the API server of {link.target} at "

@@ -13,7 +13,7 @@ from ...spec import Feature
 from ...verdicts import Finding, Verdict, not_applicable
 from ..catalogue import check
 from ..judging import Found, Gap, each, verdict_from
-from ..links import Link, accessed, held, links
+from ..links import Link, accessed, held, links, may_be_held
 from ..remedies import Commands
 from .static import DIAGNOSTICS
 
@@ -53,6 +53,10 @@ def _not_synced(snapshot: Snapshot, link: Link) -> Iterator[Found]:
             yield Gap(f"access from {link.holder} to {link.target} was not tried")
     elif access.unprobed:
         yield Gap(f"whether {link.target} answers {link.plane} now is not known: {access.unprobed}")
+    elif not snapshot.clusters[link.target].unreachable and (
+        held_back := may_be_held(snapshot, link, access)
+    ):
+        yield Gap(held_back)
     # 403: it reads what it may, and MC-ACCESS-005 says whether that is enough
     elif access.status not in (200, 403):
         error = access.connect_error or access.tls_error
