@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_istio_mc.verdicts import Finding, Outcome, Weight
+from tests.checks.services import mistakes
 from tests.checks.services.mistakes import MISTAKES, Mistake
 from tests.checks.services.shop import Shop
 from tests.static_checks import judge_all, taken_away, texts
@@ -65,3 +66,58 @@ def test_the_twin_of_a_mistake_is_not_blamed(case: Mistake) -> None:
 
 def test_there_are_many_mistakes() -> None:
     assert len(MISTAKES) >= 40
+
+
+KINDS = (
+    "Service",
+    "Namespace",
+    "Pod",
+    "VirtualService.networking.istio.io",
+    "DestinationRule.networking.istio.io",
+    "Gateway.networking.istio.io",
+    "PeerAuthentication.security.istio.io",
+    "AuthorizationPolicy.security.istio.io",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_listed_is_neither_blamed_nor_passed(kind: str) -> None:
+    shop = Shop()
+    mistakes.route_to_v1(shop)
+    mistakes.demand(shop, "STRICT")
+    shop[2].refused = (kind,)
+
+    verdicts = {id: one for id, one in judge_all(shop.record()).items() if "SERVICE" in id}
+
+    said = {id: f"{one.outcome.value}: {one.reason}" for id, one in verdicts.items()}
+    outcomes = {one.outcome for one in verdicts.values()}
+    assert Outcome.NON_CONFORMANT not in outcomes, said
+    assert Outcome.INCONCLUSIVE in outcomes, said
+    assert not [one for every in verdicts.values() for one in every.findings], said
+
+
+@pytest.mark.parametrize("endpoint", ["mesh", "endpointShardz"])
+def test_what_istiod_does_not_say_is_neither_blamed_nor_passed(endpoint: str) -> None:
+    shop = Shop()
+    shop.record()
+    for number in (1, 2):
+        del shop[number].answers[f"istiod-{number}", 8080, f"/debug/{endpoint}"]
+    snapshot = shop.mesh.record()
+
+    verdicts = {id: one for id, one in judge_all(snapshot).items() if "SERVICE" in id}
+
+    said = {id: f"{one.outcome.value}: {one.reason}" for id, one in verdicts.items()}
+    outcomes = {one.outcome for one in verdicts.values()}
+    assert Outcome.NON_CONFORMANT not in outcomes, said
+    assert Outcome.INCONCLUSIVE in outcomes, said
+
+
+def test_a_host_that_an_unread_service_entry_may_have_is_not_blamed() -> None:
+    shop = Shop()
+    shop.route("cart", {"host": "api.example.com"})
+    for number in (1, 2):
+        shop[number].refused = ("ServiceEntry.networking.istio.io",)
+
+    verdict = judge_all(shop.record())["MC-SERVICE-001"]
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE, verdict
