@@ -12,7 +12,9 @@ from typing import Any
 from ..certificates import only_certificates
 from ..istio_names import (
     CONTROL_PLANES_ANNOTATION,
+    EXCLUDED_PORTS,
     EXPORT_TO,
+    INCLUDED_PORTS,
     NODE_SELECTOR_ANNOTATION,
     REMOTE_CLUSTER_ANNOTATION,
 )
@@ -198,7 +200,9 @@ ANNOTATIONS = frozenset(
     {
         CONTROL_PLANES_ANNOTATION,
         REMOTE_CLUSTER_ANNOTATION,
+        EXCLUDED_PORTS,
         EXPORT_TO,
+        INCLUDED_PORTS,
         NODE_SELECTOR_ANNOTATION,
         "istio.io/rev",
         "sidecar.istio.io/inject",

@@ -122,6 +122,8 @@ class Policies:
         return self._ports[namespace, cluster]
 
     def _look_for_callers(self, namespace: str) -> bool | None:
+        if self.view.unseen:
+            return True  # callers may be there
         here = False
         for name in self.view.clusters:
             cluster = self.view.snapshot.clusters[name]

@@ -12,7 +12,8 @@ from ...snapshot import Object, Snapshot, name_of, namespace_of
 from ...verdicts import Finding, Verdict, Weight, not_applicable
 from ..judging import Found, Gap, each, verdict_from
 from ..remedies import Commands
-from .view import View, concerns_users, plural, views
+from .view import View, plural
+from .views import concerns_users, views
 
 NONE_OF_USERS = "the mesh has no services but Kubernetes', Istio's and those of the probes"
 

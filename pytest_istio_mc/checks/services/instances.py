@@ -57,6 +57,8 @@ def _selector(view: View, service: Service, routed: bool) -> Iterator[Finding]:
     selectors = {name: service.selector(name) for name in service.copies}
     if not all(selectors.values()):
         return  # somebody else makes its endpoints, or it is a name for another one
+    if view.has_workload_entries(service):
+        return
     chosen = {name: view.pods_of(service, name) for name in selectors}
     commands = Commands(view.snapshot)
     for name, selector in selectors.items():
@@ -68,6 +70,7 @@ def _selector(view: View, service: Service, routed: bool) -> Iterator[Finding]:
                 change = replacing("/spec/selector", dict(selector), dict(theirs))
                 show = commands.show(name, "services", service.copies[name])
                 patch = commands.patch(name, "services", service.name, change, service.namespace)
+                elsewhere = _runs_anywhere(view, service, selector)
                 yield Finding(
                     f"Service {service} of {name} selects no pod, and with the selector that it "
                     f"has in {other} it would select {len(there)}",
@@ -76,6 +79,8 @@ def _selector(view: View, service: Service, routed: bool) -> Iterator[Finding]:
                     seen=f"spec.selector: {_labels(selector)}",
                     remedy=shell.then(show, patch),
                     fault="svc-selector",
+                    # what runs elsewhere may be on its way here
+                    weight=Weight.RISK if elsewhere else Weight.BROKEN,
                 )
                 return
     if any(chosen.values()):
@@ -96,6 +101,11 @@ def _selector(view: View, service: Service, routed: bool) -> Iterator[Finding]:
         fault="svc-no-pods",
         weight=Weight.RISK if routed or near else Weight.NOTE,
     )
+
+
+def _runs_anywhere(view: View, service: Service, selector: Mapping[str, str]) -> bool:
+    clusters = service.copies
+    return any(view.pods(name).selected(service.namespace, selector) for name in clusters)
 
 
 def _nearly(view: View, service: Service, cluster: str, selector: Mapping[str, str]) -> str:
@@ -155,6 +165,7 @@ def _sidecars(view: View, service: Service, cluster: str) -> Iterator[Finding]:
     without = [one for one in pods if not one.declines]
     if not without:
         return
+    some = any(one.has_sidecar for name in service.copies for one in view.pods_of(service, name))
     networks = {one.network for one in view.snapshot.spec.data_planes}
     effect = (
         "clusters on other networks do not reach them" if len(networks) > 1 else "no mutual TLS"
@@ -170,9 +181,12 @@ def _sidecars(view: View, service: Service, cluster: str) -> Iterator[Finding]:
         (cluster,),
         expected="a sidecar in each pod of an injected namespace",
         seen=f"without: {names(one.name for one in without[:3])}",
-        remedy=shell.with_note(look, "restart their workload, so that they are injected"),
+        remedy=shell.with_note(
+            look, "restart their workload, so that they are injected; on the host network none is"
+        ),
         fault="pod-no-sidecar",
-        weight=Weight.RISK,
+        # where none of its pods has one anywhere, that may be meant
+        weight=Weight.RISK if some else Weight.NOTE,
     )
 
 

@@ -26,7 +26,8 @@ from .demands import (
     use_of,
 )
 from .hosts import covers
-from .view import DEMAND, RULE, Service, View, views
+from .view import DEMAND, RULE, Service, View
+from .views import views
 
 _REFERENCE = "https://istio.io/latest/docs/ops/configuration/traffic-management/tls-configuration/"
 
@@ -121,9 +122,14 @@ def _agreement(
             if service.namespace in owner.ambient(cluster):
                 continue  # there others than sidecars take mutual TLS
             chosen = view.pods_of(service, cluster)
-            pods = [one for one in chosen if labels.items() <= one.labels.items()]
+            target = _target(service, cluster, port)
+            pods = [
+                one
+                for one in chosen
+                if labels.items() <= one.labels.items() and not one.bypasses(target)
+            ]
             within = [one for one in pods if one.has_sidecar]
-            demand = owned.of_pods(within, _target(service, cluster, port))
+            demand = owned.of_pods(within, target)
             numbers = {"within": len(within), "without": len(pods) - len(within)}
             yield from _disagreement(view, owner, service, cluster, use, demand, **numbers)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...istio_names import NETWORK_LABEL
+from ...istio_names import EXCLUDED_PORTS, INCLUDED_PORTS, NETWORK_LABEL
 from ...snapshot import ClusterSnapshot, annotations_of, labels_of, name_of, namespace_of
 
 TLS_MODE = "security.istio.io/tlsMode"
@@ -35,10 +35,22 @@ class Pod:
         """Whether it asks for no sidecar."""
         return "false" in (self.labels.get(INJECT), self.annotations.get(INJECT))
 
+    def bypasses(self, port: int) -> bool:
+        """Whether requests for a port may reach the container past the sidecar; 0 is any port."""
+        left_out = self.annotations.get(EXCLUDED_PORTS, "")
+        taken = self.annotations.get(INCLUDED_PORTS, "*")
+        if not port:
+            return bool(left_out) or taken != "*"
+        return str(port) in _listed(left_out) or not {"*", str(port)} & _listed(taken)
+
     @property
     def network(self) -> str:
         """The network that its label names; empty where it has none."""
         return self.labels.get(NETWORK_LABEL, "")
+
+
+def _listed(text: str) -> set[str]:
+    return {one.strip() for one in text.split(",")}
 
 
 class Pods:

@@ -22,7 +22,8 @@ from ..remedies import Commands
 from .blame import judge, shown
 from .demands import DISABLE, MUTUAL, PLAIN, Demands, use_of
 from .hosts import covers
-from .view import DEMAND, GATEWAY, RULE, Service, View, views
+from .view import DEMAND, GATEWAY, RULE, Service, View
+from .views import views
 
 MEDIA_TYPE = "application/vnd.istio-mc.reach+json"
 _TOLD = 200
@@ -123,7 +124,7 @@ def _declared(reaching: Reaching, service: Service, table: _Table) -> Iterator[F
             f"{view.plane.name}; record them with this version"
         )
         return
-    if source not in service.copies or counts[source] or not found:
+    if source not in service.copies or counts[source] or not found or view.unseen:
         return
     if any(one.state is not State.APART for one in found.values()):
         return

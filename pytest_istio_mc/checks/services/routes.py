@@ -240,7 +240,9 @@ def _wrong_subset(view: View, lead: Lead, service: Service, finding: Any) -> Ite
         return
     for rule, subset in defined[lead.subset]:
         labels = subset.get("labels") or {}
-        if not labels or not _can_tell(labels):
+        if not labels or not _can_tell(labels) or view.unseen:
+            return
+        if view.has_workload_entries(service):
             return
         total = 0
         for cluster in service.copies:

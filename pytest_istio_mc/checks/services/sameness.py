@@ -16,7 +16,8 @@ from ..remedies import Commands
 from .blame import judge
 from .hosts import covers
 from .routes import MESH
-from .view import DEMAND, POLICY, ROUTE, RULE, View, plural, views
+from .view import DEMAND, POLICY, ROUTE, RULE, View, plural
+from .views import views
 
 _COMPARED = (ROUTE, RULE, DEMAND, POLICY)
 

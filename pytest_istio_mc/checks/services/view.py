@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ...errors import ObservationError
-from ...istio_names import DATAPLANE_LABEL, EXPORT_TO, KUBE_SYSTEM
+from ...istio_names import DATAPLANE_LABEL, EXPORT_TO, KUBE_SYSTEM, REVISION_LABEL
 from ...selectors import matches, matches_any
 from ...snapshot import (
     ClusterSnapshot,
@@ -30,6 +30,7 @@ from .pods import Pod, Pods
 ROUTE = "VirtualService.networking.istio.io"
 RULE = "DestinationRule.networking.istio.io"
 ENTRY = "ServiceEntry.networking.istio.io"
+WORKLOAD = "WorkloadEntry.networking.istio.io"
 SIDECAR = "Sidecar.networking.istio.io"
 GATEWAY = "Gateway.networking.istio.io"
 DEMAND = "PeerAuthentication.security.istio.io"
@@ -179,6 +180,7 @@ class View:
         """Whether a full name is of a service or ServiceEntry, or may be of something else."""
         return (
             host in self.services
+            or (host in self._shards and host not in self.registered)
             or host in self._entry_hosts
             or host.endswith(".clusterset.local")
             or any(one.startswith("*") and covers(one, host) for one in self._entry_hosts)
@@ -228,8 +230,45 @@ class View:
         return None
 
     def users(self, kind: str) -> Iterator[Object]:
-        """Those of them that are the users' own; the root namespace's are, too."""
-        return (one for one in self.rules(kind) if not is_ours(self.snapshot, namespace_of(one)))
+        """Those of them that are the users' own and that count for it.
+
+        - The root namespace's are users', too.
+        - Those for another revision do not count, nor those of namespaces that are not discovered.
+        """
+        return (
+            one
+            for one in self.rules(kind)
+            if not is_ours(self.snapshot, namespace_of(one))
+            and labels_of(one).get(REVISION_LABEL, self.revision) == self.revision
+            and self.discovers(self.config.name, namespace_of(one))
+        )
+
+    @cached_property
+    def revision(self) -> str:
+        """The revision of its istiods."""
+        istiods = self.snapshot.clusters[self.plane.name].istiods
+        found = (one.environment.get("REVISION", "default") or "default" for one in istiods)
+        return next(found, "default")
+
+    @cached_property
+    def unseen(self) -> frozenset[str]:
+        """The clusters that its istiods watch and the snapshot does not have."""
+        return frozenset(
+            str(row["id"])
+            for istiod in self.snapshot.clusters[self.plane.name].istiods
+            for row in istiod.debug.get("clusterz") or ()
+            if row.get("secretName") and row["id"] not in self.snapshot.clusters
+        )
+
+    def has_workload_entries(self, service: Service) -> bool:
+        """Whether WorkloadEntries are among the instances of a service, beside its pods."""
+        selectors = [service.selector(cluster) for cluster in service.copies]
+        return any(
+            namespace_of(one) == service.namespace
+            and any(wanted.items() <= labels.items() for wanted in selectors)
+            for one in self.rules(WORKLOAD)
+            for labels in ({**labels_of(one), **(one["spec"].get("labels") or {})},)
+        )
 
     @cached_property
     def of_users(self) -> tuple[Service, ...]:
@@ -356,20 +395,3 @@ def is_users(snapshot: Snapshot, service: Service) -> bool:
         or is_ours(snapshot, service.namespace)
         or any(is_east_west_service(item) for item in service.copies.values())
     )
-
-
-def views(snapshot: Snapshot) -> tuple[View, ...]:
-    """The views of all control planes that tell any proxies."""
-    pods: dict[str, Pods] = {}  # of a cluster once, whoever asks
-    found = (View(snapshot, plane, pods) for plane in snapshot.spec.control_planes)
-    return tuple(one for one in found if one.served)
-
-
-def concerns_users(snapshot: Snapshot) -> bool:
-    """Whether the mesh has services of users at all."""
-    for cluster in snapshot:
-        for item in cluster.listed("Service"):
-            one = Service("", namespace_of(item), name_of(item), {cluster.name: item})
-            if is_users(snapshot, one):
-                return True
-    return False

@@ -13,7 +13,8 @@ from ..services.demands import Demands
 from ..services.hosts import covers, full_name, seen_from
 from ..services.pods import Pod
 from ..services.reach import Reaching
-from ..services.view import ROUTE, SIDECAR, Service, View, views
+from ..services.view import ROUTE, SIDECAR, Service, View
+from ..services.views import views
 
 _MESH = "mesh"
 

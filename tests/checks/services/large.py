@@ -21,6 +21,7 @@ SERVICES, NAMESPACES = 3000, 100
 EMPTY = (
     "ServiceEntry.networking.istio.io",
     "Sidecar.networking.istio.io",
+    "WorkloadEntry.networking.istio.io",
     "Gateway.networking.istio.io",
     "Gateway.gateway.networking.k8s.io",
     "ConfigMap",

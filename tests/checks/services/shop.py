@@ -22,6 +22,7 @@ KINDS = {
     "ServiceEntry": "networking.istio.io",
     "Sidecar": "networking.istio.io",
     "Gateway": "networking.istio.io",
+    "WorkloadEntry": "networking.istio.io",
     "PeerAuthentication": "security.istio.io",
     "AuthorizationPolicy": "security.istio.io",
 }

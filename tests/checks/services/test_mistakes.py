@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pytest_istio_mc.verdicts import Finding, Outcome, Weight
 from tests.checks.services import mistakes
 from tests.checks.services.mistakes import MISTAKES, Mistake
-from tests.checks.services.shop import Shop
+from tests.checks.services.shop import DOMAIN, Shop
 from tests.static_checks import judge_all, taken_away, texts
 
 
@@ -121,3 +123,76 @@ def test_a_host_that_an_unread_service_entry_may_have_is_not_blamed() -> None:
     verdict = judge_all(shop.record())["MC-SERVICE-001"]
 
     assert verdict.outcome is Outcome.INCONCLUSIVE, verdict
+
+
+def excluded_port(shop: Shop) -> None:
+    mistakes.demand(shop, "STRICT")
+    mistakes.tls(shop, "DISABLE")
+    for number in (1, 2):
+        for pod in shop.pods_of(number, "cart"):
+            ports = {"traffic.sidecar.istio.io/excludeInboundPorts": "9000,8080"}
+            pod["metadata"]["annotations"] |= ports
+
+
+def a_rule_of_another_revision(shop: Shop) -> None:
+    for item in shop.route("cart", {"host": "kart"}):
+        item["metadata"]["labels"] = {"istio.io/rev": "canary"}
+
+
+def a_rule_where_nothing_is_discovered(shop: Shop) -> None:
+    shop.route("cart", {"host": "kart"}, namespace="kube-public")
+    for number in (1, 2):
+        for name in ("shop", "web"):
+            shop[number].find("Namespace", name)["metadata"]["labels"]["mesh"] = "yes"
+    shop.mesh_config(discoverySelectors=[{"matchLabels": {"mesh": "yes"}}])
+
+
+def a_virtual_machine(shop: Shop) -> None:
+    mistakes.a_subset_whose_labels_no_pod_has(shop)
+    labels = {"app": "cart", "version": "v3"}
+    shop.apply("WorkloadEntry", "vm", {"address": "192.0.2.1", "labels": labels})
+
+
+def a_cluster_that_is_not_certified(shop: Shop) -> None:
+    mistakes.a_subset_whose_labels_no_pod_has(shop)
+    mistakes.callers_of_a_namespace_that_there_is_not(shop)
+    for number in (1, 2):
+        row = {"id": "third", "secretName": "istio-system/third", "syncStatus": "synced"}
+        shop[number].istiod("clusterz").append(row)
+
+
+def a_host_that_istiod_knows_from_elsewhere(shop: Shop) -> None:
+    shop.route("cart", {"host": f"far.shop.{DOMAIN}"})
+    for number in (1, 2):
+        known = shop[number].istiod("endpointShardz")
+        known[f"far.shop.{DOMAIN}"] = {"shop": {"Shards": {"Kubernetes/third": []}}}
+
+
+def a_version_on_its_way(shop: Shop) -> None:
+    shop.find(1, "Service", "cart")["spec"]["selector"] = {"app": "cart", "version": "v2"}
+    shop.pods(2, "shop", "cart-v2", app="cart", version="v2")
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        excluded_port,
+        a_rule_of_another_revision,
+        a_rule_where_nothing_is_discovered,
+        a_virtual_machine,
+        a_cluster_that_is_not_certified,
+        a_host_that_istiod_knows_from_elsewhere,
+        a_version_on_its_way,
+    ],
+)
+def test_what_is_only_unusual_is_not_called_broken(seed: Callable[[Shop], None]) -> None:
+    shop = Shop()
+    seed(shop)
+
+    verdicts = {id: one for id, one in judge_all(shop.record()).items() if "SERVICE" in id}
+
+    every = {
+        id: [one for one in verdict.findings if one.weight is Weight.BROKEN]
+        for id, verdict in verdicts.items()
+    }
+    assert told(every) == ""

@@ -15,7 +15,7 @@ from pytest_istio_mc.checks.tracing.trace import State
 from pytest_istio_mc.cli import GOOD, USAGE, WORSE, main
 from tests.checks.services import mistakes
 from tests.checks.services.mistakes import CART, FRONT, MISTAKES, ORDERS, Mistake
-from tests.checks.services.shop import Shop
+from tests.checks.services.shop import DOMAIN, Shop
 from tests.static_checks import taken_away
 
 Seed = Callable[[Shop], object]
@@ -35,6 +35,17 @@ def exposed(shop: Shop, *hosts: str) -> None:
     for number in (1, 2):
         for item in shop[number].objects["Gateway.networking.istio.io"]:
             item["spec"]["servers"][0]["hosts"] = [*hosts]
+
+
+def one_policy_for_nobody_and_one_for_callers(shop: Shop) -> None:
+    shop.apply("AuthorizationPolicy", "nobody", {})
+    mistakes.allow(shop, mistakes.sources(namespaces=["web"]))
+
+
+def no_name_and_captured_dns(shop: Shop) -> None:
+    shop[1].remove("Service", "orders", "shop")
+    metadata = {"ISTIO_META_DNS_CAPTURE": "true"}
+    shop.mesh_config(defaultConfig={"proxyMetadata": metadata})
 
 
 CASES: list[tuple[str, Seed, Seed, str, str, str]] = [
@@ -104,7 +115,7 @@ CASES: list[tuple[str, Seed, Seed, str, str, str]] = [
     ),
     (
         "a gateway that does not pass the host on",
-        lambda shop: exposed(shop, f"*.web.{mistakes.DOMAIN}", "*.istio-mc-test.svc.cluster.local"),
+        lambda shop: exposed(shop, f"*.web.{DOMAIN}", "*.istio-mc-test.svc.cluster.local"),
         lambda shop: exposed(shop, "*.local"),
         "orders.shop",
         symptoms.GATEWAY,
@@ -129,10 +140,7 @@ CASES: list[tuple[str, Seed, Seed, str, str, str]] = [
     (
         "nobody is let in",
         lambda shop: shop.apply("AuthorizationPolicy", "nobody", {}),
-        lambda shop: (
-            shop.apply("AuthorizationPolicy", "nobody", {}),
-            mistakes.allow(shop, mistakes.sources(namespaces=["web"])),
-        ),
+        one_policy_for_nobody_and_one_for_callers,
         "cart.shop",
         symptoms.AUTHORISATION,
         "AuthorizationPolicy shop/nobody of cluster1",
@@ -156,10 +164,7 @@ CASES: list[tuple[str, Seed, Seed, str, str, str]] = [
     (
         "no name",
         lambda shop: shop[1].remove("Service", "orders", "shop"),
-        lambda shop: (
-            shop[1].remove("Service", "orders", "shop"),
-            shop.mesh_config(defaultConfig={"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}),
-        ),
+        no_name_and_captured_dns,
         "orders.shop",
         symptoms.DNS,
         "no such Service",
