@@ -32,6 +32,7 @@ test: lint host
 	fi
 	@echo "== lab binaries (built once, then cached)"
 	$(BIN)/istio-mc lab build
+	$(BIN)/istio-mc lab build --istio 1.30 --kubernetes 1.35
 	@failed=0; \
 	echo "== tests without a lab, on all processors"; $(UNIT) || failed=1; \
 	echo "== tests on real labs, one at a time"; $(BIN)/pytest -ra -m "lab and not faults" || failed=1; \

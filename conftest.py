@@ -8,8 +8,6 @@ import pytest
 
 from pytest_istio_mc.options import is_active
 
-pytest_plugins = ["pytester"]
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,12 +21,16 @@ SUITES = Path(__file__).parent / "suites"
 SUITES_PACKAGE = "pytest_istio_mc.suites"
 
 ACTIVATING = ("topology", "replay", "list", "plan")
-"""The options that wake the plugin; without one of them it does nothing."""
+"""The options that wake the plugin, as ``--mesh-spec`` does where it is no variable or setting."""
+
+PREFIX = "ISTIO_MC_"
+OTHER_VARIABLES = ("ISTIO_MC_CACHE", "ISTIO_MC_HEARTBEAT_SECONDS")
+"""Variables of ours that are no options."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option: ``--mesh-NAME``, ``MESH_NAME`` and the ini setting ``mesh_NAME``.
+    """One option: ``--mesh-NAME``, ``ISTIO_MC_NAME`` and the ini setting ``mesh_NAME``.
 
     One without help is a reserved name: nothing shows it, and validation says what it waits for.
     """
@@ -34,6 +38,7 @@ class Option:
     name: str
     help: str
     metavar: str = ""
+    kind: Literal["string", "float"] = "string"
 
     @property
     def flag(self) -> str:
@@ -43,7 +48,12 @@ class Option:
     @property
     def variable(self) -> str:
         """Its environment variable."""
-        return "MESH_" + self.name.upper()
+        return PREFIX + self.name.upper()
+
+    @property
+    def variables(self) -> tuple[str, str]:
+        """The variable, and the older one with a name that others use, too: ``MESH_NAME``."""
+        return self.variable, "MESH_" + self.name.upper()
 
     @property
     def setting(self) -> str:
@@ -62,7 +72,7 @@ OPTIONS = (
         "Certify a mesh of this topology, for instance multi-network-multi-primary (the README "
         "lists all), or one that a plugin adds; of several, one after the other; or of all. "
         "Without this option, --mesh-replay, --mesh-list or --mesh-plan the plugin does nothing.",
-        "NAME[,NAME…]|all",
+        "NAME[,NAME...]|all",
     ),
     Option(
         "provider",
@@ -74,7 +84,7 @@ OPTIONS = (
         "contexts",
         "For attach: which kubeconfig context is which cluster of the mesh, "
         "as east=prod-a,west=prod-b.",
-        "CLUSTER=CONTEXT,…",
+        "CLUSTER=CONTEXT,...",
     ),
     Option(
         "kubeconfig",
@@ -112,7 +122,7 @@ OPTIONS = (
         "checks",
         "Run only these checks or areas: MC-TRUST-001,MC-EASTWEST; 'static' is all checks that "
         "only read: then no probes are made and nothing is written. The certificate is partial.",
-        "ID,…",
+        "ID,...",
     ),
     Option(
         "strict",
@@ -129,7 +139,18 @@ OPTIONS = (
         "'every-service': all services are kept within their clusters for some seconds; "
         "'remote-secrets': a cluster is taken out of the mesh and put back; "
         "'single-gateways': a gateway's only pod is killed. Only on the command line.",
-        "NAME,…",
+        "NAME,...",
+    ),
+    Option(
+        "istio",
+        "For the lab: the minor version of Istio to install, 1.31 (default) or 1.30; another than "
+        "the default is built when it is first asked for.",
+        "VERSION",
+    ),
+    Option(
+        "kubernetes",
+        "For the lab: the minor version of Kubernetes, 1.36 (default) or 1.35; likewise.",
+        "VERSION",
     ),
     Option(
         "keep",
@@ -157,9 +178,17 @@ OPTIONS = (
         "Print what a run would do, create and remove, and which checks apply, and stop.",
     ),
     Option(
+        "wait",
+        "On clusters that exist: wait up to so many seconds until the static checks hold, "
+        "then judge what is there; what does not hold yet is told meanwhile.",
+        "SECONDS",
+        "float",
+    ),
+    Option(
         "timeout_factor",
         "Multiply every time budget; a certificate made with another factor than 1 says so.",
         "X",
+        "float",
     ),
     Option(
         "probe_image",
@@ -176,14 +205,14 @@ OPTIONS = (
         "namespace",
         "Namespaces that are prepared for the run, where it may make none: the first for the "
         "probes, others for checks that need one of their own.",
-        "NAME[,NAME…]",
+        "NAME[,NAME...]",
     ),
 )
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
-    twins = "(each also as MESH_… variable and mesh_… ini setting)"
+    twins = "(each also as a variable ISTIO_MC_... and an ini setting mesh_...)"
     group = parser.getgroup("mesh", f"mesh: certify an Istio multi-cluster mesh {twins}")
     for option in OPTIONS:
         summary = f"{option.help} [{option.variable}, ini {option.setting}]".replace("%", "%%")
@@ -191,7 +220,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar = {"metavar": option.metavar}
         shape: dict[str, Any] = {"action": "store_true"} if option.is_switch else metavar
         group.addoption(option.flag, dest=option.setting, default=None, help=summary, **shape)
-        kind: Literal["bool", "string"] = "bool" if option.is_switch else "string"
+        kind: Literal["bool", "string", "float"] = "bool" if option.is_switch else option.kind
         parser.addini(option.setting, option.help or "Reserved.", type=kind, default=None)
 
 
@@ -202,9 +231,11 @@ def is_active(config: pytest.Config) -> bool:
     """
     if any(asked_for(config, name) for name in ACTIVATING):
         return True
+    if getattr(config.option, "mesh_spec", None):
+        return True
     idle = [option.flag for option in OPTIONS if getattr(config.option, option.setting, None)]
     if idle:
-        others = "(or --mesh-replay, --mesh-list, --mesh-plan)"
+        others = "(or --mesh-spec, --mesh-replay, --mesh-list, --mesh-plan)"
         nothing = f"nothing to do without --mesh-topology=NAME {others}"
         raise pytest.UsageError(f"{', '.join(idle)}: {nothing}")
     return False
@@ -218,6 +249,11 @@ def names_suites(config: pytest.Config) -> bool:
         if f"{name}.".startswith(f"{SUITES_PACKAGE}.") or path.is_relative_to(SUITES.resolve()):
             return True
     return False
+
+
+def is_dry(config: pytest.Config) -> bool:
+    """Whether this run only tells what it would do: then nothing is provisioned or written."""
+    return config.option.collectonly or config.option.setupplan or asked_for(config, "plan")
 
 
 def asked_for(config: pytest.Config, name: str) -> bool:
@@ -250,6 +286,23 @@ def read_assignment(config: pytest.Config) -> tuple[Assignment, Provider]:
     return assignment, Replay(first.replay) if first.replay else known[first.provider]
 
 
+def read_checks(config: pytest.Config) -> tuple[str, ...]:
+    """The ids and areas of ``--mesh-checks``; empty where all are meant.
+
+    Raises ``pytest.UsageError`` where there is no such check.
+    """
+    from .errors import UsageProblem
+    from .validation.values import checks, unknown_checks
+
+    try:
+        chosen = checks(read_given(config, os.environ))
+        if problem := unknown_checks(chosen):
+            raise problem
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from problem
+    return chosen
+
+
 def _merged(*registries: Mapping[str, T]) -> dict[str, T]:
     return {name: entry for registry in registries for name, entry in registry.items()}
 
@@ -267,6 +320,8 @@ def read_given(config: pytest.Config, environment: Mapping[str, str]) -> dict[st
     for option in OPTIONS:
         if found := _text(config, option, environment):
             text, source = found
+            if not text.strip():
+                raise pytest.UsageError(f"{option.flag}: was given without a value")
             given[option.name] = Given(text, source, ini if source == "ini" else started)
     return given
 
@@ -296,15 +351,38 @@ def _text(
 
         source = TYPED if _was_typed(config, option) else "addopts"
         return ("true" if option.is_switch else str(typed)), source
-    if option.variable in environment:
-        text = environment[option.variable].strip()
+    variable = next((one for one in option.variables if one in environment), None)
+    if variable is not None:
+        text = environment[variable].strip()
         if not option.is_switch:
             return (text, "environment") if text else None
         if text.lower() not in _TRUE + _FALSE:
             valid = ", ".join(_TRUE + _FALSE[:-1])
-            raise pytest.UsageError(f"{option.variable}={text}: is a switch; valid are: {valid}")
+            raise pytest.UsageError(f"{variable}={text}: is a switch; valid are: {valid}")
         return ("true", "environment") if text.lower() in _TRUE else None
-    value = config.getini(option.setting)
+    return _in_ini_file(config, option)
+
+
+def _in_ini_file(config: pytest.Config, option: Option) -> tuple[str, str] | None:
+    try:
+        value = config.getini(option.setting)
+    except (TypeError, ValueError) as error:  # pytest before 9.1 lets them through
+        raise pytest.UsageError(f"ini setting {option.setting}: {error}") from error
     if option.is_switch:
         return ("true", "ini") if value else None
+    if isinstance(value, float | int):
+        return f"{value:g}", "ini"
     return (str(value), "ini") if value else None
+
+
+def warn_of_strangers(config: pytest.Config, environment: Mapping[str, str]) -> None:
+    """Warn of variables with our prefix that are none of ours: else they pass for heeded."""
+    known = {option.variable for option in OPTIONS} | set(OTHER_VARIABLES)
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            warning = pytest.PytestConfigWarning(f"{name} is no option of pytest-istio-mc{hint}")
+            config.issue_config_time_warning(warning, stacklevel=2)

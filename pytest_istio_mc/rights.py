@@ -143,6 +143,22 @@ SNAPSHOT = tuple(_snapshot_rights())
 """What a run reads that judges the static checks only; it writes nothing."""
 
 
+def _precheck_rights() -> Iterable[Right]:
+    told = "see what the readers of remote clusters are allowed"
+    yield Right(("get",), "rbac.authorization.k8s.io", "clusterroles", Where.CLUSTER, told)
+    told = "see in which localities the endpoints of ServiceEntries are"
+    yield Right(_LIST, _NETWORKING, "workloadentries", Where.CLUSTER, told)
+    told = "find pods whose sidecar was injected without a network, by their labels alone"
+    yield Right(_LIST, "", "pods", Where.CLUSTER, told)
+    for where in (Where.ISTIO, Where.GATEWAYS):
+        told = "see which pods of istiods and gateways are kept while nodes are drained"
+        yield Right(_LIST, "policy", "poddisruptionbudgets", where, told)
+
+
+PRECHECK = tuple(_precheck_rights())
+"""What the precheck of an upgrade reads besides; it writes nothing, either."""
+
+
 def _probe_rights() -> Iterable[Right]:
     told = "make its own namespaces, mark them as in use, and remove them"
     for verbs in (("create", "patch", "delete"), ("get",)):

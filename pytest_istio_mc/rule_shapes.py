@@ -11,16 +11,16 @@ LOCALITY = shape(
     "LocalityLbSetting",
     {"enabled": bool, "failoverPriority": list[str], "failover": list[dict[str, Any]]},
 )
+_PORT_POLICY: dict[str, Any] = {
+    "tls": TLS,
+    "loadBalancer": shape("LoadBalancer", {"localityLbSetting": LOCALITY}),
+    "outlierDetection": shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
+}
+_NUMBER = shape("Port", {"number": PORT})
 _POLICY = shape(
     "TrafficPolicy",
-    {
-        "tls": TLS,
-        "loadBalancer": shape("LoadBalancer", {"localityLbSetting": LOCALITY}),
-        "outlierDetection": shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
-        "portLevelSettings": as_list(
-            shape("PortTrafficPolicy", {"port": shape("Port", {"number": PORT}), "tls": TLS})
-        ),
-    },
+    _PORT_POLICY
+    | {"portLevelSettings": as_list(shape("PortTrafficPolicy", _PORT_POLICY | {"port": _NUMBER}))},
 )
 _SUBSET = shape("Subset", {"name": str, "labels": TEXTS, "trafficPolicy": _POLICY})
 _REQUIREMENT = shape("Requirement", {"key": str, "operator": str, "values": list[str]})
@@ -107,7 +107,9 @@ RULES: dict[str, Any] = {
             "ports": as_list(shape("ServiceEntryPort", {"number": PORT, "name": str})),
             "workloadSelector": _LABELLED,
             "endpoints": as_list(
-                shape("WorkloadEntryInline", {"network": str, "serviceAccount": str})
+                shape(
+                    "EntryEndpoint", dict.fromkeys(("locality", "network", "serviceAccount"), str)
+                )
             ),
         },
     ),
@@ -120,7 +122,8 @@ RULES: dict[str, Any] = {
         },
     ),
     "WorkloadEntry.networking.istio.io": with_spec(
-        "WorkloadEntry", {"network": str, "serviceAccount": str, "labels": TEXTS}
+        "WorkloadEntry",
+        {"locality": str, "network": str, "serviceAccount": str, "labels": TEXTS},
     ),
     "EnvoyFilter.networking.istio.io": named_object("EnvoyFilter", {}),
     "AuthorizationPolicy.security.istio.io": with_spec(

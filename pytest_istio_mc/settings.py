@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,6 @@ REPLAY = "replay"
 
 DEFAULT_REPORT = "mesh-report.yaml"
 REPORT_SUFFIXES = (".yaml", ".yml", ".json")
-
-READ_ONLY = "STATIC"
-"""The word of ``--mesh-checks`` for all checks that need no probes."""
 
 TYPED = "command line"
 """The source of what somebody typed for this very run."""
@@ -70,6 +67,34 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which tests pytest was asked for: what a command to repeat must say besides our options.
+
+    ``paths`` are the arguments as typed, empty where none was; ``plugins`` those of ``-p``.
+    """
+
+    plugins: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    keyword: str = ""
+    markers: str = ""
+    deselected: tuple[str, ...] = ()
+    pyargs: bool = False
+
+    def words(self, *, one_check: bool = False) -> list[str]:
+        """As arguments; for ``one_check`` the files alone, in which it is."""
+        paths = self.paths
+        if one_check:
+            paths = tuple(dict.fromkeys(path.partition("::")[0] for path in paths))
+        words = [word for plugin in self.plugins for word in ("-p", plugin)]
+        words += ["--pyargs", *paths] if self.pyargs and paths else paths
+        if one_check:
+            return words
+        words += [f"--deselect={one}" for one in self.deselected]
+        words += ["-k", self.keyword] if self.keyword else []
+        return [*words, "-m", self.markers] if self.markers else words
+
+
+@dataclass(frozen=True)
 class Settings:
     """The effective settings of one run.
 
@@ -78,6 +103,8 @@ class Settings:
     - ``strict``: risks fail, too.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
+    - ``istio`` and ``kubernetes`` are the minor versions that the provider is to build; empty
+      where it chooses.
     - ``known_topology`` is the topology itself; None where nobody knows it, as of a recorded mesh.
     """
 
@@ -96,12 +123,16 @@ class Settings:
     permissions: tuple[Permission, ...] = ()
     keep: bool = False
     timeout_factor: float = 1.0
+    wait_seconds: float = 0.0
     probe_image: str = ""
+    istio: str = ""
+    kubernetes: str = ""
     wishes: Wishes = field(default_factory=Wishes)
     checks: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict)
     disposable: bool = False
     known_topology: Topology | None = None
+    selection: Selection = Selection()
 
     @property
     def timeouts(self) -> Timeouts:
@@ -126,6 +157,8 @@ class Settings:
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
             "probeImage": self.probe_image,
+            "istio": self.istio,
+            "kubernetes": self.kubernetes,
             "probePatch": self.given["probe_patch"].path.name
             if "probe_patch" in self.given
             else "",
@@ -145,15 +178,16 @@ class Settings:
         return (f"every time budget was multiplied by {by}",)
 
     def reproduce(self, *, checks: str = "") -> str:
-        """The command that repeats this run, where it is installed.
+        """The command that repeats this run, typed in the same folder.
 
         With ``checks`` it repeats only these, and overwrites no file of this run.
         """
         if not checks:
-            return _command(self.given)
+            return _command(self.selection.words(), self.given)
         dropped = ("checks", "report", "snapshot", "baseline")
         kept = {name: entry for name, entry in self.given.items() if name not in dropped}
-        return _command(kept, f"--mesh-checks={checks}")
+        words = self.selection.words(one_check=True)
+        return _command(words, kept, f"--mesh-checks={checks}")
 
     def standing(self, check: Check) -> Standing:
         """Whether ``check`` is claimed, and why it cannot run, if so."""
@@ -218,10 +252,7 @@ class Settings:
 
     def selects(self, check: Check) -> bool:
         """Whether ``--mesh-checks`` has this check: by id, area (``MC-TRUST``) or ``static``."""
-        return not self.checks or any(
-            check.reads_only if one == READ_ONLY else f"{check.id}-".startswith(f"{one}-")
-            for one in self.checks
-        )
+        return check.among(self.checks)
 
     def reads_only(self, checks: Iterable[Check]) -> bool:
         """Whether ``--mesh-checks`` has none of these but what judges the snapshot alone.
@@ -241,10 +272,16 @@ class Assignment:
     runs: tuple[Settings, ...]
     overall: Path | None = None
     given: Mapping[str, Given] = field(default_factory=dict)
+    selection: Selection = Selection()
 
     def reproduce(self) -> str:
-        """The command that repeats the session where it is installed."""
-        return _command(self.given)
+        """The command that repeats the session, typed in the same folder."""
+        return _command(self.selection.words(), self.given)
+
+    def selecting(self, selection: Selection) -> Assignment:
+        """The same, of these tests."""
+        runs = tuple(replace(run, selection=selection) for run in self.runs)
+        return replace(self, runs=runs, selection=selection)
 
 
 @dataclass(frozen=True)
@@ -265,8 +302,8 @@ class Standing:
         return bool(self.by)
 
 
-def _command(given: Mapping[str, Given], *more: str) -> str:
-    words = ["pytest", "--pyargs", "pytest_istio_mc.suites"]
+def _command(selected: Iterable[str], given: Mapping[str, Given], *more: str) -> str:
+    words = ["pytest", *selected]
     for name, entry in given.items():
         flag = "--mesh-" + name.replace("_", "-")
         words.append(flag if name in SWITCHES else f"{flag}={entry.text}")

@@ -60,7 +60,14 @@ _INGRESS = _shape("LoadBalancerIngress", {"ip": str, "hostname": str})
 _BALANCER = _shape("LoadBalancerStatus", {"ingress": _list(_INGRESS)})
 
 _CONTAINER = _shape(
-    "Container", {"name": str, "image": str, "env": TEXTS, "ports": list[dict[str, Any]]}
+    "Container",
+    {
+        "name": str,
+        "image": str,
+        "env": TEXTS,
+        "ports": list[dict[str, Any]],
+        "clusterAliases": list[str],
+    },
 )
 _CONDITION = _shape(
     "Condition", {"type": Required[str], "status": Required[str], "reason": str, "message": str}
@@ -117,6 +124,10 @@ _GATEWAY_ADDRESS = _shape("GatewayAddress", {"type": str, "value": str})
 _NODE_ADDRESS = _shape("NodeAddress", {"type": str, "address": Required[str]})
 _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
 
+_ROLE_RULE = _shape(
+    "RoleRule",
+    dict.fromkeys(("apiGroups", "resources", "verbs", "resourceNames"), list[str]),
+)
 KINDS: dict[str, Any] = {
     "Namespace": _object("Namespace", {}, DNS_LABEL),
     "Node": _object("Node", {"status": _shape("NodeStatus", {"addresses": _list(_NODE_ADDRESS)})}),
@@ -150,7 +161,7 @@ KINDS: dict[str, Any] = {
     "MutatingWebhookConfiguration": _object(
         "MutatingWebhookConfiguration", {"webhooks": Required[_list(_WEBHOOK)]}
     ),
-    "ClusterRole": _object("ClusterRole", {"rules": list[dict[str, Any]]}, PATH_SEGMENT),
+    "ClusterRole": _object("ClusterRole", {"rules": _list(_ROLE_RULE)}, PATH_SEGMENT),
     "ClusterRoleBinding": _object(
         "ClusterRoleBinding",
         {
@@ -162,6 +173,11 @@ KINDS: dict[str, Any] = {
     "Gateway.networking.istio.io": _spec("Gateway", {"selector": TEXTS, "servers": _list(_SERVER)}),
     **RULES,
     "PodMetadata": _object("PodMetadata", {}),
+    "PodDisruptionBudget": _spec(
+        "PodDisruptionBudget",
+        {"minAvailable": int | str, "maxUnavailable": int | str, "selector": SELECTOR},
+    ),
+    "PodWithoutNetwork": _object("PodWithoutNetwork", {}),
     "Gateway.gateway.networking.k8s.io": _spec(
         "GatewayApiGateway",
         {

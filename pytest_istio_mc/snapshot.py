@@ -59,6 +59,8 @@ class ClusterSnapshot:
     """One cluster: its Kubernetes objects by kind, its istiods, proxies and remote credentials.
 
     - ``objects`` has every kind that was read, an empty one too; a kind that lacks is not "none".
+    - ``api_resources``: what its API server serves of Istio's and the Gateway API's groups, by
+      group and version; None where that was not asked.
     - ``control_plane`` is how its pods see an istiod elsewhere; empty where its own serves it.
     - ``resolved``: what its pods were told of the gateways' host names; without those that nobody
       knew or that could not be asked for.
@@ -69,6 +71,7 @@ class ClusterSnapshot:
     server: Line = ""
     version: Line = ""
     api_groups: tuple[Line, ...] = ()
+    api_resources: Mapping[Line, tuple[Line, ...]] | None = None
     objects: Objects = field(default_factory=dict)
     secrets: tuple[SecretFacts, ...] = ()
     istiods: tuple[IstiodFacts, ...] = ()
@@ -141,13 +144,17 @@ class ClusterSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A mesh at one moment, which is "now" for its checks."""
+    """A mesh at one moment, which is "now" for its checks.
+
+    ``recorded_by`` is the version of this tool that recorded it; empty where nobody knows.
+    """
 
     spec: MeshSpec
     run_id: str
     recorded_at: str
     clusters: Mapping[str, ClusterSnapshot]
     probes: Probes | None = None
+    recorded_by: str = ""
 
     @property
     def moment(self) -> datetime:
@@ -173,7 +180,7 @@ class Snapshot:
             "kind": "Snapshot",
             "runId": self.run_id,
             "recordedAt": self.recorded_at,
-            "tool": {"name": TOOL, "version": tool_version()},
+            "tool": {"name": TOOL, "version": self.recorded_by or tool_version()},
             "spec": document_of(self.spec),
             "probes": to_plain(self.probes),
         }
@@ -198,7 +205,8 @@ class Snapshot:
         head = reader.head()
         spec = spec_of(head.spec, str(folder / "snapshot.json"))
         clusters = {cluster.name: reader.cluster(cluster.name) for cluster in spec}
-        return cls(spec, head.runId, head.recordedAt, clusters, head.probes)
+        by = head.tool.version if head.tool else ""
+        return cls(spec, head.runId, head.recordedAt, clusters, head.probes, by)
 
 
 def name_of(item: Object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,8 +110,10 @@ def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
 
 @contextmanager
 def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No ``MESH_…`` variable, kubeconfig or pytest options from outside these tests."""
-    ours = [name for name in os.environ if name.startswith(("MESH_", "FAKE_"))]
+    """No variable of ours, kubeconfig or pytest options from outside these tests."""
+    ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
     for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
-    yield
+    with tempfile.TemporaryDirectory() as cache:  # where failing runs keep their snapshots
+        monkeypatch.setenv("ISTIO_MC_CACHE", cache)
+        yield

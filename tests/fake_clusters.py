@@ -26,6 +26,21 @@ from pytest_istio_mc.spec import ClusterSpec, Locality, MeshSpec
 
 Json = dict[str, Any]
 
+SERVED: dict[str, list[str]] = {
+    "networking.istio.io/v1": [
+        "destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices",
+        "workloadentries", "workloadgroups",
+    ],
+    "networking.istio.io/v1alpha3": ["envoyfilters", "gateways"],
+    "networking.istio.io/v1beta1": ["proxyconfigs", "gateways"],
+    "security.istio.io/v1": [
+        "authorizationpolicies", "peerauthentications", "requestauthentications",
+    ],
+    "telemetry.istio.io/v1": ["telemetries"],
+    "extensions.istio.io/v1alpha1": ["trafficextensions", "wasmplugins", "wasmplugins/status"],
+}  # fmt: skip
+"""What an API server serves with the CRDs of Istio 1.31."""
+
 PROBES = "istio-mc-test"
 HOST = f"echo.{PROBES}.svc.cluster.local"
 SYSTEM = "istio-system"
@@ -61,6 +76,8 @@ class FakeCluster:
     - ``objects`` by kind; ``answers`` by pod, port and path.
     - ``tokens`` that its API server takes, with their resource rules; kinds that are ``refused``.
     - ``unreachable`` says why nobody gets an answer, ``blocked_from`` which clusters get none.
+    - ``served``: the resources of Istio's API groups, by group and version; ``discovery`` among
+      the kinds that are ``refused`` refuses to tell them.
     - ``holds_pods``: a policy lets the probes' pods connect to nothing outside.
     - ``requests`` are the paths that probe pods asked for; ``lists``, ``reads`` and ``gets`` what
       was asked of its API server and of its pods.
@@ -79,6 +96,8 @@ class FakeCluster:
     lists: list[tuple[str, str | None, str, bool]] = field(default_factory=list)
     reads: list[tuple[str, str | None, str]] = field(default_factory=list)
     gets: list[tuple[str, int, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    served: dict[str, list[str]] = field(default_factory=lambda: copy.deepcopy(SERVED))
 
     @cached_property
     def ca(self) -> str:
@@ -123,8 +142,18 @@ class FakeCluster:
 
     def get_path(self, path: str, **query: str) -> Any:
         self._alive()
-        assert path == "/apis"
-        return {"groups": [{"name": "networking.istio.io"}, {"name": "apps"}]}
+        if path == "/apis":
+            groups: dict[str, Json] = {"apps": {"name": "apps"}}
+            for served in self.served:
+                group = groups.setdefault(
+                    served.partition("/")[0], {"name": served.partition("/")[0], "versions": []}
+                )
+                group["versions"].append({"groupVersion": served})
+            return {"groups": [*groups.values()]}
+        self.paths.append(path)
+        if "discovery" in self.refused:
+            raise KubeError(f'cluster "{self.name}"', f"GET {path}", "forbidden", status=403)
+        return {"resources": [{"name": name} for name in self.served[path.removeprefix("/apis/")]]}
 
     def list(
         self,
@@ -144,11 +173,14 @@ class FakeCluster:
         if namespace is not None:
             found = [item for item in found if item["metadata"].get("namespace") == namespace]
         if labels:
-            wanted = dict(one.split("=", 1) for one in labels.split(","))
+            parts = labels.split(",")
+            wanted = dict(one.split("=", 1) for one in parts if not one.startswith("!"))
+            without = {one[1:] for one in parts if one.startswith("!")}
             found = [
                 item
                 for item in found
                 if wanted.items() <= (item["metadata"].get("labels") or {}).items()
+                and without.isdisjoint(item["metadata"].get("labels") or {})
             ]
         if metadata_only:
             found = [{"metadata": item["metadata"]} for item in found]
@@ -284,6 +316,11 @@ class FakeMesh:
         """The snapshot that ``collect`` makes of the mesh."""
         return collect(self.mesh, Progress(), kubes=self.clusters, ask=ask or self.ask)  # type: ignore[arg-type]
 
+    def record_for_upgrade(self) -> Snapshot:
+        """The snapshot of a precheck: without probes, and with what only that reads."""
+        mesh = Mesh(self.spec, "test", "fake", "python")
+        return collect(mesh, Progress(), kubes=self.clusters, for_upgrade=True)  # type: ignore[arg-type]
+
     def ask(self, source: str, operation: Json) -> Mapping[str, Any]:
         """What a probe pod in ``source`` gets from an API server."""
         assert operation["op"] == "https"
@@ -402,6 +439,11 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> dict[str, list[Json]]:
     settings = {"meshID": "mesh1", "network": cluster.network, "multiCluster": named}
     values = json.dumps({"global": settings})
     reader = f"istio-reader-clusterrole-{SYSTEM}"
+    account = {
+        "kind": "ServiceAccount",
+        "name": "istio-reader-service-account",
+        "namespace": SYSTEM,
+    }
     discovery = {"name": "discovery", "env": [{"name": "CLUSTER_ID", "value": cluster.name}]}
     proxy, probe = {"name": "istio-proxy"}, {"name": "probe"}
     eastwest, label = "istio-eastwestgateway", {"istio": "eastwestgateway"}
@@ -465,7 +507,7 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> dict[str, list[Json]]:
             {"metadata": meta(reader), "rules": READER_RULES}
         ],
         "ClusterRoleBinding.rbac.authorization.k8s.io": [
-            {"metadata": meta(reader), "roleRef": {"name": reader}}
+            {"metadata": meta(reader), "roleRef": {"name": reader}, "subjects": [account]}
         ],
         "Gateway.networking.istio.io": [
             {

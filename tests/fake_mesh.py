@@ -23,6 +23,7 @@ from pytest_istio_mc.errors import MeshError, ProvisionError
 from pytest_istio_mc.mesh import Mesh, ProbePod, Probes
 from pytest_istio_mc.progress import Progress
 from pytest_istio_mc.providers import ProvisionRequest
+from pytest_istio_mc.session import selecting
 from pytest_istio_mc.snapshot import ClusterSnapshot, Snapshot
 from pytest_istio_mc.spec import ClusterSpec, Feature, MeshSpec
 from pytest_istio_mc.topologies import Topology
@@ -135,11 +136,12 @@ def log(line: str) -> None:
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Replace the catalogue while this pytest runs."""
-    real = catalogue.known_checks
+    real, suites = catalogue.known_checks, selecting.collect_suites
     catalogue.known_checks = lambda: dict(CHECKS)
+    selecting.collect_suites = lambda config: None  # they are made of the real catalogue
 
     def restore() -> None:
-        catalogue.known_checks = real
+        catalogue.known_checks, selecting.collect_suites = real, suites
 
     early_config.add_cleanup(restore)
 

@@ -44,11 +44,25 @@ def test_a_lab_cannot_be_called_everything(
         (["--clusters=0"], "refused"),
         (["--clusters=1"], "refused"),
         (["--topology=flat-primary-remote", "--clusters=0"], "no cluster is a primary"),
+        (
+            ["--istio=1.29"],
+            '--istio: no lab can be made of version "1.29"\n  next: valid are: 1.31',
+        ),
+        (["--kubernetes=1.34"], 'version "1.34"\n  next: valid are: 1.36, 1.35; nothing was'),
         (["--topology=nonsense"], 'no topology is called "nonsense"'),
         (["--spec=nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--spec=nowhere.yaml", "--clusters=0"], "exclude each other"),
     ],
-    ids=["no-cluster", "one-cluster", "no-primary", "topology", "no-spec", "two-ways"],
+    ids=[
+        "no-cluster",
+        "one-cluster",
+        "no-primary",
+        "istio",
+        "kubernetes",
+        "topology",
+        "no-spec",
+        "two-ways",
+    ],
 )
 def test_a_mesh_that_cannot_be_is_refused(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]

@@ -16,6 +16,7 @@ import yaml
 
 from pytest_istio_mc import names
 from pytest_istio_mc.checks.catalogue import AREAS, Profile, known_checks
+from pytest_istio_mc.checks.precheck import RULES
 from pytest_istio_mc.cli import main
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.spec_file import CLUSTER_KEYS, TOP_LEVEL_KEYS, spec_of
@@ -95,12 +96,24 @@ def mistake_table() -> str:
     return "\n".join(["| mistake | told as | by | weight |", "|---|---|---|---|", *rows])
 
 
+def rule_table() -> str:
+    """The table of the precheck's rules in docs/precheck.md."""
+    rows = []
+    for rule in RULES:
+        sources = " ".join(f"[{n}]({one})" for n, one in enumerate(rule.sources, 1))
+        words = map(_cell, (rule.versions, f"{rule.title} Effect: {rule.effect}."))
+        rows.append(f"| `{rule.id}` | {rule.weight.value} | {' | '.join(words)} | {sources} |")
+    head = ["| rule | weight | versions | what and why | sources |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
 GENERATED: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "options": (DOCS / "options.md", option_table),
     "checks": (DOCS / "checks.md", check_table),
     "areas": (ROOT / "README.md", area_table),
     "mistakes": (DOCS / "services.md", mistake_table),
     "names": (DOCS / "files.md", name_table),
+    "rules": (DOCS / "precheck.md", rule_table),
     "topologies": (ROOT / "README.md", topology_table),
 }
 
@@ -169,8 +182,8 @@ def test_the_example_of_a_live_check_of_an_own_area_is_known_and_not_run_on_a_re
 ) -> None:
     result, entries = run_mine(pytester, "MC-ACME-901")
 
-    assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*[[]MC-ACME-901-answered-within-a-second] NOT APPLICABLE*"])
+    assert result.ret == 3
+    result.stdout.fnmatch_lines(["*[[]MC-ACME-901-answered-within-a-second] NOT RUN*"])
     assert "needs a mesh" in entries["MC-ACME-901"]["reason"]
 
 

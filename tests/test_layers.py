@@ -31,10 +31,11 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "checks",
         "settings",
         "evidence providers",
-        "validation hookspecs",
+        "validation hookspecs absent",
         "options",
         "session",
         "fixtures suites plugin cli",
+        "__main__",
     )
 )
 """From the ground up: a folder or module imports those of its own floor and of floors below."""
@@ -148,7 +149,16 @@ def test_the_agent_imports_nothing_from_outside_its_folder() -> None:
 
 
 def test_only_the_pytest_layer_imports_pytest() -> None:
-    layer = ("session", "fixtures", "suites", "plugin", "options", "hookspecs", "evidence.allure")
+    layer = (
+        "session",
+        "fixtures",
+        "suites",
+        "plugin",
+        "options",
+        "hookspecs",
+        "absent",
+        "evidence.allure",
+    )
     wrong = [
         module
         for module, file in modules().items()

@@ -198,6 +198,15 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
         ({"baseline": "absent.yaml"}, "--mesh-baseline: .*absent.yaml is not a readable file"),
         ({"snapshot": "full"}, "--mesh-snapshot: .*full exists already and is not an empty folder"),
         ({"snapshot": "mesh.yaml"}, "exists already and is not an empty folder"),
+        ({"istio": "1.29"}, '--mesh-istio: no lab is made of Istio "1.29".*valid are: 1.31, 1.30'),
+        ({"istio": "1.30.4"}, 'no lab is made of Istio "1.30.4"'),
+        ({"istio": ""}, 'no lab is made of Istio ""'),
+        ({"kubernetes": "v1.35"}, 'of Kubernetes "v1.35".*valid are: 1.36, 1.35'),
+        (
+            {"provider": "attach", "contexts": "a=x,c=y", "istio": "1.30"},
+            "--mesh-istio: makes no sense together with the provider attach, whose clusters have",
+        ),
+        ({"provider": "fake", "kubernetes": "1.35"}, "with the provider fake, whose clusters have"),
         ({"probe_image": "python 3"}, '"python 3" is not an image reference'),
         (
             {"namespace": "probes"},
@@ -213,8 +222,10 @@ def test_a_spec_file_has_contexts_of_its_own_and_the_command_line_overrules_them
             {"probe_patch": "patch.yaml"},
             "pod.spec.containers: cannot be patched; .*sections are namespace, pod, container",
         ),
-        ({"checks": "MC-NONE-001"}, '"MC-NONE-001" is no check and no area.*MC-TRUST'),
+        ({"checks": "MC-NONE"}, '"MC-NONE" is no check and no area.*MC-TRUST'),
         ({"checks": ","}, "is no check and no area"),
+        ({"wait": "0", "provider": "fake"}, '--mesh-wait: "0" is not a number above 0'),
+        ({"wait": "5", "replay": "absent"}, "--mesh-wait: makes no sense"),
         ({"self_test": "true"}, "--mesh-self-test: no check of this version"),
         ({"replay": "absent"}, "--mesh-replay: .*absent is not a folder"),
         ({"replay": "full"}, "full"),
@@ -278,7 +289,7 @@ def test_a_name_that_grows_with_the_topology_is_refused_where_it_grows_too_long(
 def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path) -> None:
     settings = read(tmp_path, keep="true", timeout_factor="2", checks="MC-TRUST")
 
-    suites = "pytest --pyargs pytest_istio_mc.suites --mesh-topology=fake-topology"
+    suites = "pytest --mesh-topology=fake-topology"
     doubled = "--mesh-keep --mesh-timeout-factor=2"
     whole = f"{suites} --mesh-report=r.yaml {doubled} --mesh-checks=MC-TRUST"
     assert settings.reproduce() == whole
@@ -286,6 +297,31 @@ def test_the_command_to_reproduce_has_every_option_that_was_given(tmp_path: Path
     assert settings.reproduce(checks="MC-TRUST-001") == one
     assert settings.overrides == ("every time budget was multiplied by 2 (--mesh-timeout-factor)",)
     assert settings.timeouts.request == 10.0
+
+
+def test_versions_of_the_lab_are_in_the_settings_the_certificate_and_the_command(
+    tmp_path: Path,
+) -> None:
+    settings = read(tmp_path, istio="1.30", kubernetes="1.35")
+
+    assert (settings.istio, settings.kubernetes) == ("1.30", "1.35")
+    assert settings.to_dict()["istio"] == "1.30"
+    assert settings.to_dict()["kubernetes"] == "1.35"
+    assert "--mesh-istio=1.30 --mesh-kubernetes=1.35" in settings.reproduce()
+    assert "istio" not in read(tmp_path).to_dict()
+
+
+def test_versions_in_the_ini_file_do_not_bar_clusters_that_exist(
+    tmp_path: Path, kubeconfig: Path
+) -> None:
+    typed = {"topology": NAME, "provider": "attach", "contexts": "a=prod-a,b=prod-b"}
+    typed |= {"kubeconfig": str(kubeconfig), "report": "r.yaml"}
+    given = {name: Given(text, "command line", tmp_path) for name, text in typed.items()}
+    given["istio"] = Given("1.30", "ini", tmp_path)
+
+    (settings,) = assignment_from(given, {}, providers=PROVIDERS, topologies={NAME: TOPOLOGY}).runs
+
+    assert settings.istio == ""
 
 
 def check(kind: Kind = Kind.STATIC, profile: Profile = Profile.CORE, *requires: Feature) -> Check:
@@ -615,4 +651,101 @@ def test_every_option_has_a_help_text_a_variable_and_an_ini_twin(pytester: pytes
         assert f"[{option.variable}, ini {option.setting}]" in text.replace(
             f"[{option.variable}, ini\n", f"[{option.variable}, ini "
         )
-        assert f"{option.setting} ({'bool' if option.is_switch else 'string'})" in text
+        kind = "bool" if option.is_switch else option.kind
+        assert f"{option.setting} ({kind})" in text
+
+
+def test_help_is_ascii_and_its_lines_stay_lines_on_any_terminal(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+
+    lines = pytester.runpytest_subprocess("--help").outlines
+
+    assert len(lines) > 200
+    assert max(map(len, lines)) < 200
+
+
+def test_a_variable_with_the_tools_own_name_goes_before_the_one_that_others_use_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(pytester)
+    monkeypatch.setenv("MESH_TOPOLOGY", "ring")
+    monkeypatch.setenv("ISTIO_MC_TOPOLOGY", "fake-topology")
+    monkeypatch.setenv("MESH_PROVIDER", "fake")
+
+    assert pytester.runpytest("-p", "tests.fake_mesh").ret == pytest.ExitCode.OK
+
+    assert report_of(pytester)["topology"] == "fake-topology"
+
+
+def test_a_misspelt_variable_is_told(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    monkeypatch.setenv("ISTIO_MC_TOPOLGY", "federated")
+    monkeypatch.setenv("ISTIO_MC_CACHE", str(pytester.path))
+
+    result = pytester.runpytest()
+
+    result.stdout.fnmatch_lines(["*ISTIO_MC_TOPOLGY is no option*did you mean ISTIO_MC_TOPOLOGY?*"])
+    result.stdout.no_fnmatch_line("*ISTIO_MC_CACHE*")
+
+
+@pytest.mark.parametrize("option", ["--mesh-replay=", "--mesh-topology=", "--mesh-report= "])
+def test_an_option_without_a_value_is_refused(pytester: pytest.Pytester, option: str) -> None:
+    result = pytester.runpytest(*CERTIFY, option)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = option.partition("=")[0]
+    result.stderr.fnmatch_lines([f"*{name}: was given without a value*"])
+
+
+def test_native_toml_has_native_values(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+    ours = 'mesh_topology = "fake-topology"\nmesh_provider = "fake"\n'
+    more = "mesh_timeout_factor = 2\nmesh_keep = true\n"
+    pytester.path.joinpath("pytest.toml").write_text(f"[pytest]\n{ours}{more}")
+
+    result = pytester.runpytest("-p", "tests.fake_mesh")
+
+    if int(pytest.__version__.partition(".")[0]) < 9:  # it does not know this file
+        assert result.ret == pytest.ExitCode.OK
+        return
+    assert report_of(pytester)["options"]["timeoutFactor"] == 2
+    assert report_of(pytester)["options"]["keep"] is True
+
+
+def test_a_factor_that_is_none_in_the_ini_file_is_one_message(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nmesh_topology = fake-topology\nmesh_timeout_factor = fast\n")
+
+    result = pytester.runpytest("-p", "tests.fake_mesh")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_a_spec_file_says_of_which_topology_it_is(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+    clusters = [{"name": name, "network": name} for name in ("east", "west")]
+    text = yaml.safe_dump({"topology": "fake-topology", "clusters": clusters})
+    pytester.path.joinpath("mesh.yaml").write_text(text)
+    arguments = ("-p", "tests.fake_mesh", "--mesh-provider=fake", "--mesh-spec=mesh.yaml")
+
+    assert pytester.runpytest(*arguments).ret == pytest.ExitCode.OK
+    assert report_of(pytester)["topology"] == "fake-topology"
+
+    pytester.path.joinpath("mesh.yaml").write_text(text.replace("fake-topology", "fake-topologie"))
+    wrong = pytester.runpytest(*arguments)
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(['*mesh.yaml names the topology*did you mean "fake-topology"?*'])
+
+
+@pytest.mark.parametrize("text", ["all,fake-topology", "fake-topology,all", "all"])
+def test_all_may_stand_beside_others(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, topology=text).topology == "fake-topology"
+
+
+def test_a_name_that_is_nearly_right_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match='did you mean "fake-topology"'):
+        read(tmp_path, topology="fake-topolgy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -39,7 +40,6 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest(*CERTIFY)
 
     assert result.ret == pytest.ExitCode.OK
-    options = " ".join(option for option in CERTIFY if option.startswith("--mesh-"))
     result.stdout.fnmatch_lines(
         [
             "mesh: fake-topology, profile core, provider fake, run ????????",
@@ -50,7 +50,7 @@ def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:
             "skipped     1 check: this mesh has not: two or more clusters on one network",
             "            (MC-DISCOVERY-902)",
             "note        this mesh is a fake",
-            f"one check   pytest --pyargs pytest_istio_mc.suites {options} *=MC-TRUST-901",
+            f"one check   pytest {' '.join(CERTIFY)} --mesh-checks=MC-TRUST-901",
             f"certificate {pytester.path / 'mesh-report.yaml'}",
         ]
     )
@@ -379,7 +379,7 @@ def test_nothing_is_provisioned_where_no_mesh_is_needed(
     assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if result.ret == pytest.ExitCode.NO_TESTS_COLLECTED:
         result.stdout.fnmatch_lines(
-            ["no check was selected, so nothing was provisioned. All of them: pytest --pyargs *"]
+            ["no check was selected, so nothing was provisioned. --mesh-list *--mesh-checks=MC-*"]
         )
     assert not (pytester.path / "log").exists()
     assert not (pytester.path / "mesh-report.yaml").exists()
@@ -402,6 +402,8 @@ def test_the_list_names_every_check_with_what_it_needs(pytester: pytest.Pytester
 
 
 def test_the_plan_says_what_would_happen(pytester: pytest.Pytester) -> None:
+    write_suite(pytester)
+
     result = pytester.runpytest(*CERTIFY, "--mesh-plan", "--mesh-checks=MC-TRUST,MC-DISCOVERY")
 
     assert result.ret == pytest.ExitCode.OK
@@ -503,7 +505,61 @@ def test_a_baseline_that_was_better_fails_the_run(pytester: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(
         ["baseline    worse: MC-EASTWEST-901 conformant -> inconclusive: no answer within 5 s"]
     )
-    assert pytester.runpytest(*CERTIFY, "--mesh-baseline=mesh-report.yaml").ret == 3
+
+
+@pytest.mark.parametrize(
+    "way", ["itself", "symbolic link", "hard link", "another name of its folder"]
+)
+def test_a_baseline_that_the_run_overwrites_is_refused(
+    pytester: pytest.Pytester, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(pytester)
+    pytester.runpytest(*CERTIFY)
+    report, baseline = pytester.path / "mesh-report.yaml", pytester.path / "baseline.yaml"
+    match way:
+        case "symbolic link":
+            baseline.symlink_to(report)
+        case "hard link":
+            baseline.hardlink_to(report)
+        case "another name of its folder":
+            (pytester.path / "link").symlink_to(pytester.path)
+            baseline = pytester.path / "link" / "mesh-report.yaml"
+        case _:
+            baseline = report
+    before, log = report.read_bytes(), pytester.path / "log"
+    monkeypatch.setenv("FAKE_LOG", str(log))
+
+    result = pytester.runpytest(*CERTIFY, f"--mesh-baseline={baseline}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{baseline}: is what this run overwrites*"])
+    assert report.read_bytes() == before
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mesh-topology=fake-other"], "it is of topology fake-topology, not fake-other"),
+        (["--mesh-profile=extended"], "it is of profile core*, not extended"),
+        (["--mesh-spec=three.yaml"], "it is of clusters cluster1, cluster2, not one, three, two"),
+    ],
+)
+def test_a_baseline_of_something_else_is_refused_before_anything_runs(
+    pytester: pytest.Pytester, options: list[str], says: str
+) -> None:
+    write_suite(pytester)
+    pytester.runpytest(*CERTIFY, "--mesh-report=before.yaml")
+    clusters = [{"name": name, "network": f"net-{name}"} for name in ("one", "two", "three")]
+    spec: dict[str, object] = {"apiVersion": "istio-mc.dev/v1alpha1", "kind": "MeshSpec"}
+    spec |= {"topology": "fake-topology", "clusters": clusters}
+    (pytester.path / "three.yaml").write_text(json.dumps(spec))
+
+    result = pytester.runpytest(*CERTIFY, "--mesh-baseline=before.yaml", *options)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*before.yaml: is of something else than this run*{says}*"])
+    assert not (pytester.path / "mesh-report.yaml").exists()
 
 
 def test_a_snapshot_is_saved_and_replayed_without_a_mesh(
@@ -522,8 +578,8 @@ def test_a_snapshot_is_saved_and_replayed_without_a_mesh(
     assert report["mesh"]["provider"] == "replay"
     assert entry_of(report, "MC-TRUST-901")["verdict"] == "conformant"
     live = entry_of(report, "MC-EASTWEST-901")
-    assert (live["verdict"], live["claimed"]) == ("not-applicable", True)
-    assert live["reason"].startswith("needs a mesh")
+    assert (live["verdict"], live["claimed"]) == ("inconclusive", True)
+    assert live["reason"].startswith("not run: needs a mesh")
 
 
 def test_ctrl_c_cleans_up_and_leaves_a_certificate_that_is_no_pass(
@@ -610,7 +666,7 @@ def test_an_idle_plugin_loads_nothing_heavy_and_changes_nothing(pytester: pytest
             "kubernetes", "cryptography", "jsonschema", "yaml", "urllib3", "websocket",
             "concurrent.futures",
         )
-        OURS = {f"pytest_istio_mc.{name}" for name in ("plugin", "options", "hookspecs")}
+        OURS = {f"pytest_istio_mc.{name}" for name in ("plugin", "options", "hookspecs", "absent")}
 
         def test_nothing_heavy_is_loaded(pytestconfig):
             assert "pytest_istio_mc.plugin" in sys.modules
@@ -646,3 +702,61 @@ def test_an_active_plugin_imports_no_allure_and_no_kubernetes_where_none_is_used
     result = pytester.runpytest_subprocess(*CERTIFY, "-p", "no:allure_pytest")
 
     result.assert_outcomes(passed=5, skipped=2)
+
+
+@pytest.mark.parametrize("quiet", ["-q", "-qq"])
+def test_a_quiet_run_tells_the_result_and_where_it_is(
+    pytester: pytest.Pytester, quiet: str
+) -> None:
+    write_suite(pytester)
+
+    result = pytester.runpytest(*CERTIFY, quiet, "-p", "no:warnings")
+
+    lines = [line for line in result.outlines if not line.startswith("  ")]
+    assert len(lines) <= 6
+    result.stdout.fnmatch_lines(["result      SUCCESS: *", "certificate *"])
+    result.stdout.no_fnmatch_line("*nothing is wrong*")
+
+    write_suite(pytester, BROKEN)
+    broken = pytester.runpytest(*CERTIFY, quiet)
+    broken.stdout.fnmatch_lines(["1. MC-ACCESS-901 *", "result      FAILURE: *", "one check *"])
+
+
+def test_one_line_a_failure_is_one_line(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+
+    result = pytester.runpytest(*CERTIFY, "--tb=line")
+
+    first = next(n for n, line in enumerate(result.outlines) if "= FAILURES =" in line)
+    assert "MC-ACCESS-901 non-conformant: " in result.outlines[first + 1]
+    assert "==" in result.outlines[first + 2]
+
+
+def test_a_failure_names_the_page_that_demands_it(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+
+    result = pytester.runpytest(*CERTIFY)
+
+    result.stdout.fnmatch_lines(["    page:     https://istio.io/latest/docs/"])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "styled"),
+    [
+        (HEALTHY, "\x1b[32m\x1b[1mresult      SUCCESS:*"),
+        (BROKEN, "\x1b[31m\x1b[1mresult      FAILURE:*"),
+        (BROKEN, "\x1b[31m\x1b[1m1. MC-ACCESS-901*"),
+        (HEALTHY | {"gateway": "NO_ANSWER"}, "\x1b[33m\x1b[1mresult      INCONCLUSIVE:*"),
+        (HEALTHY | {"gateway": "NO_ANSWER"}, "*test_gateway \x1b[33mINCONCLUSIVE*"),
+        (BROKEN, "*test_secrets \x1b[31mNON-CONFORMANT*"),
+    ],
+)
+def test_verdicts_and_causes_have_colours_where_they_are_wanted(
+    pytester: pytest.Pytester, verdicts: dict[str, str], styled: str
+) -> None:
+    write_suite(pytester, verdicts)
+
+    result = pytester.runpytest(*CERTIFY, "-v", "--color=yes")
+
+    result.stdout.fnmatch_lines([styled.replace("[", "[[]")])
+    assert "\x1b[" not in pytester.runpytest(*CERTIFY, "-v", "--color=no").stdout.str()

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
@@ -134,6 +134,10 @@ class Kind(Enum):
     FAULT = "fault"
 
 
+READ_ONLY = "STATIC"
+"""The word of ``--mesh-checks`` for all checks that need no probes."""
+
+
 @dataclass(frozen=True, repr=False)
 class Check:
     """One check: a stable id, one sentence, its judge, and what it needs.
@@ -184,6 +188,13 @@ class Check:
     def reads_only(self) -> bool:
         """Whether it judges what the snapshot holds without any probe."""
         return self.kind is Kind.STATIC and not self.probed
+
+    def among(self, chosen: Collection[str]) -> bool:
+        """Whether ids, areas (``MC-TRUST``) or :data:`READ_ONLY` have it; none have all."""
+        return not chosen or any(
+            self.reads_only if one == READ_ONLY else f"{self.id}-".startswith(f"{one}-")
+            for one in chosen
+        )
 
     def rights(self, *, may_disrupt: bool) -> tuple[Right, ...]:
         """What its observers do to clusters, beyond reading what the snapshot reads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..rights import JOURNAL, PREPARED, PROBES, SNAPSHOT, Right
+from ..rights import JOURNAL, PRECHECK, PREPARED, PROBES, SNAPSHOT, Right
 from .catalogue import Check
 
 
@@ -35,15 +35,17 @@ def privileges(
     reads_only: bool = False,
     may_disrupt: bool = False,
     prepared: bool = False,
+    for_upgrade: bool = False,
 ) -> Privileges:
     """The privileges of a run that carries out these checks.
 
     - ``reads_only``: it has no probes, and judges the snapshot alone.
     - ``may_disrupt``: it may touch more than namespaces of its own.
+    - ``for_upgrade``: it reads what the precheck of an upgrade needs, besides.
     - ``prepared``: its own namespaces are somebody else's, who has prepared them.
     """
     if reads_only:
-        return Privileges(SNAPSHOT)
+        return Privileges((*SNAPSHOT, *PRECHECK) if for_upgrade else SNAPSHOT)
     every_run = (*SNAPSHOT, *PROBES)
     every_run += PREPARED if prepared else ()
     every_run += JOURNAL if may_disrupt else ()

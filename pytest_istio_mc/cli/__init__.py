@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
-from . import explain_path, lab, mesh_config, rbac, reading, sweep
+from ..tool import tool_version
+from . import checks, compare, completion, lab, mesh_config, precheck, rbac, reading, sweep
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -41,15 +42,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="istio-mc",
         description="Labs, snapshots and certificates of Istio multi-cluster meshes. "
         "The checks themselves run in pytest: "
-        "pytest --pyargs pytest_istio_mc.suites --mesh-topology=NAME",
+        "pytest --mesh-topology=NAME",
         epilog="Exit codes: 0 good, 1 not conformant or worse, 2 wrong usage, "
         "3 could not find out.",
     )
+    version = f"istio-mc {tool_version()}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     lab.add_parser(commands)
+    checks.add_parsers(commands)
     reading.add_parsers(commands)
-    explain_path.add_parser(commands)
+    compare.add_parser(commands)
+    precheck.add_parser(commands)
     rbac.add_parser(commands)
     sweep.add_parser(commands)
     mesh_config.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser

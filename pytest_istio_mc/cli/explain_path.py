@@ -11,14 +11,6 @@ from ..errors import UsageProblem
 from .shared import GOOD, UNKNOWN, WORSE, say
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    told = "follow a request of a workload to a host hop by hop, to the object that stops it"
-    command = commands.add_parser("explain", help=told)
-    add_path_arguments(command)
-    command.set_defaults(run=explain_path)
-
-
 def add_path_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments that name a request."""
     told = "who calls: a Deployment or pod, by cluster and namespace"
@@ -27,7 +19,6 @@ def add_path_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", metavar="HOST[:PORT]", help=told)
     told = "the snapshot that says it: a folder that --mesh-snapshot wrote; nothing is sent"
     command.add_argument("--replay", type=Path, metavar="DIR", help=told)
-    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def explain_path(parsed: argparse.Namespace) -> int:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageProblem
 from ..eventually import Timeouts
+from ..lab import releases
 from ..shell import command
+from . import lab_upgrade
 from .shared import GOOD, WORSE, document, progress, say
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def add_parser(commands: Any) -> None:
     told = "the mesh spec file (default: the topology's own, with two clusters)"
     up.add_argument("--spec", type=Path, help=told)
     up.add_argument("--clusters", type=int, help="how many clusters, instead of --spec")
+    _add_versions(up)
     told = "have each API server write down every request, without bodies, and print where"
     up.add_argument("--audit", action="store_true", help=told)
     told = "print the result as JSON on standard output, progress on standard error"
@@ -44,22 +47,43 @@ def add_parser(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
     told = "examine what a lab needs from this machine, one line and one fix each"
-    actions.add_parser("doctor", help=told).set_defaults(run=_doctor)
+    doctor = actions.add_parser("doctor", help=told)
+    doctor.add_argument("--clusters", type=int, default=2, help="of how many clusters (default: 2)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(run=_doctor)
     told = "build the lab's binaries and images now instead of in the first run"
-    actions.add_parser("build", help=told).set_defaults(run=_build)
+    build = actions.add_parser("build", help=told)
+    _add_versions(build)
+    build.set_defaults(run=_build)
+    lab_upgrade.add_parser(actions)
+
+
+def _add_versions(parser: argparse.ArgumentParser) -> None:
+    for project, versions in (("Istio", releases.ISTIO), ("Kubernetes", releases.KUBERNETES)):
+        told = f"the minor version of {project}: {' or '.join(versions)} (default: {versions[0]})"
+        parser.add_argument(f"--{project.lower()}", metavar="VERSION", default="", help=told)
+
+
+def _versions(parsed: argparse.Namespace) -> dict[str, str]:
+    return {
+        "istio": releases.known("--istio", parsed.istio, releases.ISTIO),
+        "kubernetes": releases.known("--kubernetes", parsed.kubernetes, releases.KUBERNETES),
+    }
 
 
 def _up(parsed: argparse.Namespace) -> int:
+    from ..lab import homes
     from ..providers.lab import bring_up
-    from ..spec_file import document_of
 
     topology, spec = _wanted(parsed)
+    versions = _versions(parsed)
     # Until all is up the lab belongs to this process: killing the process leaves no half of a mesh.
-    up = bring_up(topology, spec, parsed.name, Timeouts(), progress(), audited=parsed.audit)
+    up = bring_up(
+        topology, spec, parsed.name, Timeouts(), progress(), audited=parsed.audit, **versions
+    )
     with up as (running, mesh):
-        spec_file = running.plan.home / "mesh-spec.yaml"
-        spec_file.write_text(_yaml(document_of(mesh.spec)))
         running.detach()
+    spec_file = running.plan.home / homes.MESH_SPEC
     result = {
         "name": parsed.name,
         "topology": spec.topology,
@@ -123,12 +147,6 @@ def _wanted(parsed: argparse.Namespace) -> tuple[Topology, MeshSpec]:
     return topology, spec
 
 
-def _yaml(document: dict[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(document, sort_keys=False)
-
-
 def _down(parsed: argparse.Namespace) -> int:
     from ..lab import lab
 
@@ -146,6 +164,7 @@ def _list(parsed: argparse.Namespace) -> int:
             "clusters": [node.name for node in running.plan.nodes],
             "kubeconfig": str(running.kubeconfig),
             "detached": running.plan.detached,
+            "istio": list(running.plan.istio),
         }
         for running in lab.running()
     ]
@@ -154,7 +173,8 @@ def _list(parsed: argparse.Namespace) -> int:
         return GOOD
     for row in rows:
         names = ", ".join(row["clusters"])
-        say(f"{row['name']}: clusters {names}; KUBECONFIG={row['kubeconfig']}")
+        begun = f"; made with Istio {row['istio'][0]}" if row["istio"] else ""
+        say(f"{row['name']}: clusters {names}{begun}; KUBECONFIG={row['kubeconfig']}")
     if not rows:
         say("no lab runs")
     return GOOD
@@ -163,7 +183,16 @@ def _list(parsed: argparse.Namespace) -> int:
 def _doctor(parsed: argparse.Namespace) -> int:
     from ..lab import doctor
 
-    examined = doctor.examine()
+    if parsed.clusters < 1:
+        raise UsageProblem("--clusters", f"{parsed.clusters} is no number of clusters")
+    examined = doctor.examine(parsed.clusters)
+    if parsed.json:
+        rows = [
+            {"name": one.name, "good": one.good, "seen": one.seen, "fix": one.fix}
+            for one in examined
+        ]
+        print(json.dumps(rows, indent=2))
+        return GOOD if all(item.good for item in examined) else WORSE
     for item in examined:
         say(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
         if not item.good:
@@ -172,8 +201,10 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _build(parsed: argparse.Namespace) -> int:
-    from ..lab.binaries import toolchain
+    from ..lab.binaries import editions
 
-    tools = toolchain.ensure(progress())
+    tools = editions.ensure(progress(), **_versions(parsed))
     say(f"built: {tools.home}")
+    for project in ("istio", "kubernetes"):
+        say(f"  {project} {tools.versions[project]}")
     return GOOD

@@ -21,6 +21,8 @@ def add_parser(commands: Any) -> None:
     how_much = command.add_mutually_exclusive_group()
     told = "for runs with --mesh-checks=static: only what is read, nothing is written"
     how_much.add_argument("--static", action="store_true", help=told)
+    told = "for istio-mc precheck: only what is read, nothing is written"
+    how_much.add_argument("--precheck", action="store_true", help=told)
     told = "for runs with --mesh-disruptive: also what its checks change"
     how_much.add_argument("--disruptive", action="store_true", help=told)
     told = "only what the checks of this topology need (default: those of all topologies)"
@@ -51,6 +53,8 @@ def _rbac(parsed: argparse.Namespace) -> int:
 
 def _title(parsed: argparse.Namespace) -> str:
     what = "static run (--mesh-checks=static), which writes nothing," if parsed.static else "run"
+    if parsed.precheck:
+        what = "precheck of an upgrade (istio-mc precheck), which writes nothing,"
     what = "disruptive run (--mesh-disruptive)" if parsed.disruptive else what
     return (
         f"What a {what} of pytest-istio-mc needs, and no more.\n"
@@ -71,7 +75,8 @@ def _roles(parsed: argparse.Namespace, places: Places) -> list[Role]:
     ]
     needed = privileges(
         checks,
-        reads_only=parsed.static,
+        reads_only=parsed.static or parsed.precheck,
+        for_upgrade=parsed.precheck,
         may_disrupt=parsed.disruptive,
         prepared=bool(places.prepared),
     )

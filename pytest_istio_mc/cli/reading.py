@@ -1,4 +1,4 @@
-"""``istio-mc checks``, ``compare``, ``docs`` and ``schema``: what needs no clusters and no lab."""
+"""``istio-mc docs`` and ``schema``: what needs no clusters and no lab."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeshError, UsageProblem
-from .shared import GOOD, WORSE, say
+from ..errors import UsageProblem
+from .shared import GOOD, say
 
 SCHEMAS = ("mesh-spec", "certificate", "summary")
 """The formats of files that have a JSON Schema."""
@@ -16,15 +16,6 @@ SCHEMAS = ("mesh-spec", "certificate", "summary")
 
 def add_parsers(commands: Any) -> None:
     """Add the commands."""
-    told = "print every known check: id, sentence, profile, kind, requirements, documentation"
-    command = commands.add_parser("checks", help=told)
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=_checks)
-    told = "compare two certificates in meaning; exit code 1 when the newer one is worse"
-    command = commands.add_parser("compare", help=told)
-    command.add_argument("old", type=Path)
-    command.add_argument("new", type=Path)
-    command.set_defaults(run=_compare)
     told = "print the JSON Schema of a file format, for editors and other tools"
     command = commands.add_parser("schema", help=told)
     command.add_argument("format", choices=SCHEMAS, help="the format")
@@ -46,75 +37,25 @@ def _schema(parsed: argparse.Namespace) -> int:
     return GOOD
 
 
-def _docs(parsed: argparse.Namespace) -> int:
+def documentation() -> dict[str, Path]:
+    """The pages of the documentation by name, as installed or in the checkout."""
     package = Path(__file__).parent.parent
     shipped, checkout = package / "docs", package.parent / "docs"
     folder = shipped if shipped.is_dir() else checkout
-    pages = {file.name: file for file in sorted(folder.iterdir()) if file.suffix != ".svg"}
+    return {file.name: file for file in sorted(folder.iterdir()) if file.suffix != ".svg"}
+
+
+def _docs(parsed: argparse.Namespace) -> int:
+    pages = documentation()
     if parsed.page is None:
         for name, file in pages.items():
             print(
                 f"{name:<24} {file.read_text(encoding='utf-8').partition(chr(10))[0].strip('# ')}"
             )
-        say(f"\nin {folder}; istio-mc docs PAGE prints one")
+        say(f"\nin {file.parent}; istio-mc docs PAGE prints one")
         return GOOD
     if parsed.page not in pages:
         known = ", ".join(pages)
         raise UsageProblem(parsed.page, "is no page of the documentation", advice=f"one of {known}")
     print(pages[parsed.page].read_text(encoding="utf-8"), end="")
     return GOOD
-
-
-def _checks(parsed: argparse.Namespace) -> int:
-    from ..checks.catalogue import known_checks
-
-    checks = known_checks().values()
-    if parsed.json:
-        rows = [
-            {
-                "id": check.id,
-                "title": check.title,
-                "profile": check.profile.value,
-                "kind": check.kind.value,
-                "requires": [feature.value for feature in check.requires],
-                "specUrl": check.spec_url,
-                "explainedBy": list(check.explained_by),
-                "quick": check.quick,
-                "effect": check.effect,
-                "permissions": [permission.value for permission in check.permissions],
-            }
-            for check in checks
-        ]
-        print(json.dumps(rows, indent=2))
-        return GOOD
-    for check in checks:
-        features = ", ".join(feature.value for feature in check.requires)
-        quick = ", quick" if check.quick else ""
-        kind = f"{check.profile.value}{quick}, {check.kind.value}"
-        say(f"{check.id}  {check.title}")
-        say(f"    {kind}{'; needs ' if features else ''}{features}; {check.spec_url}")
-    return GOOD
-
-
-def _compare(parsed: argparse.Namespace) -> int:
-    from ..evidence.compare import compare, worse
-    from ..evidence.summary import certificates
-
-    try:
-        old, new = certificates(parsed.old), certificates(parsed.new)
-    except MeshError as error:
-        raise UsageProblem(error.thing, error.step, error.detail, advice=error.advice) from error
-    if len(old) == len(new) == 1:
-        pairs = {"": (next(iter(old.values())), next(iter(new.values())))}
-    else:
-        pairs = {f"{name}: ": (old[name], new[name]) for name in old if name in new}
-    gone = [topology for topology in old if pairs.keys() != {""} and topology not in new]
-    differences = {prefix: compare(*pair) for prefix, pair in pairs.items()}
-    for prefix, found in differences.items():
-        for difference in found:
-            say(f"{prefix}{difference}")
-    for topology in gone:
-        say(f"{topology}: no longer certified")
-    if not gone and not any(differences.values()):
-        say("no difference in meaning")
-    return WORSE if gone or any(worse(found) for found in differences.values()) else GOOD

@@ -11,6 +11,7 @@ from ..errors import KubeError
 from ..istio_names import (
     CA_SECRETS,
     ISTIOD_PODS,
+    NETWORK_LABEL,
     REMOTE_SECRET_PREFIX,
     REMOTE_SECRETS,
     ROOT_CONFIG_MAP,
@@ -24,15 +25,21 @@ from ..snapshot import is_injected, name_of, namespace_of
 from ..spec import ClusterSpec
 from .fitting import known, of_known_shape
 from .objects import (
+    BUDGET,
     CONFIG_MAP,
     GATEWAYS,
     LISTINGS,
     POD,
     PODS,
+    READERS,
+    SERVED_GROUPS,
+    SIDECAR,
     SLICE,
     SLICES,
+    WITHOUT_NETWORK,
     Listing,
     is_mesh_config,
+    keys_of_selectors,
     kind_of,
     selected_keys,
     trim,
@@ -46,20 +53,31 @@ Reading = Future[list[Json] | None]
 Secrets = tuple[tuple[SecretFacts, ...], tuple[Credential, ...]]
 
 
+DISCOVERY = "discover resources"
+
+
 class ApiServerSweep:
     """Reads the objects of one cluster; its requests run side by side in a pool.
 
-    ``failures``: what could not be had, by what it is.
+    - ``failures``: what could not be had, by what it is.
+    - ``for_upgrade``: what only the precheck of an upgrade reads, is read, too.
     """
 
     def __init__(
-        self, mesh: Mesh, cluster: ClusterSpec, kube: Kube, pool: ThreadPoolExecutor
+        self,
+        mesh: Mesh,
+        cluster: ClusterSpec,
+        kube: Kube,
+        pool: ThreadPoolExecutor,
+        *,
+        for_upgrade: bool = False,
     ) -> None:
         self.failures: dict[str, Failure] = {}
         self._mesh = mesh
         self._cluster = cluster
         self._kube = kube
         self._pool = pool
+        self._for_upgrade = for_upgrade
 
     def begin_secrets(self) -> Future[Secrets | None]:
         """Read the Secrets that are Istio's own."""
@@ -68,16 +86,24 @@ class ApiServerSweep:
     def objects(self) -> dict[str, list[Json]]:
         """All objects by kind, each reduced as soon as it is read."""
         configs = self._pool.submit(self._attempt, "list ConfigMap", self._mesh_configs)
-        early = {one: self._pool.submit(self._listed, one) for one in LISTINGS}
+        early = {one: self._pool.submit(self._listed, one) for one in self._listings()}
         found = {kind_of(one.kind): future.result() for one, future in early.items()}
         gateways = gateway_services(found["Service"], configs.result() or ())
+        budgets = self._budgets(gateways) if self._for_upgrade else {}
+        guarded = [item for one in budgets.get(BUDGET, ()) for item in one.result() or ()]
+        named = selected_keys([*gateways, *found[GATEWAYS]]) | keys_of_selectors(guarded)
         late: dict[str, Sequence[Future[list[Json]] | Reading]] = {
             CONFIG_MAP: [*self._roots(found["Namespace"], gateways), configs],
-            POD: self._pods(gateways, selected_keys([*gateways, *found[GATEWAYS]])),
+            POD: self._pods(gateways, named),
             SLICE: self._slices(gateways),
             "Node": [self._pool.submit(self._addresses, one) for one in gateways],
             PODS: [self._pool.submit(self._names_of_pods)],
+            **budgets,
         }
+        if self._for_upgrade and len(self._mesh.spec.networks) > 1:
+            late[WITHOUT_NETWORK] = [
+                self._pool.submit(self._attempt, f"list {WITHOUT_NETWORK}", self._without_network)
+            ]
         for kind, futures in late.items():
             more = [item for future in futures for item in future.result() or ()]
             found[kind] = [*found.get(kind, ()), *more]
@@ -85,6 +111,54 @@ class ApiServerSweep:
             kind: self._attempt(f"list {kind}", partial(known, kind, unique(items))) or []
             for kind, items in sorted(found.items())
         }
+
+    def served(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]] | None:
+        """What the API server serves of Istio's and the Gateway API's groups.
+
+        By group and version. None where it does not say.
+        """
+
+        def read() -> dict[str, tuple[str, ...]]:
+            wanted = [
+                version["groupVersion"]
+                for group in groups
+                if f".{group['name']}".endswith(SERVED_GROUPS)
+                for version in group.get("versions") or ()
+            ]
+            documents = {one: self._kube.get_path(f"/apis/{one}") for one in wanted}
+            return {
+                one: tuple(
+                    sorted(
+                        str(entry["name"])
+                        for entry in document.get("resources") or ()
+                        if "/" not in str(entry["name"])
+                    )
+                )
+                for one, document in documents.items()
+            }
+
+        return self._attempt(DISCOVERY, read)
+
+    def _listings(self) -> Iterable[Listing]:
+        if not self._for_upgrade:
+            return LISTINGS
+        mine = {READERS.kind: READERS}
+        return list({**{one.kind: one for one in LISTINGS}, **mine}.values())
+
+    def _budgets(self, gateways: Iterable[Mapping[str, Any]]) -> dict[str, list[Reading]]:
+        """The PodDisruptionBudgets beside istiod and the gateways."""
+        namespaces = {self._istio_namespace, *map(namespace_of, gateways)}
+        return {BUDGET: [self._selected(f"{BUDGET}.policy", one) for one in sorted(namespaces)]}
+
+    def _without_network(self) -> list[Json]:
+        """The pods with a sidecar and without the label of a network; mostly there are none."""
+        labels = f"{SIDECAR},!{NETWORK_LABEL}"
+        found = self._kube.each(POD, None, labels=labels, metadata_only=True)
+        return [
+            trim(WITHOUT_NETWORK, one)
+            for one in found
+            if not one["metadata"].get("deletionTimestamp")
+        ]
 
     @property
     def _istio_namespace(self) -> str:

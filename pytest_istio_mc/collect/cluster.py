@@ -53,11 +53,13 @@ def collect(
     kubes: Mapping[str, Kube],
     ask: Ask | None = None,
     timeouts: Timeouts | None = None,
+    for_upgrade: bool = False,
 ) -> Snapshot:
     """Record a snapshot of the mesh.
 
     - ``kubes``: open connections by cluster name.
     - ``ask``: lets a probe pod do an operation, see ``collect.access``.
+    - ``for_upgrade``: with what only the precheck of an upgrade reads.
     - What cannot be had is recorded as a failure; nothing is raised for it.
     - Nothing is written to any cluster.
     """
@@ -68,7 +70,7 @@ def collect(
         ThreadPoolExecutor(REQUESTS_AT_ONCE, "request") as requests,
     ):
         sweeps = [
-            _ClusterSweep(mesh, cluster, kubes[cluster.name], requests, ask, waits)
+            _ClusterSweep(mesh, cluster, kubes[cluster.name], requests, ask, waits, for_upgrade)
             for cluster in mesh.spec
         ]
         found = for_each(_ClusterSweep.run, sweeps)
@@ -98,6 +100,7 @@ class _ClusterSweep:
         pool: ThreadPoolExecutor,
         ask: Ask | None,
         waits: Timeouts,
+        for_upgrade: bool,
     ) -> None:
         self.cluster = cluster
         self._mesh = mesh
@@ -106,6 +109,7 @@ class _ClusterSweep:
         pods = mesh.probes.pods if mesh.probes else ()
         self._ask = ask if any(pod.cluster == cluster.name for pod in pods) else None
         self._waits = waits
+        self._for_upgrade = for_upgrade
 
     def run(self) -> ClusterSnapshot:
         """Everything recorded of this cluster."""
@@ -118,13 +122,15 @@ class _ClusterSweep:
         except KubeError as error:
             failures = (Failure(REACH, str(error), error.status),)
             return ClusterSnapshot(self.cluster.name, server, failures=failures)
-        api = ApiServerSweep(self._mesh, self.cluster, self._kube, self._pool)
+        more = self._for_upgrade
+        api = ApiServerSweep(self._mesh, self.cluster, self._kube, self._pool, for_upgrade=more)
         secrets = api.begin_secrets()
         objects = api.objects()
         gateways = gateway_services(objects["Service"], objects["ConfigMap"])
         facts, credentials = secrets.result() or ((), ())
         istiods = self._istiods(objects[POD])
         proxies = self._proxies(objects[POD], gateways, objects["Service"])
+        served = api.served(groups.get("groups") or ()) if more else None
         access = self._access(credentials, objects[SLICE])
         control_plane = self._control_plane(objects[SLICE])
         return ClusterSnapshot(
@@ -132,6 +138,7 @@ class _ClusterSweep:
             server=server,
             version=version,
             api_groups=tuple(sorted(str(group["name"]) for group in groups.get("groups") or ())),
+            api_resources=served,
             objects={kind: tuple(items) for kind, items in objects.items()},
             secrets=facts,
             istiods=tuple(future.result() for future in istiods),

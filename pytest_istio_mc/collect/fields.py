@@ -166,7 +166,11 @@ BODIES: Mapping[str, Shape] = {
             }
         ]
     },
-    "ClusterRole": {},
+    "ClusterRole": {
+        "rules": [
+            {"apiGroups": [PLAIN], "resources": [PLAIN], "verbs": [PLAIN], "resourceNames": [PLAIN]}
+        ]
+    },
     "ClusterRoleBinding": {
         "roleRef": {"name": PLAIN, "kind": PLAIN, "apiGroup": PLAIN},
         "subjects": [{"kind": PLAIN, "name": PLAIN, "namespace": PLAIN}],
@@ -177,6 +181,10 @@ BODIES: Mapping[str, Shape] = {
             "servers": [{"port": PORT, "tls": {"mode": PLAIN}, "hosts": [PLAIN]}],
         }
     },
+    "PodDisruptionBudget": {
+        "spec": {"minAvailable": PLAIN, "maxUnavailable": PLAIN, "selector": SELECTOR}
+    },
+    "PodWithoutNetwork": {},
     "Gateway.gateway.networking.k8s.io": {
         "spec": {
             "gatewayClassName": PLAIN,
@@ -241,6 +249,7 @@ ENVIRONMENT = frozenset(
         "EXTERNAL_CA",
         "EXTERNAL_ISTIOD",
         "LOCAL_CLUSTER_SECRET_WATCHER",
+        "PILOT_CERT_PROVIDER",
         "PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER",
         "PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS",
         "PILOT_MULTI_NETWORK_DISCOVER_GATEWAY_API",
@@ -261,6 +270,19 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
         for entry in container.get("env") or ()
         if entry.get("name") in ENVIRONMENT and isinstance(entry.get("value"), str)
     }
+
+
+def cluster_aliases(container: Mapping[str, Any]) -> list[str]:
+    """The other names of clusters that istiod is started with: ``--clusterAliases=old=new``."""
+    words = [
+        str(one) for one in (*(container.get("command") or ()), *(container.get("args") or ()))
+    ]
+    said = [
+        after if word == "--clusterAliases" else word.partition("=")[2]
+        for word, after in zip(words, [*words, ""][1:], strict=True)
+        if word == "--clusterAliases" or word.startswith("--clusterAliases=")
+    ]
+    return [pair.partition("=")[0] for one in said for pair in one.split(",") if "=" in pair]
 
 
 MESH_CONFIG: Shape = {

@@ -71,6 +71,19 @@ Besides, by name or label: Secrets, ConfigMaps, Pods and EndpointSlices, see ``c
 """
 
 
+BUDGET, WITHOUT_NETWORK = "PodDisruptionBudget", "PodWithoutNetwork"
+READERS = Listing(
+    "ClusterRole.rbac.authorization.k8s.io", metadata_only=True, whole=True, wanted=_of_istiod
+)
+"""In place of the listing of their names, where what they allow is judged, too."""
+
+SIDECAR = "security.istio.io/tlsMode=istio"
+"""The label selector of pods that a sidecar was injected into."""
+
+SERVED_GROUPS = (".istio.io", "gateway.networking.k8s.io")
+"""The API groups (or how they end) of which a precheck asks what is served."""
+
+
 def kind_of(kind: str) -> str:
     """The key of these objects in a snapshot: the kind, unambiguous."""
     name, _, group = kind.partition(".")
@@ -104,7 +117,7 @@ def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) 
     for part in BODIES[kind]:
         if part in ("spec", "status") and kind != "Node":
             body.setdefault(part, {})
-        elif part in ("webhooks", "subjects"):
+        elif part in ("webhooks", "subjects") or (part == "rules" and part in item):
             body.setdefault(part, [])
     return kept | body
 
@@ -133,6 +146,19 @@ def named_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
             for match in rule.get("match") or ():
                 found.update(match.get("sourceLabels") or ())
     return frozenset(found)
+
+
+def keys_of_selectors(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The keys of labels that label selectors of objects name (``matchLabels``, …)."""
+    selectors = [(item.get("spec") or {}).get("selector") or {} for item in items]
+    return frozenset(
+        str(key)
+        for one in selectors
+        for key in (
+            *(one.get("matchLabels") or ()),
+            *(entry.get("key", "") for entry in one.get("matchExpressions") or ()),
+        )
+    )
 
 
 def _metadata(
@@ -179,6 +205,7 @@ def _container(container: Mapping[str, Any], istiod: bool) -> dict[str, Any]:
     kept = _only(container, "name", "image")
     if istiod and container.get("name") == "discovery":
         kept["env"] = fields.environment(container)
+        kept["clusterAliases"] = fields.cluster_aliases(container)
     return kept
 
 

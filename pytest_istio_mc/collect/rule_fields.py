@@ -7,11 +7,14 @@ from typing import Any
 
 from .fields import LABELS, LOCALITY, PLAIN, PORT, SELECTOR, Shape
 
-_POLICY: Shape = {
+_PORT_POLICY: Shape = {
     "tls": {"mode": PLAIN},
     "outlierDetection": {"*": PLAIN},
     "loadBalancer": {"localityLbSetting": LOCALITY},
-    "portLevelSettings": [{"port": {"number": PLAIN}, "tls": {"mode": PLAIN}}],
+}
+_POLICY: Shape = {
+    **_PORT_POLICY,
+    "portLevelSettings": [{"port": {"number": PLAIN}, **_PORT_POLICY}],
 }
 _MTLS: Shape = {"mode": PLAIN}
 _DESTINATION: Shape = {"host": PLAIN, "subset": PLAIN, "port": {"number": PLAIN}}
@@ -87,7 +90,7 @@ RULES: Mapping[str, Shape] = {
             "exportTo": [PLAIN],
             "ports": [PORT],
             "workloadSelector": {"labels": LABELS},
-            "endpoints": [{"network": PLAIN, "serviceAccount": PLAIN}],
+            "endpoints": [{"locality": PLAIN, "network": PLAIN, "serviceAccount": PLAIN}],
         }
     },
     "VirtualService.networking.istio.io": {
@@ -119,7 +122,7 @@ RULES: Mapping[str, Shape] = {
         }
     },
     "WorkloadEntry.networking.istio.io": {
-        "spec": {"network": PLAIN, "serviceAccount": PLAIN, "labels": LABELS}
+        "spec": {"locality": PLAIN, "network": PLAIN, "serviceAccount": PLAIN, "labels": LABELS}
     },
     "EnvoyFilter.networking.istio.io": {},
     "AuthorizationPolicy.security.istio.io": {

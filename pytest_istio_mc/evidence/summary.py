@@ -10,7 +10,7 @@ from ..errors import MeshError, UsageProblem
 from ..plain import shown
 from ..settings import Assignment
 from ..spec import API_VERSION
-from .compare import Difference
+from .compare import Difference, scope_of, wanted_scope
 from .report import SUMMARY_KIND, Result, read_document, result_sentence
 
 WORST_FIRST = (Result.FAILURE, Result.INCONCLUSIVE, Result.PARTIAL, Result.SUCCESS)
@@ -78,19 +78,51 @@ def _certificate(summary: Path, topology: str, name: str) -> dict[str, Any]:
 def baselines(assignment: Assignment) -> dict[str, dict[str, Any]]:
     """The earlier certificates to compare the runs with, by topology.
 
-    :class:`MeshError` where the baseline lacks one.
+    :class:`MeshError` where the baseline lacks one, is of something else, or would be overwritten.
     """
     path = assignment.runs[0].baseline
     if path is None:
         return {}
+    _demand_kept(path, assignment)
     found = certificates(path)
     if len(assignment.runs) == len(found) == 1:
-        return {assignment.runs[0].topology: next(iter(found.values()))}
+        # of another topology it is refused as a whole, with what differs
+        found = {assignment.runs[0].topology: next(iter(found.values()))}
     missing = [run.topology for run in assignment.runs if run.topology not in found]
     if missing:
         step, detail = f"is not of {', '.join(missing)}", f"it is of {', '.join(found)}"
         raise MeshError(f"certificate {path}", step, detail)
+    for run in assignment.runs:
+        if unlike := scope_of(found[run.topology]).unlike(wanted_scope(run)):
+            step, detail = "is of something else than this run", f"it is of {'; of '.join(unlike)}"
+            advice = "give a certificate of the same mesh and profile; nothing was started"
+            raise MeshError(f"certificate {path}", step, detail, advice=advice)
     return found
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, by whatever links."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
+
+
+def _demand_kept(path: Path, assignment: Assignment) -> None:
+    """Refuse a baseline that this session overwrites: the next one would be compared with that."""
+    written = [run.report for run in assignment.runs]
+    written += [assignment.overall] if assignment.overall else []
+    document = read_document(path)
+    read = [path]
+    if document["kind"] == SUMMARY_KIND:
+        named = (str(entry["certificate"]) for entry in document["topologies"])
+        read += [path.with_name(name) for name in named if name and "/" not in name]
+    for file in read:
+        for report in written:
+            if same_file(file, report):
+                step = f"is what this run overwrites with its own certificate, {report}"
+                advice = "copy it elsewhere, or give --mesh-report=FILE; nothing was started"
+                raise MeshError(f"certificate {file}", step, advice=advice)
 
 
 def is_notable(

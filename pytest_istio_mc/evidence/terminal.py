@@ -14,7 +14,7 @@ from ..spec import MeshSpec
 from ..verdicts import Outcome, Weight
 from ..visible import visible
 from .compare import Difference
-from .report import result_sentence
+from .report import Result, result_sentence
 
 SLOWEST = 5
 MOST_RISKS = 10
@@ -120,7 +120,7 @@ def certificate(
     """The result with its figures, all that did not run, the next moves."""
     lines = [f"result      {report['result'].upper()}: {result_sentence(report)}"]
     for profile, figures in report["profiles"].items():
-        counts = [f"{number} {word}" for word, number in figures["statistics"].items() if number]
+        counts = [f"{number} {word}" for word, number in _counts(figures) if number]
         lines.append(f"{profile:<11} {figures['result']}: {', '.join(counts)}")
     lines += _wrapped("override    ", report["overrides"])
     checks = report["checks"]
@@ -143,9 +143,29 @@ def certificate(
     lines += _hanging("baseline    ", [str(entry) for entry in differences] or same)
     lines += _wrapped("note        ", report["mesh"]["notes"])
     causes = [cause["check"] for cause in report["rootCauses"]]
-    example = [*causes, *_failing(report), checks[0]["id"]][0]
+    ran = [entry["id"] for entry in checks if entry["ran"]]
+    example = [*causes, *_failing(report), *ran, checks[0]["id"]][0]
     lines.append(f"one check   {settings.reproduce(checks=example)}")
     lines.append(f"certificate {where or 'above, on this terminal: it could not be written'}")
+    return lines
+
+
+NOTHING_WRONG = (Result.SUCCESS, Result.PARTIAL)
+
+
+def brief(
+    report: Mapping[str, Any],
+    settings: Settings,
+    where: str,
+    differences: Sequence[Difference] = (),
+) -> list[str]:
+    """The lines of :func:`certificate` that a quiet run shows: result, changes, where it is."""
+    kept: tuple[str, ...] = ("result  ", "baseline", "certificate ")
+    kept += () if report["result"] in NOTHING_WRONG else ("one check",)
+    shown, lines = False, []
+    for line in certificate(report, settings, where, differences):
+        shown = line.startswith(kept) or (shown and line.startswith(" "))
+        lines += [line] if shown else []
     return lines
 
 
@@ -187,6 +207,14 @@ def _slowest(report: Mapping[str, Any]) -> list[str]:
     slow = sorted([*steps, *checks], key=lambda entry: -entry[0])[:SLOWEST]
     told = [f"{name} {seconds:.1f} s" for seconds, name in slow if seconds >= 0.05]
     return [", ".join(told)]
+
+
+def _counts(figures: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
+    """The figures of a profile, by word; what did not run counts by itself."""
+    unrun, unknown = len(figures["notRun"]), Outcome.INCONCLUSIVE.value
+    for word, number in figures["statistics"].items():
+        yield word, number - unrun if word == unknown else number
+    yield "not run", unrun
 
 
 def _failing(report: Mapping[str, Any]) -> list[str]:

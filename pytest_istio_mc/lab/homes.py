@@ -14,6 +14,8 @@ from .journal import SupervisorLock
 
 PLAN = "plan.json"
 LOG = "supervisor.log"
+MESH_SPEC = "mesh-spec.yaml"
+"""The mesh of the lab, as --mesh-spec takes it."""
 
 _LOCK_SECONDS = 10.0
 

@@ -137,7 +137,15 @@ def start(
     check_name(name)
     home = homes.labs_folder() / name
     programs = (toolchain.bin, toolchain.cni, toolchain.containerd_root)
-    plan = LabPlan(name, home, *programs, plan_nodes(spec), audited=audited)
+    plan = LabPlan(
+        name,
+        home,
+        *programs,
+        plan_nodes(spec),
+        audited=audited,
+        kubernetes=toolchain.kubernetes,
+        istio=tuple(build.minor for build in toolchain.istio),
+    )
     process = _launch(home)
     lab = Lab(plan, process)
     try:

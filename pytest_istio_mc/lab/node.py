@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ProvisionError
 from . import node_files
+from .binaries import imagestore
 from .binaries.images import LAB_LABEL
 from .namespaces import Namespaces
 from .plan import LabPlan, NodePlan
@@ -17,24 +17,14 @@ from .process import Component
 
 
 def prepare(plan: LabPlan, node: NodePlan) -> None:
-    """Write the node's configuration and its containerd root with all images.
-
-    The root is a copy of the prepared one: its layers never change and are hard-linked; its
-    databases, which containerd writes to, are copied.
-    """
+    """Write the node's configuration and its containerd root with all images."""
     home = plan.folder(node)
     runc = shutil.which("runc")
     if runc is None:
         thing = f'cluster "{node.name}"'
         raise ProvisionError(thing, "runc is not on PATH", advice="apt-get install runc")
     node_files.write(plan, node, runc)
-    copied = home / "containerd"
-    link = ["cp", "-al", str(plan.containerd_root), str(copied)]
-    subprocess.run(link, check=True, capture_output=True, text=True)
-    for database in copied.rglob("*.db"):
-        original = plan.containerd_root / database.relative_to(copied)
-        database.unlink()
-        shutil.copy2(original, database)
+    imagestore.copy_root(plan.containerd_root, home / "containerd")
 
 
 class Node:
@@ -60,7 +50,7 @@ class Node:
             name: Component(
                 node.name,
                 name,
-                inside.command(plan.bin / name, *command(home)),
+                inside.command(plan.program(name), *command(home)),
                 home / "log" / f"{name}.log",
                 environment,
             )

@@ -74,8 +74,11 @@ class NodePlan:
 class LabPlan:
     """A lab: its name, folder, toolchain and clusters.
 
-    ``audited``: each API server writes down every request, without bodies, into the file that
-    :meth:`audit_log` names.
+    - ``audited``: each API server writes down every request, without bodies, into the file that
+      :meth:`audit_log` names.
+    - ``kubernetes`` holds Kubernetes' programs where they are not those of ``bin``.
+    - ``istio`` are the minor versions of which the nodes have images, first the one that was
+      installed.
     """
 
     name: str
@@ -86,6 +89,13 @@ class LabPlan:
     nodes: tuple[NodePlan, ...]
     detached: bool = False
     audited: bool = False
+    kubernetes: Path | None = None
+    istio: tuple[str, ...] = ()
+
+    def program(self, name: str) -> Path:
+        """The program of that name."""
+        of_kubernetes = self.kubernetes and self.kubernetes / name
+        return of_kubernetes if of_kubernetes and of_kubernetes.exists() else self.bin / name
 
     def neighbours(self, node: NodePlan) -> tuple[NodePlan, ...]:
         """The other clusters of its network: all their pods reach each other directly."""
@@ -113,11 +123,12 @@ class LabPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON for the supervisor."""
         document = asdict(self)
-        return document | {key: str(document[key]) for key in _PATHS}
+        kubernetes = {"kubernetes": str(self.kubernetes) if self.kubernetes else ""}
+        return document | kubernetes | {key: str(document[key]) for key in _PATHS}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> LabPlan:
-        """The plan that :meth:`to_dict` wrote."""
+        """The plan that :meth:`to_dict` wrote, perhaps of an earlier version."""
         paths = {key: Path(document[key]) for key in _PATHS}
         nodes = tuple(
             NodePlan(**{**node, "locality": Locality(**node["locality"])})
@@ -128,6 +139,8 @@ class LabPlan:
             nodes=nodes,
             detached=document["detached"],
             audited=document["audited"],
+            kubernetes=Path(document["kubernetes"]) if document.get("kubernetes") else None,
+            istio=tuple(document.get("istio", ())),
             **paths,
         )
 

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from .provider import Provider, ProvisionRequest, Recorder, as_provided, is_disposable
+from .provider import (
+    VERSIONED,
+    Provider,
+    ProvisionRequest,
+    Recorder,
+    as_provided,
+    is_disposable,
+    versions_of,
+)
 
-__all__ = ["Provider", "ProvisionRequest", "Recorder", "as_provided", "is_disposable", "known"]
+__all__ = [
+    "VERSIONED",
+    "Provider",
+    "ProvisionRequest",
+    "Recorder",
+    "as_provided",
+    "is_disposable",
+    "known",
+    "versions_of",
+]
 
 
 def known() -> dict[str, Provider]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GivenUp, MeshError, ProvisionError, UsageProblem
 from ..eventually import Timeouts
+from ..lab import releases
 from ..mesh import Mesh
 from ..progress import Progress
 from ..rights import Permission
@@ -16,9 +17,10 @@ from ..spec import MeshSpec, with_contexts
 from .provider import ProvisionRequest
 
 if TYPE_CHECKING:
-    from ..lab.binaries.toolchain import Toolchain
+    from ..lab.binaries.toolchain import IstioBuild, Toolchain
     from ..lab.lab import Lab
-    from ..topologies import Topology
+    from ..topologies import ClusterAccess, Topology
+    from ..topologies.istio import IstioDistribution
 
 NOTES = (
     (
@@ -39,6 +41,8 @@ class LabProvider:
     )
     disposable = True
     on_this_machine = True
+    istio_versions = releases.ISTIO
+    kubernetes_versions = releases.KUBERNETES
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
@@ -46,7 +50,16 @@ class LabProvider:
         name, spec, topology = f"run-{request.run_id}", request.spec, request.topology
         if topology is None:
             raise UsageProblem(f'topology "{spec.topology}"', "is not known: nothing can build it")
-        with bring_up(topology, spec, name, request.timeouts, progress) as (lab, mesh):
+        up = bring_up(
+            topology,
+            spec,
+            name,
+            request.timeouts,
+            progress,
+            istio=request.istio,
+            kubernetes=request.kubernetes,
+        )
+        with up as (lab, mesh):
             lab.when_it_fails(request.tell_failure)
             image = request.probe_image or mesh.probe_image
             yield replace(mesh, run_id=request.run_id, probe_image=image)
@@ -66,25 +79,31 @@ def bring_up(
     progress: Progress,
     *,
     audited: bool = False,
+    istio: str = "",
+    kubernetes: str = "",
 ) -> Iterator[tuple[Lab, Mesh]]:
     """A lab of that name with the spec's mesh installed.
 
     - At the end the lab is stopped, unless it is detached by then; after an error, always.
+    - ``istio`` and ``kubernetes`` are minor versions of ``lab.releases``, by default the first.
     - ``audited``: its API servers write down every request (``LabPlan.audit_log``).
     - A lab that lost something while in use raises :class:`ProvisionError` at its end: later
       findings may be the lab's fault.
     """
-    from ..lab import doctor, lab
-    from ..lab.binaries import images, toolchain
+    import yaml
+
+    from ..lab import doctor, homes, lab
+    from ..lab.binaries import editions, images
     from ..lab.breakages import BREAKAGES
     from ..lab.leftovers import sweep
+    from ..spec_file import document_of
 
     topology.check(spec)
     lab.check_name(name)
     doctor.require(len(spec.clusters))
     for leftover in sweep():
         progress.note(f"swept: {leftover}")
-    tools = toolchain.ensure(progress)
+    tools = editions.ensure(progress, istio, kubernetes)
     within = timeouts.cluster_ready
     running = lab.start(spec, name, tools, progress, within_seconds=within, audited=audited)
     contexts = {cluster.name: cluster.name for cluster in spec}
@@ -99,6 +118,8 @@ def bring_up(
         permissions=tuple(Permission),
         versions={cluster.name: dict(tools.versions) for cluster in spec},
     )
+    specification = yaml.safe_dump(document_of(mesh.spec), sort_keys=False)
+    (running.plan.home / homes.MESH_SPEC).write_text(specification)
     try:
         _install(topology, mesh.spec, running, tools, timeouts, progress)
         running.wait_ready()
@@ -125,27 +146,22 @@ def _install(
     timeouts: Timeouts,
     progress: Progress,
 ) -> None:
-    from ..kube.connecting import connected
-    from ..lab.binaries import images
-    from ..lab.istio_settings import LAB_SETTINGS
-    from ..topologies.access import ClusterAccess
-    from ..topologies.istio import IstioDistribution
+    distribution = _distribution(tools, tools.istio[0])
+    with reached(running, spec, timeouts) as clusters:
+        topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
 
-    distribution = IstioDistribution(
-        istioctl=tools.bin / "istioctl",
-        hub=images.ISTIO_HUB,
-        tag=images.ISTIO_TAG,
-        cache=tools.home.parent / "rendered",
-        settings=LAB_SETTINGS,
-    )
+
+@contextmanager
+def reached(running: Lab, spec: MeshSpec, timeouts: Timeouts) -> Iterator[dict[str, ClusterAccess]]:
+    """Access to the lab's clusters, for as long as the lab is whole.
+
+    At the end, whatever still works for a cluster ends with its next request.
+    """
+    from ..kube.connecting import connected
+    from ..topologies.access import ClusterAccess
+
     with connected(spec, timeouts) as kubes:
         config = spec.kubeconfig
-        clusters = {
-            one.name: ClusterAccess(
-                one.name, config, one.context, node.peer_server, kubes[one.name]
-            )
-            for one, node in zip(spec, running.plan.nodes, strict=True)
-        }
 
         def give_up(failure: MeshError) -> None:
             for kube in kubes.values():
@@ -153,9 +169,37 @@ def _install(
 
         try:
             running.when_it_fails(give_up)
-            topology.install(spec, clusters, distribution, progress, timeouts=timeouts)
+            yield {
+                one.name: ClusterAccess(
+                    one.name, config, one.context, node.peer_server, kubes[one.name]
+                )
+                for one, node in zip(spec, running.plan.nodes, strict=True)
+            }
         finally:
             # after an error or Ctrl-C work for other clusters ends with its next request
             for kube in kubes.values():
-                over = ProvisionError(f'cluster "{kube.name}"', "the installation is over")
+                over = ProvisionError(f'cluster "{kube.name}"', "the work on it is over")
                 kube.give_up(over)
+
+
+def distributions(running: Lab, progress: Progress) -> dict[str, IstioDistribution]:
+    """The Istios whose images a lab's nodes have, by minor version, first the one installed."""
+    from ..lab.binaries import editions
+
+    installed = running.plan.istio[0] if running.plan.istio else ""
+    tools = editions.ensure(progress, installed)
+    return {build.minor: _distribution(tools, build) for build in tools.istio}
+
+
+def _distribution(tools: Toolchain, build: IstioBuild) -> IstioDistribution:
+    from ..lab.binaries import images
+    from ..lab.istio_settings import LAB_SETTINGS
+    from ..topologies.istio import IstioDistribution
+
+    return IstioDistribution(
+        istioctl=build.istioctl,
+        hub=images.ISTIO_HUB,
+        tag=build.tag,
+        cache=tools.home.parent / "rendered",
+        settings=LAB_SETTINGS,
+    )

@@ -24,6 +24,7 @@ class ProvisionRequest:
 
     - ``topology`` builds the mesh of ``spec``; None where nobody knows it, as of a recorded mesh.
     - ``declared``: the user described the mesh in a file, so nothing is to be guessed.
+    - ``istio`` and ``kubernetes`` are the minor versions to build; empty where it chooses.
     - ``tell_failure`` is to be called, from any thread, with what breaks the provider's own
       clusters while they are used: observations from then on mean nothing.
     """
@@ -34,6 +35,8 @@ class ProvisionRequest:
     keep: bool = False
     declared: bool = False
     probe_image: str = ""
+    istio: str = ""
+    kubernetes: str = ""
     tell_failure: Callable[[MeshError], None] = lambda error: None
     topology: Topology | None = None
 
@@ -41,12 +44,14 @@ class ProvisionRequest:
 class Provider(Protocol):
     """Gives a mesh while the context lasts, then undoes what it did.
 
-    It may have two attributes more, each False where it is missing:
+    It may have attributes more, each False or empty where it is missing:
 
     - ``disposable``: its clusters end with the run, with everything in them. Then checks may break
       them without ``--mesh-disruptive``, and ``--mesh-contexts`` is refused.
     - ``on_this_machine``: its clusters share the machine that runs the tests. Then live checks
       excuse what goes wrong while the machine is overloaded.
+    - ``istio_versions``, ``kubernetes_versions``: the minor versions that it can build, first the
+      one that it builds unasked. Then --mesh-istio and --mesh-kubernetes choose.
     """
 
     name: str
@@ -79,6 +84,15 @@ class Recorder(Protocol):
 def is_disposable(provider: Provider) -> bool:
     """Whether the provider's clusters end with the run."""
     return bool(getattr(provider, "disposable", False))
+
+
+VERSIONED = ("istio", "kubernetes")
+"""The projects of which a provider may build several versions."""
+
+
+def versions_of(provider: Provider, project: str) -> tuple[str, ...]:
+    """The minor versions of a project that the provider can build; empty where it builds none."""
+    return tuple(getattr(provider, f"{project}_versions", ()))
 
 
 def as_provided(mesh: Mesh, provider: Provider) -> Mesh:

@@ -24,6 +24,7 @@ class Replay:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._snapshot: Snapshot | None = None
 
     @contextmanager
     def provide(self, request: ProvisionRequest, progress: Progress) -> Iterator[Mesh]:
@@ -34,12 +35,22 @@ class Replay:
             run_id=snapshot.run_id,
             provider=self.name,
             probe_image=snapshot.probes.image if snapshot.probes else "",
-            notes=(f"read from a snapshot recorded at {snapshot.recorded_at}",),
+            versions={one.name: {"kubernetes": one.version} for one in snapshot if one.version},
+            notes=(_origin(snapshot),),
             probes=snapshot.probes,
         )
 
     def record(self, mesh: Mesh | None, progress: Progress) -> Snapshot:
-        """The recorded snapshot."""
+        """The recorded snapshot, read once."""
         from ..snapshot import Snapshot
 
-        return Snapshot.load(self._folder)
+        if self._snapshot is None:
+            self._snapshot = Snapshot.load(self._folder)
+        return self._snapshot
+
+
+def _origin(snapshot: Snapshot) -> str:
+    version = f", version {snapshot.recorded_by}" if snapshot.recorded_by else ""
+    return f"read from a snapshot recorded at {snapshot.recorded_at} by run {snapshot.run_id}" + (
+        f"{version} of this tool" if version else ""
+    )

@@ -51,6 +51,7 @@ class Certification:
         self._undo = ExitStack()
         self._mesh: Mesh | None = None
         self._where = ""
+        self._kept: tuple[str, ...] = ()
 
     @property
     def topology(self) -> str:
@@ -105,6 +106,7 @@ class Certification:
                 began=self._began,
                 seconds=(datetime.now(UTC) - self._began).total_seconds(),
                 problem=self.run.problem,
+                run_id=self.run.run_id,
             ),
             self._mesh,
             version=own_version(),
@@ -118,8 +120,24 @@ class Certification:
                 [str(error), *report.to_text(self.report).splitlines()],
             )
             self.problems.append(str(error))
+        self._kept = tuple(self._keep_snapshot())
         if self._baseline:
-            self.differences = compare.compare(self._baseline, self.report)
+            try:
+                self.differences = compare.compare(self._baseline, self.report)
+            except MeshError as error:  # a provider found other clusters than it was asked for
+                self.problems.append(str(error))
+
+    def _keep_snapshot(self) -> Iterable[str]:
+        """Keep what was recorded where something is wrong with it, and nobody else keeps it."""
+        from .keeping import keep
+
+        settings, folder = self.run.settings, self.run.snapshot_folder
+        wrong = self.report is not None and self.report["result"] not in terminal.NOTHING_WRONG
+        if not wrong or folder is None or settings.snapshot or settings.replay:
+            return ()
+        if not any(entry["ran"] for entry in (self.report or {})["checks"]):
+            return ()
+        return keep(folder, self.topology, self.run.run_id)
 
     @cached_property
     def symptoms(self) -> frozenset[str]:
@@ -138,13 +156,17 @@ class Certification:
     def show_diagnosis(self) -> None:
         """Print the root causes."""
         assert self.report is not None
+        if self._console.is_quiet and self.report["result"] in terminal.NOTHING_WRONG:
+            return
         self._console.section(self.titled("mesh diagnosis"), terminal.diagnosis(self.report))
 
     def show_certificate(self) -> None:
         """Print what the certificate says."""
         assert self.report is not None
-        lines = terminal.certificate(self.report, self.run.settings, self._where, self.differences)
-        self._console.section(self.titled("mesh certificate"), [*lines, *self._cleaning()])
+        tell = terminal.brief if self._console.is_quiet else terminal.certificate
+        lines = tell(self.report, self.run.settings, self._where, self.differences)
+        lines = [*lines, *self._kept, *self._cleaning()]
+        self._console.section(self.titled("mesh certificate"), lines)
 
     def titled(self, title: str) -> str:
         """A heading, with the topology where there are several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -37,13 +38,33 @@ class Console:
             self._begin_line(reporter)
             reporter.section(visible_lines(scrub_text(title)))
             for text in lines:
-                reporter.write_line(visible_lines(scrub_text(text)))
+                reporter.write_line(visible_lines(scrub_text(text)), **style(text))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether ``-q`` asks for the result alone."""
+        return bool(self._config.option.verbose < 0)
 
     def _begin_line(self, reporter: pytest.TerminalReporter) -> None:
         """End a line of dots, also one of pytest-xdist, of which the reporter does not know."""
         reporter.ensure_newline()
         if self._config.get_terminal_writer().width_of_current_line:
             reporter.write_line("")
+
+
+_STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
+    (re.compile(r"result +SUCCESS:"), {"green": True, "bold": True}),
+    (re.compile(r"result +FAILURE:"), {"red": True, "bold": True}),
+    (re.compile(r"result +(PARTIAL|INCONCLUSIVE):"), {"yellow": True, "bold": True}),
+    (re.compile(r"[0-9]+\. [A-Z]"), {"red": True, "bold": True}),
+    (re.compile(r" {3}remedy: "), {"cyan": True}),
+    (re.compile(r"[0-9]+ checks? could not find out:"), {"yellow": True}),
+)
+
+
+def style(line: str) -> dict[str, bool]:
+    """How a line of a section is marked up; pytest heeds ``--color`` and ``NO_COLOR``."""
+    return next((markup for pattern, markup in _STYLES if pattern.match(line)), {})
 
 
 def guard(config: pytest.Config) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..checks import catalogue
 from ..checks.catalogue import Check, Kind, Profile, area_title
@@ -22,9 +22,12 @@ OWN = "istio-mc-RUN…"
 """How the run's own namespaces are called before there is a run."""
 
 
-def list_checks() -> str:
-    """Every known check with its sentence, needs, explanations and documentation."""
-    checks = catalogue.known_checks()
+def list_checks(chosen: Sequence[str] = ()) -> str:
+    """Every known check with its sentence, needs, explanations and documentation.
+
+    ``chosen``: only these ids and areas.
+    """
+    checks = {id: check for id, check in catalogue.known_checks().items() if check.among(chosen)}
     lines: list[str] = []
     area = ""
     for check in checks.values():
@@ -36,29 +39,40 @@ def list_checks() -> str:
         "static: reads a snapshot; live: sends traffic in its own namespaces; "
         "fault: breaks something and heals it"
     )
-    lines += ["", f"{len(checks)} checks. {kinds}."]
+    lines += ["", f"{terminal.count(len(checks), 'check')}. {kinds}."]
     return "\n".join(lines[1:] if lines and not lines[0] else lines)
 
 
-def plan(assignment: Assignment, provider: Provider) -> str:
-    """What a session with these settings would do, topology by topology."""
-    plans = [plan_run(settings, provider) for settings in assignment.runs]
+def plan(
+    assignment: Assignment,
+    provider: Provider,
+    selected: Mapping[str, Collection[str]] | None = None,
+) -> str:
+    """What a session with these settings would do, topology by topology.
+
+    ``selected`` are the ids of the checks of which there are tests, by topology; else all.
+    """
+    of = (selected or {}).get
+    plans = [plan_run(settings, provider, of(settings.topology)) for settings in assignment.runs]
     if assignment.overall:
         plans.append(f"overall   the result of all {len(plans)} goes into {assignment.overall}")
     return "\n\n".join(plans)
 
 
-def plan_run(settings: Settings, provider: Provider) -> str:
+def plan_run(
+    settings: Settings, provider: Provider, selected: Collection[str] | None = None
+) -> str:
     """What a run with these settings would do, and which checks it would judge."""
     checks, spec = catalogue.known_checks(), settings.spec
+    carried_out = _carried_out(settings, selected)
     lines = [
         f"topology  {settings.topology}, {_distinct('mesh id', map(spec.mesh_id_of, spec))}, "
         + _distinct("trust domain", map(spec.trust_domain_of, spec)),
         *_titled("clusters", terminal.clusters(settings.spec)),
         f"provider  {settings.provider}: {provider.summary}",
-        *_titled("steps", [f"{number}. {step}" for number, step in enumerate(_steps(settings), 1)]),
-        *_titled("changes", _changes(settings)),
-        *_titled("makes", _makes(settings)),
+        *_titled("steps", _numbered(_steps(settings, carried_out))),
+        *_titled("changes", _changes(settings, carried_out)),
+        *_titled("makes", _makes(settings, carried_out)),
         *_titled("removed", _removed(settings)),
         f"writes    {settings.report}" + (f" and {settings.snapshot}" if settings.snapshot else ""),
         "",
@@ -67,7 +81,7 @@ def plan_run(settings: Settings, provider: Provider) -> str:
     will_not: list[str] = []
     for check in checks.values():
         obstacle = settings.standing(check).obstacle or (
-            "" if settings.selects(check) else "not selected by --mesh-checks"
+            "" if check in carried_out else _unselected(settings, check)
         )
         (will_not if obstacle else will).append(
             f"  {check.id}  {check.title}" + (f"\n{'':16}{obstacle}" if obstacle else "")
@@ -77,6 +91,15 @@ def plan_run(settings: Settings, provider: Provider) -> str:
         ["", f"{terminal.count(len(will_not), 'check')} would not", *will_not] if will_not else []
     )
     return "\n".join(lines)
+
+
+def _unselected(settings: Settings, check: Check) -> str:
+    by = "--mesh-checks" if not settings.selects(check) else "pytest's options and paths"
+    return f"not selected by {by}"
+
+
+def _numbered(steps: Iterable[str]) -> list[str]:
+    return [f"{number}. {step}" for number, step in enumerate(steps, 1)]
 
 
 def _described(check: Check) -> list[str]:
@@ -95,14 +118,16 @@ def _described(check: Check) -> list[str]:
     return [*lines, f"    {check.spec_url}"]
 
 
-def _steps(settings: Settings) -> list[str]:
+def _steps(settings: Settings, carried_out: Iterable[Check]) -> list[str]:
     if settings.replay:
         return [f"read the snapshot in {settings.replay}", "judge the static checks"]
     names = ", ".join(cluster.name for cluster in settings.spec)
     if settings.disposable:
         topology = settings.known_topology
         page = topology.documentation if topology else "its documentation"
-        build = f"build the clusters {names} and install Istio on them"
+        of = f" of Kubernetes {settings.kubernetes}" if settings.kubernetes else ""
+        istio = f"Istio {settings.istio}".strip()
+        build = f"build the clusters {names}{of} and install {istio} on them"
         first = [build, f"join them, as in {page}"]
     elif settings.provider == ATTACH:
         first = [f"read the mesh on {names}"]
@@ -110,7 +135,7 @@ def _steps(settings: Settings) -> list[str]:
         first = [f'let the provider "{settings.provider}" give the clusters {names}']
     if _reads_only(settings):
         return [*first, RECORDING, "judge the static checks on it, write the certificate"]
-    kinds = {check.kind for check in _carried_out(settings)}
+    kinds = {check.kind for check in carried_out}
     live = ", then send traffic for the live ones" if Kind.LIVE in kinds else ""
     faults = ", then break and heal for the fault ones" if Kind.FAULT in kinds else ""
     return [
@@ -122,11 +147,13 @@ def _steps(settings: Settings) -> list[str]:
     ]
 
 
-def _carried_out(settings: Settings) -> list[Check]:
+def _carried_out(settings: Settings, selected: Collection[str] | None) -> list[Check]:
     return [
         check
         for check in catalogue.known_checks().values()
-        if settings.selects(check) and not settings.standing(check).obstacle
+        if settings.selects(check)
+        and not settings.standing(check).obstacle
+        and (selected is None or check.id in selected)
     ]
 
 
@@ -134,24 +161,24 @@ def _reads_only(settings: Settings) -> bool:
     return settings.reads_only(catalogue.known_checks().values())
 
 
-def _privileges(settings: Settings) -> Privileges:
+def _privileges(settings: Settings, carried_out: Iterable[Check]) -> Privileges:
     return privileges(
-        _carried_out(settings),
+        carried_out,
         reads_only=_reads_only(settings),
         may_disrupt=settings.may_disrupt,
         prepared=bool(settings.wishes.namespaces),
     )
 
 
-def _changes(settings: Settings) -> list[str]:
+def _changes(settings: Settings, carried_out: Sequence[Check]) -> list[str]:
     """What is changed that the run did not make: in plain words, then object by object."""
     if settings.replay:
         return ["nothing: no cluster is asked for anything"]
     if _reads_only(settings):
         return ["nothing: the chosen checks only read"]
-    mine, lines = _privileges(settings), list[str]()
+    mine, lines = _privileges(settings, carried_out), list[str]()
     effects: dict[str, list[str]] = {}
-    for check in _carried_out(settings):
+    for check in carried_out:
         if check.profile is Profile.DISRUPTIVE:
             told = check.effect or "changes the mesh, and does not say what"
             effects.setdefault(told, []).append(check.id)
@@ -181,11 +208,11 @@ def _after_a_kill(settings: Settings) -> list[str]:
     return ["but what killed runs left there is taken back"]
 
 
-def _makes(settings: Settings) -> list[str]:
+def _makes(settings: Settings, carried_out: Sequence[Check]) -> list[str]:
     """What is made and removed in the run's own namespaces."""
     if settings.replay or _reads_only(settings):
         return ["nothing in any cluster"]
-    mine = _privileges(settings)
+    mine = _privileges(settings, carried_out)
     lines = [f"in its own namespaces ({_own(settings)}):"]
     base = _kinds(right for right in mine.every_run if right.where is Where.OWN)
     lines += _hanging(f"every run: {base}")

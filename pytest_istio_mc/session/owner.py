@@ -9,6 +9,7 @@ import pytest
 
 from ..errors import UsageProblem
 from ..evidence import terminal
+from ..options import is_dry
 from .console import guard
 from .meshes import Meshes, NoMesh
 from .results import COULD_NOT_FIND_OUT, Results
@@ -52,7 +53,7 @@ class Owner:
         """Provision, now that the tests are known. (Under xdist: before workers start.)"""
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             return
-        if self.state is State.IDLE and session.items and not session.config.option.collectonly:
+        if self.state is State.IDLE and session.items:
             self.begin(session.items)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -99,9 +100,10 @@ class Owner:
                     causes = [entry for entry in found if not self._results.is_symptom(entry)]
                     terminalreporter.stats[kind] = causes
         elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            every = self._results.reproduce()
             terminalreporter.write_line(
-                f"no check was selected, so nothing was provisioned. All of them: {every}"
+                "no check was selected, so nothing was provisioned. --mesh-list prints every id; "
+                "--mesh-checks=MC-TRUST-001,MC-EASTWEST selects, and so do -k and -m, also by "
+                "profile (core) and kind (static)"
             )
         return (yield)
 
@@ -113,7 +115,9 @@ class Owner:
             self._results.show_certificates()
 
     def begin(self, items: Iterable[pytest.Item]) -> None:
-        """Provision the first mesh that any of the tests needs."""
+        """Provision the first mesh that any of the tests needs, unless nothing is to be done."""
+        if is_dry(self._config):
+            return
         self._provisioning(lambda: self._meshes.begin(items))
 
     def go_on(self) -> None:

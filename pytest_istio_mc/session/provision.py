@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,8 @@ from ..progress import Progress
 from ..providers import Recorder, as_provided
 from ..settings import Settings
 from .cleanup import Losses, Undo
+from .running import with_running_versions
+from .waiting import settled
 
 if TYPE_CHECKING:
     from ..kube import Kube
@@ -64,6 +67,8 @@ def prepared_mesh(
         keep=settings.keep,
         declared=settings.spec_file is not None,
         probe_image=settings.probe_image,
+        istio=settings.istio,
+        kubernetes=settings.kubernetes,
         tell_failure=losses.tell,
         topology=settings.known_topology,
     )
@@ -73,9 +78,12 @@ def prepared_mesh(
         mesh = as_provided(undo.enter("the mesh", provider.provide(request, progress)), provider)
         mesh = replace(mesh, wishes=settings.wishes, permissions=settings.permissions)
         if isinstance(provider, Recorder):
-            prepared = Prepared(mesh, provider.record(mesh, progress))
+            record = partial(provider.record, mesh, progress)
+            prepared = Prepared(mesh, settled(record, settings, progress))
         else:
             prepared = _observed(mesh, settings, undo, progress, losses)
+        mesh = with_running_versions(prepared.mesh, prepared.snapshot)
+        prepared = replace(prepared, mesh=mesh)
         _save(prepared.snapshot, folder)
         yield prepared
     except BaseException as error:
@@ -115,7 +123,8 @@ def _observed(
 
         with losses.ends(kubes.values()):
             progress.note("no probes: the chosen checks only read, and nothing is written")
-            snapshot = collect(mesh, progress, kubes=kubes, timeouts=settings.timeouts)
+            record = partial(collect, mesh, progress, kubes=kubes, timeouts=settings.timeouts)
+            snapshot = settled(record, settings, progress)
             return Prepared(mesh, snapshot, NO_PROBES_WANTED)
     if theirs:
         sweep_dead_runs(mesh, kubes, progress)
@@ -152,7 +161,9 @@ def _probed(
     for why in missing:
         progress.note(f"no probes: {why}")
     with open_traffic(mesh, kubes, settings.timeouts) as traffic:
-        snapshot = collect(mesh, progress, kubes=kubes, ask=traffic.ask, timeouts=settings.timeouts)
+        look = partial(collect, mesh, progress, kubes=kubes, ask=traffic.ask)
+        record = partial(look, timeouts=settings.timeouts)
+        snapshot = settled(record, settings, progress)
     return Prepared(mesh, snapshot, "; ".join(map(str, missing)))
 
 

@@ -17,7 +17,7 @@ from .meshes import Meshes
 COULD_NOT_FIND_OUT = 3
 """pytest's exit code where nothing failed, but something could not be found out.
 
-That is: a mesh could not be provisioned or cleaned up, or a check was inconclusive.
+That is: a mesh could not be provisioned or cleaned up, a check was inconclusive, or none ran.
 """
 
 
@@ -82,14 +82,13 @@ class Results:
     def exit_status(self, status: int) -> int:
         """pytest's exit code, which knows failed tests only, with what the certificates say."""
         wanted = list(self._meshes)
+        results = {one.report["result"] for one in wanted if one.report}
+        unknown = report.Result.INCONCLUSIVE in results
         if status == pytest.ExitCode.TESTS_FAILED:
-            results = {one.report["result"] for one in wanted if one.report}
-            nothing_failed = (
-                report.Result.FAILURE not in results and report.Result.INCONCLUSIVE in results
-            )
+            nothing_failed = report.Result.FAILURE not in results and unknown
             others = self.other_failures or any(one.gathered.other_failures for one in wanted)
             status = COULD_NOT_FIND_OUT if nothing_failed and not others else status
-        if status == pytest.ExitCode.OK and any(one.problems for one in wanted):
+        if status == pytest.ExitCode.OK and (unknown or any(one.problems for one in wanted)):
             status = COULD_NOT_FIND_OUT
         worse = any(compare.worse(one.differences) for one in wanted)
         if status in (pytest.ExitCode.OK, COULD_NOT_FIND_OUT) and worse:

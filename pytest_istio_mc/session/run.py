@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..snapshot import Snapshot
 
 
-TOPOLOGY = "topology"
+TOPOLOGY = "mesh_topology"
 """The fixture, and parameter of every test on a mesh, that says which run it belongs to."""
 
 

@@ -15,18 +15,21 @@ from ..checks import catalogue
 from ..checks.catalogue import Check, Kind
 from ..errors import GivenUp, Inconclusive, MeshError, NonConformant, NotAllowed
 from ..evidence import allure
-from ..options import SUITES
+from ..options import SUITES, is_dry
+from ..validation.values import unknown_checks
 from ..verdicts import Outcome, Verdict, inconclusive, not_applicable, worst
+from .marking import mark_as
 from .run import CHECK, RECORDED, TOPOLOGY, Recorded, Run, Runs
+from .short_names import free
 
 MARKER = "mesh_check"
 
-MESH_FIXTURES = frozenset({TOPOLOGY, "mesh", "mesh_run", "snapshot", "kubes", "traffic"})
-"""A test that uses one of these needs a mesh, whether it is marked or not."""
-
-
 _KINDS = tuple(Kind)
-_NOT_APPLICABLE = ("mesh_verdict", Outcome.NOT_APPLICABLE.value)
+_SKIPPED = {
+    ("mesh_verdict", Outcome.NOT_APPLICABLE.value): "NOT APPLICABLE",
+    ("mesh_verdict", Outcome.INCONCLUSIVE.value): "NOT RUN",
+}
+"""The words for tests that were skipped before they began, by what is said of them."""
 
 
 def checks_of(*wanted: str | Callable[..., Verdict]) -> Callable[..., None]:
@@ -47,10 +50,10 @@ def checks_of(*wanted: str | Callable[..., Verdict]) -> Callable[..., None]:
         ],
     )
     def test_check(
-        check: Check, mesh_run: Run, request: pytest.FixtureRequest, expect: Any
+        check: Check, mesh_run: Run, request: pytest.FixtureRequest, mesh_expect: Any
     ) -> None:
         verdict, request.node.stash[RECORDED].seconds_before = mesh_run.judge(check)
-        expect(verdict)
+        mesh_expect(verdict)
 
     made: Callable[..., None] = test_check
     return made
@@ -73,6 +76,11 @@ class Tests:
         self._is_worker = is_worker
         self._looked_ahead: list[Run] = []
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Add the short names of our fixtures that nobody else has."""
+        session.config.pluginmanager.register(free(session), "mesh_short_names")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(
         self, module_path: Path, parent: pytest.Collector
@@ -93,7 +101,7 @@ class Tests:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make every test once for each topology; a single one stays out of ids."""
         marked = metafunc.definition.get_closest_marker(MARKER) is not None
-        if not marked and not MESH_FIXTURES.intersection(metafunc.fixturenames):
+        if not marked and TOPOLOGY not in metafunc.fixturenames:  # all that touch the mesh need it
             return
         names = self._runs.topologies
         if TOPOLOGY not in metafunc.fixturenames:
@@ -114,6 +122,7 @@ class Tests:
                 f"{item.nodeid}: {mark} names no known check; --mesh-list prints every id"
             )
         item.stash[CHECK] = check
+        mark_as(item, check)
         if item.config.pluginmanager.hasplugin("allure_pytest"):
             allure.label(item, check, self._run_of(item).topology)
 
@@ -125,6 +134,9 @@ class Tests:
 
         One topology after the other; in each, what reads comes first and what breaks last.
         """
+        for run in self._runs:
+            if problem := unknown_checks(run.settings.checks):
+                raise pytest.UsageError(str(problem))
         unwanted = [
             item
             for item in items
@@ -157,7 +169,8 @@ class Tests:
         Other live checks hold the lock together, these hold it for themselves.
         """
         run = self._runs.of(item)
-        if run is not None and self._is_worker and run.mesh is None and not run.problem:
+        is_told = run is None or run.mesh is not None or run.problem or is_dry(item.config)
+        if run is not None and self._is_worker and not is_told:
             run.attach()
         if (
             run is not None
@@ -186,8 +199,11 @@ class Tests:
             return
         item.stash[RECORDED] = Recorded()
         run = self._run_of(item)
-        obstacle = run.settings.standing(check).obstacle
-        if obstacle:
+        standing = run.settings.standing(check)
+        if obstacle := standing.obstacle:
+            if standing.claimed:
+                _describe(item, check, Outcome.INCONCLUSIVE, f"not run: {obstacle}")
+                pytest.skip(f"not run: {obstacle}")
             _describe(item, check, Outcome.NOT_APPLICABLE, obstacle)
             pytest.skip(f"not applicable: {obstacle}")
         if why := _why_unknown(run, check):
@@ -225,7 +241,7 @@ class Tests:
             call.excinfo.value, (NonConformant, Inconclusive, MeshError, GivenUp)
         )
         if call.excinfo is not None and ours and _wants_short(item.config):
-            report.longrepr = _short(call.excinfo)
+            report.longrepr = _short(call.excinfo, item.config.option.tbstyle)
         if call.when == "call" or not report.passed:
             verdict = worst(check.id, recorded.verdicts)
             if verdict is not None:
@@ -260,26 +276,26 @@ class Tests:
 
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport
-    ) -> tuple[str, str, str] | None:
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
         """Show the verdict's word with ``-v``, and ``?`` where a check could not find out."""
-        if (
-            report.when == "setup"
-            and report.skipped
-            and _NOT_APPLICABLE in getattr(report, "user_properties", ())
-        ):
-            return "skipped", "s", "NOT APPLICABLE"
+        if report.when == "setup" and report.skipped:
+            said = getattr(report, "user_properties", ())
+            # a worker of xdist sends lists
+            words = (_SKIPPED.get((str(one[0]), str(one[1]))) for one in said)
+            if word := next(filter(None, words), None):
+                return "skipped", "s", (word, {"yellow": True})
         verdict = verdict_of(report)
         if verdict is None or report.when != "call":
             return None
         match verdict.outcome:
             case Outcome.CONFORMANT if report.passed:
-                return "passed", ".", "CONFORMANT"
+                return "passed", ".", ("CONFORMANT", {"green": True})
             case Outcome.NON_CONFORMANT if report.failed:
-                return "failed", "F", "NON-CONFORMANT"
+                return "failed", "F", ("NON-CONFORMANT", {"red": True})
             case Outcome.INCONCLUSIVE if report.failed:
-                return "failed", "?", "INCONCLUSIVE"
+                return "failed", "?", ("INCONCLUSIVE", {"yellow": True})
             case Outcome.NOT_APPLICABLE if report.skipped:
-                return "skipped", "s", "NOT APPLICABLE"
+                return "skipped", "s", ("NOT APPLICABLE", {"yellow": True})
         return None
 
 
@@ -345,11 +361,13 @@ def _describe(item: pytest.Item, check: Check, outcome: Outcome, reason: str) ->
     item.user_properties[:] = [*kept, *wanted.items()]
 
 
-def _short(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+def _short(excinfo: pytest.ExceptionInfo[BaseException], tbstyle: str) -> Any:
     """The error's own words, and their first line where pytest and JUnit show one line."""
     shown = excinfo.getrepr(style="value", chain=False)
     if shown.reprcrash is not None:
         shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
+    if tbstyle == "line" and hasattr(shown.reprtraceback, "reprentries"):
+        shown.reprtraceback.reprentries = []  # pytest shows that one line itself
     return shown
 
 

@@ -21,6 +21,7 @@ from ..istio_names import (
     NETWORKING_API,
     WEBHOOK_PORT,
     XDS_PORT,
+    of_revision,
 )
 from ..spec import ClusterSpec, MeshSpec
 
@@ -43,6 +44,7 @@ class IstioDistribution:
     """An Istio to install: its ``istioctl`` and its images.
 
     - ``settings`` is what the images need in every IstioOperator's ``spec``.
+    - ``revision`` is the control plane's, empty where it has none.
     - ``cache`` is a folder for rendered manifests; any number of runs may share it.
     """
 
@@ -51,6 +53,16 @@ class IstioDistribution:
     tag: str
     cache: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+
+    @property
+    def proxy_image(self) -> str:
+        """The image that it injects."""
+        return f"{self.hub}/proxyv2:{self.tag}"
+
+    def named(self, name: str) -> str:
+        """The name that an object of its control plane has: ``istiod``, or ``istiod-1-31``."""
+        return of_revision(name, self.revision)
 
 
 def control_plane(
@@ -69,7 +81,7 @@ def control_plane(
     of_others = {"externalIstiod": True} if serves_others else {}
     ours = {
         "profile": "minimal",
-        "meshConfig": _merged({"trustDomain": spec.trust_domain_of(cluster)}, mesh_config or {}),
+        "meshConfig": merged({"trustDomain": spec.trust_domain_of(cluster)}, mesh_config or {}),
         "values": {"global": identity(spec, cluster) | of_others},
     }
     return operator("istiod", spec, istio, ours)
@@ -244,6 +256,8 @@ def remote_clusters(kube: Kube, istio_namespace: str) -> dict[str, dict[str, str
     running = "status.phase=Running"
     for pod in kube.list("Pod", istio_namespace, labels=ISTIOD_PODS, fields=running):
         name = pod["metadata"]["name"]
+        if "deletionTimestamp" in pod["metadata"]:
+            continue
         answer = kube.http_get(istio_namespace, name, ISTIOD_DEBUG_PORT, "/debug/clusterz")
         told[name] = {entry["id"]: str(entry["syncStatus"]) for entry in json.loads(answer)}
     return told
@@ -260,30 +274,32 @@ def operator(
     name: str, spec: MeshSpec, istio: IstioDistribution, ours: Mapping[str, Any]
 ) -> Manifest:
     """An IstioOperator: common values; the distribution's overrule them, ``ours`` both."""
-    common = {
+    common: dict[str, Any] = {
         "namespace": spec.istio_namespace,
         "hub": istio.hub,
         "tag": istio.tag,
         "values": {"global": {"istioNamespace": spec.istio_namespace}},
     }
+    if istio.revision:
+        common["revision"] = istio.revision
     return {
         "apiVersion": "install.istio.io/v1alpha1",
         "kind": "IstioOperator",
         "metadata": {"name": name, "namespace": spec.istio_namespace},
-        "spec": _merged(_merged(common, istio.settings), ours),
+        "spec": merged(merged(common, istio.settings), ours),
     }
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Both mappings in one, down to the leaves, where ``above`` wins."""
-    merged = dict(below)
+    both = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
+        old = both.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = _merged(old, value)
+            both[key] = merged(old, value)
         else:
-            merged[key] = value
-    return merged
+            both[key] = value
+    return both
 
 
 def _documents(text: str) -> list[Manifest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..istio_names import NETWORKING_API, WEBHOOK_PORT, XDS_PORT
+from ..istio_names import NETWORKING_API, WEBHOOK_PORT, XDS_PORT, of_revision
 from ..spec import ClusterSpec, MeshSpec, Role
 from .istio import EAST_WEST_GATEWAY, IstioDistribution, Manifest, identity, operator
 
@@ -116,6 +116,29 @@ def expose_istiod(
             "spec": {"hosts": ["*"], "gateways": ["istiod-gateway"], "tls": routes},
         },
     ]
+
+
+def expose_revision(spec: MeshSpec, revision: str) -> Manifest:
+    """The VirtualService that opens a revision's istiod at the Gateway that is there already.
+
+    As in Istio's ``samples/multicluster/expose-istiod-rev.yaml.tmpl``.
+    """
+    namespace, service = spec.istio_namespace, of_revision("istiod", revision)
+    host = f"{service}.{namespace}.svc.cluster.local"
+    names = [f"{service}.{namespace}.svc", host]
+    routes = [
+        {
+            "match": [{"port": port, "sniHosts": names}],
+            "route": [{"destination": {"host": host, "port": {"number": target}}}],
+        }
+        for port, target in ((XDS_PORT, XDS_PORT), (WEBHOOK_PORT, 443))
+    ]
+    return {
+        "apiVersion": NETWORKING_API,
+        "kind": "VirtualService",
+        "metadata": {"name": of_revision("istiod-vs", revision), "namespace": namespace},
+        "spec": {"hosts": ["*"], "gateways": ["istiod-gateway"], "tls": routes},
+    }
 
 
 def service_of_control_plane(plane: ClusterSpec) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import certificates
 from ..errors import UsageProblem
 from ..eventually import Timeouts, eventually
-from ..istio_names import CONTROL_PLANES_ANNOTATION, NETWORK_LABEL
+from ..istio_names import CONTROL_PLANES_ANNOTATION, NETWORK_LABEL, REVISION_LABEL
 from ..progress import Progress
 from ..spec import ClusterSpec, Locality, MeshSpec, Role
 from . import istio, operators
@@ -61,11 +61,24 @@ class Build:
         - Istiod then starts while the installation goes on.
         - Remote clusters need the gateway's address: the gateway's Service is made at once.
         """
-        operator = istio.control_plane(self.spec, cluster, self.istio, mesh_config)
-        manifests = istio.render(self.istio, operator)
+        manifests = self.control_plane(cluster, mesh_config)
         self._apply(cluster, self._namespace(cluster), self.trust(cluster), *manifests)
         if any(served is not cluster for served in self.spec.served_by(cluster)):
-            self._apply(cluster, *_services(self._gateway(cluster)))
+            self._apply(cluster, *_services(self.gateway(cluster)))
+
+    def control_plane(
+        self, cluster: ClusterSpec, mesh_config: Mapping[str, Any] | None = None
+    ) -> list[Manifest]:
+        """The manifests of a cluster's control plane, or of the way to it."""
+        if cluster.role is Role.PRIMARY:
+            operator = istio.control_plane(self.spec, cluster, self.istio, mesh_config)
+        elif cluster.role is Role.EXTERNAL:
+            operator = operators.external_istiod(self.spec, cluster, self.istio)
+        else:
+            plane = self.spec.cluster(cluster.control_plane)
+            address = self.external_address(plane, operators.service_of_control_plane(plane))
+            operator = operators.remote(self.spec, cluster, self.istio, address)
+        return istio.render(self.istio, operator)
 
     def trust(self, cluster: ClusterSpec) -> dict[str, Any]:
         """The Secret ``cacerts``: the cluster's own intermediate under the common root.
@@ -79,14 +92,11 @@ class Build:
 
     def install_remote(self, cluster: ClusterSpec) -> None:
         """ "Set the control plane cluster", "Set the default network", "Configure as a remote"."""
-        plane = self.spec.cluster(cluster.control_plane)
-        address = self.external_address(plane, operators.service_of_control_plane(plane))
-        operator = operators.remote(self.spec, cluster, self.istio, address)
-        self._apply(cluster, self._namespace(cluster), *istio.render(self.istio, operator))
+        self._apply(cluster, self._namespace(cluster), *self.control_plane(cluster))
 
     def reserve_external_istiod(self, plane: ClusterSpec) -> None:
         """Make an external istiod's Service: istiod needs the address to start."""
-        services = _services(self._external_istiod(plane))
+        services = _services(self.control_plane(plane))
         self._apply(plane, self._namespace(plane), self.trust(plane), *services)
 
     def start_external_istiod(self, plane: ClusterSpec) -> None:
@@ -96,7 +106,7 @@ class Build:
         """
         config = self.clusters[self.spec.config_cluster(plane).name]
         self._apply(plane, *istio.create_config_secret(self.istio, config, self.spec))
-        self._apply(plane, *self._external_istiod(plane))
+        self._apply(plane, *self.control_plane(plane))
         self.wait_for_istiod(plane)
 
     def enable_endpoint_discovery(self, cluster: ClusterSpec) -> None:
@@ -120,17 +130,18 @@ class Build:
         - ``exposed`` are the objects that say what passes through it.
         - Istiod must be there: it injects the gateway's pod and validates ``exposed``.
         """
-        self._apply(cluster, *self._gateway(cluster), *exposed)
+        self._apply(cluster, *self.gateway(cluster), *exposed)
         self._wait_available(cluster, istio.EAST_WEST_GATEWAY)
 
     def wait_for_istiod(self, cluster: ClusterSpec) -> None:
         """Wait until the istiod that runs in this cluster is available."""
-        self._wait_available(cluster, "istiod")
+        self._wait_available(cluster, self.istio.named("istiod"))
 
     def wait_for_injection(self, cluster: ClusterSpec) -> None:
-        """Wait until pods get sidecars with this cluster's name and network."""
+        """Wait until pods get this Istio's sidecars, with this cluster's name and network."""
         wanted = {"ISTIO_META_CLUSTER_ID": cluster.name, "ISTIO_META_NETWORK": cluster.network}
-        pod = _pod_to_inject(self.spec.istio_namespace)
+        wanted["image"] = self.istio.proxy_image
+        pod = _pod_to_inject(self.spec.istio_namespace, self.istio.revision)
         plane = cluster.served_from
 
         def injected() -> dict[str, str]:
@@ -138,6 +149,8 @@ class Build:
             containers = [*spec["containers"], *spec.get("initContainers", [])]
             variables = [entry for one in containers for entry in one.get("env", [])]
             environment = {entry["name"]: entry.get("value", "") for entry in variables}
+            proxies = (one["image"] for one in containers if one["name"] == "istio-proxy")
+            environment["image"] = next(proxies, "")
             return {name: environment.get(name, "") for name in wanted}
 
         eventually(
@@ -189,11 +202,9 @@ class Build:
         kube = self._kube(cluster)
         kube.wait_available(wanted, self.spec.istio_namespace, within_seconds=wait)
 
-    def _gateway(self, cluster: ClusterSpec) -> list[Manifest]:
+    def gateway(self, cluster: ClusterSpec) -> list[Manifest]:
+        """The manifests of a cluster's east-west gateway."""
         return istio.render(self.istio, istio.east_west_gateway(self.spec, cluster, self.istio))
-
-    def _external_istiod(self, plane: ClusterSpec) -> list[Manifest]:
-        return istio.render(self.istio, operators.external_istiod(self.spec, plane, self.istio))
 
     def _namespace(self, cluster: ClusterSpec) -> dict[str, Any]:
         labels = {NETWORK_LABEL: cluster.network}
@@ -326,8 +337,8 @@ def _services(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == "Service"]
 
 
-def _pod_to_inject(namespace: str) -> dict[str, Any]:
-    labels = {"sidecar.istio.io/inject": "true"}
+def _pod_to_inject(namespace: str, revision: str) -> dict[str, Any]:
+    labels = {"sidecar.istio.io/inject": "true"} | ({REVISION_LABEL: revision} if revision else {})
     metadata = {"name": "istio-mc-injection", "namespace": namespace, "labels": labels}
     spec = {"containers": [{"name": "none", "image": "none"}]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

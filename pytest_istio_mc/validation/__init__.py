@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..checks.catalogue import Profile
-from ..providers import is_disposable
+from ..providers import VERSIONED, is_disposable, versions_of
 from ..settings import ATTACH, DEFAULT_PROVIDER, REPLAY, TYPED, Assignment, Given, Settings
 from . import meshes, values
-from .refusals import refuse, refuse_with
+from .refusals import meant, refuse, refuse_with
 
 if TYPE_CHECKING:
     from ..providers import Provider
@@ -66,11 +66,14 @@ def _settings_from(
     provider = REPLAY if replay else _provider(given, providers)
     disposable = not replay and is_disposable(providers[provider])
     takes_contexts = not (replay or disposable)
+    if disposable:
+        refuse_with(given, f"the provider {provider}, which builds until it is ready", "wait")
+    chosen = {name: _version(given, name, provider, providers) for name in VERSIONED}
     if not takes_contexts:
         refuse_with(given, f"the provider {provider}", "contexts", "kubeconfig", "namespace")
     if replay:
         others = ("provider", "keep", "disruptive", "allow", "snapshot", "probe_image", "spec")
-        refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace")
+        refuse_with(given, "--mesh-replay", *others, "probe_patch", "namespace", "wait")
         spec = meshes.replayed(replay, given)
     else:
         spec = meshes.wanted(given, topologies)
@@ -103,7 +106,9 @@ def _settings_from(
         permissions=permissions,
         keep="keep" in given,
         timeout_factor=values.timeout_factor(given),
+        wait_seconds=0.0 if replay or disposable else values.wait_seconds(given),
         probe_image=values.probe_image(given),
+        **chosen,
         wishes=values.wishes(given),
         checks=values.checks(given),
         given={name: entry for name, entry in given.items() if name not in ("list", "plan")},
@@ -129,7 +134,7 @@ def _demand_typed(given: Mapping[str, Given], provider: str, *, disposable: bool
 
 
 _SOURCES = {
-    "environment": "the environment (MESH_{upper})",
+    "environment": "the environment (ISTIO_MC_{upper} or MESH_{upper})",
     "ini": "the ini file (mesh_{name})",
     "addopts": "addopts (of the ini file, or PYTEST_ADDOPTS)",
 }
@@ -161,17 +166,33 @@ def _demand_sense(given: Mapping[str, Given], profile: Profile | None, *, dispos
 def _provider(given: Mapping[str, Given], known: Mapping[str, Provider]) -> str:
     name = given["provider"].text if "provider" in given else DEFAULT_PROVIDER
     if name not in known:
-        raise refuse("--mesh-provider", f'no provider is called "{name}"', sorted(known))
+        detail = f'no provider is called "{name}"{meant(name, known)}'
+        raise refuse("--mesh-provider", detail, sorted(known))
     return name
+
+
+def _version(
+    given: Mapping[str, Given], project: str, provider: str, providers: Mapping[str, Provider]
+) -> str:
+    """The minor version of a project that the provider is to build; empty where it chooses."""
+    valid = versions_of(providers[provider], project) if provider in providers else ()
+    if not valid:
+        refuse_with(given, f"the provider {provider}, whose clusters have their versions", project)
+    if not valid or project not in given:
+        return ""
+    return values.version(given, project, valid)
 
 
 def _topology_names(given: Mapping[str, Given], known: Mapping[str, Topology]) -> list[str]:
     text = given["topology"].text
-    parts = list(known) if text == "all" else [part.strip() for part in text.split(",")]
-    names = [name for name in dict.fromkeys(parts) if name]
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if "all" in names:
+        names = list(known)  # of which whatever else is named is a part
+    names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         called = ", ".join(unknown) or text
         valid = [*sorted(known), "all"]
-        raise refuse("--mesh-topology", f'no topology is called "{called}"', valid)
+        hint = meant(unknown[0], valid) if unknown else ""
+        raise refuse("--mesh-topology", f'no topology is called "{called}"{hint}', valid)
     return names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..settings import Given, expanded
 from ..spec import ClusterSpec, MeshSpec, with_contexts
 from ..spec_file import spec_of
-from .refusals import is_folder, read_document, refuse
+from .refusals import is_folder, meant, read_document, refuse
 
 if TYPE_CHECKING:
     from ..topologies import Topology
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 def wanted(given: Mapping[str, Given], known: Mapping[str, Topology]) -> MeshSpec:
     """The mesh of the spec file, or the topology's, named by contexts."""
-    if "topology" not in given:
+    name = given["topology"].text if "topology" in given else ""
+    if not (name or "spec" in given):
         raise refuse("--mesh-topology", "is missing", [*sorted(known), "all"])
-    name = given["topology"].text
-    topology = known[name]
     if "spec" not in given:
+        topology = known[name]
         contexts = _contexts(given)
         spec = topology.default_spec(len(contexts) or None)
         return _renamed(spec, tuple(contexts)) if contexts else spec
     path = given["spec"].path
     spec = spec_of(read_document(path, "--mesh-spec"), f"--mesh-spec {path}")
-    if spec.topology != name:
+    if name and spec.topology != name:
         raise refuse(
             "--mesh-spec",
             f'{path.name} describes "{spec.topology}", --mesh-topology says "{name}"',
             advice=f"give --mesh-topology={spec.topology} or another file",
         )
-    topology.check(spec)
+    if spec.topology not in known:
+        called = f'names the topology "{spec.topology}", which nobody knows'
+        raise refuse("--mesh-spec", f"{path.name} {called}{meant(spec.topology, known)}", [*known])
+    known[spec.topology].check(spec)
     return spec
 
 

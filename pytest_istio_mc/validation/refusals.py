@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,15 @@ def refuse(option: str, detail: str, valid: Sequence[str] = (), advice: str = ""
     known = f"valid are: {', '.join(valid)}" if valid else ""
     advices = (known, advice, "nothing was started")
     return UsageProblem(option, detail, advice="; ".join(part for part in advices if part))
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "federated"?`` where a known word is close, else nothing."""
+    from difflib import get_close_matches
+
+    # a word may be as long as a file
+    close = get_close_matches(word[:100], list(known), n=1, cutoff=0.7)
+    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def refuse_with(given: Mapping[str, Given], what: str, *names: str) -> None:

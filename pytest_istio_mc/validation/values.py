@@ -7,17 +7,21 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import catalogue
-from ..checks.catalogue import Profile
+from ..checks.catalogue import READ_ONLY, Profile
+from ..errors import UsageProblem
 from ..mesh import Wishes
 from ..plain import shown
 from ..rights import Permission
-from ..settings import DEFAULT_REPORT, READ_ONLY, REPORT_SUFFIXES, Given
-from .refusals import read_document, refuse
+from ..settings import DEFAULT_REPORT, REPORT_SUFFIXES, Given
+from .refusals import meant, read_document, refuse
+
+if TYPE_CHECKING:
+    from ..topologies import Topology
 
 
 def profile(given: Mapping[str, Given]) -> Profile | None:
@@ -45,19 +49,28 @@ def permissions(given: Mapping[str, Given]) -> tuple[Permission, ...]:
     return tuple(map(Permission, names))
 
 
+def wait_seconds(given: Mapping[str, Given]) -> float:
+    """For how long to wait for a mesh that is still settling; 0 without the option."""
+    return _positive(given, "wait", 0.0, "300 waits for five minutes")
+
+
 def timeout_factor(given: Mapping[str, Given]) -> float:
     """The factor of every time budget, above 0."""
-    if "timeout_factor" not in given:
-        return 1.0
-    text = given["timeout_factor"].text
+    return _positive(given, "timeout_factor", 1.0, "2 doubles every wait")
+
+
+def _positive(given: Mapping[str, Given], name: str, otherwise: float, advice: str) -> float:
+    if name not in given:
+        return otherwise
+    text = given[name].text
     try:
-        factor = float(text)
+        number = float(text)
     except ValueError:
-        factor = math.nan
-    if not (math.isfinite(factor) and factor > 0):
-        detail = f'"{text}" is not a number above 0'
-        raise refuse("--mesh-timeout-factor", detail, advice="2 doubles every wait")
-    return factor
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        option = f"--mesh-{name.replace('_', '-')}"
+        raise refuse(option, f'"{text}" is not a number above 0', advice=advice)
+    return number
 
 
 def probe_image(given: Mapping[str, Given]) -> str:
@@ -66,6 +79,15 @@ def probe_image(given: Mapping[str, Given]) -> str:
     if any(character.isspace() for character in text):
         detail = f'"{text}" is not an image reference'
         raise refuse("--mesh-probe-image", detail, advice="write registry/python:3.13-slim")
+    return text
+
+
+def version(given: Mapping[str, Given], project: str, valid: Sequence[str]) -> str:
+    """The minor version of a project, one of ``valid``."""
+    text = given[project].text
+    if text not in valid:
+        titled = project.capitalize()
+        raise refuse(f"--mesh-{project}", f'no lab is made of {titled} "{text}"', valid)
     return text
 
 
@@ -106,14 +128,33 @@ def checks(given: Mapping[str, Given]) -> tuple[str, ...]:
         return ()
     parts = [part.strip().upper() for part in given["checks"].text.split(",")]
     chosen = tuple(dict.fromkeys(filter(None, parts)))
-    known = catalogue.known_checks()
-    for text in chosen or ("",):
-        if text != READ_ONLY and not any(f"{id}-".startswith(f"{text}-") for id in known):
-            areas = sorted({id.rpartition("-")[0] for id in known})
-            detail = f'"{text}" is no check and no area'
-            valid = [*areas, READ_ONLY.lower()]
-            raise refuse("--mesh-checks", detail, valid, "--mesh-list prints every id")
+    # a test module that is not collected yet may define it: it is looked for again then
+    surely = [text for text in chosen if not _ID.fullmatch(text)]
+    if problem := unknown_checks(surely if chosen else ("",)):
+        raise problem
     return chosen
+
+
+_ID = re.compile(r"MC(-[A-Z0-9]+)+-[0-9]+")
+
+
+def unknown_checks(chosen: Iterable[str], option: str = "--mesh-checks") -> UsageProblem | None:
+    """The refusal of the first of these words that names no known check and no area."""
+    known = catalogue.known_checks()
+    areas = sorted({id.rpartition("-")[0] for id in known})
+    for text in chosen:
+        if text != READ_ONLY and not any(f"{id}-".startswith(f"{text}-") for id in known):
+            detail = f'"{text}" is no check and no area{meant(text, [*known, *areas])}'
+            valid = [*areas, READ_ONLY.lower()]
+            return refuse(option, detail, valid, "--mesh-list prints every id")
+    return None
+
+
+def known_topology(name: str, known: Mapping[str, Topology], option: str) -> Topology:
+    """The topology of that name; refused where nobody knows it."""
+    if name not in known:
+        raise refuse(option, f'no topology is called "{name}"{meant(name, known)}', [*known])
+    return known[name]
 
 
 def report(given: Mapping[str, Given]) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_istio_mc.checks.catalogue import Kind, Profile, check, known_checks
 from pytest_istio_mc.checks.privileges import privileges
-from pytest_istio_mc.rights import SNAPSHOT, Permission, Right, Where, rights_of, uses
+from pytest_istio_mc.rights import PRECHECK, SNAPSHOT, Permission, Right, Where, rights_of, uses
 from pytest_istio_mc.verdicts import Verdict, conformant
 
 IDS = tuple(known_checks())
@@ -49,6 +49,13 @@ def test_a_run_that_only_reads_has_no_right_to_change_anything() -> None:
     found = tuple(privileges(known_checks().values(), reads_only=True, may_disrupt=True))
 
     assert found == SNAPSHOT
+    assert [right for right in found if right.writes] == []
+
+
+def test_a_precheck_has_no_right_to_change_anything() -> None:
+    found = tuple(privileges((), reads_only=True, for_upgrade=True))
+
+    assert {*SNAPSHOT, *PRECHECK} == set(found)
     assert [right for right in found if right.writes] == []
 
 

@@ -89,7 +89,7 @@ def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester
     assert secrets["links"] == [
         {"type": "link", "url": "https://istio.io/latest/docs/", "name": "specification"}
     ]
-    assert secrets["parameters"] == [{"name": "topology", "value": "'fake-topology'"}]
+    assert secrets["parameters"] == [{"name": "mesh_topology", "value": "'fake-topology'"}]
     (finding,) = secrets["steps"]
     assert steps([finding]) == [("cluster1 holds no remote secret for cluster2", "failed")]
     assert "expected: one secret" in [step["name"] for step in finding["steps"]]
@@ -103,7 +103,7 @@ def test_each_check_is_labelled_and_shows_its_findings(pytester: pytest.Pytester
     flat = found["test_flat"]
     assert flat["status"] == "skipped"
     assert flat["name"] == "MC-DISCOVERY-902 Flat networks only"
-    assert flat["parameters"] == [{"name": "topology", "value": "'fake-topology'"}]
+    assert flat["parameters"] == [{"name": "mesh_topology", "value": "'fake-topology'"}]
 
 
 def test_history_is_the_same_with_workers_and_the_controller_writes_the_rest_once(
@@ -137,7 +137,7 @@ def test_two_topologies_do_not_share_a_history(pytester: pytest.Pytester) -> Non
             self.name, self.value, self.excluded = name, value, None
 
     one, other = (
-        get_history_id("suites.trust#test", [Parameter("topology", repr(name))], {})
+        get_history_id("suites.trust#test", [Parameter("mesh_topology", repr(name))], {})
         for name in ("flat", "multi")
     )
 

@@ -195,8 +195,8 @@ def test_a_replay_is_never_more_than_partial() -> None:
     document = certify(static, replace(SETTINGS, replay=Path("recorded")))
 
     assert document["result"] == "partial"
-    assert entry(document, "MC-EASTWEST-901")["verdict"] == "not-applicable"
-    assert entry(document, "MC-EASTWEST-901")["reason"].startswith("needs a mesh")
+    assert entry(document, "MC-EASTWEST-901")["verdict"] == "inconclusive"
+    assert entry(document, "MC-EASTWEST-901")["reason"].startswith("not run: needs a mesh")
 
 
 def test_evidence_is_quoted_only_where_something_is_wrong_and_only_its_beginning() -> None:

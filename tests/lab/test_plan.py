@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def test_no_two_ranges_of_a_lab_overlap() -> None:
     ranges = [ipaddress.ip_network(text) for text in texts]
 
     assert not [(a, b) for a, b in combinations(ranges, 2) if a.overlaps(b)]
+
+
+def test_programs_of_kubernetes_may_come_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "kubelet").touch()
+    plan = LabPlan("x", *PATHS, plan_nodes(mesh_of(2, 2)), kubernetes=tmp_path)
+
+    assert plan.program("kubelet") == tmp_path / "kubelet"
+    assert plan.program("etcd") == Path("/bin/etcd")
+    assert LabPlan.from_dict(plan.to_dict()) == plan
+
+
+def test_a_plan_of_before_there_were_several_versions_is_read() -> None:
+    plan = LabPlan("x", *PATHS, plan_nodes(mesh_of(2, 2)), istio=("1.31",))
+    document = plan.to_dict()
+    del document["istio"], document["kubernetes"]
+
+    assert LabPlan.from_dict(document) == replace(plan, istio=())
 
 
 def test_neighbours_share_a_network() -> None:

@@ -65,17 +65,19 @@ def test_documents_from_before_do_not_say_so() -> None:
 def test_the_lab_builds_the_topology_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[object] = []
 
-    def bring_up(topology: object, *_: object) -> Any:
-        built.append(topology)
+    def bring_up(topology: object, *_: object, **versions: str) -> Any:
+        built.extend((topology, versions))
         return nullcontext((SimpleNamespace(when_it_fails=lambda tell: None), MESH))
 
     monkeypatch.setattr("pytest_istio_mc.providers.lab.bring_up", bring_up)
-    request = ProvisionRequest(SPEC, "run2", Timeouts(), topology=TOPOLOGY)
+    request = ProvisionRequest(
+        SPEC, "run2", Timeouts(), topology=TOPOLOGY, istio="1.30", kubernetes="1.35"
+    )
 
     with LabProvider().provide(request, Progress()) as mesh:
         assert mesh.run_id == "run2"
 
-    assert built == [TOPOLOGY]
+    assert built == [TOPOLOGY, {"istio": "1.30", "kubernetes": "1.35"}]
 
 
 def test_the_lab_refuses_a_topology_that_nobody_knows() -> None:
@@ -104,6 +106,8 @@ def test_a_topology_of_a_plugin_reaches_the_provider(
 def test_the_plan_for_clusters_that_are_built_names_the_page_of_the_topology(
     pytester: pytest.Pytester, provider: str
 ) -> None:
+    write_suite(pytester)
+
     result = pytester.runpytest(*CERTIFY, f"--mesh-provider={provider}", "--mesh-plan")
 
     assert result.ret == 0

@@ -92,14 +92,16 @@ def test_other_files_hold_it_as_it_is(replayed: tuple[Path, str, str]) -> None:
 
 
 def test_commands_print_through_the_gate() -> None:
-    """What ``istio-mc`` prints otherwise is JSON, or a page of the documentation."""
+    """What ``istio-mc`` prints otherwise is JSON, documentation, or a script for a shell."""
     package = Path(cli.__file__).parent
     printed = {
         call
         for file in package.glob("*.py")
         for call in re.findall(r"^\s*print\(.*", file.read_text(), re.MULTILINE)
     }
-    allowed = re.compile(r"\s*print\((json\.dumps\(|visible_lines\(|pages\[|to_yaml\(|$)")
+    allowed = re.compile(
+        r"\s*print\((json\.dumps\(|visible_lines\(|pages\[|to_yaml\(|shtab\.complete\(|$)"
+    )
 
     assert printed
     assert [call for call in printed if not allowed.match(call)] == []

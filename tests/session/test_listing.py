@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.checks import catalogue
-from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
+from pytest_istio_mc.checks.catalogue import READ_ONLY, Check, Kind, Profile, known_checks
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.session.listing import list_checks, plan_run
-from pytest_istio_mc.settings import READ_ONLY, Settings
+from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.topologies import known
 
 TOPOLOGY = "multi-network-multi-primary"
@@ -71,6 +71,13 @@ def test_what_is_not_allowed_is_not_planned() -> None:
     assert "remote secrets of one cluster" not in text
     for told in REASSURING:
         assert told not in text
+
+
+def test_the_plan_names_the_versions_that_were_asked_for() -> None:
+    older = planned(replace(LAB, istio="1.30", kubernetes="1.35"))
+
+    assert "cluster2 of Kubernetes 1.35 and install Istio 1.30 on them" in older
+    assert "cluster2 and install Istio on them" in planned(LAB)
 
 
 def test_the_lab_says_what_is_done_to_it() -> None:

@@ -211,6 +211,26 @@ def test_snapshots_and_the_plan_are_of_each(pytester: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "baseline", ["mesh-report.yaml", "kept.yaml", "mesh-report-fake-other.yaml"]
+)
+def test_a_baseline_of_which_a_part_is_overwritten_is_refused(
+    pytester: pytest.Pytester, baseline: str
+) -> None:
+    """A summary that was copied still names the certificates beside it."""
+    write_suite(pytester)
+    pytester.runpytest(*BOTH)
+    summary = pytester.path / "mesh-report.yaml"
+    (pytester.path / "kept.yaml").write_bytes(summary.read_bytes())
+    before = summary.read_bytes()
+
+    result = pytester.runpytest(*BOTH, f"--mesh-baseline={baseline}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*mesh-report*.yaml: is what this run overwrites*"])
+    assert summary.read_bytes() == before
+
+
 def test_a_summary_is_a_baseline_for_each_and_can_be_compared(
     pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:

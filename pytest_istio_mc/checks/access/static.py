@@ -12,9 +12,9 @@ from ...snapshot import ClusterSnapshot, Snapshot, name_of, namespace_of
 from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
-from ..control_plane.versions import minor_of
 from ..judging import Found, Gap, each, names, verdict_from
 from ..links import Link, accessed, held, is_verification, links, may_be_held
+from ..releases import minor_of
 from ..remedies import Commands, is_loopback
 from ..trust.expiry import left, margin, token_end, token_lifetime
 

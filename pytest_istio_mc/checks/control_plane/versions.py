@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from ... import shell
@@ -11,31 +11,24 @@ from ...spec import Feature
 from ...verdicts import Finding, Verdict
 from ..catalogue import check
 from ..judging import Found, Gap, each, verdict_from
+from ..releases import Minor, minor_of
 from ..remedies import Commands
-
-Minor = tuple[int, int]
 
 PRIMARY_SKEW = 1
 """Minor versions by which primaries may differ: a mesh that is upgraded cluster by cluster."""
-PROXY_SKEW = 2
+PROXY_SKEW = 1
 """Minor versions by which a proxy may be older than its control plane; it may never be newer.
 
-From Istio's supported-releases page.
+"The control plane can be one version ahead of the data plane" (supported-releases page).
 """
-
-_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.|$|-)")
-
-
-def minor_of(version: str) -> Minor | None:
-    """Major and minor of ``1.31.0-eed52ebb66ad-Clean``; None where the text is no version."""
-    match = _VERSION.match(version)
-    return (int(match[1]), int(match[2])) if match else None
+LEAP = 2
+"""Minor versions that a new revision may be ahead, beside the old one (page "Canary Upgrades")."""
 
 
 @check(
     "MC-CONTROL-006",
     "Control planes are within one minor version of each other, and no proxy is newer or more than "
-    "two minors older than its istiod.",
+    "one minor version older than its istiod.",
     spec_url="https://istio.io/latest/docs/releases/supported-releases/#control-planedata-plane-skew",
     requires=(Feature.CROSS_CLUSTER,),
     explained_by=("MC-CONTROL-010",),
@@ -82,8 +75,9 @@ def _primaries(snapshot: Snapshot, planes: list[ClusterSnapshot]) -> Iterator[Fo
     newest = max(known, key=lambda name: max(known[name]))
     most = _text(max(known[newest]))
     for name, minors in known.items():
-        if _apart(max(known[newest]), min(minors)) > PRIMARY_SKEW:
-            least = _text(min(minors))
+        # where several revisions run, the newest says how far the cluster has come
+        if name != newest and _apart(max(known[newest]), max(minors)) > PRIMARY_SKEW:
+            least = _text(max(minors))
             upgrade = Commands(snapshot).istioctl(name, "upgrade")
             yield Finding(
                 f"{newest} runs Istio {most} and {name} {least}: outside the tested skew",
@@ -96,40 +90,45 @@ def _primaries(snapshot: Snapshot, planes: list[ClusterSnapshot]) -> Iterator[Fo
 
 
 def _proxies(snapshot: Snapshot, plane: ClusterSnapshot) -> Iterator[Found]:
-    minors = _minors(plane)
-    if not minors:
-        return
-    most = max(minors)
-    newer: dict[str, list[str]] = {}
-    older: dict[str, list[str]] = {}
-    for row in _synced(plane):
-        minor, cluster = minor_of(row.get("istio_version", "")), row.get("cluster_id", "")
-        if minor is None:
-            continue
-        if minor > most:
-            newer.setdefault(cluster, []).append(row["proxy"])
-        elif _apart(most, minor) > PROXY_SKEW:
-            older.setdefault(cluster, []).append(row["proxy"])
+    """Each proxy beside the istiod that it is connected to: revisions have proxies of their own."""
+    wrong: dict[tuple[str, int, Minor], list[str]] = defaultdict(list)
+    for istiod in plane.istiods:
+        own = minor_of(istiod.version)
+        for row in istiod.debug.get("syncz") or () if own else ():
+            minor, cluster = minor_of(row.get("istio_version", "")), row.get("cluster_id", "")
+            if own is None or minor is None or minor == own:
+                continue
+            behind = -1 if minor > own else _apart(own, minor)
+            if not 0 <= behind <= PROXY_SKEW:
+                wrong[cluster, behind, own].append(row["proxy"])
     spec, commands = snapshot.spec, Commands(snapshot)
     served = {one.name for one in spec if spec.control_plane_of(one.name).name == plane.name}
-    for word, found in (("newer", newer), ("more than two minors older", older)):
-        for cluster, proxies in found.items():
-            if cluster not in served:
-                continue
-            namespaces = sorted({proxy.rpartition(".")[2] for proxy in proxies})
-            yield Finding(
-                f"{len(proxies)} proxies in {cluster} are {word} than their istiod {_text(most)}",
-                tuple(dict.fromkeys((cluster, plane.name))),
-                expected=f"{_text(most)} or up to {PROXY_SKEW} minor versions older",
-                seen=", ".join(sorted(proxies)[:5]),
-                remedy=shell.then(
-                    *(
-                        commands.kubectl(cluster, "rollout restart deployment", namespace=namespace)
-                        for namespace in namespaces
-                    )
-                ),
-                fault="up-proxy-skew",
-            )
+    for (cluster, behind, own), proxies in wrong.items():
+        if cluster not in served:
+            continue
+        namespaces = sorted({proxy.rpartition(".")[2] for proxy in proxies})
+        than = f"{_distance(behind)} their istiod {_text(own)}"
+        yield Finding(
+            f"{len(proxies)} proxies in {cluster} are {than}",
+            tuple(dict.fromkeys((cluster, plane.name))),
+            expected=f"{_text(own)} or {PROXY_SKEW} minor version older",
+            seen=", ".join(sorted(proxies)[:5]),
+            remedy=shell.then(
+                *(
+                    commands.kubectl(cluster, "rollout restart deployment", namespace=namespace)
+                    for namespace in namespaces
+                )
+            ),
+            fault="up-proxy-skew",
+        )
+
+
+def _distance(behind: int) -> str:
+    if behind < 0:
+        return "newer than"
+    if behind == LEAP:
+        return "two minor versions older (supported only as a revision jump) than"
+    return "three or more minor versions older than"
 
 
 def _synced(plane: ClusterSnapshot) -> list[dict[str, str]]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .. import releases
 from .wheels import Wheel
 
 MODULES = Path(__file__).parent / "modules"
 # Istio's tags are not semver: go.mod can only name a pseudo-version, so the release is stated here.
-ISTIO_RELEASE = "1.31.0"
+ISTIO_RELEASES: Mapping[str, str] = {"1.31": "1.31.0", "1.30": "1.30.4"}
+ISTIO_RELEASE = ISTIO_RELEASES[releases.ISTIO[0]]
 ENVOY_VERSION = "1.40.0"
 FETCHED_GO_VERSION = "1.26.6"  # where the machine has no Go that is new enough
 
@@ -101,17 +103,19 @@ class GoModule:
         return " ".join(("-s", "-w", *stamps))
 
 
+_KUBERNETES = {f"k8s.io/kubernetes/cmd/{name}": name for name in KUBERNETES_PROGRAMS}
+_ISTIO = {
+    "istio.io/istio/istioctl/cmd/istioctl": "istioctl",
+    "istio.io/istio/pilot/cmd/pilot-agent": "pilot-agent",
+    "istio.io/istio/pilot/cmd/pilot-discovery": "pilot-discovery",
+}
+_BOOTSTRAP_COPIES = {("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json"): BOOTSTRAP}
+
+
 @cache
 def go_modules() -> tuple[GoModule, ...]:
     """All modules in build order: the longest is the likeliest to fail."""
-    kubernetes = required_version("mesh", "k8s.io/kubernetes")
-    major, minor, _ = kubernetes.removeprefix("v").split(".")
-    kubernetes_programs = {f"k8s.io/kubernetes/cmd/{name}": name for name in KUBERNETES_PROGRAMS}
-    mesh = kubernetes_programs | {
-        "istio.io/istio/istioctl/cmd/istioctl": "istioctl",
-        "istio.io/istio/pilot/cmd/pilot-agent": "pilot-agent",
-        "istio.io/istio/pilot/cmd/pilot-discovery": "pilot-discovery",
-    }
+    mesh = _KUBERNETES | _ISTIO
     cni = "github.com/containernetworking/plugins/plugins"
     containerd = "github.com/containerd/containerd/v2/cmd"
     return (
@@ -119,15 +123,8 @@ def go_modules() -> tuple[GoModule, ...]:
             "mesh",
             {package: f"bin/{name}" for package, name in mesh.items()},
             typical_seconds=400,
-            stamps={
-                "k8s.io/component-base/version.gitVersion": kubernetes,
-                "k8s.io/component-base/version.gitMajor": major,
-                "k8s.io/component-base/version.gitMinor": minor,
-                "istio.io/istio/pkg/version.buildVersion": f"{ISTIO_RELEASE}-{istio_revision()}",
-                "istio.io/istio/pkg/version.buildGitRevision": istio_revision(),
-                "istio.io/istio/pkg/version.buildStatus": "Clean",
-            },
-            copies={("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json"): BOOTSTRAP},
+            stamps=_kubernetes_stamps("mesh") | _istio_stamps("mesh", ISTIO_RELEASE),
+            copies=_BOOTSTRAP_COPIES,
         ),
         GoModule(
             "containerd",
@@ -140,11 +137,48 @@ def go_modules() -> tuple[GoModule, ...]:
     )
 
 
+@cache
+def istio_module(minor: str) -> GoModule:
+    """The module of an Istio that is built only where it is asked for."""
+    name = f"istio-{minor}"
+    return GoModule(
+        name,
+        {package: f"bin/{program}" for package, program in _ISTIO.items()},
+        typical_seconds=330,
+        stamps=_istio_stamps(name, ISTIO_RELEASES[minor]),
+        copies=_BOOTSTRAP_COPIES,
+    )
+
+
+@cache
+def kubernetes_module(minor: str) -> GoModule:
+    """The module of a Kubernetes that is built only where it is asked for."""
+    name = f"kubernetes-{minor}"
+    return GoModule(
+        name,
+        {package: f"bin/{program}" for package, program in _KUBERNETES.items()},
+        typical_seconds=330,
+        stamps=_kubernetes_stamps(name),
+    )
+
+
+def istio_version(minor: str) -> str:
+    """The version that the programs of that Istio state: release and commit."""
+    module = "mesh" if minor == releases.ISTIO[0] else f"istio-{minor}"
+    return f"{ISTIO_RELEASES[minor]}-{_istio_revision(module)}"
+
+
+def kubernetes_version(minor: str) -> str:
+    """The version that the programs of that Kubernetes state."""
+    module = "mesh" if minor == releases.KUBERNETES[0] else f"kubernetes-{minor}"
+    return required_version(module, "k8s.io/kubernetes")
+
+
 def versions() -> dict[str, str]:
-    """The version of every upstream project of the lab."""
+    """The version of every upstream project of a lab that is asked for no other versions."""
     return {
-        "kubernetes": required_version("mesh", "k8s.io/kubernetes"),
-        "istio": f"{ISTIO_RELEASE}-{istio_revision()}",
+        "kubernetes": kubernetes_version(releases.KUBERNETES[0]),
+        "istio": istio_version(releases.ISTIO[0]),
         "envoy": ENVOY_VERSION,
         "etcd": required_version("etcd", "go.etcd.io/etcd/server/v3"),
         "containerd": required_version("containerd", "github.com/containerd/containerd/v2"),
@@ -153,9 +187,28 @@ def versions() -> dict[str, str]:
     }
 
 
-def istio_revision() -> str:
+def _istio_stamps(module: str, release: str) -> dict[str, str]:
+    revision = _istio_revision(module)
+    return {
+        "istio.io/istio/pkg/version.buildVersion": f"{release}-{revision}",
+        "istio.io/istio/pkg/version.buildGitRevision": revision,
+        "istio.io/istio/pkg/version.buildStatus": "Clean",
+    }
+
+
+def _kubernetes_stamps(module: str) -> dict[str, str]:
+    version = required_version(module, "k8s.io/kubernetes")
+    major, minor, _ = version.removeprefix("v").split(".")
+    return {
+        "k8s.io/component-base/version.gitVersion": version,
+        "k8s.io/component-base/version.gitMajor": major,
+        "k8s.io/component-base/version.gitMinor": minor,
+    }
+
+
+def _istio_revision(module: str) -> str:
     """The short commit of Istio: the last part of its pseudo-version."""
-    return required_version("mesh", "istio.io/istio").rpartition("-")[2]
+    return required_version(module, "istio.io/istio").rpartition("-")[2]
 
 
 @cache

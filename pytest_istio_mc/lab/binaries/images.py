@@ -83,6 +83,17 @@ def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]
     """
     base = base_layer()
     python = python_layer(scratch)
+    return (
+        Image(PAUSE, [base], ["/usr/bin/sleep", "infinity"]),
+        Image(COREDNS, [base, {"/coredns": binaries / "coredns"}], ["/coredns"]),
+        *istio_recipes(binaries, bootstrap, ISTIO_TAG),
+        Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"]),
+    )
+
+
+def istio_recipes(binaries: Path, bootstrap: Path, tag: str) -> tuple[Image, ...]:
+    """The images of one Istio: istiod's and the proxy's. Takes and raises what all do."""
+    base = base_layer()
     pilot: Mapping[str, Content] = {
         "/usr/local/bin/pilot-discovery": binaries / "pilot-discovery",
         "/var/lib/istio": Folder(),
@@ -90,11 +101,8 @@ def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]
     proxy = _without(base, proxy_layer(binaries, bootstrap))
     istiod, agent = "/usr/local/bin/pilot-discovery", "/usr/local/bin/pilot-agent"
     return (
-        Image(PAUSE, [base], ["/usr/bin/sleep", "infinity"]),
-        Image(COREDNS, [base, {"/coredns": binaries / "coredns"}], ["/coredns"]),
-        Image(f"{ISTIO_HUB}/pilot:{ISTIO_TAG}", [base, pilot], [istiod], user="1337:1337"),
-        Image(f"{ISTIO_HUB}/proxyv2:{ISTIO_TAG}", [base, proxy], [agent]),
-        Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"]),
+        Image(f"{ISTIO_HUB}/pilot:{tag}", [base, pilot], [istiod], user="1337:1337"),
+        Image(f"{ISTIO_HUB}/proxyv2:{tag}", [base, proxy], [agent]),
     )
 
 

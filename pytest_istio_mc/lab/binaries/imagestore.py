@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -47,7 +48,7 @@ _DISABLED = (
 def prepare(
     build: Path, binaries: Path, archive: Path, images: Sequence[WrittenImage], logs: Path
 ) -> Path:
-    """Import ``archive`` into a new containerd root in the folder ``build``.
+    """Import ``archive`` into the containerd root in the folder ``build``, new or copied.
 
     - Its containerd has its own mount namespace and ends before this returns: nothing is left
       running or mounted.
@@ -70,6 +71,19 @@ def prepare(
             )
         require_images(ctr, images)
     return root
+
+
+def copy_root(prepared: Path, copy: Path) -> None:
+    """Copy a prepared containerd root.
+
+    Its layers never change and are hard-linked; its databases, which containerd writes to, are
+    copied.
+    """
+    link = ["cp", "-al", str(prepared), str(copy)]
+    subprocess.run(link, check=True, capture_output=True, text=True)
+    for database in copy.rglob("*.db"):
+        database.unlink()
+        shutil.copy2(prepared / database.relative_to(copy), database)
 
 
 def require_images(ctr: Sequence[str], images: Sequence[WrittenImage]) -> None:

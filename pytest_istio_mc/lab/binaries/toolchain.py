@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import ProvisionError
 from ...progress import Progress
-from .. import host
+from .. import host, releases
 from . import golang, images, imagestore, oci, wheels
 from .cache import BuildCache, Entry, cache_home
 from .components import BOOTSTRAP, ENVOY_VERSION, ENVOY_WHEEL, GoModule, go_modules, versions
@@ -25,6 +25,16 @@ from .durations import Durations, spoken
 
 LAYOUT = 1  # raise it with every change of the folder's shape
 ENVOY = "bin/envoy"
+
+
+@dataclass(frozen=True)
+class IstioBuild:
+    """One Istio: its ``istioctl``, the tag of its images, and the version that it states."""
+
+    minor: str
+    version: str
+    istioctl: Path
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Toolchain:
     - ``containerd_root`` holds the images of :mod:`.images`, unpacked, for each node to hard-link
       (its ``*.db`` files copied).
     - ``versions`` is by project.
+    - ``istio`` are the Istios whose images are in it, first the one to install.
+    - ``kubernetes`` holds Kubernetes' programs, where they are not those in ``bin``.
     """
 
     key: str
@@ -44,6 +56,8 @@ class Toolchain:
     cni: Path
     containerd_root: Path
     versions: Mapping[str, str]
+    istio: tuple[IstioBuild, ...]
+    kubernetes: Path | None = None
 
 
 def ensure(progress: Progress) -> Toolchain:
@@ -57,7 +71,7 @@ def ensure(progress: Progress) -> Toolchain:
     cache = BuildCache(cache_home())
     go_version = golang.expected_version()
     key = _key(go_version)
-    build = _Build(cache, key, go_version, progress)
+    build = Build(cache, key, go_version, progress)
     return _toolchain(cache.obtain(key, build.run, progress))
 
 
@@ -71,7 +85,7 @@ def cached() -> Toolchain | None:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A part of a build: its sources' digest, its files, and their maker."""
 
     name: str
@@ -81,8 +95,11 @@ class _Part:
     make: Callable[[Path], None]
 
 
-class _Build:
+class Build:
     """A build of everything that no earlier build made from the same sources."""
+
+    modules: Sequence[GoModule] = ()
+    """Those to compile, where they are not all of a whole toolchain."""
 
     def __init__(self, cache: BuildCache, key: str, go_version: str, progress: Progress) -> None:
         self._cache = cache
@@ -108,7 +125,8 @@ class _Build:
         parts = self._parts()
         sources = {part.name: source for part in parts if (source := self._made_before(part))}
         missing = [part for part in parts if part.name not in sources]
-        compiling = [module for module in go_modules() if module.name not in sources]
+        modules = self.modules or go_modules()
+        compiling = [module for module in modules if module.name not in sources]
         needs = host.examine_for_build(self._cache.home, compiling)
         host.require(needs, "the lab's programs cannot be built here")
 
@@ -126,7 +144,7 @@ class _Build:
             with self._progress.step(f"{title} done"):
                 part.make(folder)
             self._durations.record(part.name, time.monotonic() - began)
-        older = [str(entry.folder) for entry in self._cache.entries() if entry.key != self._key]
+        older = [str(entry.folder) for entry in self._cache.entries() if self._is_older(entry)]
         if older:
             remove = f"remove by hand: {' '.join(older)}"
             self._progress.note(
@@ -135,33 +153,41 @@ class _Build:
         python = ".".join(map(str, sys.version_info[:3]))
         return {
             "parts": {part.name: part.digest for part in parts},
-            "versions": versions() | {"go": self._go_version, "python": python},
+            "versions": self._versions() | {"go": self._go_version, "python": python},
         }
 
-    def _announce(self, missing: Sequence[_Part]) -> None:
+    def _versions(self) -> dict[str, str]:
+        return versions()
+
+    def _is_older(self, entry: Entry) -> bool:
+        """Whether an entry is what this build takes the place of."""
+        kind = self._key.rpartition("-")[0]
+        return entry.key != self._key and entry.key.rpartition("-")[0] == kind
+
+    def _announce(self, missing: Sequence[Part]) -> None:
         names = ", ".join(part.name for part in missing)
         total = spoken(sum(self._estimate(part)[0] for part in missing))
-        kubernetes, istio, envoy = (versions()[name] for name in ("kubernetes", "istio", "envoy"))
-        self._progress.note(
-            f"toolchain: building {names} into {self._cache.home}: once, in about {total} "
-            f"(Kubernetes {kubernetes}, Istio {istio}, Envoy {envoy})"
-        )
+        of = self._versions()
+        titles = {"kubernetes": "Kubernetes", "istio": "Istio", "envoy": "Envoy"}
+        told = ", ".join(f"{titles[name]} {of[name]}" for name in titles if name in of)
+        into = f"into {self._cache.home}: once, in about {total}"
+        self._progress.note(f"toolchain: building {names} {into} ({told})")
 
-    def _estimate(self, part: _Part) -> tuple[float, str]:
+    def _estimate(self, part: Part) -> tuple[float, str]:
         return self._durations.estimate(part.name, part.typical_seconds)
 
-    def _parts(self) -> list[_Part]:
+    def _parts(self) -> list[Part]:
         parts = []
-        for module in go_modules():
-            digest, make = (
-                _digest(module.sources(), self._go_version),
-                partial(self._compile, module),
-            )
-            parts.append(_Part(module.name, digest, module.files, module.typical_seconds, make))
-        envoy = _Part("envoy", _digest(ENVOY_VERSION), [ENVOY], 10.0, self._fetch_envoy)
-        return [*parts, envoy, _Part("images", self._key, [], 40.0, self._make_images)]
+        for module in self.modules or go_modules():
+            code, make = digest(module.sources(), self._go_version), partial(self._compile, module)
+            parts.append(Part(module.name, code, module.files, module.typical_seconds, make))
+        return [*parts, *self._other_parts()]
 
-    def _made_before(self, part: _Part) -> Path | None:
+    def _other_parts(self) -> list[Part]:
+        envoy = Part("envoy", digest(ENVOY_VERSION), [ENVOY], 10.0, self._fetch_envoy)
+        return [envoy, Part("images", self._key, [], 40.0, self._make_images)]
+
+    def _made_before(self, part: Part) -> Path | None:
         """The folder of an earlier build with this very part, or None."""
         for entry in self._cache.entries() if part.files else ():
             if entry.facts["parts"].get(part.name) == part.digest:
@@ -184,14 +210,26 @@ class _Build:
         shutil.rmtree(fetched)
 
     def _make_images(self, folder: Path) -> None:
+        def recipes(made: Path) -> Sequence[oci.Image]:
+            return images.recipes(folder / "bin", folder / BOOTSTRAP, made)
+
+        self.add_images(folder, folder / "bin", recipes)
+
+    def add_images(
+        self, folder: Path, programs: Path, recipes: Callable[[Path], Sequence[oci.Image]]
+    ) -> None:
+        """Import images into the containerd root of ``folder``, which may have some already.
+
+        - ``programs`` holds containerd.
+        - ``recipes`` gets an empty folder for what must be made first.
+        """
         scratch = folder / "images-scratch"
         scratch.mkdir()
         layout, archive = scratch / "layout", scratch / "images.tar"
-        recipes = images.recipes(folder / "bin", folder / BOOTSTRAP, scratch / "made")
-        written = oci.write_layout(layout, recipes)
+        written = oci.write_layout(layout, recipes(scratch / "made"))
         oci.pack(layout, archive)
         shutil.rmtree(layout)
-        root = imagestore.prepare(folder, folder / "bin", archive, written, self._logs)
+        root = imagestore.prepare(folder, programs, archive, written, self._logs)
         imagestore.share_programs(root, folder / "bin")
         shutil.rmtree(scratch)
 
@@ -199,7 +237,10 @@ class _Build:
 def _toolchain(entry: Entry) -> Toolchain:
     home = entry.folder
     folders = (home / "bin", home / "cni", home / imagestore.ROOT)
-    return Toolchain(entry.key, home, *folders, entry.facts["versions"])
+    found = entry.facts["versions"]
+    istioctl = home / "bin" / "istioctl"
+    istio = IstioBuild(releases.ISTIO[0], found["istio"], istioctl, images.ISTIO_TAG)
+    return Toolchain(entry.key, home, *folders, found, (istio,))
 
 
 def _key(go_version: str) -> str:
@@ -209,10 +250,11 @@ def _key(go_version: str) -> str:
     """
     modules = (module.sources() for module in go_modules())
     fixed = (str(LAYOUT), go_version, ENVOY_VERSION, oci.architecture())
-    return f"toolchain-{_digest(*fixed, *modules, images.fingerprint())[:16]}"
+    return f"toolchain-{digest(*fixed, *modules, images.fingerprint())[:16]}"
 
 
-def _digest(*sources: str | Mapping[str, str]) -> str:
+def digest(*sources: str | Mapping[str, str]) -> str:
+    """One digest over texts that decide a build."""
     return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
 
 

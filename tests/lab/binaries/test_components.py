@@ -6,10 +6,16 @@ import re
 
 import pytest
 
+from pytest_istio_mc.lab import releases
 from pytest_istio_mc.lab.binaries.components import (
     FETCHED_GO_VERSION,
+    MODULES,
     GoModule,
     go_modules,
+    istio_module,
+    istio_version,
+    kubernetes_module,
+    kubernetes_version,
     needed_go,
     required_version,
     version_tuple,
@@ -19,7 +25,29 @@ from pytest_istio_mc.lab.binaries.golang import built_name
 
 
 def each_module() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("module", go_modules(), ids=lambda module: module.name)
+    others = [istio_module(minor) for minor in releases.ISTIO[1:]]
+    others += [kubernetes_module(minor) for minor in releases.KUBERNETES[1:]]
+    modules = (*go_modules(), *others)
+    return pytest.mark.parametrize("module", modules, ids=lambda module: module.name)
+
+
+def test_every_folder_of_modules_is_of_a_version_that_can_be_asked_for() -> None:
+    asked = {f"istio-{minor}" for minor in releases.ISTIO[1:]}
+    asked |= {f"kubernetes-{minor}" for minor in releases.KUBERNETES[1:]}
+
+    assert {folder.name for folder in MODULES.iterdir()} == asked | {
+        module.name for module in go_modules()
+    }
+
+
+@pytest.mark.parametrize("minor", releases.ISTIO)
+def test_an_istio_states_the_minor_version_that_it_is_asked_for_by(minor: str) -> None:
+    assert istio_version(minor).startswith(f"{minor}.")
+
+
+@pytest.mark.parametrize("minor", releases.KUBERNETES)
+def test_a_kubernetes_states_the_minor_version_that_it_is_asked_for_by(minor: str) -> None:
+    assert kubernetes_version(minor).startswith(f"v{minor}.")
 
 
 @each_module()

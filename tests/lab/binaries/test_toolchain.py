@@ -88,11 +88,11 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             (into / name).write_text(f"{module.name} by {go.version}")
 
-    def fetch_envoy(self: toolchain._Build, folder: Path) -> None:
+    def fetch_envoy(self: toolchain.Build, folder: Path) -> None:
         made.append("envoy")
         (folder / toolchain.ENVOY).write_text("envoy")
 
-    def make_images(self: toolchain._Build, folder: Path) -> None:
+    def make_images(self: toolchain.Build, folder: Path) -> None:
         made.append("images")
         (folder / "containerd").mkdir()
         (folder / "containerd" / "meta.db").write_text("images")
@@ -102,8 +102,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         golang, "provide", lambda home, logs, progress: Go(Path("go"), golang.expected_version())
     )
     monkeypatch.setattr(host, "examine_for_build", lambda cache, compiling: [])
-    monkeypatch.setattr(toolchain._Build, "_fetch_envoy", fetch_envoy)
-    monkeypatch.setattr(toolchain._Build, "_make_images", make_images)
+    monkeypatch.setattr(toolchain.Build, "_fetch_envoy", fetch_envoy)
+    monkeypatch.setattr(toolchain.Build, "_make_images", make_images)
     return made
 
 
@@ -173,11 +173,11 @@ def test_nothing_is_taken_over_from_a_broken_build(small: list[str], modules: Pa
 def test_a_full_disk_while_building_is_said_and_leaves_nothing(
     small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(self: toolchain._Build, folder: Path) -> None:
+    def fill(self: toolchain.Build, folder: Path) -> None:
         (folder / "half").write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "half"))
 
-    monkeypatch.setattr(toolchain._Build, "_make_images", fill)
+    monkeypatch.setattr(toolchain.Build, "_make_images", fill)
 
     with pytest.raises(ProvisionError, match="the disk is full"):
         toolchain.ensure(Progress())
