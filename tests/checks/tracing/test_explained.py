@@ -308,3 +308,19 @@ def test_what_names_nothing_is_one_clear_error(
 
     assert code == USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["MC-TRUST-001", "--from", "a/b/c"],
+        ["--to", "cart"],
+        ["--from", "a/b/c", "--to", "cart"],
+    ],
+)
+def test_explain_is_of_a_check_or_of_a_request(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", *words]) == USAGE
+    assert "istio-mc: explain" in capsys.readouterr().err
