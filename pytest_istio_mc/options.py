@@ -105,6 +105,10 @@ OPTIONS = (
         "FILE",
     ),
     Option(
+        "no_page",
+        "Write no page (.html) beside the certificate.",
+    ),
+    Option(
         "baseline",
         "An earlier certificate: say what became worse since, and fail if something did.",
         "FILE",

@@ -31,7 +31,7 @@ TYPED = "command line"
 QUICK = "quick"
 """By what a quick disruptive check is claimed where no profile was given."""
 
-SWITCHES = ("strict", "disruptive", "keep", "self_test", "list", "plan")
+SWITCHES = ("strict", "disruptive", "keep", "no_page", "self_test", "list", "plan")
 """The options that are given without a value."""
 
 
@@ -99,6 +99,7 @@ class Settings:
     """The effective settings of one run.
 
     - ``spec`` names the clusters, with contexts where the provider attaches to them.
+    - ``page``: whether a page is written beside the certificate.
     - ``quick``: besides the profile, quick disruptive checks are claimed.
     - ``strict``: risks fail, too.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
@@ -115,6 +116,7 @@ class Settings:
     quick: bool = False
     spec_file: Path | None = None
     report: Path = Path(DEFAULT_REPORT)
+    page: bool = True
     baseline: Path | None = None
     snapshot: Path | None = None
     replay: Path | None = None

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from .eventually import Converged
+from .outlines import Outline
 from .plain import from_plain, to_plain
 from .shell import NO_REMEDY, Remedy
 from .timelines import Timeline
@@ -75,6 +76,30 @@ class Convergence:
     stable_seconds: float
 
 
+class Reached(Enum):
+    """Whether one cluster's clients reach another cluster; part of the report format."""
+
+    YES = "reached"
+    PARTLY = "partly"  # some requests failed, nobody knows on their way to which cluster
+    NO = "not-reached"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a check found out about the way from one cluster to another.
+
+    - ``protocol`` in the words of the certificate (``HTTP``, ``mutual TLS``).
+    - ``note``: the figures, or why it is not known.
+    """
+
+    protocol: str
+    source: str
+    target: str
+    reached: Reached
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What one check found.
@@ -82,7 +107,9 @@ class Verdict:
     - ``reason`` is one sentence with the figures.
     - ``pairs`` are the cluster pairs or other cells judged.
     - ``convergence`` is for the certificate's figures.
-    - ``timelines`` by title are drawn as evidence before the verdict travels.
+    - ``timelines`` by title are drawn as evidence before the verdict travels, and become
+      ``outlines``.
+    - ``reach``: cells of the matrix of who reaches whom.
     """
 
     outcome: Outcome
@@ -93,6 +120,12 @@ class Verdict:
     check: str = ""
     convergence: tuple[Convergence, ...] = ()
     timelines: tuple[tuple[str, Timeline], ...] = ()
+    outlines: tuple[Outline, ...] = ()
+    reach: tuple[Reach, ...] = ()
+
+    def with_reach(self, reach: Iterable[Reach]) -> Verdict:
+        """The same verdict with cells of the matrix of who reaches whom."""
+        return replace(self, reach=(*self.reach, *reach))
 
     def with_evidence(self, *evidence: Evidence) -> Verdict:
         """The same verdict with more to look at."""
@@ -205,4 +238,6 @@ def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:
         pairs=tuple(dict.fromkeys(pair for verdict in found for pair in verdict.pairs)),
         check=check,
         convergence=tuple(entry for verdict in found for entry in verdict.convergence),
+        outlines=tuple(dict.fromkeys(one for verdict in found for one in verdict.outlines)),
+        reach=tuple(dict.fromkeys(cell for verdict in found for cell in verdict.reach)),
     )

@@ -112,7 +112,7 @@ def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
 def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of ours, kubeconfig or pytest options from outside these tests."""
     ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
-    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG"):
+    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     with tempfile.TemporaryDirectory() as cache:  # where failing runs keep their snapshots
         monkeypatch.setenv("ISTIO_MC_CACHE", cache)

@@ -10,6 +10,8 @@ import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.cli import GOOD, USAGE, main
+from pytest_istio_mc.lab import doctor
+from pytest_istio_mc.lab.host import Examined
 from pytest_istio_mc.tool import tool_version
 
 
@@ -114,3 +116,14 @@ def test_the_doctor_answers_for_machines_and_as_many_clusters_as_asked(
 
     assert memory(2) != memory(5)
     assert main(["lab", "doctor", "--clusters=0"]) == USAGE
+
+
+def test_what_the_doctor_did_not_try_is_not_called_good(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = (Examined("namespaces", True, "not tried: that takes root"),)
+    monkeypatch.setattr(doctor, "examine", lambda clusters: found)
+
+    main(["lab", "doctor"])
+
+    assert capsys.readouterr().out == "?    namespaces: not tried: that takes root\n"

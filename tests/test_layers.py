@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "selectors together tool",
         "documents plain shape_forms rule_shapes shapes",
         "eventually spec observations machine certificates",
-        "mesh samples timelines verdicts statistics spec_file certificate_chains",
+        "mesh outlines samples timelines verdicts statistics spec_file certificate_chains",
         "kube lab snapshot recorded network_gateways",
         "topologies collect",
         "probes",

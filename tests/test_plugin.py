@@ -636,11 +636,11 @@ def test_a_full_disk_does_not_lose_the_certificate(
         def full(handle, *arguments, **named):
             os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
             return real(handle, *arguments, **named)
-        from pytest_istio_mc.evidence import report
+        from pytest_istio_mc.evidence import writing
         class Os:
             def __getattr__(self, name):
                 return full if name == "fdopen" else getattr(os, name)
-        report.os = Os()
+        writing.os = Os()
         """
     )
 

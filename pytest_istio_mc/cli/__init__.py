@@ -7,7 +7,18 @@ from collections.abc import Sequence
 
 from ..errors import MeshError, UsageProblem, missing_package
 from ..tool import tool_version
-from . import checks, compare, completion, lab, mesh_config, precheck, rbac, reading, sweep
+from . import (
+    checks,
+    compare,
+    completion,
+    lab,
+    mesh_config,
+    precheck,
+    rbac,
+    reading,
+    report,
+    sweep,
+)
 from .shared import GOOD, UNKNOWN, USAGE, WORSE, say
 
 __all__ = ["GOOD", "UNKNOWN", "USAGE", "WORSE", "main"]
@@ -52,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_parser(commands)
     checks.add_parsers(commands)
     reading.add_parsers(commands)
+    report.add_parser(commands)
     compare.add_parser(commands)
     precheck.add_parser(commands)
     rbac.add_parser(commands)

@@ -194,7 +194,8 @@ def _doctor(parsed: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return GOOD if all(item.good for item in examined) else WORSE
     for item in examined:
-        say(f"{'ok  ' if item.good else 'BAD '} {item.name}: {item.seen}")
+        tried = "?   " if item.seen.startswith("not tried") else "ok  "
+        say(f"{tried if item.good else 'BAD '} {item.name}: {item.seen}")
         if not item.good:
             say(f"      fix: {item.fix}")
     return GOOD if all(item.good for item in examined) else WORSE

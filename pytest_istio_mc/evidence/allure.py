@@ -8,9 +8,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 from uuid import uuid4
@@ -20,10 +19,8 @@ import pytest
 from ..checks.catalogue import Check, Profile, area_title
 from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
-from ..private import write
 from ..verdicts import Evidence, Finding, Outcome, Verdict, Weight
 from ..visible import visible_lines
-from .report import to_text
 
 EPIC = "Istio multi-cluster conformance"
 
@@ -93,46 +90,6 @@ def show(verdict: Verdict) -> None:
         kind, extension = evidence.media_type, _extension(evidence)
         name = harmless(evidence.name)
         allure.attach(evidence.text, name=name, attachment_type=kind, extension=extension)
-
-
-def finish(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``environment.properties``, ``categories.json`` and certificates beside the results.
-
-    Call it once, at the end: ``--clean-alluredir`` empties the folder in every process that starts.
-    """
-    several = len(reports) > 1
-    folder.mkdir(parents=True, exist_ok=True)
-    for report in reports:
-        name = f"mesh-report-{report['topology']}.yaml" if several else "mesh-report.yaml"
-        write(folder / name, to_text(report))
-    properties = [
-        _properties(report, f"{report['topology']}." if several else "") for report in reports
-    ]
-    write(folder / "environment.properties", "".join(properties))
-    text = json.dumps(categories(reports), indent=2) + "\n"
-    write(folder / "categories.json", text)
-
-
-def categories(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One category a root cause with all that it explains, then the rest.
-
-    Where there are several reports, messages begin with their topologies.
-    """
-    found: list[dict[str, Any]] = []
-    for report, cause in [(one, cause) for one in reports for cause in one["rootCauses"]]:
-        prefix = f"{report['topology']}: " if len(reports) > 1 else ""
-        ids = "|".join([cause["check"], *cause["explains"]])
-        category = {
-            "name": harmless(f"{prefix}{cause['check']}: {cause['summary']}"),
-            "description": harmless(cause["remedy"]),
-            "messageRegex": rf"(?s).*\b{re.escape(prefix)}({ids})\b.*",
-            "matchedStatuses": ["failed", "broken"],
-        }
-        found.append(category)
-    found.append({"name": "Could not find out", "matchedStatuses": ["broken"]})
-    found.append({"name": "Not conformant", "matchedStatuses": ["failed"]})
-    found.append({"name": "Not applicable", "matchedStatuses": ["skipped"]})
-    return found
 
 
 def harmless(text: str) -> str:
@@ -211,31 +168,3 @@ def _extension(evidence: Evidence) -> str:
         "image/svg+xml": "svg",
     }
     return known.get(evidence.media_type, "txt")
-
-
-def _properties(report: Mapping[str, Any], prefix: str) -> str:
-    lines = {
-        "topology": report["topology"],
-        "result": report["result"],
-        "provider": report["mesh"]["provider"],
-        "run.id": report["mesh"]["runId"],
-        "mesh.id": report["mesh"]["meshId"],
-        "trust.domain": report["mesh"]["trustDomain"],
-        "pytest-istio-mc": report["tool"]["version"],
-    }
-    for cluster in report["mesh"]["clusters"]:
-        lines[f"cluster.{cluster['name']}"] = f"{cluster['role']}, network {cluster['network']}"
-        for component, version in cluster["versions"].items():
-            lines[f"cluster.{cluster['name']}.{component}"] = version
-    pairs = (
-        (_escaped(harmless(prefix + key)), _escaped(harmless(str(value))))
-        for key, value in lines.items()
-    )
-    return "".join(f"{key}={value}\n" for key, value in pairs)
-
-
-def _escaped(text: str) -> str:
-    """Text in Java's properties format, which Allure reads as ISO 8859-1."""
-    for character in "\\:= ":
-        text = text.replace(character, "\\" + character)
-    return text.encode("ascii", "backslashreplace").decode().replace("\n", "\\n")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from xml.sax.saxutils import escape
 
+from ..outlines import outlined
 from ..timelines import Flow, Record, Timeline
 from ..verdicts import Evidence, Verdict
 
@@ -31,9 +32,15 @@ _QUICKEST, _SLOWEST = 0.001, 10.0
 
 
 def drawn(verdict: Verdict) -> Verdict:
-    """The verdict with its time lines as evidence, before the other evidence."""
+    """The verdict with its time lines as evidence, before the other evidence, and in short."""
     pictures = [item for title, one in verdict.timelines for item in timeline_evidence(one, title)]
-    return replace(verdict, evidence=(*pictures, *verdict.evidence), timelines=())
+    outlines = tuple(outlined(one, title) for title, one in verdict.timelines)
+    return replace(
+        verdict,
+        evidence=(*pictures, *verdict.evidence),
+        timelines=(),
+        outlines=(*verdict.outlines, *outlines),
+    )
 
 
 def timeline_evidence(timeline: Timeline, name: str = "time line") -> tuple[Evidence, ...]:

@@ -6,8 +6,6 @@ It tells why, and how to repeat it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +24,8 @@ from ..redact import scrub
 from ..settings import Settings
 from ..spec import API_VERSION, ClusterSpec
 from ..tool import newer
-from ..verdicts import Evidence, Outcome, Verdict, Weight
+from ..verdicts import Evidence, Outcome, Reached, Verdict, Weight
+from .writing import write_whole
 
 KIND = "ConformanceReport"
 SUMMARY_KIND = "ConformanceSummary"
@@ -81,10 +80,12 @@ def build_report(
     mesh: Mesh | None,
     *,
     version: str,
+    picture: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The certificate as plain JSON, without secrets.
 
-    The same outcomes always give the same document.
+    - The same outcomes always give the same document.
+    - ``picture``: what its drawing needs of a snapshot (``drawing_facts``); None without one.
     """
     entries = [_entry(check, settings, outcomes) for check in checks.values()]
     causes = diagnose(outcomes.verdicts, checks)
@@ -96,7 +97,7 @@ def build_report(
         "topology": settings.topology,
         "date": _timestamp(outcomes.began),
         "tool": {"name": "pytest-istio-mc", "version": version, "knownChecks": len(checks)},
-        "mesh": _mesh(settings, mesh, causes, outcomes.run_id),
+        "mesh": _mesh(settings, mesh, causes, outcomes.run_id, picture),
         "claim": {
             "profile": settings.profile.value,
             "quickDisruptive": settings.quick,
@@ -109,6 +110,7 @@ def build_report(
             for profile in settings.claimed_profiles
         },
         "rootCauses": [cause.to_dict() for cause in causes],
+        "reach": _reach(outcomes.verdicts),
         "checks": entries,
         "convergence": sorted(measured, key=lambda entry: (entry["check"], entry["what"])),
         "timing": {
@@ -221,20 +223,7 @@ def write_document(report: Mapping[str, Any], path: Path) -> None:
     :class:`MeshError` where the disk refuses it.
     """
     validate(report)
-    text = to_text(report, path.suffix)
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".mesh-report.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        thing, advice = f"certificate {path}", "make room, or give --mesh-report=FILE elsewhere"
-        raise MeshError(thing, "cannot be written", str(error), advice=advice) from error
+    write_whole(path, to_text(report, path.suffix))
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -280,6 +269,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
         outcome, reason, claimed = Outcome.INCONCLUSIVE, f"not run: {why}", True
     bad = outcome in (Outcome.NON_CONFORMANT, Outcome.INCONCLUSIVE)
     by = standing.by if claimed else ""
+    drawn = [one.to_dict() for one in verdict.outlines] if verdict else []
     return {
         "id": check.id,
         "title": check.title,
@@ -306,7 +296,22 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
             for finding in (verdict.findings if verdict else ())
         ],
         "evidence": [_evidence(item, quote=bad) for item in (verdict.evidence if verdict else ())],
+        **({"timelines": drawn} if drawn else {}),
     }
+
+
+def _reach(verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+    """Who reaches whom: a row for each check, protocol and source."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for check, verdict in sorted(verdicts.items()):
+        for cell in verdict.reach:
+            key = (check, cell.protocol, cell.source)
+            empty = dict(zip(("check", "protocol", "source"), key, strict=True))
+            row = rows.setdefault(key, {**empty, "targets": {}, "notes": {}})
+            row["targets"][cell.target] = cell.reached.value
+            if cell.reached is not Reached.YES and cell.note:
+                row["notes"][cell.target] = cell.note
+    return list(rows.values())
 
 
 def _evidence(item: Evidence, *, quote: bool) -> dict[str, Any]:
@@ -349,7 +354,11 @@ def _profile(
 
 
 def _mesh(
-    settings: Settings, mesh: Mesh | None, causes: Iterable[RootCause], run_id: str
+    settings: Settings,
+    mesh: Mesh | None,
+    causes: Iterable[RootCause],
+    run_id: str,
+    picture: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     spec = mesh.spec if mesh else settings.spec
     notes = list(mesh.notes) if mesh else []
@@ -362,6 +371,7 @@ def _mesh(
         "runId": run_id or (mesh.run_id if mesh else ""),
         "notes": notes,
         "clusters": [_cluster(cluster, mesh) for cluster in spec],
+        **({"picture": dict(picture)} if picture is not None else {}),
     }
 
 

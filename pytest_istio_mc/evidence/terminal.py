@@ -14,6 +14,7 @@ from ..spec import MeshSpec
 from ..verdicts import Outcome, Weight
 from ..visible import visible
 from .compare import Difference
+from .matrix import matrix_lines
 from .report import Result, result_sentence
 
 SLOWEST = 5
@@ -133,6 +134,7 @@ def certificate(
             for reason, ids in _grouped(reasons)
         ]
         lines += _wrapped(title, told)
+    lines += matrix_lines(report)
     lines += _wrapped("slowest     ", _slowest(report))
     measured = [
         f"{entry['what']}: {entry['first_seconds']:.1f} s ({entry['check']})"
@@ -175,7 +177,7 @@ def one_line(report: Mapping[str, Any]) -> str:
     return f"{report['topology']}: {result}: {result_sentence(report)} ({seconds:.1f} s)"
 
 
-def overview(summary: Mapping[str, Any], where: str) -> list[str]:
+def overview(summary: Mapping[str, Any], where: str, page: str = "") -> list[str]:
     """A line for each topology with its certificate, and the result."""
     entries = summary["topologies"]
     good = sum(entry["result"] == "success" for entry in entries)
@@ -197,6 +199,7 @@ def overview(summary: Mapping[str, Any], where: str) -> list[str]:
         *("  ".join(row).rstrip() for row in padded),
         f"all again   {summary['reproduce']}",
         f"summary     {where or 'could not be written'}",
+        *([f"page        {page}"] if page else []),
     ]
 
 

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..checks.diagnosis import diagnose, symptoms
 from ..errors import MeshError, ProvisionError, missing_package
-from ..evidence import compare, report, terminal
+from ..evidence import compare, page, report, terminal
+from ..evidence.drawing_facts import picture_of
 from ..mesh import Mesh
 from ..progress import Progress
 from ..providers import Provider
@@ -31,7 +33,8 @@ from .tests import verdict_of
 class Certification:
     """One mesh: provision it, gather the verdicts on it, take it down, write its certificate.
 
-    ``report`` is that certificate, once there is one; ``problems`` went wrong besides its verdicts.
+    ``report`` is that certificate, once there is one, and ``page`` what is beside it; ``problems``
+    went wrong besides its verdicts.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Certification:
         self.report: dict[str, Any] | None = None
         self.differences: tuple[compare.Difference, ...] = ()
         self.problems: list[str] = []
+        self.page: Path | None = None
         self.expected: set[str] = set()
         self._provider = provider
         self._baseline = baseline
@@ -50,6 +54,7 @@ class Certification:
         self._began = datetime.now(UTC)
         self._undo = ExitStack()
         self._mesh: Mesh | None = None
+        self._picture: dict[str, Any] | None = None
         self._where = ""
         self._kept: tuple[str, ...] = ()
 
@@ -80,6 +85,7 @@ class Certification:
         self.run.settings = replace(settings, spec=prepared.mesh.spec)
         for line in terminal.versions(prepared.mesh):
             self._progress.note(line)
+        self._picture = self._pictured()
 
     def clean_up(self) -> None:
         """Take down what was provisioned; a second call does nothing."""
@@ -110,6 +116,7 @@ class Certification:
             ),
             self._mesh,
             version=own_version(),
+            picture=self._picture,
         )
         try:
             report.write_document(self.report, settings.report)
@@ -120,6 +127,11 @@ class Certification:
                 [str(error), *report.to_text(self.report).splitlines()],
             )
             self.problems.append(str(error))
+        if settings.page and self._where:
+            self.page = page.page_beside(settings.report)
+            if why := page.try_to_write([self.report], self.page):
+                self._console.line(f"warning: {why}")
+                self.page = None
         self._kept = tuple(self._keep_snapshot())
         if self._baseline:
             try:
@@ -138,6 +150,14 @@ class Certification:
         if not any(entry["ran"] for entry in (self.report or {})["checks"]):
             return ()
         return keep(folder, self.topology, self.run.run_id)
+
+    def _pictured(self) -> dict[str, Any] | None:
+        """What a drawing needs of the snapshot; a certificate without it is one all the same."""
+        try:
+            return picture_of(self.run.read_snapshot())
+        except Exception as error:
+            self._progress.note(f"the mesh cannot be drawn: {error}")
+            return None
 
     @cached_property
     def symptoms(self) -> frozenset[str]:
@@ -165,6 +185,8 @@ class Certification:
         assert self.report is not None
         tell = terminal.brief if self._console.is_quiet else terminal.certificate
         lines = tell(self.report, self.run.settings, self._where, self.differences)
+        if self.page and not self._console.is_quiet:
+            lines = [*lines, f"page        {self.page}"]
         lines = [*lines, *self._kept, *self._cleaning()]
         self._console.section(self.titled("mesh certificate"), lines)
 

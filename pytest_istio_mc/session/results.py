@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..errors import MeshError
-from ..evidence import allure, compare, report, summary, terminal
+from ..evidence import allure_folder, compare, markdown, page, report, summary, terminal
 from ..settings import Assignment
 from .certification import Certification, own_version
 from .console import Console
@@ -37,6 +37,7 @@ class Results:
         self._allure_folder = allure_folder
         self._overall: dict[str, Any] | None = None
         self._where = ""
+        self._page: Path | None = None
 
     def write(self, why_not_run: str) -> None:
         """Write every certificate that is not written yet, and what they say together."""
@@ -53,14 +54,25 @@ class Results:
             try:
                 report.write_document(self._overall, self._assignment.overall)
                 self._where = str(self._assignment.overall)
+                self._write_page(list(reports.values()), self._assignment.overall)
             except MeshError as error:
                 wanted[0].problems.append(str(error))
+        if why := markdown.append_step_summary(list(reports.values())):
+            self._console.line(f"warning: {why}")
         if self._allure_folder:
             try:
-                allure.finish(self._allure_folder, list(reports.values()))
+                allure_folder.finish(self._allure_folder, list(reports.values()))
             except OSError as error:
                 what = "Allure's environment and categories were not written"
                 wanted[0].problems.append(f"{what}: {error}")
+
+    def _write_page(self, reports: list[dict[str, Any]], beside: Path) -> None:
+        """Write one page of all certificates."""
+        if self._assignment.runs[0].page:
+            self._page = page.page_beside(beside)
+            if why := page.try_to_write(reports, self._page):
+                self._console.line(f"warning: {why}")
+                self._page = None
 
     def reproduce(self) -> str:
         """The command that repeats the session."""
@@ -76,7 +88,7 @@ class Results:
         for certification in self._worth_showing():
             certification.show_certificate()
         if self._overall is not None:
-            lines = terminal.overview(self._overall, self._where)
+            lines = terminal.overview(self._overall, self._where, str(self._page or ""))
             self._console.section("mesh certificates", lines)
 
     def exit_status(self, status: int) -> int:

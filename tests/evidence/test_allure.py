@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
-from pytest_istio_mc.evidence.allure import categories
+from pytest_istio_mc.evidence.allure_folder import categories
 from tests.certifying import BROKEN, CERTIFY, HEALTHY, without_mesh_environment, write_suite
 
 pytest.importorskip("allure_pytest")
@@ -51,7 +53,8 @@ def certified(pytester: pytest.Pytester, folder: str, *options: str) -> dict[str
     run = (f"--mesh-replay={RECORDED}", "--mesh-checks=MC-TRUST", f"--alluredir={folder}", *options)
     pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", *run)
     found = [json.loads(path.read_text()) for path in Path(folder).glob("*-result.json")]
-    return {result["name"].split()[0]: result for result in found}
+    named = {result["name"].split()[0]: result for result in found}
+    return {name: result for name, result in named.items() if name.startswith("MC-")}
 
 
 def test_the_checks_of_an_area_have_titles_parameters_and_histories_of_their_own(
@@ -153,7 +156,28 @@ def test_each_root_cause_is_a_category_that_holds_what_it_explains() -> None:
     assert re.fullmatch(first["messageRegex"], explained)
     assert not re.fullmatch(first["messageRegex"], "MC-TRUST-901 non-conformant")
     names = [category["name"] for category in others]
-    assert names == ["Could not find out", "Not conformant", "Not applicable"]
+    assert names == [
+        "Could not find out",
+        "Not conformant",
+        "Claimed, and not run",
+        "Not applicable",
+    ]
+
+
+@pytest.mark.parametrize("topology", ["a+b", "a\\b", "(a", "a.b*"])
+def test_patterns_are_read_alike_by_java_and_javascript(topology: str) -> None:
+    cause = {"check": "MC-ACCESS-901", "summary": "no secret", "remedy": "", "explains": []}
+    reports: list[dict[str, Any]] = [
+        {"topology": topology, "rootCauses": [cause]},
+        {"topology": "c", "rootCauses": []},
+    ]
+
+    pattern = categories(reports)[0]["messageRegex"]
+
+    assert "(?" not in pattern
+    assert re.fullmatch(pattern, f"x\n{topology}: MC-ACCESS-901 wrong\nmore")
+    assert not re.fullmatch(pattern, "other: MC-ACCESS-901 wrong")
+    assert not re.fullmatch(pattern, f"x-{topology}: MC-ACCESS-901 wrong") or topology[0] == "("
 
 
 def test_a_category_holds_no_tag_and_nothing_that_acts() -> None:
@@ -216,3 +240,107 @@ def test_the_hops_of_a_request_are_steps_up_to_the_first_broken_one(
         ("hops from east to west", "application/vnd.istio-mc.hops+json"),
         ("hops from west to east", "application/vnd.istio-mc.hops+json"),
     ]
+
+
+def certificate_of(folder: Path) -> dict[str, Any]:
+    """The result that is the certificate."""
+    found = (json.loads(path.read_text()) for path in folder.glob("*-result.json"))
+    return next(result for result in found if result["name"].startswith("Certificate"))
+
+
+def test_the_certificate_is_a_result_with_the_page(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+
+    pytester.runpytest_subprocess(*CERTIFY, "--alluredir=allure")
+
+    folder = pytester.path / "allure"
+    found = certificate_of(folder)
+    assert found["name"] == "Certificate: FAILURE"
+    assert found["status"] == "failed"
+    assert "not conformant" in found["statusDetails"]["message"]
+    page, document = found["attachments"]
+    assert (page["type"], document["type"]) == ("text/html", "application/yaml")
+    assert "MC-ACCESS-901" in (folder / page["source"]).read_text()
+    (globally,) = (json.loads(path.read_text()) for path in folder.glob("*-globals.json"))
+    assert [one["source"] for one in globally["attachments"]] == [
+        page["source"],
+        document["source"],
+    ]
+    configuration = json.loads((folder / "allurerc.json").read_text())
+    assert configuration["name"] == "fake-topology: FAILURE"
+    assert configuration["categories"]["rules"][0]["name"].startswith("MC-ACCESS-901: ")
+    assert json.loads((folder / "executor.json").read_text())["reportName"] == (
+        "fake-topology: FAILURE"
+    )
+
+
+def test_claimed_checks_that_did_not_run_are_not_skipped(pytester: pytest.Pytester) -> None:
+    found = certified(pytester, "allure")
+
+    statuses = {id: result["status"] for id, result in found.items()}
+    assert statuses["MC-TRUST-001"] == "passed"
+    assert statuses["MC-TRUST-008"] == "unknown"
+    assert certificate_of(pytester.path / "allure")["status"] == "broken"
+
+
+def test_what_others_wrote_into_the_folder_stays(pytester: pytest.Pytester) -> None:
+    write_suite(pytester, BROKEN)
+    folder = pytester.path / "allure"
+    folder.mkdir()
+    theirs = {"executor.json": '{"name": "Jenkins"}', "a-result.json": '{"labels": [3]}'}
+    theirs["b-result.json"] = "not json"
+    for name, text in theirs.items():
+        (folder / name).write_text(text)
+
+    result = pytester.runpytest_subprocess(*CERTIFY, "--alluredir=allure")
+
+    assert result.ret == 1
+    assert {name: (folder / name).read_text() for name in theirs} == theirs
+
+
+def generator(variable: str) -> list[str]:
+    """The command of a generator of reports, or a skip that says how to have it."""
+    command = os.environ.get(variable, "")
+    if not command:
+        pytest.skip(f"set {variable} to the command of that generator (docs/certificate.md)")
+    return shlex.split(command)
+
+
+RS_MISSING = RECORDED.with_name("rs-missing")
+CAUSE = "MC-ACCESS-001: cluster1 has no remote secret for cluster2"
+
+
+def test_allure_2_shows_result_causes_and_page(pytester: pytest.Pytester) -> None:
+    command = generator("ALLURE2_COMMAND")
+    mesh = f"--mesh-replay={RS_MISSING}"
+    pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", mesh, "--alluredir=results")
+
+    pytester.run(*command, "generate", "-o", "html", "results")
+
+    widgets = pytester.path / "html" / "widgets"
+    summary = json.loads((widgets / "summary.json").read_text())
+    shown = json.loads((widgets / "categories.json").read_text())["items"]
+    assert summary["reportName"] == "multi-network-multi-primary: FAILURE"
+    assert summary["statistic"]["unknown"] > 0
+    assert {one["name"]: one["statistic"]["failed"] for one in shown}[CAUSE] == 4
+    attached = list((pytester.path / "html" / "data" / "attachments").glob("*.html"))
+    assert any("Content-Security-Policy" in one.read_text() for one in attached)
+
+
+def test_allure_3_shows_result_causes_and_page(pytester: pytest.Pytester) -> None:
+    command = generator("ALLURE3_COMMAND")
+    mesh = f"--mesh-replay={RS_MISSING}"
+    pytester.runpytest_subprocess("--pyargs", "pytest_istio_mc.suites", mesh, "--alluredir=results")
+
+    configured = ("--config", "results/allurerc.json", "--output", "html")
+    pytester.run(*command, "generate", "results", *configured)
+
+    widgets = pytester.path / "html" / "widgets"
+    shown = json.loads((widgets / "default" / "categories.json").read_text())
+    roots = [shown["nodes"][root] for root in shown["roots"]]
+    attached = json.loads((widgets / "globals.json").read_text())["attachments"]
+    title = re.search(r"<title>(.*?)</title>", (pytester.path / "html" / "index.html").read_text())
+    assert {one["name"]: one["statistic"].get("failed") for one in roots}[CAUSE] == 4
+    assert "text/html" in [one["contentType"] for one in attached]
+    assert title
+    assert title.group(1).strip() == "multi-network-multi-primary: FAILURE"

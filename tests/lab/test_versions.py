@@ -102,9 +102,10 @@ def test_a_canary_goes_there_and_back_and_there_again(running: Running) -> None:
     assert marks[0] == "all clusters: definitions"
     assert marks[-2:] == ["cluster1, cluster2: removal", "end"]
 
-    before = {pod["metadata"]["uid"] for kube in kubes.values() for pod in kube.list("Pod", "shop")}
+    before = _staying(kubes)
     ask(Wanted("", Method.RESTART))
-    after = {pod["metadata"]["uid"] for kube in kubes.values() for pod in kube.list("Pod", "shop")}
+    after = _staying(kubes)
+    assert len(before) == len(after) == 2
     assert before.isdisjoint(after)
 
 
@@ -127,6 +128,12 @@ def _shop() -> Iterator[dict[str, object]]:
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"selector": {"matchLabels": labels}, "template": template},
     }
+
+
+def _staying(kubes: dict[str, Kube]) -> set[str]:
+    """The workload's pods that are not about to go."""
+    pods = [pod["metadata"] for kube in kubes.values() for pod in kube.list("Pod", "shop")]
+    return {str(pod["uid"]) for pod in pods if "deletionTimestamp" not in pod}
 
 
 def _proxies(kube: Kube) -> set[tuple[str, str]]:

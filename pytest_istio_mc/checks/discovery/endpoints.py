@@ -29,6 +29,7 @@ from ..oracle import (
     ready_instances,
     service_ports,
 )
+from ..reaching import reach_of_rest
 from ..remedies import Commands
 
 _BEHIND = {True: "gateway of", False: "pod in"}
@@ -71,11 +72,16 @@ def endpoints_as_implied(snapshot: Snapshot) -> Verdict:
     if all(proxy.kind == "east-west" for _, proxy in proxies):
         return verdict_from([Gap("no probe proxy was recorded")], "")
     held = "hold exactly the endpoints that the mesh implies"
-    return verdict_from(
-        each(proxies, lambda one: _proxy(snapshot, *one)),
+    found = list(each(proxies, lambda one: _proxy(snapshot, *one)))
+    verdict = verdict_from(
+        found,
         f"{len(proxies)} proxies in {len(clusters)} clusters {held}",
         pairs=(f"{source.name}-to-{target.name}" for source, target in snapshot.spec.pairs),
     )
+    if snapshot.spec.federated:  # whose proxies know no endpoints of each other, on purpose
+        return verdict
+    known = [cluster.name for cluster in clusters]
+    return verdict.with_reach(reach_of_rest("endpoints", known, found))
 
 
 def _gateways_pods(snapshot: Snapshot) -> set[tuple[str, str, str]]:

@@ -9,10 +9,11 @@ from ...mesh import Mesh
 from ...observations import Ending, Protocol, Request, Trial
 from ...spec import Feature
 from ...statistics import MISS_PROBABILITY
-from ...verdicts import Finding, Verdict
+from ...verdicts import Finding, Reach, Verdict
 from ..catalogue import BELOW_REACH, BELOW_TRAFFIC, check
 from ..judging import Found, Gap, names, pair_names, verdict_from
 from ..observe import handshakes
+from ..reaching import reach_of
 from ..remedies import Commands
 from ..replies import failures
 from ..site import Here
@@ -75,7 +76,10 @@ def every_cluster_reached(
             "come first (healthy endpoints of lower priority)"
         )
     verdict = verdict_from(found, passed, pairs=pair_names(here.mesh))
-    return verdict.with_evidence(*traces.evidence)
+    over_http = [request for request in requests if request.protocol is Protocol.HTTP]
+    known = [cluster.name for cluster in clusters]
+    reach = reach_of(_NAMES[Protocol.HTTP], known, over_http, found)
+    return verdict.with_reach(reach).with_evidence(*traces.evidence)
 
 
 def _held_back(traces: Traces, source: str, requests: Sequence[Request]) -> list[str]:
@@ -200,14 +204,17 @@ def every_protocol_reaches(here: Here, sent: Mapping[Protocol, Sequence[Request]
     """
     clusters = [cluster.name for cluster in here.mesh.spec.data_planes]
     found: list[Found] = []
+    reach: list[Reach] = []
     held: set[str] = set()
     for protocol, requests in sent.items():
-        traces = Traces(here.snapshot, requests)
+        traces, over = Traces(here.snapshot, requests), list[Found]()
         for source in clusters:
             mine = [request for request in requests if request.source == source]
             waiting = [target for target in clusters if traces.held_back(source, target)]
             held |= {f"{source} to {target}" for target in waiting}
-            found += _over(here, protocol, source, mine, waiting)
+            over += _over(here, protocol, source, mine, waiting)
+        found += over
+        reach += reach_of(_NAMES[protocol], clusters, requests, over)
     counts = " and ".join(
         f"{len(requests)} {_unit(protocol)}" for protocol, requests in sent.items()
     )
@@ -215,7 +222,7 @@ def every_protocol_reaches(here: Here, sent: Mapping[Protocol, Sequence[Request]
     passed = f"{counts} were all answered, by every cluster in each ({by_chance})"
     if held:
         passed += f"; {names(sorted(held))} need not answer, because nearer instances come first"
-    return verdict_from(found, passed, pairs=pair_names(here.mesh))
+    return verdict_from(found, passed, pairs=pair_names(here.mesh)).with_reach(reach)
 
 
 def _unit(protocol: Protocol) -> str:

@@ -8,9 +8,10 @@ from functools import partial
 from ... import shell
 from ...observations import Plaintext, TlsHandshake, Trial
 from ...spec import Feature
-from ...verdicts import Finding, Verdict
+from ...verdicts import Finding, Reach, Verdict
 from ..catalogue import BELOW_TRAFFIC, check
 from ..judging import Found, Gap, pair_names, verdict_from
+from ..reaching import reach_of_pair
 from ..remedies import Commands
 from ..replies import answered, identity, refusals
 from ..site import Here
@@ -43,16 +44,19 @@ def imported_services_answer(
     """
     calls, seconds = observed
     found: list[Found] = []
+    reach: list[Reach] = []
     by_pair = {(call.source, call.target): call for call in reversed(calls)}
     for source, target in here.mesh.spec.pairs:
         call = by_pair.get((source.name, target.name))
         if call is None:
             nowhere = f"the mesh of {target.name} has no gateway address to import from"
-            found.append(Gap(f"{source.name} to {target.name}: {nowhere}"))
+            seen: list[Found] = [Gap(f"{source.name} to {target.name}: {nowhere}")]
         else:
-            found += _imported(here, call)
+            seen = list(_imported(here, call))
+        found += seen
+        reach.append(reach_of_pair("imported service", source.name, target.name, seen))
     passed = f"{len(calls)} imported services answered under their own names, with mutual TLS"
-    verdict = verdict_from(found, passed, pairs=pair_names(here.mesh))
+    verdict = verdict_from(found, passed, pairs=pair_names(here.mesh)).with_reach(reach)
     return verdict.with_convergence("imported services answer", seconds)
 
 

@@ -8,10 +8,11 @@ from functools import partial
 from ... import shell
 from ...observations import Ending, Plaintext, Request, TlsHandshake, Trial
 from ...spec import Feature
-from ...verdicts import Finding, Verdict
+from ...verdicts import Finding, Reach, Verdict
 from ..catalogue import BELOW_TRAFFIC, check
 from ..judging import Found, Gap, pair_names, verdict_from
 from ..observe import handshakes, reach
+from ..reaching import reach_of_pair
 from ..remedies import Commands
 from ..replies import answered, failures, identity, refusals
 from ..site import Here
@@ -58,16 +59,20 @@ def mutual_tls(here: Here, requests: Sequence[Request], trials: Sequence[Trial])
     - A cluster that nobody reached is a gap: other checks say why, and trust may be in order.
     """
     found: list[Found] = []
+    cells: list[Reach] = []
     ways = Traces(here.snapshot, requests, trials)
     by_pair = {(trial.source, trial.target): trial for trial in reversed(trials)}
     for source, target in here.mesh.spec.pairs:
         sent = [request for request in requests if request.source == source.name]
         trial = by_pair.get((source.name, target.name))
-        found += _pair(here, source.name, target.name, sent, trial, ways)
+        seen = list(_pair(here, source.name, target.name, sent, trial, ways))
+        found += seen
+        cells.append(reach_of_pair("mutual TLS", source.name, target.name, seen))
     pairs = pair_names(here.mesh)
     count = sum(request.succeeded for request in requests)
     passed = f"{count} requests between {len(pairs)} pairs, identities right on both sides"
-    return verdict_from(found, passed, pairs=pairs).with_evidence(*ways.evidence)
+    verdict = verdict_from(found, passed, pairs=pairs).with_reach(cells)
+    return verdict.with_evidence(*ways.evidence)
 
 
 def _pair(

@@ -144,7 +144,7 @@ def istio_module(minor: str) -> GoModule:
     return GoModule(
         name,
         {package: f"bin/{program}" for package, program in _ISTIO.items()},
-        typical_seconds=330,
+        typical_seconds=220,
         stamps=_istio_stamps(name, ISTIO_RELEASES[minor]),
         copies=_BOOTSTRAP_COPIES,
     )
@@ -157,7 +157,7 @@ def kubernetes_module(minor: str) -> GoModule:
     return GoModule(
         name,
         {package: f"bin/{program}" for package, program in _KUBERNETES.items()},
-        typical_seconds=330,
+        typical_seconds=300,
         stamps=_kubernetes_stamps(name),
     )
 
