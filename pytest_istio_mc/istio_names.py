@@ -21,6 +21,10 @@ LOCALITY_LABELS = (
 GATEWAY_PORT_LABEL = "networking.istio.io/gatewayPort"
 """On an east-west gateway's Service: its port, where that is not 15443."""
 
+EXCLUDED_PORTS = "traffic.sidecar.istio.io/excludeInboundPorts"
+INCLUDED_PORTS = "traffic.sidecar.istio.io/includeInboundPorts"
+"""On a pod: the ports whose requests its sidecar leaves alone; those alone that it takes."""
+
 NODE_SELECTOR_ANNOTATION = "traffic.istio.io/nodeSelector"
 """On a gateway's NodePort Service: labels, as JSON, of the nodes whose addresses lead to it."""
 

@@ -141,6 +141,10 @@ OPTIONS = (
         "ID,...",
     ),
     Option(
+        "strict",
+        "Fail on risks, too: what works, but only until the next failure, change or caller.",
+    ),
+    Option(
         "disruptive",
         "Allow disruptive checks on clusters that outlive the run: they change the mesh and put "
         "it back; --mesh-plan tells what each does to whom. Only on the command line.",

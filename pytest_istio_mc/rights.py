@@ -99,12 +99,15 @@ def _snapshot_rights() -> Iterable[Right]:
         ("", "namespaces nodes services"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings"),
-        (_NETWORKING, "gateways destinationrules serviceentries"),
-        (_SECURITY, "peerauthentications"),
+        (_NETWORKING, "gateways destinationrules serviceentries virtualservices sidecars"),
+        (_NETWORKING, "workloadentries envoyfilters"),
+        (_SECURITY, "peerauthentications authorizationpolicies"),
         ("gateway.networking.k8s.io", "gateways"),
     ):
         for resource in resources.split():
             yield Right(_LIST, group, resource, Where.CLUSTER, public)
+    told = "see by their labels which pods services have (of the others' nothing else is asked for)"
+    yield Right(_LIST, "", "pods", Where.CLUSTER, told)
     told = "read those of Istio in full, by their names"
     for group, resource in (
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),

@@ -32,7 +32,7 @@ TYPED = "command line"
 QUICK = "quick"
 """By what a quick disruptive check is claimed where no profile was given."""
 
-SWITCHES = ("disruptive", "keep", "no_page", "self_test", "list", "plan")
+SWITCHES = ("strict", "disruptive", "keep", "no_page", "self_test", "list", "plan")
 """The options that are given without a value."""
 
 
@@ -102,6 +102,7 @@ class Settings:
     - ``spec`` names the clusters, with contexts where the provider attaches to them.
     - ``page``: whether a page is written beside the certificate.
     - ``quick``: besides the profile, quick disruptive checks are claimed.
+    - ``strict``: risks fail, too.
     - ``disruptive``: --mesh-disruptive, and ``permissions``: --mesh-allow.
     - ``disposable``: the provider's clusters end with the run.
     - ``gate``: the command that is to be watched, and ``control`` the one that restarts the same.
@@ -121,6 +122,7 @@ class Settings:
     baseline: Path | None = None
     snapshot: Path | None = None
     replay: Path | None = None
+    strict: bool = False
     disruptive: bool = False
     permissions: tuple[Permission, ...] = ()
     keep: bool = False
@@ -156,7 +158,7 @@ class Settings:
             "disruptive": self.disruptive,
             "keep": self.keep,
         }
-        optional = {
+        optional: dict[str, Any] = {
             "spec": self.spec_file.name if self.spec_file else "",
             "replay": self.replay.name if self.replay else "",
             "baseline": self.baseline.name if self.baseline else "",
@@ -169,6 +171,7 @@ class Settings:
             "namespaces": ",".join(self.wishes.namespaces),
             "checks": ",".join(self.checks),
             "allow": ",".join(permission.value for permission in self.permissions),
+            "strict": self.strict,
         }
         return document | {key: value for key, value in optional.items() if value}
 

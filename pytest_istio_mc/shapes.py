@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Required
 
-from typing_extensions import TypedDict
-
-from .names import DNS_LABEL, DNS_SUBDOMAIN, PATH_SEGMENT, DataKey, Key, Label, PortName, Value
+from .names import DNS_LABEL, PATH_SEGMENT, DataKey, PortName
+from .rule_shapes import LOCALITY, RULES, SELECTOR, TLS
+from .shape_forms import COUNT, LABELS, PORT, TEXTS, Some
+from .shape_forms import as_list as _list
+from .shape_forms import as_map as _map
+from .shape_forms import named_object as _object
+from .shape_forms import shape as _shape
+from .shape_forms import with_spec as _spec
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -28,73 +33,6 @@ class Shaped:
         """The rule for pydantic: that of the shape."""
         schema: CoreSchema = handler.generate_schema(self.shape)
         return schema
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A whole number within bounds."""
-
-    least: int
-    most: int
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """The rule for pydantic."""
-        from pydantic_core import core_schema
-
-        return core_schema.int_schema(ge=self.least, le=self.most)
-
-
-@dataclass(frozen=True)
-class Some:
-    """A list with one entry or more."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """The rule for pydantic."""
-        from pydantic_core import core_schema
-
-        return core_schema.list_schema(core_schema.str_schema(), min_length=1)
-
-
-def _shape(name: str, fields: dict[str, Any], *, extra: str = "allow") -> Any:
-    """A mapping with these keys, each optional unless it says ``Required``."""
-    shape: type = TypedDict(name, fields, total=False)  # type: ignore[misc]
-    setattr(shape, "__pydantic_config__", {"extra": extra, "strict": True})  # noqa: B010
-    return shape
-
-
-def _list(shape: Any) -> Any:
-    """Lists of a shape; type checkers want no variables between brackets."""
-    return GenericAlias(list, (shape,))
-
-
-def _map(shape: Any) -> Any:
-    """Mappings by text to a shape."""
-    return GenericAlias(dict, (str, shape))
-
-
-PORT = Annotated[int, Whole(0, 65535)]
-COUNT = Annotated[int, Whole(0, 2**31 - 1)]
-LABELS = dict[Key, Value]
-TEXTS = dict[str, str]
-
-
-def _object(kind: str, fields: dict[str, Any], name: Any = DNS_SUBDOMAIN) -> Any:
-    metadata = {
-        "name": Required[Annotated[str, name]],
-        "namespace": Label,
-        "uid": str,
-        "labels": LABELS,
-        "annotations": dict[Key, str],
-    }
-    named = _shape(f"{kind}Metadata", metadata)
-    return _shape(kind, {"metadata": Required[named], **fields})
-
-
-def _spec(kind: str, fields: dict[str, Any], status: dict[str, Any] | None = None) -> Any:
-    parts: dict[str, Any] = {"spec": Required[_shape(f"{kind}Spec", fields)]}
-    if status is not None:
-        parts["status"] = Required[_shape(f"{kind}Status", status)]
-    return _object(kind, parts)
 
 
 _SERVICE_PORT = _shape(
@@ -164,12 +102,11 @@ _CLIENT_SERVICE = _shape("WebhookService", {"name": str, "namespace": str, "path
 _CLIENT = _shape("ClientConfig", {"service": _CLIENT_SERVICE, "url": str, "caBundle": str})
 _WEBHOOK = _shape("Webhook", {"name": str, "clientConfig": _CLIENT})
 
-_TLS = _shape("TlsSettings", {"mode": str})
 _SERVER = _shape(
     "GatewayServer",
     {
         "port": _shape("GatewayPort", {"number": PORT, "name": str, "protocol": str}),
-        "tls": _TLS,
+        "tls": TLS,
         "hosts": list[str],
     },
 )
@@ -185,36 +122,12 @@ _LISTENER = _shape(
 )
 _GATEWAY_ADDRESS = _shape("GatewayAddress", {"type": str, "value": str})
 _NODE_ADDRESS = _shape("NodeAddress", {"type": str, "address": Required[str]})
-_LOCALITY = _shape(
-    "LocalityLbSetting",
-    {"enabled": bool, "failoverPriority": list[str], "failover": list[dict[str, Any]]},
-)
-_PORT_POLICY: dict[str, Any] = {
-    "tls": _TLS,
-    "loadBalancer": _shape("LoadBalancer", {"localityLbSetting": _LOCALITY}),
-    "outlierDetection": _shape("OutlierDetection", {"maxEjectionPercent": COUNT}),
-}
-_POLICY = _shape(
-    "TrafficPolicy",
-    _PORT_POLICY | {"portLevelSettings": _list(_shape("PortTrafficPolicy", _PORT_POLICY))},
-)
-_SUBSET = _shape("Subset", {"name": str, "trafficPolicy": _POLICY})
 _SUBJECT = _shape("Subject", {"kind": str, "name": str, "namespace": str})
 
 _ROLE_RULE = _shape(
     "RoleRule",
     dict.fromkeys(("apiGroups", "resources", "verbs", "resourceNames"), list[str]),
 )
-_SELECTOR = _shape(
-    "LabelSelector",
-    {
-        "matchLabels": TEXTS,
-        "matchExpressions": _list(
-            _shape("LabelExpression", {"key": str, "operator": str, "values": list[str]})
-        ),
-    },
-)
-
 KINDS: dict[str, Any] = {
     "Namespace": _object("Namespace", {}, DNS_LABEL),
     "Node": _object("Node", {"status": _shape("NodeStatus", {"addresses": _list(_NODE_ADDRESS)})}),
@@ -258,30 +171,13 @@ KINDS: dict[str, Any] = {
         PATH_SEGMENT,
     ),
     "Gateway.networking.istio.io": _spec("Gateway", {"selector": TEXTS, "servers": _list(_SERVER)}),
-    "VirtualService.networking.istio.io": _spec("VirtualService", {"hosts": list[str]}),
-    "DestinationRule.networking.istio.io": _spec(
-        "DestinationRule", {"host": str, "trafficPolicy": _POLICY, "subsets": _list(_SUBSET)}
-    ),
-    "ServiceEntry.networking.istio.io": _spec(
-        "ServiceEntry",
-        {
-            "hosts": list[str],
-            "location": str,
-            "resolution": str,
-            "exportTo": list[str],
-            "endpoints": _list(_shape("EntryEndpoint", {"locality": str, "network": str})),
-            "workloadSelector": _shape("WorkloadSelector", {"labels": TEXTS}),
-        },
-    ),
-    "WorkloadEntry.networking.istio.io": _spec("WorkloadEntry", {"locality": str, "labels": TEXTS}),
+    **RULES,
+    "PodMetadata": _object("PodMetadata", {}),
     "PodDisruptionBudget": _spec(
         "PodDisruptionBudget",
-        {"minAvailable": int | str, "maxUnavailable": int | str, "selector": _SELECTOR},
+        {"minAvailable": int | str, "maxUnavailable": int | str, "selector": SELECTOR},
     ),
     "PodWithoutNetwork": _object("PodWithoutNetwork", {}),
-    "PeerAuthentication.security.istio.io": _spec(
-        "PeerAuthentication", {"mtls": _TLS, "selector": dict[str, Any]}
-    ),
     "Gateway.gateway.networking.k8s.io": _spec(
         "GatewayApiGateway",
         {
@@ -314,7 +210,21 @@ _SHARD = _list(
         },
     )
 )
-_DIGEST = _shape("ShardDigest", {"count": Required[COUNT], "digest": Required[str]})
+_GROUP = _shape(
+    "ShardGroup",
+    {
+        "count": Required[COUNT],
+        "name": Required[str],
+        "port": Required[int],
+        "network": str,
+        "tls_mode": str,
+        "health": int,
+        "service_account": str,
+    },
+)
+_DIGEST = _shape(
+    "ShardDigest", {"count": Required[COUNT], "digest": Required[str], "groups": _list(_GROUP)}
+)
 _SERVICE_SETTING = _shape(
     "ServiceSetting",
     {"hosts": list[str], "settings": _shape("Settings", {"clusterLocal": bool})},
@@ -349,8 +259,14 @@ ENDPOINTS: dict[str, Any] = {
         {
             "trustDomain": str,
             "trustDomainAliases": list[str],
+            "rootNamespace": str,
+            "enableAutoMtls": bool,
+            "discoverySelectors": _list(SELECTOR),
+            "defaultServiceExportTo": list[str],
+            "defaultDestinationRuleExportTo": list[str],
+            "outboundTrafficPolicy": _shape("OutboundTrafficPolicy", {"mode": str}),
             "serviceSettings": _list(_SERVICE_SETTING),
-            "localityLbSetting": _LOCALITY,
+            "localityLbSetting": LOCALITY,
             "defaultConfig": _shape("ProxyConfig", {"proxyMetadata": dict[str, Any]}),
         },
     ),

@@ -23,6 +23,19 @@ class Outcome(Enum):
     NOT_APPLICABLE = "not-applicable"
 
 
+class Weight(Enum):
+    """How much a finding weighs; the words are part of the report format.
+
+    - Broken: something fails; its check is not conformant.
+    - Risk: it works, and the next failure, change or caller meets it.
+    - Note: worth knowing.
+    """
+
+    BROKEN = "broken"
+    RISK = "risk"
+    NOTE = "note"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, with the remedy as a command.
@@ -32,6 +45,7 @@ class Finding:
     - ``fault``: a stable short name of the kind of fault (``rs-missing``).
     - ``latent``: nothing fails because of it yet (a certificate that ends soon); it explains only
       what is latent, too.
+    - ``weight``: what is not broken leaves a check conformant, with a remark.
     """
 
     summary: str
@@ -41,6 +55,7 @@ class Finding:
     remedy: Remedy = NO_REMEDY
     fault: str = ""
     latent: bool = False
+    weight: Weight = Weight.BROKEN
 
 
 @dataclass(frozen=True)
@@ -151,7 +166,8 @@ def conformant(reason: str, *, pairs: Iterable[str] = ()) -> Verdict:
 def non_conformant(findings: Iterable[Finding], *, pairs: Iterable[str] = ()) -> Verdict:
     """The mesh does not; there is at least one finding."""
     found = tuple(findings)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    others = sum(one.weight is Weight.BROKEN for one in found) - 1
+    more = f" (and {others} more)" if others > 0 else ""
     reason = f"{found[0].summary}{more}"
     return Verdict(Outcome.NON_CONFORMANT, reason, findings=found, pairs=tuple(pairs))
 
@@ -167,9 +183,39 @@ def not_applicable(reason: str) -> Verdict:
 
 
 def judged(findings: Iterable[Finding], otherwise: str, *, pairs: Iterable[str] = ()) -> Verdict:
-    """Non-conformant where there are findings, else conformant with the reason ``otherwise``."""
-    found = tuple(findings)
-    return non_conformant(found, pairs=pairs) if found else conformant(otherwise, pairs=pairs)
+    """Non-conformant where something is broken, else conformant with the reason ``otherwise``.
+
+    Risks and notes are kept, behind what is broken.
+    """
+    found = sorted(findings, key=lambda one: list(Weight).index(one.weight))
+    if any(one.weight is Weight.BROKEN for one in found):
+        return non_conformant(found, pairs=pairs)
+    return replace(conformant(otherwise + remarked(found), pairs=pairs), findings=tuple(found))
+
+
+def remarked(findings: Iterable[Finding]) -> str:
+    """The number of risks and notes in words, for behind a reason."""
+    found = list(findings)
+    numbers = (
+        (sum(one.weight is weight for one in found), weight.value)
+        for weight in (Weight.RISK, Weight.NOTE)
+    )
+    told = [f"{number} {word}{'s' if number > 1 else ''}" for number, word in numbers if number]
+    return f"; {' and '.join(told)}" if told else ""
+
+
+def strict(verdict: Verdict) -> Verdict:
+    """The verdict where risks fail, too (``--mesh-strict``)."""
+    risks = [one for one in verdict.findings if one.weight is Weight.RISK]
+    if verdict.outcome is not Outcome.CONFORMANT or not risks:
+        return verdict
+    decided = non_conformant(
+        replace(one, weight=Weight.BROKEN) if one.weight is Weight.RISK else one
+        for one in verdict.findings
+    )
+    return replace(
+        verdict, outcome=decided.outcome, reason=decided.reason, findings=decided.findings
+    )
 
 
 def worst(check: str, verdicts: Iterable[Verdict]) -> Verdict | None:

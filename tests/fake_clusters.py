@@ -45,6 +45,7 @@ PROBES = "istio-mc-test"
 HOST = f"echo.{PROBES}.svc.cluster.local"
 SYSTEM = "istio-system"
 GATEWAY_ACCOUNT = "istio-eastwestgateway-service-account"
+INJECTED = {"security.istio.io/tlsMode": "istio"}
 PORTS = (("http", 8080), ("tcp", 9090))
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl"
 
@@ -494,8 +495,8 @@ def _objects(mesh: FakeMesh, cluster: FakeCluster) -> dict[str, list[Json]]:
         "Pod": [
             _pod(n, f"istiod-{n}", SYSTEM, "istiod", 2, discovery, app="istiod"),
             _pod(n, f"gateway-{n}", SYSTEM, GATEWAY_ACCOUNT, 3, proxy, **label),
-            _pod(n, f"client-{n}", PROBES, "client", 7, probe, proxy, app="client"),
-            _pod(n, f"server-{n}", PROBES, "server", 5, probe, proxy, app="echo"),
+            _pod(n, f"client-{n}", PROBES, "client", 7, probe, proxy, app="client", **INJECTED),
+            _pod(n, f"server-{n}", PROBES, "server", 5, probe, proxy, app="echo", **INJECTED),
         ],
         "EndpointSlice.discovery.k8s.io": [
             _slice("echo", PROBES, f"server-{n}", f"10.{n}.0.5", f"node{n}", *PORTS),

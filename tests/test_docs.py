@@ -21,6 +21,7 @@ from pytest_istio_mc.cli import main
 from pytest_istio_mc.options import OPTIONS
 from pytest_istio_mc.spec_file import CLUSTER_KEYS, TOP_LEVEL_KEYS, spec_of
 from pytest_istio_mc.topologies import known as known_topologies
+from tests.checks.services.mistakes import MISTAKES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -85,6 +86,16 @@ def name_table() -> str:
     return "\n".join(["| names of | are | characters |", "|---|---|---|", *rows])
 
 
+def mistake_table() -> str:
+    """The table of seeded mistakes in docs/services.md."""
+    rows = [
+        f"| {case.seed.__name__.replace('_', ' ')} | `{case.fault}` | {case.check} "
+        f"| {case.weight.value} |"
+        for case in MISTAKES
+    ]
+    return "\n".join(["| mistake | told as | by | weight |", "|---|---|---|---|", *rows])
+
+
 def rule_table() -> str:
     """The table of the precheck's rules in docs/precheck.md."""
     rows = []
@@ -100,6 +111,7 @@ GENERATED: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "options": (DOCS / "options.md", option_table),
     "checks": (DOCS / "checks.md", check_table),
     "areas": (ROOT / "README.md", area_table),
+    "mistakes": (DOCS / "services.md", mistake_table),
     "names": (DOCS / "files.md", name_table),
     "rules": (DOCS / "precheck.md", rule_table),
     "topologies": (ROOT / "README.md", topology_table),

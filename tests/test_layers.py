@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "shell visible",
         "dates errors files istio_names names private progress redact rights roles scratch",
         "selectors together tool",
-        "documents plain shapes",
+        "documents plain shape_forms rule_shapes shapes",
         "eventually spec observations machine certificates",
         "counted gate_marks mesh outlines samples timelines verdicts",
         "statistics spec_file certificate_chains",

@@ -78,6 +78,11 @@ AREAS = {
         "(disruptive) a cluster's API server refused or hung: traffic, pushes, restarts of istiod "
         "meanwhile, what says so, recovery, isolation",
     ),
+    "SERVICE": Area(
+        "Services",
+        "every service of your own: routes that lead somewhere, pods that are found, mutual TLS "
+        "and policies that agree, the same rules in every primary, and who reaches whom",
+    ),
     "FEDERATION": Area(
         "Federated meshes",
         "services of separate meshes under their ServiceEntry names with mutual TLS; configuration "

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..verdicts import Finding, Outcome, Verdict
+from ..verdicts import Finding, Outcome, Verdict, Weight
 from .catalogue import Check
 
 PROBES_NEED = (
@@ -146,7 +146,8 @@ def symptoms(causes: tuple[RootCause, ...]) -> dict[str, str]:
 def _nodes(verdict: Verdict) -> Iterator[_Node]:
     if verdict.outcome is Outcome.NON_CONFORMANT:
         for finding in dict.fromkeys(verdict.findings):
-            yield _Node(verdict.check, finding)
+            if finding.weight is Weight.BROKEN:
+                yield _Node(verdict.check, finding)
     elif verdict.outcome is Outcome.INCONCLUSIVE:
         yield _Node(verdict.check, None)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .. import shell
 from ..shell import Remedy
@@ -64,11 +65,9 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
     for one in snapshot.spec.control_planes:
         host = _host(snapshot, one)
         for istiod in snapshot.clusters[one.name].istiods[:1]:
-            hosts = _local_hosts(istiod.debug.get("mesh") or {})
-            # the most specific pattern decides, so that an exception can take a service out again
-            decisive = sorted((pattern for pattern in hosts if covers(pattern, host)), key=len)
-            if decisive and hosts[decisive[-1]]:
-                matching[one.name] = decisive[-1]
+            pattern = local_pattern(istiod.debug.get("mesh") or {}, host)
+            if pattern is not None:
+                matching[one.name] = pattern
     if plane.name not in matching:
         return
     everywhere = len(matching) == len(snapshot.spec.control_planes)
@@ -85,7 +84,19 @@ def _cluster_local(snapshot: Snapshot, source: ClusterSpec) -> Iterator[Intentio
     )
 
 
-def _local_hosts(mesh: dict[str, object]) -> dict[str, bool]:
+def local_pattern(mesh: Mapping[str, Any], host: str) -> str | None:
+    """The pattern by which a mesh configuration keeps a host within its cluster.
+
+    None where none does.
+
+    The most specific pattern decides, so that an exception can take a service out again.
+    """
+    hosts = _local_hosts(mesh)
+    decisive = sorted((pattern for pattern in hosts if covers(pattern, host)), key=len)
+    return decisive[-1] if decisive and hosts[decisive[-1]] else None
+
+
+def _local_hosts(mesh: Mapping[str, Any]) -> dict[str, bool]:
     settings = mesh.get("serviceSettings") or []
     assert isinstance(settings, list)
     return {

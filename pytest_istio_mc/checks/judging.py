@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..errors import ObservationError
 from ..mesh import Mesh
-from ..verdicts import Finding, Verdict, inconclusive, judged
+from ..verdicts import Finding, Verdict, Weight, inconclusive, judged
 
 T = TypeVar("T")
 
@@ -26,7 +26,8 @@ Found = Finding | Gap
 def verdict_from(found: Iterable[Found], passed: str, *, pairs: Iterable[str] = ()) -> Verdict:
     """The verdict of all findings and gaps together.
 
-    Non-conformant with a finding, else inconclusive with a gap, else conformant because ``passed``.
+    Non-conformant with something broken, else inconclusive with a gap, else conformant because
+    ``passed``; risks and notes are kept.
     """
     findings: list[Finding] = []
     gaps: list[str] = []
@@ -35,10 +36,11 @@ def verdict_from(found: Iterable[Found], passed: str, *, pairs: Iterable[str] = 
             gaps.append(item.reason)
         else:
             findings.append(item)
-    if findings or not gaps:
+    if not gaps or any(one.weight is Weight.BROKEN for one in findings):
         return judged(findings, passed, pairs=pairs)
     first, *others = dict.fromkeys(gaps)
-    return inconclusive(f"{first} (and {len(others)} more facts are missing)" if others else first)
+    reason = f"{first} (and {len(others)} more facts are missing)" if others else first
+    return replace(inconclusive(reason), findings=tuple(findings))
 
 
 def each(things: Iterable[T], judge: Callable[[T], Iterator[Found]]) -> Iterator[Found]:

@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageProblem
+from . import explain_path
 from .reading import documentation
 from .shared import GOOD, say
 
@@ -30,9 +32,13 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--topology", metavar="NAME", help="only those that it has to pass")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_checks)
-    told = "tell of a check what it means, what makes it fail, and what mends it"
+    told = (
+        "tell of a check what it means, what makes it fail, and what mends it; or follow a "
+        "request of a workload hop by hop, to the object that stops it (--from, --to)"
+    )
     command = commands.add_parser("explain", help=told)
-    _add_chosen(command, nargs="+", told="ids or areas, such as MC-TRUST-001")
+    _add_chosen(command, nargs="*", told="ids or areas, such as MC-TRUST-001")
+    explain_path.add_path_arguments(command)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_explain)
 
@@ -55,6 +61,14 @@ def _checks(parsed: argparse.Namespace) -> int:
 
 
 def _explain(parsed: argparse.Namespace) -> int:
+    if parsed.source or parsed.to or parsed.replay:
+        if parsed.chosen:
+            advice = "give ids, or --from, --to and --replay"
+            raise UsageProblem("explain", "takes a check or a request, not both", advice=advice)
+        return explain_path.explain_path(parsed)
+    if not parsed.chosen:
+        advice = "give an id, such as MC-TRUST-001, or --from, --to and --replay"
+        raise UsageProblem("explain", "has nothing to explain", advice=advice)
     found = [
         _row(check)
         | {

@@ -30,13 +30,13 @@ from .objects import (
     GATEWAYS,
     LISTINGS,
     POD,
+    PODS,
     READERS,
     SERVED_GROUPS,
     SIDECAR,
     SLICE,
     SLICES,
     WITHOUT_NETWORK,
-    WORKLOADS,
     Listing,
     is_mesh_config,
     keys_of_selectors,
@@ -97,6 +97,7 @@ class ApiServerSweep:
             POD: self._pods(gateways, named),
             SLICE: self._slices(gateways),
             "Node": [self._pool.submit(self._addresses, one) for one in gateways],
+            PODS: [self._pool.submit(self._names_of_pods)],
             **budgets,
         }
         if self._for_upgrade and len(self._mesh.spec.networks) > 1:
@@ -141,7 +142,7 @@ class ApiServerSweep:
     def _listings(self) -> Iterable[Listing]:
         if not self._for_upgrade:
             return LISTINGS
-        mine = {one.kind: one for one in (READERS, WORKLOADS)}
+        mine = {READERS.kind: READERS}
         return list({**{one.kind: one for one in LISTINGS}, **mine}.values())
 
     def _budgets(self, gateways: Iterable[Mapping[str, Any]]) -> dict[str, list[Reading]]:
@@ -246,6 +247,19 @@ class ApiServerSweep:
                 labels = ",".join(f"{key}={value}" for key, value in sorted(selector))
                 wanted.add((namespace_of(service), labels))
         return [self._selected(POD, *one, selected_by) for one in sorted(wanted)]
+
+    def _names_of_pods(self) -> list[Json] | None:
+        """Names and labels of all pods; which labels something selects is not known yet."""
+
+        def read() -> list[Json]:
+            found = self._kube.each(POD, metadata_only=True)
+            return [
+                trim(PODS, one, _label_keys(one))
+                for one in found
+                if not one["metadata"].get("deletionTimestamp")
+            ]
+
+        return self._attempt(f"list {PODS}", read)
 
     def _slices(self, gateways: Iterable[Mapping[str, Any]]) -> list[Reading]:
         """The endpoints of istiod, of the probes, of the gateways, and of the API server itself.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from ..redact import public_url
 from ..snapshot import (
     REACH,
     ClusterSnapshot,
+    Object,
     Snapshot,
     labels_of,
     namespace_of,
@@ -33,7 +34,7 @@ from .control_plane import istiod_endpoints, probe_endpoint
 from .envoy import read_proxy
 from .fitting import fitted
 from .istiod import read_debug, read_istiod
-from .objects import POD, SLICE, trim
+from .objects import POD, PODS, SLICE, named_keys, trim
 from .resolving import gateway_services, with_names_resolved
 from .secrets import Credential
 
@@ -79,7 +80,11 @@ def collect(
         }
         clusters = with_names_resolved(mesh, clusters, ask, waits.request)
     selected = discovery_keys(clusters.values())
-    clusters = {name: _fewer_labels(one, selected) for name, one in clusters.items()}
+    chosen = named_keys(_selecting(clusters.values()))
+    clusters = {
+        name: _fewer_labels(_fewer_labels(one, "Namespace", selected), PODS, chosen)
+        for name, one in clusters.items()
+    }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Snapshot(mesh.spec, mesh.run_id, now, clusters, mesh.probes)
 
@@ -304,11 +309,24 @@ def discovery_keys(clusters: Iterable[ClusterSnapshot]) -> frozenset[str]:
     )
 
 
-def _fewer_labels(cluster: ClusterSnapshot, selected: Collection[str]) -> ClusterSnapshot:
-    """The cluster, its namespaces with the labels that matter in this mesh."""
-    namespaces = cluster.objects.get("Namespace", ())
-    fewer = tuple(trim("Namespace", one, selected) for one in namespaces)
-    return replace(cluster, objects={**cluster.objects, "Namespace": fewer}) if fewer else cluster
+def _selecting(clusters: Iterable[ClusterSnapshot]) -> Iterator[Object]:
+    """Everything in the mesh that chooses pods by labels: its rules may be in another cluster."""
+    return (
+        item
+        for one in clusters
+        for kind, items in one.objects.items()
+        if kind == "Service" or kind.endswith(".istio.io")
+        for item in items
+    )
+
+
+def _fewer_labels(
+    cluster: ClusterSnapshot, kind: str, selected: Collection[str]
+) -> ClusterSnapshot:
+    """The cluster, its objects of a kind with the labels that matter in this mesh."""
+    found = cluster.objects.get(kind, ())
+    fewer = tuple(trim(kind, one, selected) for one in found)
+    return replace(cluster, objects={**cluster.objects, kind: fewer}) if fewer else cluster
 
 
 def _runs(pod: Mapping[str, Any]) -> bool:

@@ -12,7 +12,9 @@ from typing import Any
 from ..certificates import only_certificates
 from ..istio_names import (
     CONTROL_PLANES_ANNOTATION,
+    EXCLUDED_PORTS,
     EXPORT_TO,
+    INCLUDED_PORTS,
     NODE_SELECTOR_ANNOTATION,
     REMOTE_CLUSTER_ANNOTATION,
 )
@@ -99,26 +101,16 @@ def _webhook_url(value: Any) -> str | None:
     return base + (path if path.startswith("/inject") else "")
 
 
-_LABELS: Shape = {"*": PLAIN}
+LABELS: Shape = {"*": PLAIN}
 _EXPRESSION: Shape = {"key": PLAIN, "operator": PLAIN, "values": [PLAIN]}
-_SELECTOR: Shape = {"matchLabels": _LABELS, "matchExpressions": [_EXPRESSION]}
-_PORT: Shape = {"number": PLAIN, "name": PLAIN, "protocol": PLAIN, "targetPort": PLAIN}
-_LOCALITY: Shape = {
+SELECTOR: Shape = {"matchLabels": LABELS, "matchExpressions": [_EXPRESSION]}
+PORT: Shape = {"number": PLAIN, "name": PLAIN, "protocol": PLAIN, "targetPort": PLAIN}
+LOCALITY: Shape = {
     "enabled": PLAIN,
     "distribute": [{"from": PLAIN, "to": {"*": PLAIN}}],
     "failover": [{"from": PLAIN, "to": PLAIN}],
     "failoverPriority": [PLAIN],
 }
-_PORT_POLICY: Shape = {
-    "tls": {"mode": PLAIN},
-    "outlierDetection": {"*": PLAIN},
-    "loadBalancer": {"localityLbSetting": _LOCALITY},
-}
-_POLICY: Shape = {
-    **_PORT_POLICY,
-    "portLevelSettings": [{"port": {"number": PLAIN}, **_PORT_POLICY}],
-}
-_MTLS: Shape = {"mode": PLAIN}
 
 
 def _passthrough_option(value: Any) -> dict[str, str] | None:
@@ -131,6 +123,7 @@ def _passthrough_option(value: Any) -> dict[str, str] | None:
 
 BODIES: Mapping[str, Shape] = {
     "Namespace": {},
+    "PodMetadata": {},
     "Node": {"status": {"addresses": [{"type": PLAIN, "address": PLAIN}]}},
     "Service": {
         "spec": {
@@ -140,7 +133,7 @@ BODIES: Mapping[str, Shape] = {
             "externalName": PLAIN,
             "internalTrafficPolicy": PLAIN,
             "loadBalancerClass": PLAIN,
-            "selector": _LABELS,
+            "selector": LABELS,
             "ports": [
                 {
                     "name": PLAIN,
@@ -168,8 +161,8 @@ BODIES: Mapping[str, Shape] = {
                     "url": _webhook_url,
                     "caBundle": _ca_bundle,
                 },
-                "namespaceSelector": _SELECTOR,
-                "objectSelector": _SELECTOR,
+                "namespaceSelector": SELECTOR,
+                "objectSelector": SELECTOR,
             }
         ]
     },
@@ -184,38 +177,14 @@ BODIES: Mapping[str, Shape] = {
     },
     "Gateway.networking.istio.io": {
         "spec": {
-            "selector": _LABELS,
-            "servers": [{"port": _PORT, "tls": {"mode": PLAIN}, "hosts": [PLAIN]}],
+            "selector": LABELS,
+            "servers": [{"port": PORT, "tls": {"mode": PLAIN}, "hosts": [PLAIN]}],
         }
     },
-    "DestinationRule.networking.istio.io": {
-        "spec": {
-            "host": PLAIN,
-            "exportTo": [PLAIN],
-            "workloadSelector": _SELECTOR,
-            "trafficPolicy": _POLICY,
-            "subsets": [{"name": PLAIN, "labels": _LABELS, "trafficPolicy": _POLICY}],
-        }
-    },
-    "ServiceEntry.networking.istio.io": {
-        "spec": {
-            "hosts": [PLAIN],
-            "location": PLAIN,
-            "resolution": PLAIN,
-            "exportTo": [PLAIN],
-            "ports": [_PORT],
-            "endpoints": [{"locality": PLAIN, "network": PLAIN}],
-            "workloadSelector": {"labels": _LABELS},
-        }
-    },
-    "WorkloadEntry.networking.istio.io": {"spec": {"locality": PLAIN, "labels": _LABELS}},
     "PodDisruptionBudget": {
-        "spec": {"minAvailable": PLAIN, "maxUnavailable": PLAIN, "selector": _SELECTOR}
+        "spec": {"minAvailable": PLAIN, "maxUnavailable": PLAIN, "selector": SELECTOR}
     },
     "PodWithoutNetwork": {},
-    "PeerAuthentication.security.istio.io": {
-        "spec": {"selector": _SELECTOR, "mtls": _MTLS, "portLevelMtls": {"*": _MTLS}}
-    },
     "Gateway.gateway.networking.k8s.io": {
         "spec": {
             "gatewayClassName": PLAIN,
@@ -239,7 +208,9 @@ ANNOTATIONS = frozenset(
     {
         CONTROL_PLANES_ANNOTATION,
         REMOTE_CLUSTER_ANNOTATION,
+        EXCLUDED_PORTS,
         EXPORT_TO,
+        INCLUDED_PORTS,
         NODE_SELECTOR_ANNOTATION,
         "istio.io/rev",
         "sidecar.istio.io/inject",
@@ -320,9 +291,9 @@ MESH_CONFIG: Shape = {
     "rootNamespace": PLAIN,
     "enableAutoMtls": PLAIN,
     "serviceSettings": [{"hosts": [PLAIN], "settings": {"clusterLocal": PLAIN}}],
-    "localityLbSetting": _LOCALITY,
+    "localityLbSetting": LOCALITY,
     "outboundTrafficPolicy": {"mode": PLAIN},
-    "discoverySelectors": [_SELECTOR],
+    "discoverySelectors": [SELECTOR],
     "defaultServiceExportTo": [PLAIN],
     "defaultDestinationRuleExportTo": [PLAIN],
     "caCertificates": [

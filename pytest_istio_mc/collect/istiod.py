@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -53,7 +54,10 @@ Get = Callable[[int, str], bytes]
 
 
 def read_istiod(
-    pod: Mapping[str, Any], get: Get, namespaces: Sequence[str], proxies: Collection[str] = ()
+    pod: Mapping[str, Any],
+    get: Get,
+    namespaces: Sequence[str],
+    proxies: Collection[str] = (),
 ) -> IstiodFacts:
     """The facts of one replica, from its (trimmed) pod and by asking it.
 
@@ -187,7 +191,8 @@ def reduce_shards(
     """``endpointShardz`` by host, namespace and shard.
 
     - In ``namespaces``: the full endpoints.
-    - Elsewhere: a count, and a digest to compare replicas.
+    - Elsewhere: a count, a digest to compare replicas, and how many endpoints are of one kind:
+      port, network, mutual TLS, health and identity.
     """
     reduced: dict[str, Any] = {}
     for host, by_namespace in document:
@@ -198,7 +203,8 @@ def reduce_shards(
                     map(_endpoint, endpoints or ()),
                     key=lambda item: (item["address"], item["port"], item["name"]),
                 )
-                shards[shard] = facts if namespace in namespaces else _digest(facts)
+                whole = namespace in namespaces
+                shards[shard] = facts if whole else {**_digest(facts), "groups": _groups(facts)}
             reduced.setdefault(host, {})[namespace] = shards
     return reduced
 
@@ -207,6 +213,18 @@ def _digest(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     lines = [f"{one['address']}:{one['port']}/{one['name']}/{one['network']}" for one in facts]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
     return {"count": len(lines), "digest": digest}
+
+
+_OF_A_GROUP = ("name", "port", "network", "tls_mode", "health", "service_account")
+
+
+def _groups(facts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The endpoints that are alike in all that decides who reaches them, with their number."""
+    counted = Counter(tuple(one[key] for key in _OF_A_GROUP) for one in facts)
+    return [
+        {**dict(zip(_OF_A_GROUP, key, strict=True)), "count": count}
+        for key, count in sorted(counted.items())
+    ]
 
 
 def read_metrics(text: str) -> dict[str, float]:

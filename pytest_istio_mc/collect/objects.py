@@ -9,10 +9,13 @@ from typing import Any
 
 from ..istio_names import ROOT_CONFIG_MAP, SPIFFE_DRIVER
 from . import fields
+from .rule_fields import RULES
 
 CONFIG_MAP, POD, SLICE = "ConfigMap", "Pod", "EndpointSlice"
 SLICES = "EndpointSlice.discovery.k8s.io"
 GATEWAYS = "Gateway.networking.istio.io"
+PODS = "PodMetadata"
+"""Of every pod in the mesh its name and the labels that something selects; nothing of its spec."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,12 @@ LISTINGS = (
     Listing(GATEWAYS),
     Listing("DestinationRule.networking.istio.io"),
     Listing("ServiceEntry.networking.istio.io"),
+    Listing("VirtualService.networking.istio.io"),
+    Listing("Sidecar.networking.istio.io"),
+    Listing("WorkloadEntry.networking.istio.io"),
+    Listing("EnvoyFilter.networking.istio.io", metadata_only=True),
     Listing("PeerAuthentication.security.istio.io"),
+    Listing("AuthorizationPolicy.security.istio.io"),
     Listing("Gateway.gateway.networking.k8s.io"),
 )
 """What is listed in all namespaces.
@@ -68,8 +76,6 @@ READERS = Listing(
     "ClusterRole.rbac.authorization.k8s.io", metadata_only=True, whole=True, wanted=_of_istiod
 )
 """In place of the listing of their names, where what they allow is judged, too."""
-
-WORKLOADS = Listing("WorkloadEntry.networking.istio.io")
 
 SIDECAR = "security.istio.io/tlsMode=istio"
 """The label selector of pods that a sidecar was injected into."""
@@ -94,6 +100,10 @@ def is_mesh_config(name: str) -> bool:
     )
 
 
+BODIES: Mapping[str, fields.Shape] = {**fields.BODIES, **RULES}
+"""Of each kind, besides the metadata; kinds that are not here have a function."""
+
+
 def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) -> dict[str, Any]:
     """The object with only the fields that checks read.
 
@@ -103,8 +113,8 @@ def trim(kind: str, item: Mapping[str, Any], selected_by: Collection[str] = ()) 
     if kind in _BODIES:
         kept.update(_BODIES[kind](item))
         return kept
-    body = fields.keep(fields.BODIES[kind], item) or {}
-    for part in fields.BODIES[kind]:
+    body = fields.keep(BODIES[kind], item) or {}
+    for part in BODIES[kind]:
         if part in ("spec", "status") and kind != "Node":
             body.setdefault(part, {})
         elif part in ("webhooks", "subjects") or (part == "rules" and part in item):
@@ -117,6 +127,25 @@ def selected_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(
         str(key) for item in items for key in (item.get("spec") or {}).get("selector") or ()
     )
+
+
+def named_keys(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The keys of labels by which trimmed Services, rules and policies choose pods."""
+    found: set[str] = set()
+    for item in items:
+        spec = item.get("spec") or {}
+        for part in (spec.get("selector"), spec.get("workloadSelector"), *spec.get("subsets", ())):
+            if not part:
+                continue
+            expressions = part.get("matchExpressions") or ()
+            found.update(one["key"] for one in expressions if "key" in one)
+            nested = [part[key] for key in ("matchLabels", "labels") if key in part]
+            plain = {key for key, value in part.items() if isinstance(value, str)}
+            found.update(*nested) if nested else found.update(plain)
+        for rule in (*spec.get("http", ()), *spec.get("tls", ()), *spec.get("tcp", ())):
+            for match in rule.get("match") or ():
+                found.update(match.get("sourceLabels") or ())
+    return frozenset(found)
 
 
 def keys_of_selectors(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -19,7 +19,7 @@ import pytest
 from ..checks.catalogue import Check, Profile, area_title
 from ..checks.tracing.trace import MEDIA_TYPE, State
 from ..errors import Inconclusive, NonConformant
-from ..verdicts import Evidence, Finding, Outcome, Verdict
+from ..verdicts import Evidence, Finding, Outcome, Verdict, Weight
 from ..visible import visible_lines
 
 EPIC = "Istio multi-cluster conformance"
@@ -74,7 +74,8 @@ def show(verdict: Verdict) -> None:
     match verdict.outcome:
         case Outcome.NON_CONFORMANT:
             for finding in verdict.findings:
-                _failed_step(finding)
+                if finding.weight is Weight.BROKEN:
+                    _failed_step(finding)
         case Outcome.INCONCLUSIVE:
             with _ended_step(harmless(f"could not find out: {verdict.reason}"), Inconclusive()):
                 pass

@@ -24,7 +24,7 @@ from ..redact import scrub
 from ..settings import Settings
 from ..spec import API_VERSION, ClusterSpec
 from ..tool import newer
-from ..verdicts import Evidence, Outcome, Reached, Verdict
+from ..verdicts import Evidence, Outcome, Reached, Verdict, Weight
 from .writing import write_whole
 
 KIND = "ConformanceReport"
@@ -296,6 +296,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
                 "seen": finding.seen,
                 "remedy": finding.remedy,
                 "fault": finding.fault,
+                **({"weight": finding.weight.value} if finding.weight is not Weight.BROKEN else {}),
             }
             for finding in (verdict.findings if verdict else ())
         ],

@@ -11,13 +11,14 @@ from typing import Any
 from ..mesh import Mesh
 from ..settings import Settings
 from ..spec import MeshSpec
-from ..verdicts import Outcome
+from ..verdicts import Outcome, Weight
 from ..visible import visible
 from .compare import Difference
 from .matrix import matrix_lines
 from .report import Result, result_sentence
 
 SLOWEST = 5
+MOST_RISKS = 10
 FOREMOST = ("istio", "kubernetes", "envoy")
 """The versions that a reader looks for first."""
 
@@ -81,6 +82,7 @@ def diagnosis(report: Mapping[str, Any]) -> list[str]:
             told = f"{', '.join(ids)} ({count(len(ids), 'check')})"
             lines += _wrapped("   explains: ", [told])
         lines.append("")
+    lines += _risks(report)
     if unknown:
         lines.append(f"{count(len(unknown), 'check')} could not find out:")
         for reason, ids in _grouped((entry["id"], entry["reason"]) for entry in unknown):
@@ -89,6 +91,25 @@ def diagnosis(report: Mapping[str, Any]) -> list[str]:
     if any(entry["ran"] for entry in report["checks"]):
         return lines or ["nothing is wrong with what was looked at"]
     return lines or ["nothing was looked at"]
+
+
+def _risks(report: Mapping[str, Any]) -> list[str]:
+    """What works and is a risk all the same; notes are in the certificate only."""
+    found = [
+        (entry["id"], finding["summary"], finding["remedy"])
+        for entry in report["checks"]
+        for finding in entry["findings"]
+        if finding.get("weight") == Weight.RISK.value
+    ]
+    if not found:
+        return []
+    lines = [f"{count(len(found), 'risk')}, which nothing fails of (--mesh-strict fails):"]
+    for id, summary, remedy in found[:MOST_RISKS]:
+        lines += _wrapped(f"   {id}  ", [summary])
+        lines += _hanging("      remedy: ", remedy.split("\n"))
+    if more := len(found) - MOST_RISKS:
+        lines += [f"   and {more} more, in the certificate"] if more > 0 else []
+    return [*lines, ""]
 
 
 def certificate(

@@ -104,6 +104,7 @@ def _settings_from(
         baseline=values.existing_file(given, "baseline"),
         snapshot=values.new_folder(given, "snapshot"),
         replay=replay.path if replay else None,
+        strict="strict" in given,
         disruptive=disruptive,
         permissions=permissions,
         keep="keep" in given,

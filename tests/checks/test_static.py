@@ -13,6 +13,8 @@ import tests.checks
 from pytest_istio_mc.snapshot import Snapshot
 from pytest_istio_mc.verdicts import Outcome
 from tests.checks.seeding import Case, Faults
+from tests.checks.services.mistakes import MISTAKES
+from tests.checks.services.shop import Shop
 from tests.fake_clusters import FakeMesh
 from tests.seeded import faults
 from tests.static_checks import STATIC
@@ -37,6 +39,12 @@ def with_two_replicas() -> Snapshot:
 
 
 @cache
+def with_services() -> Snapshot:
+    """A healthy mesh with services of users."""
+    return Shop().record()
+
+
+@cache
 def seeded() -> dict[str, list[str]]:
     """The faults, faked and recorded, that each check is the one root cause of."""
     found: dict[str, list[str]] = {}
@@ -46,6 +54,8 @@ def seeded() -> dict[str, list[str]]:
             for parameters in registered.cases:
                 case: Case = parameters.values[0]
                 found.setdefault(case.check, []).append(case.fault)
+    for mistake in MISTAKES:
+        found.setdefault(mistake.check, []).append(mistake.fault)
     for fault in faults.known().values():
         if fault.recorded:
             found.setdefault(fault.check, []).append(fault.id)
@@ -69,7 +79,7 @@ def test_a_healthy_mesh_is_conformant(id: str, name: str) -> None:
 
 @pytest.mark.parametrize("id", STATIC)
 def test_some_healthy_mesh_shows_what_the_check_is_about(id: str) -> None:
-    meshes = [*map(recorded, HEALTHY), with_two_replicas()]
+    meshes = [*map(recorded, HEALTHY), with_two_replicas(), with_services()]
 
     outcomes = {STATIC[id].judge(snapshot).outcome for snapshot in meshes if fits(id, snapshot)}
 

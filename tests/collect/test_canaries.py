@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_istio_mc.collect import fields
+from pytest_istio_mc.collect import fields, objects
 from pytest_istio_mc.collect.objects import is_mesh_config, trim
 from pytest_istio_mc.snapshot import Snapshot
 from tests.fake_clusters import PROBES, SYSTEM, FakeMesh, Json, encoded, jwt, meta, remote_secret
@@ -221,11 +221,11 @@ _JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize("kind", sorted(fields.BODIES))
+@pytest.mark.parametrize("kind", sorted(objects.BODIES))
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_an_unknown_field_anywhere_is_left_out(kind: str, data: st.DataObject) -> None:
-    item = {"metadata": meta("x", "y"), **_sample(fields.BODIES[kind])}
+    item = {"metadata": meta("x", "y"), **_sample(objects.BODIES[kind])}
     plain = trim(kind, item)
     spoilt = copy.deepcopy(item)
     places = [
@@ -233,7 +233,7 @@ def test_an_unknown_field_anywhere_is_left_out(kind: str, data: st.DataObject) -
     ]
     place = data.draw(st.sampled_from(places))
     name = data.draw(st.text(min_size=1).filter(lambda one: one not in place))
-    known = {key for one in _mappings(fields.BODIES[kind]) for key in one} | {"spec", "metadata"}
+    known = {key for one in _mappings(objects.BODIES[kind]) for key in one} | {"spec", "metadata"}
     name = f"un{name}" if name in known else name
     place[name] = data.draw(_JSON)
 
@@ -241,7 +241,7 @@ def test_an_unknown_field_anywhere_is_left_out(kind: str, data: st.DataObject) -
     assert trim(kind, spoilt) == plain
 
 
-@pytest.mark.parametrize("kind", sorted(fields.BODIES))
+@pytest.mark.parametrize("kind", sorted(objects.BODIES))
 @given(value=_JSON.filter(lambda one: not isinstance(one, str)))
 @settings(max_examples=20, deadline=None)
 def test_what_stands_where_a_text_should_is_left_out(kind: str, value: Any) -> None:
@@ -254,7 +254,7 @@ def test_what_stands_where_a_text_should_is_left_out(kind: str, value: Any) -> N
             return {("any" if key == "*" else key): spoil(one) for key, one in shape.items()}
         return value
 
-    item = {"metadata": meta("x", "y"), **spoil(fields.BODIES[kind])}
+    item = {"metadata": meta("x", "y"), **spoil(objects.BODIES[kind])}
 
     assert CANARY not in json.dumps(trim(kind, item))
 

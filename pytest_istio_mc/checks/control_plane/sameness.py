@@ -123,7 +123,7 @@ def _compared(snapshot: Snapshot, service: Object) -> bool:
     )
 
 
-def _protocol_of(port: Mapping[str, Any]) -> str:
+def protocol_of(port: Mapping[str, Any]) -> str:
     """The protocol of a Service port as Istio selects it.
 
     ``appProtocol``, else the part of the port's name before the first hyphen.
@@ -139,7 +139,7 @@ def _protocol_of(port: Mapping[str, Any]) -> str:
 
 _ASPECTS: tuple[tuple[str, Callable[[Ports], object], str], ...] = (
     ("port numbers", sorted, "svc-port-number"),
-    ("protocols", lambda ports: {n: _protocol_of(ports[n]) for n in ports}, "svc-protocol"),
+    ("protocols", lambda ports: {n: protocol_of(ports[n]) for n in ports}, "svc-protocol"),
     # istiod merges endpoints of several clusters by the name of the port
     ("port names", lambda ports: {n: ports[n].get("name", "") for n in ports}, "svc-port-name"),
 )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ...errors import ObservationError
 from ...observations import Request, TlsHandshake, Trial
-from ...shell import NO_REMEDY
 from ...snapshot import Snapshot
 from ...verdicts import Evidence
 from ..oracle import service_ports
 from . import symptoms
-from .hops import HOPS, Examine
+from .hops import HOPS
+from .named import with_objects
 from .path import PathFacts
-from .trace import Hop, State, Trace
+from .trace import Trace
+from .walking import walk
 
 
 def trace(
@@ -43,20 +43,9 @@ def trace(
         *(() if path.crosses else symptoms.BEYOND_GATEWAY),
         *(symptoms.IN_CLIENT_POD if past_sidecar else ()),
     }
-    hops: list[Hop] = []
-    for name, examine in HOPS.items():
-        if name in left_out:
-            continue
-        if any(hop.state is State.BROKEN for hop in hops):
-            hops.append(Hop(name, State.NOT_REACHED))
-            continue
-        hop = _examined(name, examine, path)
-        if name in seen and hop.state is not State.BROKEN:
-            # what is configured, if it is known, says where to look
-            told = f"{seen[name]} ({hop.seen})" if hop.state is State.GOOD else seen[name]
-            hop = replace(hop, state=State.BROKEN, seen=told)
-        hops.append(hop if hop.state is State.BROKEN else replace(hop, remedy=NO_REMEDY))
-    return Trace(source, target, port, tuple(hops))
+    examined = {name: examine for name, examine in HOPS.items() if name not in left_out}
+    hops = walk(examined, path, seen)
+    return Trace(source, target, port, with_objects(path, hops, left_out))
 
 
 def waits_its_turn(snapshot: Snapshot, source: str, target: str, port: int) -> bool:
@@ -72,13 +61,6 @@ def waits_its_turn(snapshot: Snapshot, source: str, target: str, port: int) -> b
     except ObservationError:
         return False
     return bool(mine) and min(mine) > first
-
-
-def _examined(name: str, examine: Examine, path: PathFacts) -> Hop:
-    try:
-        return replace(examine(path), name=name)
-    except ObservationError as error:
-        return Hop(name, State.UNKNOWN, seen=str(error))
 
 
 class Traces:

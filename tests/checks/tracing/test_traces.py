@@ -398,3 +398,49 @@ def test_recorded_meshes_break_where_they_should(
 
 def test_the_host_of_the_fake_mesh_is_what_the_hops_look_for() -> None:
     assert traced(FakeMesh()).hops[3].seen == f"outbound|8080||{HOST}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "namespace", "spec", "request_", "hop", "told"),
+    [
+        (
+            "AuthorizationPolicy.security.istio.io",
+            SYSTEM,
+            {"action": "DENY", "rules": [{"from": [{"source": {"namespaces": [PROBES]}}]}]},
+            failed(status=403, error="RBAC: access denied"),
+            symptoms.AUTHORISATION,
+            "AuthorizationPolicy istio-system/users of cluster2 denies it",
+        ),
+        (
+            "DestinationRule.networking.istio.io",
+            SYSTEM,
+            {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
+            failed(error="upstream connect error or disconnect/reset before headers. "
+                   "reset reason: connection termination"),
+            symptoms.GATEWAY,
+            "DestinationRule istio-system/users of cluster1",
+        ),
+    ],
+)  # fmt: skip
+def test_a_failed_probe_names_the_object_of_users_that_breaks_it(
+    kind: str, namespace: str, spec: Json, request_: Request, hop: str, told: str
+) -> None:
+    mesh = FakeMesh()
+    for number in (1, 2):
+        item = {"metadata": {"name": "users", "namespace": namespace}, "spec": spec}
+        mesh[number].objects.setdefault(kind, []).append(item)
+
+    broken = traced(mesh, request_).broken
+
+    assert broken is not None
+    assert told in broken.seen, broken
+    assert "/users" in broken.remedy, broken
+
+
+def test_a_broken_hop_without_such_an_object_stays_as_it_is() -> None:
+    request = failed(status=403, error="RBAC: access denied")
+
+    broken = traced(FakeMesh(), request).broken
+
+    assert broken is not None
+    assert "users" not in broken.seen + broken.remedy
