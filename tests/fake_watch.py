@@ -20,7 +20,7 @@ import pytest
 from pytest_istio_mc.checks import catalogue
 from pytest_istio_mc.checks.site import Site
 from pytest_istio_mc.checks.upgrade import observe
-from pytest_istio_mc.checks.upgrade.facts import Command, Watched
+from pytest_istio_mc.checks.upgrade.facts import Commanded, Watched
 from pytest_istio_mc.plain import from_plain, to_plain
 from pytest_istio_mc.verdicts import Finding, Verdict, conformant, non_conformant
 from tests.checks.upgrade.watching import BEGAN, ENDED, losing, lost, watched
@@ -67,7 +67,7 @@ def prepared(site: Site) -> Iterator[Mapping[str, str]]:
 def watch(
     site: Site,
     unready: Mapping[str, str],
-    run: Callable[[Callable[[], None]], Command],
+    run: Callable[[Callable[[], None]], Commanded],
     tell: Callable[[str], None],
 ) -> Watched:
     """What happens where nothing is lost, or something."""

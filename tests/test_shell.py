@@ -147,11 +147,12 @@ def _is_our_own(what: ast.expr) -> bool:
 
 
 def test_words_are_quoted_in_one_place() -> None:
+    """Words of the gate's command are for sh, which runs them at once; nobody pastes them."""
     quoting = {
         name for name, file in modules().items() if re.search(r"\bshlex\b", file.read_text())
     }
 
-    assert quoting == {"shell"}
+    assert quoting == {"shell", "cli.gate"}
 
 
 def test_remedies_are_made_in_one_place() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..checks.upgrade.facts import Command, Watched
+from ..checks.upgrade.facts import Commanded, Watched
 from ..counted import LATE_SECONDS, TIMEOUT_SECONDS, Count, Fate, Lost
 from ..redact import scrub
 from ..spec import API_VERSION
@@ -110,7 +110,7 @@ def _is_unknown(one: Difference) -> bool:
     return Outcome.INCONCLUSIVE.value in (one.before, one.now)
 
 
-def _command(command: Command) -> dict[str, Any]:
+def _command(command: Commanded) -> dict[str, Any]:
     return {
         "text": command.text,
         "began": _moment(command.began),

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 PURPOSES = ("config", "imports", "local")
 """What checks need a namespace of their own for."""
 
+_ASKED = (INJECTION_LABEL, REVISION_LABEL)
+"""The labels by which a namespace asks for sidecars."""
+
 _SERVER = re.compile(r"server:\s*[\"']?(https?://\S+?)[\"']?\s")
 
 
@@ -274,6 +277,22 @@ def run_namespace(
     config = mesh_config(mesh, kubes, cluster, revision)
     labels.update(discovery_labels(config, name, merged(labels, added)))
     return manifests.namespace(name, mesh.run_id, labels, ownership(), patch)
+
+
+def follow_revision(mesh: Mesh, kubes: Mapping[str, Kube], cluster: str, name: str) -> bool:
+    """Label a namespace of this run for the revision that heeds it now; whether that changed it."""
+    if mesh.wishes.namespaces:
+        return False  # somebody else's, who says which revision its pods get
+    there = kubes[cluster].read("Namespace", name) or {"metadata": {}}
+    wanted = run_namespace(mesh, kubes, cluster, name)
+    now, then = (
+        {key: (one["metadata"].get("labels") or {}).get(key) for key in _ASKED}
+        for one in (there, wanted)
+    )
+    if now == then:
+        return False
+    kubes[cluster].apply(wanted)
+    return True
 
 
 def excluded_ports(spec: MeshSpec, kubes: Mapping[str, Kube], cluster: str) -> list[int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from ..checks.upgrade.facts import Command
+from ..checks.upgrade.facts import Commanded
 from ..gate_marks import VARIABLE, Marks, listening
 
 GRACE_SECONDS = 30.0
@@ -34,7 +34,7 @@ _LONGEST_LINE = 2000
 
 def run_command(
     text: str, folder: Path, line: Callable[[str], None], meanwhile: Callable[[], None]
-) -> Command:
+) -> Commanded:
     """Run a shell command to its end; what became of it.
 
     - ``folder`` is a private one of the run.
@@ -54,7 +54,7 @@ def run_command(
                 env=environment,
             )
         except (OSError, ValueError) as error:
-            return Command(text, began, time.time(), problem=str(error))
+            return Commanded(text, began, time.time(), problem=str(error))
         with _told(output, line), _passing_on(process, line) as asked:
             _wait(process, asked, meanwhile)
         return _outcome(text, began, process, marks, interrupted=bool(asked))
@@ -62,9 +62,9 @@ def run_command(
 
 def _outcome(
     text: str, began: float, process: subprocess.Popen[bytes], marks: Marks, *, interrupted: bool
-) -> Command:
+) -> Commanded:
     code = process.returncode
-    return Command(text, began, time.time(), code, interrupted=interrupted, steps=marks.steps)
+    return Commanded(text, began, time.time(), code, interrupted=interrupted, steps=marks.steps)
 
 
 def _wait(

@@ -16,7 +16,7 @@ from typing import Any
 from ..checks.catalogue import Check
 from ..checks.excuses import on_a_crowded_machine
 from ..checks.upgrade import observe
-from ..checks.upgrade.facts import Command, Watched
+from ..checks.upgrade.facts import Commanded, Watched
 from ..errors import GivenUp, MeshError, NotAllowed, ProvisionError
 from ..evidence import report
 from ..machine import Machine
@@ -116,8 +116,8 @@ def result_path(settings: Settings) -> Path:
 def _watched(
     run: Run, settings: Settings, progress: Progress, line: Callable[[str], None]
 ) -> Watched:
-    def running(text: str) -> Callable[[Callable[[], None]], Command]:
-        def ran(meanwhile: Callable[[], None]) -> Command:
+    def running(text: str) -> Callable[[Callable[[], None]], Commanded]:
+        def ran(meanwhile: Callable[[], None]) -> Commanded:
             progress.note(f"the command: {text}")
             command = run_command(text, run.folder, line, meanwhile)
             seconds = command.ended - command.began

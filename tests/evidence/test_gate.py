@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pytest_istio_mc.checks.upgrade.facts import Command, Watched
+from pytest_istio_mc.checks.upgrade.facts import Commanded, Watched
 from pytest_istio_mc.cli import USAGE, main
 from pytest_istio_mc.counted import Fate
 from pytest_istio_mc.evidence import gate, report
@@ -22,7 +22,7 @@ WELL = {"MC-UPGRADE-101": conformant("none lost")}
 WORSE = Difference("MC-TRUST-001", Change.WORSE, "conformant", "non-conformant", "two roots")
 UNKNOWN = Difference("MC-TRUST-001", Change.WORSE, "conformant", "inconclusive", "no answer")
 BETTER = Difference("MC-TRUST-002", Change.BETTER, "non-conformant", "conformant")
-FAILED = Command("helm upgrade", BEGAN, BEGAN + 5, exit_code=7)
+FAILED = Commanded("helm upgrade", BEGAN, BEGAN + 5, exit_code=7)
 
 
 def built(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_istio_mc.checks.upgrade.facts import Command
+from pytest_istio_mc.checks.upgrade.facts import Commanded
 from pytest_istio_mc.session import commanding
 from pytest_istio_mc.session.commanding import run_command
 
@@ -24,7 +24,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 MARK = f"{sys.executable} -m pytest_istio_mc.cli gate mark"
 
 
-def ran(text: str) -> tuple[Command, list[str]]:
+def ran(text: str) -> tuple[Commanded, list[str]]:
     lines: list[str] = []
     return run_command(text, Path.cwd(), lines.append, lambda: None), lines
 
@@ -80,7 +80,7 @@ def test_its_socket_is_for_its_owner_alone_and_gone_afterwards() -> None:
     assert not Path(lines[1].removeprefix("  | ")).parent.exists()
 
 
-def interrupted(text: str, *after: float) -> tuple[Command, list[str]]:
+def interrupted(text: str, *after: float) -> tuple[Commanded, list[str]]:
     """Run it, and send this process SIGINT so long after it has said something."""
     lines: list[str] = []
     said = threading.Event()

@@ -18,7 +18,7 @@ UNSENT_SHARE = 0.02
 
 
 @dataclass(frozen=True)
-class Command:
+class Commanded:
     """The user's command, as it ran.
 
     - ``exit_code``: negative where a signal ended it, as in ``subprocess``.
@@ -138,7 +138,7 @@ class Watched:
 
     began: float
     ended: float
-    command: Command
+    command: Commanded
     counts: tuple[Count, ...] = ()
     admissions: tuple[Admission, ...] = ()
     istiods: tuple[IstiodLook, ...] = ()

@@ -10,7 +10,7 @@ from ...probes import counted_services, counting
 from ...rights import ROUTES, SERVICES, uses
 from ..control_plane.observe import DRY_RUN
 from ..site import Site
-from .facts import Command, ProxyLook, Unread, Watched
+from .facts import Commanded, ProxyLook, Unread, Watched
 from .observe_planes import Samples, proxies
 
 QUIET_SECONDS = 10.0
@@ -19,7 +19,7 @@ QUIET_SECONDS = 10.0
 SETTLE_SECONDS = 15.0
 """Of traffic after the command: what it sets going may come a moment later."""
 
-Run = Callable[[Callable[[], None]], Command]
+Run = Callable[[Callable[[], None]], Commanded]
 """Runs the command; it calls what it is given every now and then."""
 
 

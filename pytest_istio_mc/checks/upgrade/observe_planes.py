@@ -15,7 +15,7 @@ from ...certificates import facts, split_pem
 from ...collect.envoy import ADMIN_PORT, read_proxy
 from ...collect.istiod import MONITORING_PORT, read_debug
 from ...errors import GivenUp, KubeError, MeshError
-from ...istio_names import INJECTION_LABEL, ISTIOD_PODS, REVISION_LABEL
+from ...istio_names import ISTIOD_PODS
 from ...mesh import ProbePod
 from ...probes import manifests, workloads
 from ...probes.causes import refused_by_admission
@@ -164,25 +164,9 @@ class Samples:
                 self._failed(f"injection in {cluster}", error)
                 return
             look = Admission(cluster, now, error=error.detail[:_LONGEST_ERROR])
-        if look.accepted or not self._follow(cluster):
+        here = (self._mesh, self._kubes, cluster, self._namespace)
+        if look.accepted or not workloads.follow_revision(*here):
             self._saw(("admission", cluster), (look.injected, bool(look.error)), look)
-
-    def _follow(self, cluster: str) -> bool:
-        """Label our own namespace for the revision that heeds it now; whether that changed it."""
-        mesh, kube = self._mesh, self._kubes[cluster]
-        if mesh.wishes.namespaces:
-            return False  # somebody else's, who says which revision its pods get
-        there = kube.read("Namespace", self._namespace) or {"metadata": {}}
-        wanted = workloads.run_namespace(mesh, self._kubes, cluster, self._namespace)
-        asked = (INJECTION_LABEL, REVISION_LABEL)
-        now, then = (
-            {key: (one["metadata"].get("labels") or {}).get(key) for key in asked}
-            for one in (there, wanted)
-        )
-        if now == then:
-            return False
-        kube.apply(wanted)
-        return True
 
     def _look_at_client(self, cluster: str) -> None:
         """How many endpoints the client's proxy has for each target."""

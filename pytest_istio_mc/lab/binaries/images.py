@@ -86,14 +86,16 @@ def recipes(binaries: Path, bootstrap: Path, scratch: Path) -> tuple[Image, ...]
     return (
         Image(PAUSE, [base], ["/usr/bin/sleep", "infinity"]),
         Image(COREDNS, [base, {"/coredns": binaries / "coredns"}], ["/coredns"]),
-        *istio_recipes(binaries, bootstrap, ISTIO_TAG),
+        *istio_recipes(binaries, bootstrap, ISTIO_TAG, base),
         Image(PYTHON, [base, _without(base, python)], ["/usr/local/bin/python3"]),
     )
 
 
-def istio_recipes(binaries: Path, bootstrap: Path, tag: str) -> tuple[Image, ...]:
+def istio_recipes(
+    binaries: Path, bootstrap: Path, tag: str, base: dict[str, Content] | None = None
+) -> tuple[Image, ...]:
     """The images of one Istio: istiod's and the proxy's. Takes and raises what all do."""
-    base = base_layer()
+    base = base or base_layer()
     pilot: Mapping[str, Content] = {
         "/usr/local/bin/pilot-discovery": binaries / "pilot-discovery",
         "/var/lib/istio": Folder(),

@@ -11,7 +11,7 @@ from pytest_istio_mc.checks.upgrade.facts import (
     INJECTION_SECONDS,
     NO_CHANGE,
     Admission,
-    Command,
+    Commanded,
     EndpointLook,
     IstiodPod,
     Unread,
@@ -71,7 +71,7 @@ def test_without_a_change_nothing_applies(id: str) -> None:
 
 @pytest.mark.parametrize("id", IDS)
 def test_a_command_that_never_started_shows_nothing(id: str) -> None:
-    never = replace(watched(), command=Command("x", BEGAN, BEGAN, problem="no shell"))
+    never = replace(watched(), command=Commanded("x", BEGAN, BEGAN, problem="no shell"))
 
     assert "no shell" in gap(id, never)
 

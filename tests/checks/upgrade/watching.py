@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_istio_mc.checks.upgrade.facts import (
     Admission,
-    Command,
+    Commanded,
     EndpointLook,
     IstiodLook,
     IstiodPod,
@@ -51,7 +51,7 @@ def watched() -> Watched:
     return Watched(
         STARTED,
         LAST,
-        Command("helm upgrade", BEGAN, ENDED, steps=STEPS),
+        Commanded("helm upgrade", BEGAN, ENDED, steps=STEPS),
         tuple(counts),
         tuple(Admission(one, when, injected=True) for one in CLUSTERS for when in moments),
         tuple(istiod(one, when) for one in CLUSTERS for when in moments),
