@@ -5,7 +5,7 @@ BIN := .venv/bin
 # those that share a folder of builds or a recorded mesh stay together as long as both are busy
 UNIT := $(BIN)/pytest -ra -n auto --maxprocesses 4 --dist worksteal -m "not lab"
 
-.PHONY: certify test lint unit lab-tests faults record healthy bench kills clean help
+.PHONY: certify test lint unit lab-tests faults record healthy bench kills upgrade clean help
 
 help:
 	@echo "make certify   build a two-cluster Istio mesh on this machine, judge it, write mesh-report.yaml (needs root)"
@@ -19,6 +19,8 @@ help:
 	@echo "              fewer or others: make healthy RUNS=20 PROFILE=disruptive TOPOLOGY=federated"
 	@echo "make kills     kill 20 real certifications at random moments and look for what is left, also on"
 	@echo "              clusters that stay and were being disrupted (needs root)"
+	@echo "make upgrade   take a real mesh from Istio 1.30 to 1.31 under counted traffic, and say what was lost (needs root);"
+	@echo "              another: make upgrade TOPOLOGY=multi-network-primary-remote"
 	@echo "make lock      choose the versions of Python packages anew (constraints.txt)"
 	@echo "make bench     measure every phase and compare with the same work done by hand (needs root)"
 
@@ -50,6 +52,9 @@ faults: .venv/ready host
 
 record: export RECORD = 1
 record: faults
+
+upgrade: .venv/ready host
+	$(BIN)/python -m bench.upgrade $(if $(TOPOLOGY),--topology=$(TOPOLOGY))
 
 lint: .venv/ready
 	@echo "== ruff"

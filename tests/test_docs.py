@@ -18,7 +18,7 @@ from pytest_istio_mc import names
 from pytest_istio_mc.checks.catalogue import AREAS, Profile, known_checks
 from pytest_istio_mc.checks.precheck import RULES
 from pytest_istio_mc.cli import main
-from pytest_istio_mc.options import OPTIONS
+from pytest_istio_mc.offered import OPTIONS
 from pytest_istio_mc.spec_file import CLUSTER_KEYS, TOP_LEVEL_KEYS, spec_of
 from pytest_istio_mc.topologies import known as known_topologies
 from tests.checks.services.mistakes import MISTAKES

@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "settings",
         "evidence providers",
         "validation hookspecs absent",
-        "options",
+        "options offered",
         "session",
         "fixtures suites plugin cli",
         "__main__",

@@ -15,7 +15,7 @@ import yaml
 from pytest_istio_mc.checks.catalogue import Check, Kind, Profile, known_checks
 from pytest_istio_mc.errors import UsageProblem
 from pytest_istio_mc.mesh import Wishes
-from pytest_istio_mc.options import OPTIONS
+from pytest_istio_mc.offered import OPTIONS
 from pytest_istio_mc.providers import known as known_providers
 from pytest_istio_mc.rights import Permission
 from pytest_istio_mc.settings import Given, Settings

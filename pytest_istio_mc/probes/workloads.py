@@ -280,7 +280,10 @@ def run_namespace(
 
 
 def follow_revision(mesh: Mesh, kubes: Mapping[str, Kube], cluster: str, name: str) -> bool:
-    """Label a namespace of this run for the revision that heeds it now; whether that changed it."""
+    """Label a namespace of this run for the revision that heeds it now.
+
+    True where that changed it.
+    """
     if mesh.wishes.namespaces:
         return False  # somebody else's, who says which revision its pods get
     there = kubes[cluster].read("Namespace", name) or {"metadata": {}}

@@ -68,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     api: FakeApi
     lock: threading.Lock
+    at_work: bool = False
 
     def handle_one(self) -> None:
         """Note the request, and answer it."""
@@ -82,11 +83,17 @@ class Handler(BaseHTTPRequestHandler):
             self.api.at_once += 1
             self.api.most_at_once = max(self.api.most_at_once, self.api.at_once)
             how = self.api.script.popleft() if self.api.script else self.api.answer
+        self.at_work = True
         try:
             how(self)
         finally:
-            with self.lock:
-                self.api.at_once -= 1
+            self._answered()
+
+    def _answered(self) -> None:
+        """Count the request no more; before its answer is whole, as the next may come at once."""
+        with self.lock:
+            self.api.at_once -= self.at_work
+            self.at_work = False
 
     do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815
 
@@ -104,6 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self._answered()
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:

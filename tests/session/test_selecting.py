@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pytest_istio_mc.checks.catalogue import known_checks
 from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
 from tests.checks.topologies import RECORDED
 
@@ -43,7 +44,7 @@ def test_without_a_path_the_suites_run_beside_the_tests_of_the_folder(
 
     result = pytester.runpytest(REPLAY, "-v", "--mesh-checks=MC-TRUST-001")
 
-    result.assert_outcomes(passed=2, deselected=74)
+    result.assert_outcomes(passed=2, deselected=len(known_checks()) - 1)
     result.stdout.fnmatch_lines_random(["test_mine.py::test_mine *", f"{escaped(TRUST)} *"])
     pytester.runpytest(REPLAY, "test_mine.py").assert_outcomes(passed=1)
     pytester.runpytest(REPLAY, "suites", "--collect-only", "-q").stdout.no_fnmatch_line("*mine*")
@@ -118,7 +119,8 @@ def test_the_plan_heeds_what_selects(pytester: pytest.Pytester) -> None:
         result = pytester.runpytest(REPLAY, "--mesh-plan", *arguments)
         return next(line for line in result.outlines if line.endswith(" would be judged"))
 
-    assert would() == "26 checks would be judged"
+    pytester.runpytest(REPLAY)
+    assert would() == f"{len(ran(pytester))} checks would be judged"
     assert would("-k", "MC-TRUST-001") == "1 check would be judged"
     assert would("-m", "MC-TRUST") == "7 checks would be judged"
     assert would(TRUST) == "1 check would be judged"
@@ -187,7 +189,7 @@ def test_what_is_claimed_and_did_not_run_is_never_called_not_applicable(
 ) -> None:
     result = pytester.runpytest(REPLAY, "-v", "suites/trust")
 
-    result.stdout.fnmatch_lines(["*MC-TRUST-008*NOT RUN*", "core *7 conformant*47 not run"])
+    result.stdout.fnmatch_lines(["*MC-TRUST-008*NOT RUN*", "core *7 conformant* not run"])
     entries = report_of(pytester)["checks"]
     unrun = [entry for entry in entries if entry["claimed"] and not entry["ran"]]
     assert {entry["verdict"] for entry in unrun} == {"inconclusive"}
