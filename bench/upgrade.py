@@ -53,8 +53,12 @@ def _upgraded(parsed: argparse.Namespace, lab: str, mesh: dict[str, Any], began:
     again = [ISTIO_MC, "lab", "upgrade", "--name", lab]
     control = shlex.join([*again, "--method", "restart"])
     command = [*again, "--to", parsed.to, "--method", parsed.method]
-    code = _run(["gate", *there, "--report", parsed.report, "--control", control, "--", *command])
+    # the gate's own probes are of the old revision until the gate has ended
+    watched = [*command, "--until", "tags"] if parsed.method == "canary" else command
+    code = _run(["gate", *there, "--report", parsed.report, "--control", control, "--", *watched])
     _told("gated", began)
+    if watched != command and (left := subprocess.run(command, check=False).returncode):
+        return code or left
     return code
 
 

@@ -16,7 +16,10 @@ from ..progress import Progress
 from .shared import GOOD, UNKNOWN, document, progress, say
 
 GATE = "ISTIO_MC_GATE"
-"""Set by ``istio-mc gate`` for its command: then each phase is put into the gate's time line."""
+"""Set by ``istio-mc gate`` for its command.
+
+Then each phase is put into the gate's time line, and its probes, which count, are not restarted.
+"""
 
 _MARK_SECONDS = 10.0
 
@@ -53,6 +56,7 @@ def _upgrade(parsed: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from ..lab import homes
+    from ..probes.manifests import RUN_LABEL
     from ..providers.lab_upgrade import Wanted, upgrade
     from ..spec_file import spec_of
     from ..topologies.phases import Method, Phase
@@ -63,7 +67,8 @@ def _upgrade(parsed: argparse.Namespace) -> int:
     told = progress()
     names = tuple(name.strip() for name in parsed.clusters.split(",") if name.strip())
     until = Phase(parsed.until) if parsed.until else None
-    wanted = Wanted(parsed.to, Method(parsed.method), names, until, parsed.rollback)
+    spared = RUN_LABEL if os.environ.get(GATE) else ""
+    wanted = Wanted(parsed.to, Method(parsed.method), names, until, parsed.rollback, spared)
     try:
         times = upgrade(
             running, spec, wanted, timeouts=Timeouts(), progress=told, mark=marker(told)

@@ -27,6 +27,7 @@ class Wanted:
     - ``to``: a minor version (``1.31``); empty for a restart of what is there.
     - ``clusters`` and ``until`` limit it: what is left of it another call does.
     - ``back`` takes it back.
+    - ``spared`` is a label of pods that are not restarted: those of a gate count requests.
     """
 
     to: str
@@ -34,6 +35,7 @@ class Wanted:
     clusters: tuple[str, ...] = ()
     until: Phase | None = None
     back: bool = False
+    spared: str = ""
 
 
 def upgrade(
@@ -102,6 +104,7 @@ def _prepared(
             mark,
             wanted.back,
             {one.tag: minor for minor, one in known.items()},
+            wanted.spared,
         )
 
 

@@ -58,12 +58,14 @@ class Proxy:
 class Aim:
     """The istiod that proxies are to be of.
 
-    ``since``: they must have been made after that time (Kubernetes' text).
+    - ``since``: they must have been made after that time (Kubernetes' text).
+    - Pods with the label ``spared`` stay as they are.
     """
 
     revision: str
     image: str
     since: str = ""
+    spared: str = ""
 
     def has(self, proxy: Proxy) -> bool:
         """Whether a proxy is of that istiod."""
@@ -79,8 +81,11 @@ def same_revision(one: str, other: str) -> bool:
     return one == other or (is_default(one) and is_default(other))
 
 
-def proxies(kube: Kube) -> list[Proxy]:
-    """The injected pods of a cluster that are not about to go."""
+def proxies(kube: Kube, spared: str = "") -> list[Proxy]:
+    """The injected pods of a cluster that are not about to go.
+
+    Those with the label ``spared`` are left out.
+    """
     owners = {
         (entry["metadata"]["namespace"], entry["metadata"]["name"]): _controller(entry)
         for entry in kube.list("ReplicaSet", metadata_only=True)
@@ -104,6 +109,7 @@ def proxies(kube: Kube) -> list[Proxy]:
         )
         for pod in kube.list("Pod")
         if _STATUS in _annotations(pod)
+        and not (spared and spared in (pod["metadata"].get("labels") or {}))
         and "deletionTimestamp" not in pod["metadata"]
         and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         and (image := _proxy_image(pod))
@@ -206,7 +212,8 @@ def restart_until(
 
 
 def _late(kube: Kube, aim: Aim, *, gateways: bool) -> tuple[Workload, ...]:
-    late = (one for one in proxies(kube) if one.gateway == gateways and not aim.has(one))
+    found = proxies(kube, aim.spared)
+    late = (one for one in found if one.gateway == gateways and not aim.has(one))
     return tuple(dict.fromkeys(one.workload for one in late))
 
 

@@ -48,6 +48,7 @@ class Upgrade:
     - ``back`` takes back what an upgrade from ``target`` to ``source`` did: gateways go first, the
       clusters in reverse order, and definitions stay.
     - ``versions`` are what :meth:`state` calls the images' tags.
+    - Pods with the label ``spared`` are not restarted, and keep no revision from being removed.
     """
 
     spec: MeshSpec
@@ -60,6 +61,7 @@ class Upgrade:
     mark: Callable[[str], None] = lambda text: None
     back: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    spared: str = ""
 
     def run(self, names: Sequence[str] = (), until: Phase | None = None) -> tuple[PhaseTime, ...]:
         """Go through the phases in these clusters, or in all; the phases with their times.
@@ -235,7 +237,8 @@ class Upgrade:
 
     def _restart(self, cluster: ClusterSpec, *, gateways: bool) -> None:
         since = self._since[cluster.name] if self.method is Method.RESTART else ""
-        aim = injected.Aim(self.target.revision, self.target.proxy_image, since)
+        image, spared = self.target.proxy_image, self.spared
+        aim = injected.Aim(self.target.revision, image, since, spared)
         within = self.timeouts.workload_ready
         left = injected.restart_until(
             self._kube(cluster), aim, gateways=gateways, within_seconds=within
@@ -275,7 +278,7 @@ class Upgrade:
         for cluster in self.spec.data_planes:
             if cluster.name not in names and cluster.served_from not in names:
                 continue
-            found = injected.proxies(self._kube(cluster))
+            found = injected.proxies(self._kube(cluster), self.spared)
             using = [
                 str(one.workload)
                 for one in found

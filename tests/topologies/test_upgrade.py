@@ -164,6 +164,24 @@ def test_a_canary_replaces_everything_and_leaves_nothing_of_the_old(living: Livi
     assert [one.phase for one in times] == [Phase(m.rpartition(" ")[2]) for m in living.marks[:-1]]
 
 
+@pytest.mark.parametrize("method", [Method.CANARY, Method.RESTART])
+def test_probes_that_count_requests_meanwhile_are_left_alone(
+    living: Living, method: Method
+) -> None:
+    """Nor are they in the way of what comes after."""
+    for cluster in living.clusters.values():
+        cluster.namespace("probes", injection="enabled")
+        cluster.add("Deployment", "probes", "client", **{"istio-mc.dev/run": "cafe0123"})
+        cluster.log.clear()
+
+    source, target = (OLD, OLD) if method is Method.RESTART else (OLD, CANARY)
+    replace(living.upgrade(method, source, target), spared="istio-mc.dev/run").run()
+
+    touched = [line for one in living.clusters.values() for line in one.log]
+    assert any("Deployment" in line for line in touched)
+    assert [line for line in touched if line.endswith(" client")] == []
+
+
 @both
 def test_definitions_and_reader_roles_are_everywhere_before_any_istiod(living: Living) -> None:
     living.upgrade().run(until=Phase.DEFINITIONS)
