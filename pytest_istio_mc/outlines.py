@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .timelines import Flow, Record, Timeline
+from .visible import shortened
 
 MOST_LANES = 24
 """How many flows an outline keeps; it counts the others."""
@@ -143,11 +144,11 @@ def outlined(timeline: Timeline, title: str) -> Outline:
 
 def _lane(flow: Flow, began: float, seconds: float) -> Lane:
     failures = flow.failures
-    ways = Counter(_short(record.failure) for record in failures)
+    ways = Counter(shortened(record.failure, _LONGEST) for record in failures)
     common = {way for way, _ in ways.most_common(_MOST_WAYS)}
 
     def failed_as(record: Record) -> str:
-        way = _short(record.failure)
+        way = shortened(record.failure, _LONGEST)
         return way if way in common else OTHERWISE
 
     answers = [(record.when, record.cluster) for record in flow.answers]
@@ -193,7 +194,3 @@ def _runs(moments: Iterable[float], apart: float) -> Iterable[tuple[float, float
 
 def _at(when: float, began: float, seconds: float) -> float:
     return round(min(max(when - began, 0.0), seconds), 3)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -57,6 +57,17 @@ class Finding:
     latent: bool = False
     weight: Weight = Weight.BROKEN
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What people and programs are told of it, as plain JSON."""
+        return {
+            "summary": self.summary,
+            "clusters": list(self.clusters),
+            "expected": self.expected,
+            "seen": self.seen,
+            "remedy": self.remedy,
+        }
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -29,6 +29,11 @@ def visible(text: str) -> str:
     return text if is_visible(text) else "".join(map(_shown, text))
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most ``most`` characters; an ellipsis says that there was more."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def visible_lines(text: str, indent: str = "  ") -> str:
     """A text of several lines, none of which but the first begins at the margin.
 

@@ -201,16 +201,7 @@ def _document(found: Iterable[Outlook], snapshot: Snapshot, target: Release) -> 
                 **one.rule.to_dict(),
                 "standing": one.standing.value,
                 "reason": one.reason,
-                "findings": [
-                    {
-                        "summary": finding.summary,
-                        "clusters": list(finding.clusters),
-                        "expected": finding.expected,
-                        "seen": finding.seen,
-                        "remedy": finding.remedy,
-                    }
-                    for finding in one.findings
-                ],
+                "findings": [finding.told for finding in one.findings],
                 "gaps": list(one.gaps),
             }
             for one in outlooks

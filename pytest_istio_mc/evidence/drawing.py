@@ -9,10 +9,11 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
-from ..visible import visible
+from ..visible import shortened
 from .standing import Mark, Node, Standing, Watch
+from .svg import safe
 
 MOST_DRAWN = 8
 """With more clusters a drawing is illegible; the table beside it has them all."""
@@ -121,7 +122,7 @@ class _Drawing:
         view = f'viewBox="0 0 {self._width:g} {height}"'
         yield f'<svg class="drawing mesh" role="img" {view} {label}>'
         yield f'<title id="{self._id}-title">The mesh as it was recorded</title>'
-        yield f'<desc id="{self._id}-desc">{_safe(described(self._standing))}</desc>'
+        yield f'<desc id="{self._id}-desc">{safe(described(self._standing))}</desc>'
         yield "<defs>"
         for kind in ("good", "bad", "unknown"):
             yield (
@@ -149,7 +150,7 @@ class _Drawing:
         yield f'<path class="network n{number % 4}" d="{path}"/>'
         first = min(boxes, key=lambda box: (box.y, box.x))
         (x, y), *_ = first.corners
-        name = _short(f"network: {network}", int((first.width + 8) / _LETTER))
+        name = shortened(f"network: {network}", int((first.width + 8) / _LETTER))
         self._names.append(_text(x + 12, y + 18, name, f"network-name h{number % 4}"))
 
     def _watch(self, watch: Watch) -> Iterator[str]:
@@ -166,7 +167,7 @@ class _Drawing:
         about += "".join(f"; {mark.check}: {mark.summary}" for mark in watch.marks)
         end = f'marker-end="url(#{self._id}-{kind})"'
         line = f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"
-        yield f'<path class="watch {kind}" d="{line}" {end}><title>{_safe(about)}</title></path>'
+        yield f'<path class="watch {kind}" d="{line}" {end}><title>{safe(about)}</title></path>'
         if kind == "good":
             return
         # beside the line, on its own side, so that those of both directions keep apart
@@ -194,7 +195,9 @@ class _Drawing:
         for number, row in enumerate(box.rows):
             at = top + 22 + _LINE * number
             yield self._linked(
-                _text(left + 12, at, _short(row.text, int((box.width - 24) / _LETTER)), row.style),
+                _text(
+                    left + 12, at, shortened(row.text, int((box.width - 24) / _LETTER)), row.style
+                ),
                 row.check,
             )
 
@@ -311,12 +314,4 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 
 def _text(x: float, y: float, words: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{_safe(words)}</text>'
-
-
-def _safe(words: str) -> str:
-    return escape(visible(words))
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{safe(words)}</text>'

@@ -6,10 +6,10 @@ Colours come from the page's style sheet, and each has a word or a shape beside 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import escape
 
 from ..outlines import Lane, Outline, Span
-from ..visible import visible
+from ..visible import shortened
+from .svg import axis_step, safe
 
 WIDTH = 1000
 _LEFT, _RIGHT, _HEAD, _BAR, _GAP = 190, 960, 18, 11, 16
@@ -38,8 +38,8 @@ class _Drawing:
             f'<svg class="drawing times" role="img" viewBox="0 0 {WIDTH} {height}" '
             f'aria-labelledby="{self._id}-title {self._id}-desc">'
         )
-        yield f'<title id="{self._id}-title">{_safe(self._outline.title)}</title>'
-        yield f'<desc id="{self._id}-desc">{_safe(described(self._outline))}</desc>'
+        yield f'<title id="{self._id}-title">{safe(self._outline.title)}</title>'
+        yield f'<desc id="{self._id}-desc">{safe(described(self._outline))}</desc>'
         yield from self._phases(foot)
         yield from self._axis(foot)
         top = self._top
@@ -51,7 +51,7 @@ class _Drawing:
     def _phases(self, foot: float) -> Iterator[str]:
         for number, phase in enumerate(self._outline.phases[:_MOST_PHASES], 1):
             begin, end = self._x(phase.begin), self._x(phase.end)
-            about = f"<title>{_safe(f'{number}  {phase.text}')}</title>"
+            about = f"<title>{safe(f'{number}  {phase.text}')}</title>"
             size = f'width="{max(end - begin, 1):g}" height="{foot - self._top + 12:g}"'
             shade = "phase odd" if number % 2 else "phase"
             yield f'<rect class="{shade}" x="{begin:g}" y="{self._top - 8:g}" {size}>{about}</rect>'
@@ -60,17 +60,17 @@ class _Drawing:
             yield _text(begin + 2, self._top - 11, f"{number}", "number")
             when = f"{phase.begin:.1f} s" + (f" to {phase.end:.1f} s" if end - begin >= 1 else "")
             at = 14 + 16 * (number - 1)
-            yield _text(0, at, f"{number}  {_short(phase.text, 110)} ({when})", "phase-text")
+            yield _text(0, at, f"{number}  {shortened(phase.text, 110)} ({when})", "phase-text")
 
     def _lane(self, lane: Lane, top: float) -> Iterator[str]:
         failed = f"{lane.failed} of {lane.requests} lost" if lane.failed else "none lost"
         told = f"{lane.requests} requests, {failed}, longest gap {lane.longest_gap_seconds:.2f} s"
-        yield _text(0, top + 12, _short(lane.name, 70), "lane")
+        yield _text(0, top + 12, shortened(lane.name, 70), "lane")
         style = "bad-text end" if lane.failed else "faint end"
         yield _text(WIDTH, top + 12, told, style)
         base = top + _HEAD
         for responder in _responders(lane):
-            yield _text(_LEFT - 8, base + 9, _short(responder or "?", 26), "end")
+            yield _text(_LEFT - 8, base + 9, shortened(responder or "?", 26), "end")
             yield f'<path class="rail" d="M{_LEFT} {base + 5.5:g}H{_RIGHT}"/>'
             shade = f"by{self._clusters.index(responder) % _COLOURS}"
             for span in lane.answered:
@@ -91,12 +91,12 @@ class _Drawing:
         about = f"{words}, {span.begin:.2f} s to {span.end:.2f} s"
         return (
             f'<rect class="{style}" x="{begin - 1:g}" y="{base:g}" width="{end - begin + 2:g}" '
-            f'height="{_BAR}" rx="2"><title>{_safe(about)}</title></rect>'
+            f'height="{_BAR}" rx="2"><title>{safe(about)}</title></rect>'
         )
 
     def _axis(self, foot: float) -> Iterator[str]:
         seconds = max(self._outline.seconds, 0.001)
-        step = _step(seconds)
+        step = axis_step(seconds)
         at = 0.0
         while at <= seconds + 1e-9:
             x = self._x(at)
@@ -143,18 +143,4 @@ def _height(lane: Lane) -> float:
 
 
 def _text(x: float, y: float, words: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:g}" y="{y:g}">{_safe(words)}</text>'
-
-
-def _safe(words: str) -> str:
-    return escape(visible(words))
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _step(seconds: float, most: int = 12) -> float:
-    """The distance of the axis' labels: 1, 2 or 5 times 10ⁿ."""
-    steps = (digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5))
-    return next((step for step in steps if seconds / step <= most), seconds)
+    return f'<text class="{style}" x="{x:g}" y="{y:g}">{safe(words)}</text>'

@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape
 from ..outlines import outlined
 from ..timelines import Flow, Record, Timeline
 from ..verdicts import Evidence, Verdict
+from ..visible import shortened
+from .svg import axis_step
 
 SVG = "image/svg+xml"
 
@@ -116,7 +118,7 @@ class _Drawing:
 
     def _lane(self, lane: _Lane) -> Iterator[str]:
         flow, at = lane.flow, lane.top + 10
-        yield _text(16, at, _short(flow.name, 110), _BOLD)
+        yield _text(16, at, shortened(flow.name, 110), _BOLD)
         counts = f"{len(flow.records)} requests, {_failed(flow)}"
         colour = _RED if flow.failures else _FAINT
         yield _text(WIDTH - 16, at, counts, f'{_END} fill="{colour}"')
@@ -126,7 +128,7 @@ class _Drawing:
             share = f"{100 * len(mine) / len(flow.records):.0f}%" if flow.records else ""
             slow = _milliseconds(max((record.latency_seconds for record in mine), default=0.0))
             yield f'<path d="M{_LEFT} {base:g}H{_RIGHT}" stroke="#e3e6e9"/>'
-            yield _text(_LEFT - 8, base - 4, _short(responder, 26), _END)
+            yield _text(_LEFT - 8, base - 4, shortened(responder, 26), _END)
             yield _text(_RIGHT + 8, base - 4, f"{share}, slowest {slow}", _GREY)
             shade = self._colours.get(mine[0].cluster, _INK) if mine else _INK
             ticks = self._ticks(mine, base)
@@ -173,7 +175,7 @@ class _Drawing:
             yield _text(begin + 3, at + 4, f"{place}", f' font-size="10"{_BOLD} fill="#7a5200"')
 
     def _axis(self) -> Iterator[str]:
-        step = _step(self._seconds)
+        step = axis_step(self._seconds)
         at = 0.0
         while at <= self._seconds + 1e-9:
             x = self._x(self._begin + at)
@@ -192,7 +194,7 @@ class _Drawing:
             when = f"at {begin:.2f} s"
             if end - begin >= 0.005:
                 when = f"from {begin:.2f} s to {end:.2f} s"
-            yield "#f0c75e", f"{place}  {_short(mark.text, 120)}, {when}"
+            yield "#f0c75e", f"{place}  {shortened(mark.text, 120)}, {when}"
 
     def _responders(self, flow: Flow) -> tuple[str, ...]:
         found = sorted({self._responder(record) for record in flow.answers})
@@ -257,17 +259,3 @@ def _height(latency_seconds: float) -> float:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _step(seconds: float, most: int = 12) -> float:
-    """The distance of the axis' labels: 1, 2 or 5 times 10ⁿ."""
-    for power in range(-3, 6):
-        for digit in (1, 2, 5):
-            step: float = digit * 10.0**power
-            if seconds / step <= most:
-                return step
-    return seconds

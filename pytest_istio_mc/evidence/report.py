@@ -290,11 +290,7 @@ def _entry(check: Check, settings: Settings, outcomes: Outcomes) -> dict[str, An
         "pairs": list(verdict.pairs) if verdict else [],
         "findings": [
             {
-                "summary": finding.summary,
-                "clusters": list(finding.clusters),
-                "expected": finding.expected,
-                "seen": finding.seen,
-                "remedy": finding.remedy,
+                **finding.told,
                 "fault": finding.fault,
                 **({"weight": finding.weight.value} if finding.weight is not Weight.BROKEN else {}),
             }
