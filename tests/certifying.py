@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -106,14 +102,3 @@ def report_of(pytester: pytest.Pytester, name: str = "mesh-report.yaml") -> dict
 def entry_of(report: dict[str, Any], check: str) -> dict[str, Any]:
     """The entry of one check in a certificate."""
     return next(entry for entry in report["checks"] if entry["id"] == check)
-
-
-@contextmanager
-def without_mesh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variable of ours, kubeconfig or pytest options from outside these tests."""
-    ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
-    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
-    with tempfile.TemporaryDirectory() as cache:  # where failing runs keep their snapshots
-        monkeypatch.setenv("ISTIO_MC_CACHE", cache)
-        yield

@@ -39,6 +39,16 @@ def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_known_pattern", None)
 
 
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
+    """No variable of ours, kubeconfig or pytest options from outside these tests."""
+    ours = [name for name in os.environ if name.startswith(("ISTIO_MC_", "MESH_", "FAKE_"))]
+    for name in (*ours, "PYTEST_ADDOPTS", "KUBECONFIG", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    # where failing runs keep their snapshots
+    monkeypatch.setenv("ISTIO_MC_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @dataclass(frozen=True)
 class LabMesh:
     """A running lab with a mesh, its spec file, and the host's earlier state."""

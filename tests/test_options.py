@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,16 @@ from pytest_istio_mc.settings import Given, Settings
 from pytest_istio_mc.spec import Feature
 from pytest_istio_mc.topologies import known as known_topologies
 from pytest_istio_mc.validation import assignment_from
-from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
+from tests.certifying import CERTIFY, report_of, write_suite
 from tests.fake_mesh import SPEC_URL, FakeLab, FakeProvider, fake_topology
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 NAME = "fake-topology"
 TOPOLOGY = fake_topology(NAME)
 PROVIDERS = known_providers() | {"fake": FakeProvider(), "fake-lab": FakeLab()}
 NO_SENSE_WITH = "makes no sense together with the provider"
 CONTEXTS_FOR_BOTH = "cluster1=CONTEXT,cluster2=CONTEXT"
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 @pytest.fixture

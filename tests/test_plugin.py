@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -21,17 +20,12 @@ from tests.certifying import (
     entry_of,
     good,
     report_of,
-    without_mesh_environment,
     write_suite,
 )
 
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
 LOST = 'the clusters were lost: cluster "cluster1": kubelet ended'
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 def test_a_healthy_mesh_gets_a_certificate(pytester: pytest.Pytester) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,13 @@ import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
 from pytest_istio_mc.evidence.allure_folder import categories
-from tests.certifying import BROKEN, CERTIFY, HEALTHY, without_mesh_environment, write_suite
+from tests.certifying import BROKEN, CERTIFY, HEALTHY, write_suite
 
 pytest.importorskip("allure_pytest")
 
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
 RECORDED = Path(__file__).parents[1] / "recorded" / "healthy"
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:

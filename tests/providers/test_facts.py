@@ -21,19 +21,15 @@ from pytest_istio_mc.providers.replay import Replay
 from pytest_istio_mc.session.provision import prepared_mesh
 from pytest_istio_mc.settings import Settings
 from pytest_istio_mc.spec import Locality
-from tests.certifying import CERTIFY, entry_of, report_of, without_mesh_environment, write_suite
+from tests.certifying import CERTIFY, entry_of, report_of, write_suite
 from tests.fake_mesh import FakeLab, FakeProvider, fake_topology
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 TOPOLOGY = fake_topology("fake-topology")
 SPEC = TOPOLOGY.default_spec()
 MESH = Mesh(SPEC, "run1", "some", "image")
 CERTIFY_ON_LAB = (*CERTIFY, "--mesh-provider=fake-lab", "--mesh-profile=disruptive")
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 @pytest.mark.parametrize(

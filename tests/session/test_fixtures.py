@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_istio_mc import absent
 from pytest_istio_mc.session.short_names import SHORT_NAMES
-from tests.certifying import CERTIFY, without_mesh_environment, write_suite
+from tests.certifying import CERTIFY, write_suite
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 FOLDER = Path(absent.__file__).parent / "fixtures"
 
@@ -25,12 +26,6 @@ def snapshot():
 def some_traffic():
     return "theirs"
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 def real() -> dict[str, str]:

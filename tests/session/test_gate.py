@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_istio_mc.session.gate import scrub_log_records
-from tests.certifying import CERTIFY, HEALTHY, without_mesh_environment, write_suite
+from tests.certifying import CERTIFY, HEALTHY, write_suite
 from tests.fake_clusters import jwt
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 OPAQUE = "opaque-Kq83zLw0"
 TOKEN = jwt(sub="somebody")
@@ -47,12 +48,6 @@ LEAKS = f"""
     def test_that_crashes(mesh, expect):
         raise KeyError(LEAK)
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 def outputs(folder: Path) -> dict[str, str]:

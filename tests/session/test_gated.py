@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,10 @@ from tests.certifying import (
     HEALTHY,
     entry_of,
     report_of,
-    without_mesh_environment,
     write_suite,
 )
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 GATE = (*CERTIFY, "-p", "tests.fake_watch")
 UPGRADE = """
@@ -28,12 +29,6 @@ UPGRADE = """
 
     test_check = checks_of("UPGRADE")
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,11 @@ from tests.certifying import (
     CERTIFY,
     HEALTHY,
     report_of,
-    without_mesh_environment,
     write_suite,
 )
 from tests.checks.topologies import RECORDED
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def kept() -> list[Path]:

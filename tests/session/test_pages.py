@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.certifying import BROKEN, CERTIFY, report_of, without_mesh_environment, write_suite
+from tests.certifying import BROKEN, CERTIFY, report_of, write_suite
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def test_a_page_lies_beside_the_certificate(pytester: pytest.Pytester) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 
 import pytest
 
 from pytest_istio_mc.checks.catalogue import known_checks
-from tests.certifying import CERTIFY, report_of, without_mesh_environment, write_suite
+from tests.certifying import CERTIFY, report_of, write_suite
 from tests.checks.topologies import RECORDED
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 REPLAY = f"--mesh-replay={RECORDED / 'healthy'}"
 TRUST = "suites/trust/test_trust.py::test_check[MC-TRUST-001-common-root]"
@@ -25,12 +26,6 @@ def it_is_so(snapshot):
 
 test_rule = checks_of(it_is_so)
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 def ran(pytester: pytest.Pytester) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from tests.certifying import (
     HEALTHY,
     entry_of,
     report_of,
-    without_mesh_environment,
     write_suite,
 )
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 BOTH = ("-p", "tests.fake_mesh", "--mesh-topology=fake-topology,fake-other", "--mesh-provider=fake")
 ALONE_AND_WITH_WORKERS = pytest.mark.parametrize(
@@ -30,12 +31,6 @@ DIFFERENT = BROKEN | {
 }
 DIFFERENT |= {"discovery": HEALTHY["discovery"], "gateway": HEALTHY["gateway"]}
 """One root cause, on the second topology only."""
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
 
 
 @pytest.fixture

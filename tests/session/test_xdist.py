@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,17 +13,12 @@ from tests.certifying import (
     HEALTHY,
     entry_of,
     report_of,
-    without_mesh_environment,
     write_suite,
 )
 
 pytest.importorskip("xdist")
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with without_mesh_environment(monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture
