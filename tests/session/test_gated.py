@@ -139,6 +139,8 @@ def test_what_the_control_run_loses_as_well_is_not_charged(
     assert result.ret == 0
     gate = report_of(pytester, "mesh-report-gate.yaml")
     assert gate["control"]["command"]["text"] == ": lossy, too"
+    told = "no more was lost than in the control run, and nothing is worse than before"
+    assert gate["reasons"] == [told]
 
 
 def test_where_the_control_run_fails_the_command_is_not_run(pytester: pytest.Pytester) -> None:
