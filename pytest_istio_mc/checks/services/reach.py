@@ -41,7 +41,8 @@ class State(Enum):
 class Reach:
     """How it is between two clusters, with the object that keeps them apart and its line.
 
-    ``meant``: that it says by itself that nobody shall reach, or that nothing else is wanted.
+    - ``meant``: that it says by itself that nobody shall reach, or that nothing else is wanted.
+    - ``fault`` is empty where that is no fault at all: the instances are not in the mesh.
     """
 
     state: State
@@ -128,7 +129,9 @@ def _declared(reaching: Reaching, service: Service, table: _Table) -> Iterator[F
         return
     if any(one.state is not State.APART for one in found.values()):
         return
-    first = next(iter(found.values()))
+    if not any(one.fault for one in found.values()):
+        return
+    first = next(one for one in found.values() if one.fault)
     meant = all(one.meant for one in found.values())
     yield Finding(
         f"Service {service} of {source} has no instance there, and those in {names(found)} are not "
@@ -205,6 +208,8 @@ class Reaching:
             )
         groups = view.groups(service, target) or ()
         if not any(one.tls for one in groups):
+            if service.namespace not in view.injected(target):
+                return Reach(State.APART, f"its pods in {target} are not in the mesh")
             commands = Commands(view.snapshot)
             look = commands.show(target, "services", service.copies[target])
             return Reach(

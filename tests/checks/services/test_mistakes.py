@@ -173,9 +173,18 @@ def a_version_on_its_way(shop: Shop) -> None:
     shop.pods(2, "shop", "cart-v2", app="cart", version="v2")
 
 
+def an_application_outside_the_mesh(shop: Shop) -> None:
+    """One repository applies its Service everywhere; it runs in one cluster."""
+    for number in (1, 2):
+        shop.namespace(number, "batch", injected=False)
+        shop.service(number, "nightly", namespace="batch")
+    shop.pods(2, "batch", "nightly", sidecar=False, app="nightly")
+
+
 @pytest.mark.parametrize(
     "seed",
     [
+        an_application_outside_the_mesh,
         excluded_port,
         a_rule_of_another_revision,
         a_rule_where_nothing_is_discovered,
